@@ -1,0 +1,47 @@
+# make demo   a new .venv, a pinned install, the whole pipeline and a backtest on the built-in sample
+# make test   the test suite
+# make check  format, lint, types, fast tests (walls and docs among them)
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := work/demo
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint check format docs
+
+demo: .venv/installed
+	$(BIN)/llmrec run --config configs/retail.toml --work $(DEMO)
+	$(BIN)/llmrec evaluate --config configs/retail.toml --work $(DEMO)
+	@echo
+	@echo "Look at the page:  $(CURDIR)/$(DEMO)/recommend/report.html"
+	@echo "Look at a user:    $(BIN)/llmrec show user 12748 --work $(DEMO)"
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+format: .venv/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# writes the generated parts of the documentation anew
+docs: .venv/installed-dev
+	$(BIN)/python docs/generate.py
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "python3 has no venv: apt-get install python3-venv"; exit 5; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "llmrec needs Python 3.11 or newer: make demo PYTHON=python3.11"; exit 5; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,dev]'
+	@touch $@

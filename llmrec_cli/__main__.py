@@ -1,0 +1,5 @@
+"""`python -m llmrec_cli` is `llmrec`."""
+
+from llmrec_cli.cli import main
+
+main()

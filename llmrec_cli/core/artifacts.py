@@ -1,0 +1,324 @@
+"""Every artifact of the work directory: its stage, name, columns, key and one sentence. The one vocabulary of the program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+ID = pa.string()
+TIME = pa.timestamp("us", tz="UTC")
+# Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
+VECTOR = pa.list_(pa.float32())
+TAGS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32())]))
+EVIDENCE = pa.list_(
+    pa.struct([("kind", pa.string()), ("item_id", ID), ("tag", pa.string()), ("weight", pa.float32())])
+)
+ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Parquet file `WORK/<stage>/<name>.parquet`. An optional one is written only where there is such content."""
+
+    stage: str
+    name: str
+    about: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+    optional: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"{self.stage}/{self.name}.parquet"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder `WORK/<stage>/<name>/`: a saved model (`config.json` + `*.safetensors`) or generated files."""
+
+    stage: str
+    name: str
+    about: str
+    optional: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"{self.stage}/{self.name}"
+
+
+@dataclass(frozen=True)
+class File:
+    """A single file that is no table, `WORK/<stage>/<name>`."""
+
+    stage: str
+    name: str
+    about: str
+    optional: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"{self.stage}/{self.name}"
+
+
+Artifact = Table | Folder | File
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema(list(columns.items()))
+
+
+INTERACTIONS = Table(
+    "clean",
+    "interactions",
+    "One row for each kept event, by user and then in time order; position counts a user's events from 0.",
+    ("user_id", "position"),
+    _schema(
+        user_id=ID,
+        position=pa.int32(),
+        item_id=ID,
+        time=TIME,
+        value=pa.float64(),
+        event=pa.string(),
+        weight=pa.float32(),
+        session=pa.int32(),
+        source_row=pa.int64(),
+    ),
+)
+ITEMS = Table(
+    "clean",
+    "items",
+    "The catalogue, sorted by item_id: every item with kept events or a row in the items file.",
+    ("item_id",),
+    _schema(
+        item_id=ID,
+        title=pa.string(),
+        text=pa.string(),
+        category=pa.string(),
+        tags=pa.list_(pa.string()),
+        image=pa.string(),
+        audio=pa.string(),
+        attributes=ATTRIBUTES,
+        n_events=pa.int64(),
+    ),
+)
+USERS = Table(
+    "clean",
+    "users",
+    "Every user with kept events or a row in the users file, sorted by user_id, with demographics as given.",
+    ("user_id",),
+    _schema(
+        user_id=ID,
+        age=pa.float64(),
+        gender=pa.string(),
+        region=pa.string(),
+        attributes=ATTRIBUTES,
+        n_events=pa.int64(),
+    ),
+)
+SEQUENCES = Table(
+    "clean",
+    "sequences",
+    "The events of each user with at least one, oldest first, sorted by user_id.",
+    ("user_id",),
+    _schema(
+        user_id=ID,
+        item_ids=pa.list_(ID),
+        times=pa.list_(TIME),
+        weights=pa.list_(pa.float32()),
+        sessions=pa.list_(pa.int32()),
+    ),
+)
+REJECTS = Table(
+    "clean",
+    "rejects",
+    "One row for each input row that was not kept, with the rule that took it out and the values as read.",
+    ("source", "row"),
+    _schema(
+        source=pa.string(),
+        row=pa.int64(),
+        reason=pa.string(),
+        user_id=ID,
+        item_id=ID,
+        time=pa.string(),
+        value=pa.string(),
+    ),
+)
+FUNNEL = Table(
+    "clean",
+    "funnel",
+    "Rows read, rows taken out by each rule in order, rows left.",
+    ("step",),
+    _schema(step=pa.int32(), rule=pa.string(), removed=pa.int64(), left=pa.int64()),
+)
+HOLDOUT = Table(
+    "clean",
+    "holdout",
+    "Events withheld from everything else by a backtest; only `evaluate` reads it.",
+    ("user_id", "position"),
+    _schema(user_id=ID, position=pa.int32(), item_id=ID, time=TIME),
+    optional=True,
+)
+
+ITEM_VECTORS = Table(
+    "pretrain",
+    "item_vectors",
+    "Each item as the sequence model sees it (id embedding fused with content), in the order of items.",
+    ("item_id",),
+    _schema(item_id=ID, vector=VECTOR),
+)
+ITEM_TEXT_VECTORS = Table(
+    "pretrain",
+    "item_text_vectors",
+    "Unit-length, centred text embeddings of the items, in the order of items.",
+    ("item_id",),
+    _schema(item_id=ID, vector=VECTOR),
+)
+ITEM_IMAGE_VECTORS = Table(
+    "pretrain",
+    "item_image_vectors",
+    "Image embeddings of the items that have an image.",
+    ("item_id",),
+    _schema(item_id=ID, vector=VECTOR),
+    optional=True,
+)
+ITEM_AUDIO_VECTORS = Table(
+    "pretrain",
+    "item_audio_vectors",
+    "Audio embeddings of the items that have a recording.",
+    ("item_id",),
+    _schema(item_id=ID, vector=VECTOR),
+    optional=True,
+)
+ENCODER = Folder("pretrain", "encoder", "The sequence transformer, trained on every event.")
+ENCODER_VALIDATION = Folder(
+    "pretrain", "encoder_validation", "The same transformer trained without each user's last event; rankers learn on it."
+)
+PRETRAIN_CURVE = Table(
+    "pretrain",
+    "pretrain_curve",
+    "Loss, validation accuracy and speed after each epoch; phase is search (last event withheld) or refit.",
+    ("phase", "epoch"),
+    _schema(
+        phase=pa.string(),
+        epoch=pa.int32(),
+        loss=pa.float64(),
+        recall=pa.float64(),
+        ndcg=pa.float64(),
+        targets_per_s=pa.float64(),
+    ),
+)
+
+PROFILES = Table(
+    "profile",
+    "profiles",
+    "One row for each user in the order of users: vectors, interests a person can read, topics and demographics.",
+    ("user_id",),
+    _schema(
+        user_id=ID,
+        vector=VECTOR,
+        short_vector=VECTOR,
+        interests=TAGS,
+        recent_interests=TAGS,
+        topics=TAGS,
+        age_band=pa.string(),
+        gender=pa.string(),
+        region=pa.string(),
+        segment=pa.string(),
+        n_events=pa.int64(),
+        last_time=TIME,
+        cold=pa.bool_(),
+    ),
+)
+TOPICS = Table(
+    "profile",
+    "topics",
+    "The topics found by LDA, each with a label and its leading words.",
+    ("topic",),
+    _schema(topic=pa.string(), words=pa.list_(pa.string()), weight=pa.float32()),
+)
+
+RETRIEVERS = Folder("train-ranker", "retrievers", "Each candidate source, refitted on every event.")
+RANKER = Folder("train-ranker", "ranker", "The ranker that was best on validation, with its name in config.json.")
+RANKER_FEATURES = Table(
+    "train-ranker",
+    "ranker_features",
+    "Each feature of a candidate with the weight or gain that the chosen ranker gives it.",
+    ("feature",),
+    _schema(feature=pa.string(), mean=pa.float64(), std=pa.float64(), importance=pa.float64()),
+)
+RANKER_REPORT = Table(
+    "train-ranker",
+    "ranker_report",
+    "Validation accuracy of each retriever and ranker with a 95 % bootstrap interval; chosen marks the one kept.",
+    ("kind", "name", "metric"),
+    _schema(
+        kind=pa.string(),
+        name=pa.string(),
+        metric=pa.string(),
+        value=pa.float64(),
+        low=pa.float64(),
+        high=pa.float64(),
+        n_users=pa.int64(),
+        seconds=pa.float64(),
+        chosen=pa.bool_(),
+    ),
+)
+
+_TEXT = dict(text=pa.string(), writer=pa.string(), model=pa.string(), prompt_sha256=pa.string(), check=pa.string())
+ITEM_TEXTS = Table(
+    "generate",
+    "item_texts",
+    "A grounded description of each item; check says passed, or why the template took over.",
+    ("item_id",),
+    _schema(item_id=ID, **_TEXT),
+)
+TASTE_TEXTS = Table(
+    "generate",
+    "taste_texts",
+    "A grounded summary of each user's taste, with the same provenance columns.",
+    ("user_id",),
+    _schema(user_id=ID, **_TEXT),
+)
+ITEM_IMAGES = Table(
+    "generate",
+    "item_images",
+    "Where the generated image of an item lies, and what painted it.",
+    ("item_id",),
+    _schema(item_id=ID, path=pa.string(), painter=pa.string(), condition=pa.string()),
+    optional=True,
+)
+IMAGES = Folder("generate", "images", "Generated image files.", optional=True)
+
+RECOMMENDATIONS = Table(
+    "recommend",
+    "recommendations",
+    "k rows for each user: the item, why it is there, and the events that speak for it.",
+    ("user_id", "rank"),
+    _schema(
+        user_id=ID,
+        rank=pa.int32(),
+        item_id=ID,
+        score=pa.float32(),
+        strategy=pa.string(),
+        reason=pa.string(),
+        evidence=EVIDENCE,
+    ),
+)
+REPORT_PAGE = File("recommend", "report.html", "The page to look at: lists with reasons, the funnel, the verdict.")
+
+EVALUATION = Table(
+    "evaluate",
+    "evaluation",
+    "Accuracy of the pipeline and of the baselines on the events withheld by the backtest, with 95 % intervals.",
+    ("system", "metric"),
+    _schema(
+        system=pa.string(),
+        metric=pa.string(),
+        value=pa.float64(),
+        low=pa.float64(),
+        high=pa.float64(),
+        n_users=pa.int64(),
+    ),
+)
+VERDICT = File("evaluate", "verdict.json", "Whether the pipeline beats popularity, by how much, in words and figures.")

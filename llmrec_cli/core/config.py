@@ -1,0 +1,177 @@
+"""Settings: field default < llmrec.toml < environment < --set < named option, and where each value came from."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from llmrec_cli.core.errors import SettingsError, did_you_mean
+
+STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
+FILE_NAME = "llmrec.toml"
+PREFIX = "LLMREC_"
+# Environment variables that are options of the command line, not settings of a stage.
+OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG")
+
+Nested = dict[str, Any]
+
+
+@dataclass
+class Settings:
+    """The merged raw settings; a stage's section is checked when that stage asks for it."""
+
+    values: Nested = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    """Dotted key -> where its value came from; a key that is absent has its field's default."""
+    base: Path = field(default_factory=Path)
+    source: str = ""
+
+    @property
+    def seed(self) -> int:
+        seed = self.values.get("seed", 42)
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise SettingsError(f"seed must be a whole number, not {seed!r}", where=self.origins.get("seed", ""))
+        return seed
+
+    def put(self, dotted: str, value: Any, origin: str) -> None:
+        """Set one value; a table on the way that does not exist yet is made."""
+        *tables, last = dotted.split(".")
+        node = self.values
+        for name in tables:
+            node = node.setdefault(name, {})
+            if not isinstance(node, dict):
+                raise SettingsError(f"{dotted}: {name!r} is a value, not a section", where=origin)
+        node[last] = value
+        self.origins[dotted] = origin
+
+    def section(self, stage: str, config: type[BaseModel]) -> Any:
+        """The checked settings of one stage; SettingsError says which key, what is wrong and where it was set."""
+        raw = self.values.get(stage, {})
+        if not isinstance(raw, dict):
+            raise SettingsError(f"{stage!r} must be a section [{stage}], not a value", where=self.source)
+        try:
+            return config.model_validate(raw)
+        except ValidationError as error:
+            raise self._explained(stage, config, error) from error
+
+    def _explained(self, stage: str, config: type[BaseModel], error: ValidationError) -> SettingsError:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        dotted = ".".join([stage, *path])
+        where = self._origin(dotted)
+        if first["type"] == "extra_forbidden":
+            return SettingsError(
+                f"unknown setting {dotted!r}", where=where, fix=did_you_mean(path[-1], _fields(config, path[:-1]))
+            )
+        if first["type"] == "missing":
+            return SettingsError(f"the setting {dotted!r} is needed", where=where, fix=f"add it under [{stage}]")
+        return SettingsError(
+            f"{dotted} = {first['input']!r}: {first['msg']}", where=where, fix=f"see `llmrec config {stage}`"
+        )
+
+    def _origin(self, dotted: str) -> str:
+        while dotted:
+            for key, origin in self.origins.items():
+                if key == dotted or key.startswith(dotted + "."):
+                    return origin
+            dotted = dotted.rpartition(".")[0]
+        return self.source
+
+
+def load(
+    path: Path | None,
+    overrides: Iterable[str] = (),
+    environ: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings file (or `llmrec.toml` of this folder) and lay the environment, --set and options over it.
+
+    `options` maps dotted keys to typed values; None means that the option was not typed.
+    """
+    settings = _from_file(path)
+    for name, text in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(PREFIX) and "__" in name:
+            stage, _, rest = name[len(PREFIX) :].lower().partition("__")
+            settings.put(f"{stage.replace('_', '-')}.{rest.replace('__', '.')}", literal(text), f"environment {name}")
+        elif name == PREFIX + "SEED":
+            settings.put("seed", literal(text), f"environment {name}")
+    for override in overrides:
+        dotted, equals, text = override.partition("=")
+        if not equals or not dotted.strip():
+            raise SettingsError(f"--set {override!r} is not of the form stage.field=value", fix="--set recommend.k=20")
+        settings.put(dotted.strip(), literal(text.strip()), f"--set {dotted.strip()}")
+    for dotted, value in (options or {}).items():
+        if value is not None:
+            settings.put(dotted, value, f"option --{dotted.rpartition('.')[2].replace('_', '-')}")
+    _check_sections(settings)
+    return settings
+
+
+def literal(text: str) -> Any:
+    """A value as TOML reads it; what is no TOML is a string, so that --set clean.items.title=Name needs no quotes."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def leaves(config: BaseModel, prefix: str) -> Iterable[tuple[str, Any, str]]:
+    """(dotted key, value, help) of every setting of a stage, sections inside it included."""
+    for name, info in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, f"{prefix}.{name}")
+        else:
+            yield f"{prefix}.{name}", value, info.description or ""
+
+
+def _from_file(path: Path | None) -> Settings:
+    chosen = path or Path(FILE_NAME)
+    if path is None and not chosen.exists():
+        return Settings(base=Path.cwd(), source="no settings file")
+    try:
+        values = tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        near = did_you_mean(chosen.name, [p.name for p in chosen.parent.glob("*.toml")] if chosen.parent.is_dir() else [])
+        raise SettingsError(
+            f"there is no settings file {str(chosen)!r}", fix=near or "llmrec init FILE writes one for your data"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"the settings file cannot be read: {error}", where=str(chosen)) from error
+    origins = dict.fromkeys(_dotted(values), str(chosen))
+    return Settings(values, origins, chosen.resolve().parent, str(chosen))
+
+
+def _dotted(values: Nested, prefix: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _check_sections(settings: Settings) -> None:
+    for key in settings.values:
+        if key not in (*STAGES, "seed"):
+            where = settings._origin(key)
+            raise SettingsError(f"unknown section or key {key!r}", where=where, fix=did_you_mean(key, [*STAGES, "seed"]))
+
+
+def _fields(config: type[BaseModel], path: list[str]) -> list[str]:
+    """Names of the settings in the section that `path` leads to."""
+    for part in path:
+        info = config.model_fields.get(part)
+        if info is None:
+            break
+        kinds = [info.annotation, *get_args(info.annotation)]
+        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not inner:
+            break
+        config = inner[0]
+    return list(config.model_fields)

@@ -1,0 +1,73 @@
+"""Every error a user can cause: what is wrong, where, how to mend it, and the exit code it ends with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LlmrecError(Exception):
+    """An error told to the user without a traceback.
+
+    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.fix = what, where, fix
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.where:
+            parts.append(f"  where: {self.where}")
+        if self.fix:
+            parts.append(f"  fix:   {self.fix}")
+        return "\n".join(parts)
+
+
+class SettingsError(LlmrecError):
+    """The command line or the settings file says something that cannot be meant."""
+
+    exit_code = 2
+
+
+class DataError(LlmrecError):
+    """Input data are missing, unreadable or leave nothing to work with."""
+
+    exit_code = 3
+
+
+class UpstreamError(LlmrecError):
+    """An artifact of an earlier stage is missing, stale or damaged."""
+
+    exit_code = 4
+
+
+class MissingExtraError(LlmrecError):
+    """An optional package, a model or a key is needed and is not there."""
+
+    exit_code = 5
+
+
+class GateError(LlmrecError):
+    """A quality gate that the user set was not reached."""
+
+    exit_code = 7
+
+
+class LockedError(LlmrecError):
+    """Another run holds the work directory."""
+
+    exit_code = 75
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the nearest option, else the list of options."""
+    known = list(options)
+    lowered = {option.lower(): option for option in reversed(known)}
+    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {lowered[near[0]]!r}?"
+    return f"there are: {', '.join(known)}" if known else ""

@@ -1,0 +1,53 @@
+"""Progress of long work, told without knowing the terminal: bars live in console.py, plain dated lines here."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of long work; `advance` is cheap enough for every batch."""
+
+    def advance(self, n: int = 1, note: str = "") -> None: ...
+
+
+class Progress(Protocol):
+    """Where stages tell what they do. Everything goes to stderr."""
+
+    def task(self, label: str, total: int, unit: str = "") -> AbstractContextManager[Task]: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class _LineTask:
+    def __init__(self, lines: Lines, label: str, total: int, unit: str) -> None:
+        self.lines, self.label, self.total, self.unit = lines, label, total, unit
+        self.done, self.start, self.told = 0, time.monotonic(), time.monotonic()
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.done += n
+        now = time.monotonic()
+        if now - self.told >= self.lines.every:
+            self.told = now
+            rate = self.done / max(now - self.start, 1e-9)
+            text = f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s {note}"
+            self.lines.say(text.rstrip())
+
+
+class Lines:
+    """For cron and pipes: at most one dated line every `every` seconds for each task."""
+
+    def __init__(self, every: float = 30.0, quiet: bool = False) -> None:
+        self.every, self.quiet = every, quiet
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str = "") -> Iterator[Task]:
+        yield _LineTask(self, label, total, unit)
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)

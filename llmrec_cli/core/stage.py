@@ -1,0 +1,205 @@
+"""What every stage is, and what none does for itself: the ticket, the skip, the check of its outputs, the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from llmrec_cli import __version__
+from llmrec_cli.core.artifacts import Artifact
+from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.workdir import Json, WorkDir, fingerprint
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage needs beside its own settings; nothing here changes a result except the seed."""
+
+    seed: int
+    base: Path
+    """Folder that relative paths in the settings start from."""
+    progress: Progress
+    device: str = "auto"
+    threads: int = 0
+    """0 means all cores."""
+    max_memory: int = 4 << 30
+    """Bytes that blocks of scores and the table engine may take together."""
+    ticket: str = ""
+
+
+@dataclass
+class Report:
+    """What a stage tells when it is done."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    """What a person should read, in order; shown as it is."""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One subcommand: what it reads and writes, and the function that does it."""
+
+    name: str
+    config: type[BaseModel]
+    reads: tuple[Artifact, ...]
+    writes: tuple[Artifact, ...]
+    run: Callable[[WorkDir, Any, Context], Report]
+    sources: Callable[[Any, Path], list[Path]] = lambda config, base: []
+    """Files outside of the work directory whose content the stage depends on."""
+    revision: int = 1
+    """Raised when the stage's results change for the same input, so that old outputs are not taken for fresh."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether a stage is up to date, and if not, why."""
+
+    stage: str
+    fresh: bool
+    why: str
+    ticket: str
+    touched: bool = False
+    """An output was written to from outside since, without a change of its content."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `execute` did: `ran` is False where the stage was up to date."""
+
+    stage: str
+    ran: bool
+    why: str
+    report: Report
+    seconds: float
+
+
+def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Json:
+    """Everything the result depends on. Needs every declared input to exist."""
+    inputs = {a.path: work.fingerprint(a) for a in stage.reads if not a.optional or work.has(a)}
+    sources = {str(p): fingerprint(p) for p in stage.sources(config, context.base)}
+    return {
+        "settings": config.model_dump(mode="json"),
+        "seed": context.seed,
+        "inputs": inputs,
+        "sources": sources,
+        "code": f"{__version__}/{stage.name}/{stage.revision}",
+    }
+
+
+def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> State:
+    """Compare the signed record with the world as it is. Raises UpstreamError where an input is missing."""
+    for artifact in stage.reads:
+        if not artifact.optional:
+            work.need(artifact)
+    parts = ticket_parts(stage, work, config, context)
+    ticket = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    record = work.record(stage.name)
+    if record is None:
+        return State(stage.name, False, "not run yet", ticket)
+    if record["ticket"] != ticket:
+        return State(stage.name, False, _difference(record["parts"], parts), ticket)
+    touched = False
+    for name, kept in record["outputs"].items():
+        path = work.path / name
+        if not path.exists():
+            return State(stage.name, False, f"{name} is gone", ticket)
+        if fingerprint(path) != kept["sha256"]:
+            return State(stage.name, False, f"{name} was changed by hand", ticket)
+        touched |= path.stat().st_mtime_ns != kept["mtime_ns"]
+    return State(stage.name, True, "up to date", ticket, touched)
+
+
+def execute(stage: Stage, work: WorkDir, config: BaseModel, context: Context, *, force: bool = False) -> Outcome:
+    """Run the stage unless it is up to date; sign the record last. The caller holds the lock."""
+    now = state(stage, work, config, context)
+    if now.fresh and not force:
+        why = "up to date (an output was touched, its content is unchanged)" if now.touched else now.why
+        return Outcome(stage.name, False, why, _report_of(work.record(stage.name)), 0.0)
+    started = time.monotonic()
+    parts = ticket_parts(stage, work, config, context)
+    (work.path / stage.name / "record.json").unlink(missing_ok=True)
+    before = {a.path: _written(work, a) for a in stage.writes if a.optional}
+    report = stage.run(work, config, _with_ticket(context, now.ticket))
+    for artifact in stage.writes:
+        if not artifact.optional:
+            work.need(artifact)
+        elif work.has(artifact) and _written(work, artifact) == before[artifact.path]:
+            work.remove(artifact)  # left over from an earlier run that had such content
+    seconds = time.monotonic() - started
+    record = {
+        "format": "llmrec.record/1",
+        "stage": stage.name,
+        "ticket": now.ticket,
+        "parts": parts,
+        "outputs": outputs(stage, work),
+        "report": asdict(report),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    work.sign(stage.name, record)
+    work.clear_scratch(stage.name)
+    return Outcome(stage.name, True, "forced" if now.fresh else now.why, report, seconds)
+
+
+def outputs(stage: Stage, work: WorkDir) -> dict[str, Json]:
+    """Fingerprint and time of every artifact that the stage has written."""
+    return {
+        a.path: {"sha256": work.fingerprint(a), "mtime_ns": work.where(a).stat().st_mtime_ns}
+        for a in stage.writes
+        if work.has(a)
+    }
+
+
+def resign(stage: Stage, work: WorkDir) -> None:
+    """Sign anew after the program itself redrew an output (the page, when a backtest has a new verdict)."""
+    record = work.record(stage.name)
+    if record is not None:
+        work.sign(stage.name, {**record, "outputs": outputs(stage, work)})
+
+
+def _with_ticket(context: Context, ticket: str) -> Context:
+    from dataclasses import replace
+
+    return replace(context, ticket=ticket)
+
+
+def _written(work: WorkDir, artifact: Artifact) -> int | None:
+    return work.where(artifact).stat().st_mtime_ns if work.has(artifact) else None
+
+
+def _report_of(record: Mapping[str, Any] | None) -> Report:
+    return Report(**record["report"]) if record else Report()
+
+
+def _difference(old: Json, new: Json) -> str:
+    """The first thing that differs between two tickets, in words."""
+    if old["sources"] != new["sources"]:
+        names = sorted(k for k in {*old["sources"], *new["sources"]} if old["sources"].get(k) != new["sources"].get(k))
+        return f"{Path(names[0]).name} has changed"
+    if old["settings"] != new["settings"]:
+        return f"{_changed_key(old['settings'], new['settings'])} has changed"
+    if old["inputs"] != new["inputs"]:
+        names = sorted(k for k in {*old["inputs"], *new["inputs"]} if old["inputs"].get(k) != new["inputs"].get(k))
+        return f"{names[0]} is new"
+    return "the seed has changed" if old["seed"] != new["seed"] else "llmrec itself is newer"
+
+
+def _changed_key(old: Json, new: Json) -> str:
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            inner_old, inner_new = old.get(key), new.get(key)
+            if isinstance(inner_old, dict) and isinstance(inner_new, dict):
+                return f"{key}.{_changed_key(inner_old, inner_new)}"
+            return str(key)
+    return ""

@@ -1,0 +1,285 @@
+"""The work directory: checked, atomic reading and writing of artifacts, their fingerprints, the records and the lock."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmrec_cli.core.artifacts import Artifact, Folder, Table
+from llmrec_cli.core.errors import DataError, LockedError, UpstreamError
+
+Json = dict[str, Any]
+
+
+class WorkDir:
+    """One folder that holds all artifacts of one project, `WORK/<stage>/<name>`."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def where(self, artifact: Artifact) -> Path:
+        return self.path / artifact.path
+
+    def has(self, artifact: Artifact) -> bool:
+        return self.where(artifact).exists()
+
+    def need(self, artifact: Artifact) -> Path:
+        """The path of an artifact that must exist; UpstreamError with the command that makes it otherwise."""
+        path = self.where(artifact)
+        if not path.exists():
+            raise UpstreamError(
+                f"{artifact.path} is missing: `{artifact.stage}` has not been run here",
+                where=str(self.path),
+                fix=f"llmrec {artifact.stage}   (or `llmrec run` for all stages)",
+            )
+        return path
+
+    # --- tables -------------------------------------------------------------------------------------------------
+
+    def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole table (or some columns) in memory; UpstreamError where it is missing, damaged or of another shape."""
+        path = self.need(table)
+        try:
+            data = pq.read_table(path, columns=list(columns) if columns else None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._damaged(table, str(error).splitlines()[0]) from error
+        wanted = [table.schema.field(name) for name in columns] if columns else list(table.schema)
+        for field in wanted:
+            if field.name not in data.column_names or not _same_type(data.schema.field(field.name).type, field.type):
+                raise self._damaged(table, f"column {field.name!r} should be {field.type}")
+        return data
+
+    def batches(self, table: Table, rows: int = 65536) -> Iterator[pa.RecordBatch]:
+        """The table in pieces, for what may be larger than memory."""
+        with pq.ParquetFile(self.need(table)) as file:
+            yield from file.iter_batches(rows)
+
+    def write(self, table: Table, data: pa.Table) -> None:
+        """Write the whole table atomically, after checking columns, types and key."""
+        with self.writer(table) as append:
+            append(data)
+
+    @contextmanager
+    def writer(self, table: Table) -> Iterator[Callable[[pa.Table], None]]:
+        """Write a table in pieces: `append(piece)`; the file appears, whole, when the block ends without error."""
+        sink: pq.ParquetWriter | None = None
+        with self.writing(table) as path:
+
+            def append(piece: pa.Table) -> None:
+                nonlocal sink
+                conformed = _conform(table, piece)
+                if sink is None:
+                    sink = pq.ParquetWriter(path, conformed.schema, compression="zstd")
+                sink.write_table(conformed)
+
+            try:
+                yield append
+                if sink is None:
+                    append(table.schema.empty_table())
+            finally:
+                if sink is not None:
+                    sink.close()
+
+    # --- anything -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, artifact: Artifact) -> Iterator[Path]:
+        """A temporary path beside the artifact (a fresh folder for a Folder); it takes the artifact's place at the end.
+
+        After an error nothing of the old artifact is lost. What an engine writes natively is checked like the rest.
+        """
+        final = self.where(artifact)
+        temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
+        with told_disk_errors(final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            _remove(temporary)
+            if isinstance(artifact, Folder):
+                temporary.mkdir()
+            try:
+                yield temporary
+                if isinstance(artifact, Table):
+                    _verify(artifact, temporary)
+                if final.is_dir():
+                    _remove(final)
+                os.replace(temporary, final)
+            finally:
+                _remove(temporary)
+
+    def remove(self, artifact: Artifact) -> None:
+        _remove(self.where(artifact))
+
+    def scratch(self, stage: str, ticket: str) -> Path:
+        """A folder for checkpoints and shards of one ticket; those of other tickets are cleared away."""
+        parent = self.path / stage / ".scratch"
+        if parent.is_dir():
+            for old in parent.iterdir():
+                if old.name != ticket[:16]:
+                    _remove(old)
+        folder = parent / ticket[:16]
+        with told_disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def clear_scratch(self, stage: str) -> None:
+        _remove(self.path / stage / ".scratch")
+
+    def fingerprint(self, artifact: Artifact) -> str:
+        """sha256 of a file, or of the names and contents of all files in a folder."""
+        return fingerprint(self.need(artifact))
+
+    # --- records ------------------------------------------------------------------------------------------------
+
+    def record(self, stage: str) -> Json | None:
+        """What the last finished run of the stage wrote about itself, or None; None also when its signature is wrong."""
+        path = self.path / stage / "record.json"
+        try:
+            record: Json = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        signature = record.pop("signature", None)
+        return record if signature == _signature(record) else None
+
+    def sign(self, stage: str, record: Json) -> None:
+        """Write the record, the last act of a stage: its existence means that everything before it is whole."""
+        path = self.path / stage / "record.json"
+        temporary = path.with_name(f".tmp-{os.getpid()}-record.json")
+        with told_disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            body = {**record, "signature": _signature(record)}
+            temporary.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+
+    # --- lock ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, wait: float = 0.0) -> Iterator[None]:
+        """Hold the work directory for this process; LockedError names the process that holds it."""
+        import filelock
+
+        with told_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock", timeout=wait)
+            holder = self.path / ".lock-holder"
+            try:
+                lock.acquire()
+            except filelock.Timeout as error:
+                who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
+                raise LockedError(
+                    f"the work directory is in use by {who}",
+                    where=str(self.path),
+                    fix="wait for it to end, or use another --work directory",
+                ) from error
+            try:
+                holder.write_text(f"process {os.getpid()} on {os.uname().nodename}\n", encoding="utf-8")
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+                lock.release()
+
+    def _damaged(self, artifact: Artifact, why: str) -> UpstreamError:
+        return UpstreamError(
+            f"{artifact.path} is damaged: {why}", where=str(self.path), fix=f"llmrec {artifact.stage} --force"
+        )
+
+
+@contextmanager
+def told_disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, a read-only folder and the like into one clear line."""
+    reasons = {
+        errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished stages are kept"),
+        errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+        errno.EROFS: ("the file system is read-only", "choose a writable folder with --work"),
+        errno.EACCES: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
+        errno.EPERM: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
+        errno.ENOTDIR: ("a file stands where a folder is needed", "choose another folder with --work"),
+        errno.EEXIST: ("a file stands where a folder is needed", "choose another folder with --work"),
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in reasons:
+            raise
+        what, fix = reasons[error.errno]
+        raise DataError(f"cannot write: {what}", where=str(path), fix=fix) from error
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 of a file's bytes; of a folder, over the relative names and contents of its files."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        lines = [f"{p.relative_to(path).as_posix()} {fingerprint(p)}" for p in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def vectors(rows: Any) -> pa.FixedSizeListArray:
+    """A float32 array of shape (n, d) as the Arrow type of every vector column."""
+    import numpy as np
+
+    block = np.ascontiguousarray(rows, dtype=np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), block.shape[1])
+
+
+def to_numpy(column: pa.ChunkedArray) -> Any:
+    """A vector column as a float32 array of shape (n, d); (0, 0) for an empty one."""
+    import numpy as np
+
+    combined = column.combine_chunks()
+    if len(combined) == 0:
+        return np.zeros((0, 0), dtype=np.float32)
+    return combined.flatten().to_numpy(zero_copy_only=False).reshape(len(combined), -1)
+
+
+def _same_type(found: pa.DataType, declared: pa.DataType) -> bool:
+    if pa.types.is_list(declared) and (pa.types.is_fixed_size_list(found) or pa.types.is_list(found)):
+        return _same_type(found.value_type, declared.value_type)
+    if pa.types.is_struct(declared) and pa.types.is_struct(found):
+        return [f.name for f in found] == [f.name for f in declared] and all(
+            _same_type(a.type, b.type) for a, b in zip(found, declared, strict=True)
+        )
+    return bool(found == declared)
+
+
+def _conform(table: Table, data: pa.Table) -> pa.Table:
+    """Order the columns as declared and cast what differs in width only; a missing or extra column is a bug."""
+    extra = set(data.column_names) ^ set(table.schema.names)
+    if extra:
+        raise ValueError(f"{table.path}: columns differ from the declaration: {sorted(extra)}")
+    columns = [
+        data.column(f.name) if _same_type(data.schema.field(f.name).type, f.type) else data.column(f.name).cast(f.type)
+        for f in table.schema
+    ]
+    return pa.table(columns, names=table.schema.names)
+
+
+def _verify(table: Table, path: Path) -> None:
+    """What was written can be read, has the declared columns, and no key twice."""
+    schema = pq.read_schema(path)
+    for field in table.schema:
+        if field.name not in schema.names or not _same_type(schema.field(field.name).type, field.type):
+            raise ValueError(f"{table.path}: column {field.name!r} was not written as {field.type}")
+    keys = pq.read_table(path, columns=list(table.key))
+    if keys.num_rows != keys.group_by(list(table.key)).aggregate([]).num_rows:
+        raise ValueError(f"{table.path}: the key {table.key} occurs twice")
+
+
+def _signature(record: Json) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

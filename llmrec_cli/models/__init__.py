@@ -1,0 +1,1 @@
+"""The workshop: torch, transformers, scikit-learn, implicit and lightgbm live here and nowhere else."""

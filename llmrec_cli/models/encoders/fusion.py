@@ -1,0 +1,38 @@
+"""How content vectors are prepared before the sequence model fuses them with its id embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+def centred(vectors: Floats) -> Floats:
+    """Subtract the mean of the non-zero rows and bring them back to unit length; zero rows (no content) stay zero.
+
+    Sentence embeddings of one catalogue share a large common direction; without it neighbours are far better.
+    """
+    some = np.any(vectors != 0, axis=1)
+    if not some.any():
+        return vectors.astype(np.float32)
+    moved = np.where(some[:, None], vectors - vectors[some].mean(0, dtype=np.float64).astype(np.float32), 0)
+    return unit(moved)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Rows of length 1; zero rows stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors, dtype=np.float32), where=lengths > 1e-9)
+
+
+def reduced(vectors: Floats, dim: int) -> Floats:
+    """(n, min(dim, rank)) leading principal directions of the rows, at unit length.
+
+    From the small (t, t) second-moment matrix; signs are fixed by each direction's largest entry, so the same input
+    gives the same output.
+    """
+    _, directions = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors)
+    leading = directions[:, ::-1][:, :dim]
+    largest = leading[np.abs(leading).argmax(0), np.arange(leading.shape[1])]
+    return unit((vectors @ (leading * np.where(largest < 0, -1, 1))).astype(np.float32))

@@ -1,0 +1,110 @@
+"""The hallway: the stages in order, walking through them, and the backtest that replays them as of a cut-off."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmrec_cli.core.config import Settings
+from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.stage import Context, Outcome, Stage, State, execute, resign, state
+from llmrec_cli.core.workdir import WorkDir
+
+# In the order in which `llmrec run` walks them. The order is the data flow: each artifact has one maker.
+STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend")
+# What a backtest needs: texts and pictures do not change what is recommended.
+REPLAYED = ("clean", "pretrain", "profile", "train-ranker", "recommend")
+
+
+def load(name: str) -> Stage:
+    """The stage called `name`; imports only its module."""
+    module = importlib.import_module(f"llmrec_cli.stages.{name.replace('-', '_')}")
+    stage: Stage = module.STAGE
+    return stage
+
+
+def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> dict[str, Any]:
+    """Validate the sections of all stages before the first of them works for an hour."""
+    return {name: settings.section(name, load(name).config) for name in names}
+
+
+def walk(
+    work: WorkDir,
+    settings: Settings,
+    context: Context,
+    names: Sequence[str] = STAGES,
+    *,
+    force: bool = False,
+    told: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Run the named stages in order under the lock of the work directory, skipping what is up to date."""
+    configs = check(settings, names)
+    outcomes = []
+    with work.lock():
+        for name in names:
+            outcome = execute(load(name), work, configs[name], context, force=force)
+            told(outcome)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tuple[Stage, State | UpstreamError]]:
+    """How each stage stands; a stage whose input is missing says what it waits for."""
+    for name, config in check(settings, STAGES).items():
+        stage = load(name)
+        try:
+            yield stage, state(stage, work, config, context)
+        except UpstreamError as error:
+            yield stage, error
+
+
+def backtest(
+    work: WorkDir,
+    settings: Settings,
+    context: Context,
+    name: str = "last",
+    *,
+    force: bool = False,
+    told: Callable[[Outcome], None] = lambda outcome: None,
+) -> Outcome:
+    """Replay the pipeline in `WORK/evaluate/<name>/` without the events that came later, and compare with them.
+
+    The comparison is the last stage of the nested work directory; the page of the main one is redrawn with its verdict.
+    """
+    stage = load("evaluate")
+    config = settings.section("evaluate", stage.config)
+    nested = WorkDir(work.path / "evaluate" / name)
+    told_here = replace(context, progress=context.progress)
+    past = as_of_the_past(settings, config)
+    with work.lock():
+        walk(nested, past, told_here, REPLAYED, force=force, told=told)
+        with nested.lock():
+            outcome = execute(stage, nested, config, told_here, force=force)
+        told(outcome)
+        redraw_page(work, context)
+    return outcome
+
+
+def as_of_the_past(settings: Settings, config: Any) -> Settings:
+    """The same settings, with `clean` told to withhold what the backtest asks about."""
+    past = Settings(copy.deepcopy(settings.values), dict(settings.origins), settings.base, settings.source)
+    for key in ("holdout", "holdout_n", "holdout_after"):
+        past.put(f"clean.{key}", getattr(config, key), "the backtest")
+    past.put("recommend.k", max(config.ks), "the backtest")
+    past.put("recommend.report", False, "the backtest")
+    return past
+
+
+def redraw_page(work: WorkDir, context: Context) -> None:
+    """Draw the page again where there is one, so that it shows the newest verdict."""
+    from llmrec_cli.core.artifacts import REPORT_PAGE
+    from llmrec_cli.report import page
+
+    if not work.has(REPORT_PAGE) or work.record("recommend") is None:
+        return
+    with work.writing(REPORT_PAGE) as path:
+        path.write_text(page.render(work), encoding="utf-8")
+    resign(load("recommend"), work)

@@ -1,0 +1,47 @@
+"""What is known of the items beside behaviour, as arrays in the order of `clean/items`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Columns of `clean/items` with their vectors. Row number = item code."""
+
+    item_ids: list[str]
+    titles: list[str]
+    texts: list[str]
+    categories: list[str]
+    """The category path, levels joined by " > "; "" where there is none."""
+    tags: list[list[str]]
+    text_vectors: Floats
+    """(items, t) unit-length centred text embeddings; (items, 0) where there are none."""
+    vectors: Floats
+    """(items, d) the sequence model's item table; (items, 0) where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+
+def from_tables(items: pa.Table, text_vectors: Floats, vectors: Floats) -> Catalogue:
+    """Columns of the items table as Python lists; nulls become empty."""
+
+    def text(name: str) -> list[str]:
+        return [value or "" for value in items.column(name).to_pylist()]
+
+    return Catalogue(
+        item_ids=items.column("item_id").to_pylist(),
+        titles=text("title"),
+        texts=text("text"),
+        categories=text("category"),
+        tags=[value or [] for value in items.column("tags").to_pylist()],
+        text_vectors=text_vectors,
+        vectors=vectors,
+    )

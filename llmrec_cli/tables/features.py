@@ -1,0 +1,112 @@
+"""Candidates of users as one table of features: the shape in which every ranker reads its work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from llmrec_cli.tables.metrics import MISS
+from llmrec_cli.tables.sequences import Sequences
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows of (user, item) with features; rows of a user stand together."""
+
+    offsets: Ints
+    """(users + 1,) where each user's rows begin."""
+    items: npt.NDArray[np.int32]
+    """(rows,) item codes."""
+    features: Floats
+    """(rows, features) finite values."""
+    names: tuple[str, ...]
+    """Name of each feature, `source.kind`."""
+    label: npt.NDArray[np.bool_] | None = None
+    """(rows,) True for the item that came next; None when it is not known."""
+    source_ranks: dict[str, Ints] = field(default_factory=dict)
+    """Retriever -> (users,) the place of the target among the whole catalogue, 0 = first; only where targets were given."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def users(self) -> Ints:
+        """(rows,) the user of each row."""
+        return np.repeat(np.arange(self.n_users), np.diff(self.offsets))
+
+    def column(self, name: str) -> Floats:
+        """(rows,) one feature; ValueError where there is none of that name."""
+        return self.features[:, self.names.index(name)]
+
+    def rows(self, users: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """(rows,) which rows belong to the users of a (users,) mask."""
+        return np.repeat(users, np.diff(self.offsets))
+
+    def keep(self, rows: npt.NDArray[np.bool_]) -> Candidates:
+        """The table of some rows; users stay, with fewer rows or none."""
+        lengths = np.bincount(self.users[rows], minlength=self.n_users)
+        label = None if self.label is None else self.label[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Candidates(offsets, self.items[rows], self.features[rows], self.names, label, self.source_ranks)
+
+    def has_target(self) -> npt.NDArray[np.bool_]:
+        """(users,) whether the target is among the candidates."""
+        found = np.zeros(self.n_users, dtype=bool)
+        if self.label is not None:
+            found[self.users[self.label]] = True
+        return found
+
+
+def tie_order(n_items: int) -> npt.NDArray[np.int64]:
+    """(items,) the place of each item among items of equal score: a fixed shuffle (splitmix64) of the codes.
+
+    Codes follow ids and ids may follow time or popularity: breaking ties by them would leak.
+    """
+    x = np.arange(1, n_items + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    places = np.empty(n_items, dtype=np.int64)
+    places[np.argsort(x ^ (x >> np.uint64(31)), kind="stable")] = np.arange(n_items)
+    return places
+
+
+def places(candidates: Candidates, scores: npt.NDArray[np.floating], ties: Ints) -> Ints:
+    """(rows,) the place of each row in its user's list when ordered by score, 0 = first; `ties` is `tie_order`."""
+    users = candidates.users
+    order = np.lexsort((ties[candidates.items], -scores, users))
+    out = np.empty(len(candidates), dtype=np.int64)
+    out[order] = np.arange(len(candidates)) - candidates.offsets[users[order]]
+    return out
+
+
+def target_ranks(candidates: Candidates, scores: npt.NDArray[np.floating], ties: Ints) -> Ints:
+    """(users,) the place of the labelled row by score; MISS where the target was not retrieved."""
+    ranks = np.full(candidates.n_users, MISS, dtype=np.int64)
+    if candidates.label is not None:
+        ranks[candidates.users[candidates.label]] = places(candidates, scores, ties)[candidates.label]
+    return ranks
+
+
+def successors(sequences: Sequences, weights: Sequence[float]) -> sp.csr_matrix:
+    """(items, items) sparse float32: how often j came d events after i, times weights[d − 1], summed over d."""
+    users, codes = sequences.users, sequences.codes
+    rows, columns, values = [], [], []
+    for distance, weight in enumerate(weights, start=1):
+        together = users[distance:] == users[:-distance]
+        rows.append(codes[:-distance][together])
+        columns.append(codes[distance:][together])
+        values.append(np.full(len(rows[-1]), weight, dtype=np.float32))
+    shape = (sequences.n_items, sequences.n_items)
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return sp.coo_matrix(entries, shape=shape).tocsr()

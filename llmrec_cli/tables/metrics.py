@@ -1,0 +1,126 @@
+"""Accuracy of ranked lists for each user, what the lists are like together, and bootstrap intervals of their means."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+Targets = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
+"""(users + 1,) offsets and the (targets,) item codes of all users, one after the other."""
+
+MISS = np.iinfo(np.int32).max
+"""The rank of a target that is in no list."""
+
+_RESAMPLES_AT_ONCE = 4_000_000
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Floats]:
+    """Per-user accuracy of the first k of each list, as (users,) arrays keyed `recall@k`, `ndcg@k`, `mrr@k`, `map@k`.
+
+    `recommended` is (users, width) item codes, best first, -1 where a list is short. A target counts once however often
+    it is given. Relevance is binary; the ideal list of nDCG has min(k, targets) hits; MAP divides by the number of targets
+    (as trec_eval does). Raises ValueError for a user without targets, whose accuracy is not defined.
+    """
+    hits, n_targets = _hits(recommended[:, :k], targets)
+    if (n_targets == 0).any():
+        raise ValueError("every user needs a target: leave out the users without one")
+    positions = np.arange(1, hits.shape[1] + 1)
+    discounts = 1.0 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discounts)[np.minimum(n_targets, k) - 1]
+    first = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1.0, np.inf)
+    precision_at_hits = hits * np.cumsum(hits, axis=1) / positions
+    return {
+        f"recall@{k}": hits.sum(axis=1) / n_targets,
+        f"ndcg@{k}": hits @ discounts[: hits.shape[1]] / ideal,
+        f"mrr@{k}": 1.0 / first,
+        f"map@{k}": precision_at_hits.sum(axis=1) / n_targets,
+    }
+
+
+def single_target_metrics(ranks: npt.NDArray[np.integer], k: int) -> dict[str, Floats]:
+    """`recall@k`, `ndcg@k`, `mrr@k` where each user has one target that stands at `ranks` (0 = first, MISS = nowhere)."""
+    hit = ranks < k
+    place = np.where(hit, ranks, 0).astype(np.float64)
+    return {
+        f"recall@{k}": hit.astype(np.float64),
+        f"ndcg@{k}": hit / np.log2(place + 2.0),
+        f"mrr@{k}": hit / (place + 1.0),
+    }
+
+
+def _hits(recommended: Codes, targets: Targets) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """(users, width) whether each recommended item is a target, and (users,) how many different targets there are."""
+    offsets, items = targets
+    n_users = len(offsets) - 1
+    width = int(max(items.max(initial=0), recommended.max(initial=0))) + 1
+    users = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(offsets))
+    wanted = np.unique(users * width + items)
+    n_targets = np.bincount(wanted // width, minlength=n_users)
+    keys = np.arange(n_users, dtype=np.int64)[:, None] * width + recommended
+    found = np.isin(keys, wanted, kind="sort" if len(wanted) else None) & (recommended >= 0)
+    return found, n_targets
+
+
+def coverage(recommended: Codes, n_items: int, k: int) -> float:
+    """The share of the catalogue that is in the first k of at least one list."""
+    shown = recommended[:, :k]
+    return len(np.unique(shown[shown >= 0])) / max(n_items, 1)
+
+
+def novelty(recommended: Codes, counts: npt.NDArray[np.int64], n_users: int, k: int) -> Floats:
+    """(users,) mean self-information −log2 p(item) in bits, p = (events of the item + 1) / (users + 1), at most 1."""
+    bits = -np.log2(np.minimum((counts + 1.0) / (n_users + 1.0), 1.0))
+    shown = recommended[:, :k]
+    there = shown >= 0
+    return (bits[np.maximum(shown, 0)] * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+
+
+def diversity(recommended: Codes, vectors: npt.NDArray[np.float32], k: int) -> Floats:
+    """(users,) mean of 1 − cosine over the pairs in a list, from unit-length item vectors; 0 for lists of one item."""
+    shown = recommended[:, :k]
+    there = shown >= 0
+    n = there.sum(axis=1)
+    total = np.zeros((len(shown), vectors.shape[1]))
+    norms = np.zeros(len(shown))
+    for place in range(shown.shape[1]):  # by place, so that no (users, k, d) array is built
+        rows = vectors[np.maximum(shown[:, place], 0)] * there[:, place, None]
+        total += rows
+        norms += np.einsum("ud,ud->u", rows, rows)
+    pairs = np.maximum(n * (n - 1), 1)
+    similarity = (np.einsum("ud,ud->u", total, total) - norms) / pairs
+    return np.where(n > 1, 1.0 - similarity, 0.0)
+
+
+def bootstrap(values: npt.ArrayLike, seed: int, n: int = 1000) -> Interval:
+    """The mean over users and its 95 % percentile interval over n resamples of the users; NaN for no users."""
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    # Per-user metrics take few values: resampling how often each occurs has the same law as resampling the users.
+    distinct, counts = np.unique(array, return_counts=True)
+    generator = np.random.default_rng([seed, 0xB007])
+    step = max(1, _RESAMPLES_AT_ONCE // len(distinct))
+    shares = counts / len(array)
+    means = [
+        generator.multinomial(len(array), shares, size=min(step, n - done)) @ distinct / len(array)
+        for done in range(0, n, step)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+    return Interval(float(array.mean()), float(low), float(high))
+
+
+def paired_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, seed: int, n: int = 1000) -> Interval:
+    """The mean of a − b over the same users with its interval: the difference is real where 0 lies outside."""
+    return bootstrap(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), seed, n)

@@ -1,0 +1,109 @@
+"""Demographic segments: age band × gender × region, coarser where few users share all three."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Strings = npt.NDArray[np.object_]
+
+AGE_STARTS = np.array([18, 25, 35, 45, 55, 65])
+AGE_BANDS = np.array(["under 18", "18-24", "25-34", "35-44", "45-54", "55-64", "65+"], dtype=object)
+OLDEST = 120
+EVERYONE = "everyone"
+
+# Which of (age band, gender, region) a segment is made of, from the finest to the coarsest.
+LEVELS = ((0, 1, 2), (0, 1), (0, 2), (1, 2), (0,), (1,), (2,))
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Each user's segment, and who stands for each segment. The last segment is everyone."""
+
+    names: list[str]
+    """(segments,) readable, such as "25-34 · F · Denmark"."""
+    of_user: Ints
+    """(users,) row of `names`."""
+    members: sp.csr_matrix
+    """(segments, users) 1/n where the user is one of the n members with events; rows sum to 1 (0 if nobody has events)."""
+
+    def means(self, rows: Floats) -> Floats:
+        """(segments, d) mean of the members' rows of a (users, d) array."""
+        return np.asarray(self.members @ rows, dtype=np.float32)
+
+    def sizes(self) -> Ints:
+        """(segments,) how many users, with or without events, were put into each."""
+        return np.bincount(self.of_user, minlength=len(self.names))
+
+
+def age_bands(ages: npt.ArrayLike) -> Strings:
+    """(users,) the band of each age, or of an age that is the lower bound of a band; None where it is unknown or absurd."""
+    years = np.asarray(ages, dtype=np.float64)
+    known = (years >= 0) & (years <= OLDEST)
+    bands = AGE_BANDS[np.searchsorted(AGE_STARTS, np.where(known, years, 0), side="right")]
+    return np.where(known, bands, None)
+
+
+def segments(age: Strings, gender: Strings, region: Strings, has_events: npt.NDArray[np.bool_], smallest: int) -> Segments:
+    """Put each user into the finest segment of `LEVELS` that has at least `smallest` members with events, else everyone.
+
+    A level asks for attributes that the user has: one whose region is unknown starts at age band × gender. A
+    segment's members are all users with its attributes, those who found a finer segment included.
+    """
+    attributes = [_codes(column) for column in (age, gender, region)]
+    chosen = np.full(len(has_events), -1, dtype=np.int64)
+    names: list[str] = []
+    members: list[Ints] = []
+    for level in LEVELS:
+        keys = np.stack([attributes[i][1] for i in level], axis=1)
+        known = (keys >= 0).all(axis=1)
+        groups, group_of = np.unique(keys[known], axis=0, return_inverse=True)
+        group = np.full(len(has_events), len(groups), dtype=np.int64)
+        group[known] = group_of.reshape(-1)
+        support = np.bincount(group[has_events], minlength=len(groups) + 1)[: len(groups)]
+        wants = (chosen < 0) & known & (np.append(support, 0)[group] >= smallest)
+        used = np.unique(group[wants])
+        chosen[wants] = len(names) + np.searchsorted(used, group[wants])
+        names += [" · ".join(attributes[i][0][code] for i, code in zip(level, groups[g], strict=True)) for g in used]
+        members += _rows_of(used, np.where(has_events, group, len(groups)))
+    chosen[chosen < 0] = len(names)
+    return Segments([*names, EVERYONE], chosen, _averages([*members, np.flatnonzero(has_events)], len(has_events)))
+
+
+def shrink(vectors: Floats, n_events: Ints, found: Segments, full_weight: int) -> Floats:
+    """(users, d) each user's vector moved towards the mean of the segment: own weight min(1, n / full_weight).
+
+    A user without events gets the mean itself, one with `full_weight` events or more keeps the own vector.
+    """
+    own = np.minimum(1.0, n_events / full_weight).astype(np.float32)[:, None]
+    return own * vectors + (1 - own) * found.means(vectors)[found.of_user]
+
+
+def _codes(column: Strings) -> tuple[Strings, Ints]:
+    """The distinct values in order, and each row's place among them; -1 for None."""
+    known = np.array([value is not None for value in column], dtype=bool)
+    values, places = np.unique(column[known].astype(str), return_inverse=True)
+    codes = np.full(len(column), -1, dtype=np.int64)
+    codes[known] = places
+    return values.astype(object), codes
+
+
+def _rows_of(used: Ints, group: Ints) -> list[Ints]:
+    """For each group in `used` the rows that are in it, ascending."""
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], used, side="left")
+    stops = np.searchsorted(group[order], used, side="right")
+    return [order[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+
+def _averages(members: Sequence[Ints], n_users: int) -> sp.csr_matrix:
+    lengths = np.array([len(rows) for rows in members])
+    weights = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return sp.csr_matrix((weights, np.concatenate(members), offsets), shape=(len(members), n_users))

@@ -1,0 +1,28 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.stage import Context
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "data" / "sample" / "online_retail_sample.csv"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(seed=42, base=tmp_path, progress=Lines(quiet=True), device="cpu", threads=1, max_memory=1 << 30)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of data sets that cannot be shipped; tests that need it are skipped without it."""
+    folder = os.environ.get("LLMREC_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("LLMREC_TEST_DATA does not name the folder of the data sets that cannot be shipped")
+    return Path(folder)

@@ -1,0 +1,143 @@
+"""The walls of the house, held by reading the imports of every file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmrec_cli import pipeline
+from llmrec_cli.core.config import STAGES as SECTIONS
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "llmrec_cli"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# From the foundation up; a file imports only from its own floor or a lower one.
+FLOORS = ("core", "tables", "models", "report", "stages")
+FAMILIES = ("encoders", "retrievers", "rankers", "topics", "writers", "painters")
+HEAVY = {"torch", "transformers", "sklearn", "implicit", "lightgbm", "accelerate", "safetensors"}
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    """Dotted names that a file imports; with `top_level_only` those that run when it is imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = _immediate(tree) if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _immediate(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield node
+            yield from _immediate(node)
+
+
+def floor(dotted: str) -> int:
+    """0 for the foundation; everything directly in the package is the hallway on top."""
+    parts = dotted.split(".")
+    if parts[0] != "llmrec_cli" or len(parts) == 1 or parts[1] == "__version__":
+        return -1
+    return FLOORS.index(parts[1]) if parts[1] in FLOORS else len(FLOORS)
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_file_imports_only_from_its_own_floor_or_a_lower_one(path: Path) -> None:
+    for name in imports(path):
+        assert floor(name) <= max(floor(dotted(path)), 0), f"{dotted(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("[a-z]*.py")), ids=str)
+def test_stages_do_not_import_each_other_and_are_light(path: Path) -> None:
+    assert not [name for name in imports(path) if name.startswith("llmrec_cli.stages.")]
+    at_once = {name.split(".")[0] for name in imports(path, top_level_only=True)}
+    assert not at_once & (HEAVY | {"pandas", "duckdb", "narwhals", "scipy"})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_do_not_import_each_other(family: str) -> None:
+    files = sorted((PACKAGE / "models" / family).glob("*.py"))
+    assert files
+    others = tuple(f"llmrec_cli.models.{other}." for other in FAMILIES if other != family)
+    found = [(path.name, name) for path in files for name in imports(path) if f"{name}.".startswith(others)]
+    assert not found
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_each_library_has_its_room(path: Path) -> None:
+    used = {name.split(".")[0] for name in imports(path)}
+    place = path.relative_to(PACKAGE)
+    assert "typer" not in used or place.name == "cli.py"
+    assert "rich" not in used or place.name == "console.py"
+    assert "click" not in used
+    assert "pickle" not in used and "joblib" not in used
+    assert not (used & HEAVY) or place.parts[0] == "models"
+    assert "duckdb" not in used or place == Path("tables/engine.py")
+    assert "torch.load(" not in path.read_text(encoding="utf-8")
+
+
+def test_data_flow_one_way_and_each_artifact_has_one_maker() -> None:
+    made: dict[str, str] = {}
+    for name in (*pipeline.STAGES, "evaluate"):
+        stage = pipeline.load(name)
+        assert stage.name == name
+        for artifact in stage.reads:
+            assert artifact.path in made, f"{name} reads {artifact.path} before it is made"
+        for artifact in stage.writes:
+            assert artifact.path not in made, f"{artifact.path} is made by {made[artifact.path]} and {name}"
+            assert artifact.stage == name
+            made[artifact.path] = name
+    assert len(made) > 20
+
+
+def test_only_evaluate_reads_what_was_withheld() -> None:
+    readers = [n for n in (*pipeline.STAGES, "evaluate") if "clean/holdout.parquet" in {a.path for a in pipeline.load(n).reads}]
+    assert readers == ["evaluate"]
+    for path in (PACKAGE / "stages").glob("*.py"):
+        if path.name not in {"clean.py", "evaluate.py"}:
+            assert "HOLDOUT" not in path.read_text(encoding="utf-8")
+
+
+def test_every_stage_has_its_section() -> None:
+    assert (*pipeline.STAGES, "evaluate") == SECTIONS
+
+
+def test_every_setting_has_a_line_of_help() -> None:
+    seen = 0
+    for name in SECTIONS:
+        pending = [pipeline.load(name).config]
+        while pending:
+            for field, info in pending.pop().model_fields.items():
+                inner = info.annotation
+                if isinstance(inner, type) and hasattr(inner, "model_fields"):
+                    pending.append(inner)
+                else:
+                    assert info.description, f"[{name}] {field} has no description"
+                    seen += 1
+    assert seen > 40
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_room_stays_a_room(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert path.name != "utils.py"
+    limit = 520 if path.name == "cli.py" else 320
+    assert text.count("\n") <= limit, "one room or two?"
+    tree = ast.parse(text)
+    if text.strip():
+        assert ast.get_docstring(tree), "a module says in a line what it is"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is long"

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from llmrec_cli import pipeline
+from llmrec_cli.cli import app, parse_bytes
+from llmrec_cli.core.errors import SettingsError
+from tests.conftest import SAMPLE
+
+COMMANDS = sorted(info.name or info.callback.__name__ for info in app.registered_commands)  # type: ignore[union-attr]
+runner = CliRunner()
+
+
+def llmrec(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("LLMREC_")}
+    command = [sys.executable, "-m", "llmrec_cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, check=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "llmrec.toml").write_text(
+        f'[clean.interactions]\npath = "{SAMPLE}"\nuser = "Customer ID"\nitem = "StockCode"\ntime = "InvoiceDate"\n'
+    )
+    return tmp_path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from llmrec_cli.cli import app; from typer.testing import CliRunner;"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch','pandas','numpy','pyarrow','sklearn','duckdb'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_and_an_example_or_is_plain(name: str) -> None:
+    shown = runner.invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert "--work" in shown.output and "Usage" in shown.output
+    if name in pipeline.STAGES:
+        assert "Example: llmrec" in shown.output and "Reads" in shown.output and "Writes" in shown.output
+
+
+def test_named_options_are_settings_of_their_stage() -> None:
+    from llmrec_cli.cli import Common
+
+    common = set(Common.__dataclass_fields__) | {"force", "user", "format_", "output"}
+    seen = 0
+    for info in app.registered_commands:
+        name = info.name or info.callback.__name__  # type: ignore[union-attr]
+        if name in pipeline.STAGES:
+            options = set(info.callback.__annotations__) - common  # type: ignore[union-attr]
+            assert options <= set(pipeline.load(name).config.model_fields), name
+            seen += len(options)
+    assert seen >= 15
+
+
+def test_version() -> None:
+    from llmrec_cli import __version__
+
+    assert runner.invoke(app, ["--version"]).output.strip() == __version__
+
+
+def test_a_mistyped_command_gets_the_nearest() -> None:
+    done = llmrec("recomend")
+    assert done.returncode == 2 and "Did you mean 'recommend'?" in done.stderr and done.stdout == ""
+
+
+def test_a_mistyped_key_gets_the_nearest(project: Path) -> None:
+    done = llmrec("run", "--set", "recommend.kk=3", cwd=project)
+    assert done.returncode == 2 and "did you mean 'k'?" in done.stderr
+    assert not (project / "work" / "clean").exists()
+
+
+def test_a_missing_log_is_told_with_near_matches(project: Path) -> None:
+    near = SAMPLE.with_name("online_retail_sampel.csv")
+    done = llmrec("clean", "--set", f"clean.interactions.path={near}", cwd=project)
+    assert done.returncode == 3 and "online_retail_sample.csv" in done.stderr
+
+
+def test_a_missing_column_names_those_there_are(project: Path) -> None:
+    done = llmrec("clean", "--set", "clean.interactions.user=Customer", cwd=project)
+    assert done.returncode == 3 and "Customer ID" in done.stderr and "StockCode" in done.stderr
+
+
+def test_recommend_too_early_names_the_command(project: Path) -> None:
+    done = llmrec("recommend", cwd=project)
+    assert done.returncode == 4 and "llmrec clean" in done.stderr
+
+
+def test_an_empty_result_shows_the_funnel_and_the_rule(project: Path) -> None:
+    done = llmrec("clean", "--min-user-events", "100000", cwd=project)
+    assert done.returncode == 3 and "min_user_events" in done.stderr and "9,815" in done.stderr
+
+
+def test_errors_are_objects_with_json(project: Path) -> None:
+    done = llmrec("recommend", "--json", cwd=project)
+    assert json.loads(done.stdout)["error"]["code"] == 4
+
+
+def test_a_stage_prints_one_object_with_json(project: Path) -> None:
+    done = llmrec("clean", "--json", "-q", cwd=project)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and done.stderr == ""
+    assert told["stages"][0]["status"] == "done" and told["next"] == "llmrec pretrain"
+    again = json.loads(llmrec("clean", "--json", "-q", cwd=project).stdout)
+    assert again["stages"][0]["status"] == "up to date"
+
+
+def test_status_and_config_change_nothing(project: Path) -> None:
+    shown = llmrec("status", "--json", cwd=project)
+    rows = json.loads(shown.stdout)["stages"]
+    assert [row["stage"] for row in rows] == list(pipeline.STAGES)
+    assert rows[0]["state"] == "missing" and rows[1]["state"].startswith("waits")
+    settings = llmrec("config", "clean", "--min-user-events" if False else "--json", cwd=project)
+    assert {"clean.interactions.user"} <= {row["setting"] for row in json.loads(settings.stdout)}
+    assert not (project / "work").exists()
+
+
+def test_a_second_run_at_the_same_time_is_told(project: Path) -> None:
+    from llmrec_cli.core.workdir import WorkDir
+
+    with WorkDir(project / "work").lock():
+        done = llmrec("clean", cwd=project)
+    assert done.returncode == 75 and "in use by process" in done.stderr
+
+
+def test_a_read_only_place_is_one_clear_line(project: Path) -> None:
+    done = llmrec("clean", "--work", "/proc/nowhere", cwd=project)
+    assert done.returncode == 3 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("text", "size"), [("4GB", 4 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("2GiB", 2 << 30)])
+def test_sizes(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "four", "1K", "-4GB"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError):
+        parse_bytes(text)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, Field
+
+from llmrec_cli.core.config import leaves, literal, load
+from llmrec_cli.core.errors import SettingsError
+
+
+class Inner(BaseModel, frozen=True, extra="forbid"):
+    path: str = ""
+
+
+class Config(BaseModel, frozen=True, extra="forbid"):
+    k: int = Field(10, ge=1, description="how many")
+    name: str | None = None
+    items: Inner = Inner()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "llmrec.toml"
+    path.write_text("seed = 7\n[recommend]\nk = 3\nname = 'file'\n")
+    return path
+
+
+def test_each_layer_lies_over_the_one_below(file: Path) -> None:
+    def k(**given: object) -> int:
+        return load(file, **{"environ": {}, **given}).section("recommend", Config).k  # type: ignore[arg-type]
+
+    env = {"LLMREC_RECOMMEND__K": "4"}
+    assert load(None, environ={}).section("recommend", Config).k == 10
+    assert k() == 3
+    assert k(environ=env) == 4
+    assert k(environ=env, overrides=["recommend.k=5"]) == 5
+    assert k(environ=env, overrides=["recommend.k=5"], options={"recommend.k": 6}) == 6
+    assert k(options={"recommend.k": None}) == 3
+
+
+def test_the_origin_of_each_value_is_known(file: Path) -> None:
+    settings = load(file, ["recommend.items.path=a.csv"], {"LLMREC_SEED": "8"})
+    assert settings.seed == 8
+    assert settings.origins["seed"] == "environment LLMREC_SEED"
+    assert settings.origins["recommend.k"] == str(file)
+    assert settings.origins["recommend.items.path"] == "--set recommend.items.path"
+
+
+def test_nested_names_in_the_environment(file: Path) -> None:
+    settings = load(file, environ={"LLMREC_TRAIN_RANKER__ALS__FACTORS": "8", "LLMREC_WORKDIR": "x"})
+    assert settings.values["train-ranker"] == {"als": {"factors": 8}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3", 3), ("0.5", 0.5), ("true", True), ('["a"]', ["a"]), ("Customer ID", "Customer ID"), ("::", "::"), ('"3"', "3")],
+)
+def test_values_read_as_toml_and_else_as_text(text: str, value: object) -> None:
+    assert literal(text) == value
+
+
+def test_an_unknown_key_is_told_with_the_nearest(file: Path) -> None:
+    settings = load(file, ["recommend.nmae=x"], {})
+    with pytest.raises(SettingsError) as told:
+        settings.section("recommend", Config)
+    assert "did you mean 'name'?" in str(told.value) and "--set recommend.nmae" in str(told.value)
+
+
+def test_an_unknown_key_of_an_inner_section_is_told(file: Path) -> None:
+    with pytest.raises(SettingsError, match=r"recommend\.items\.pth") as told:
+        load(file, ["recommend.items.pth=x"], {}).section("recommend", Config)
+    assert "did you mean 'path'?" in told.value.fix
+
+
+def test_an_unknown_section_is_told(file: Path) -> None:
+    with pytest.raises(SettingsError) as told:
+        load(file, ["recomend.k=1"], {})
+    assert "did you mean 'recommend'?" in str(told.value)
+
+
+def test_a_value_out_of_range_says_which_and_where(file: Path) -> None:
+    with pytest.raises(SettingsError, match="recommend.k = 0") as told:
+        load(file, ["recommend.k=0"], {}).section("recommend", Config)
+    assert told.value.where == "--set recommend.k"
+
+
+def test_a_missing_settings_file_names_its_neighbours(file: Path) -> None:
+    with pytest.raises(SettingsError) as told:
+        load(file.with_name("llmrek.toml"), environ={})
+    assert "did you mean 'llmrec.toml'?" in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["seed = ", "[clean\n", "\xff"])
+def test_a_broken_settings_file_is_told_with_its_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError) as told:
+        load(path, environ={})
+    assert "bad.toml" in str(told.value)
+
+
+@pytest.mark.parametrize("override", ["k", "=3"])
+def test_a_malformed_override_is_told(file: Path, override: str) -> None:
+    with pytest.raises(SettingsError, match="not of the form"):
+        load(file, [override], {})
+
+
+def test_a_value_where_a_section_belongs_is_told(file: Path) -> None:
+    with pytest.raises(SettingsError, match="is a value, not a section"):
+        load(file, ["seed.x=1"], {})
+
+
+def test_leaves_walk_into_sections() -> None:
+    assert [key for key, _, _ in leaves(Config(), "recommend")] == ["recommend.k", "recommend.name", "recommend.items.path"]

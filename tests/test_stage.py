@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import BaseModel
+
+from llmrec_cli.core.artifacts import ENCODER, ITEM_IMAGE_VECTORS, ITEM_TEXT_VECTORS, ITEM_VECTORS, Table
+from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.stage import Context, Report, Stage, execute, resign, state
+from llmrec_cli.core.workdir import WorkDir, vectors
+
+
+class Config(BaseModel, frozen=True, extra="forbid"):
+    value: float = 1.0
+    images: bool = True
+
+
+def _table(value: float) -> pa.Table:
+    return pa.table({"item_id": ["a"], "vector": vectors(np.full((1, 2), value))})
+
+
+def _first(work: WorkDir, config: Config, context: Context) -> Report:
+    work.write(ITEM_TEXT_VECTORS, _table(config.value))
+    if config.images:
+        work.write(ITEM_IMAGE_VECTORS, _table(0))
+    return Report(counts={"items": 1}, lines=["one item"])
+
+
+def _second(work: WorkDir, config: Config, context: Context) -> Report:
+    work.write(ITEM_VECTORS, work.read(ITEM_TEXT_VECTORS))
+    return Report()
+
+
+def _source(config: Config, base: Path) -> list[Path]:
+    return [base / "raw.csv"]
+
+
+FIRST = Stage("pretrain", Config, (), (ITEM_TEXT_VECTORS, ITEM_IMAGE_VECTORS), _first, sources=_source)
+SECOND = Stage("profile", Config, (ITEM_TEXT_VECTORS,), (ITEM_VECTORS,), _second)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> WorkDir:
+    (tmp_path / "raw.csv").write_text("1")
+    return WorkDir(tmp_path / "work")
+
+
+def test_a_second_run_does_nothing_and_tells_the_same(work: WorkDir, context: Context) -> None:
+    assert execute(FIRST, work, Config(), context).ran
+    again = execute(FIRST, work, Config(), context)
+    assert not again.ran and again.report.lines == ["one item"]
+    assert execute(FIRST, work, Config(), context, force=True).ran
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda work, context: (Config(value=2), context), "value has changed"),
+        (lambda work, context: (Config(), replace(context, seed=1)), "the seed has changed"),
+        (lambda work, context: ((context.base / "raw.csv").write_text("2"), (Config(), context))[1], "raw.csv has changed"),
+        (lambda work, context: (work.remove(ITEM_TEXT_VECTORS), (Config(), context))[1], "is gone"),
+        (lambda work, context: (work.write(ITEM_TEXT_VECTORS, _table(9)), (Config(), context))[1], "changed by hand"),
+    ],
+)
+def test_what_makes_a_stage_stale_is_said(work: WorkDir, context: Context, change: object, why: str) -> None:
+    execute(FIRST, work, Config(), context)
+    config, changed = change(work, context)  # type: ignore[operator]
+    now = state(FIRST, work, config, changed)
+    assert not now.fresh and why in now.why
+
+
+def test_threads_and_memory_do_not_make_a_stage_stale(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+    assert state(FIRST, work, Config(), replace(context, threads=7, max_memory=1, device="cuda")).fresh
+
+
+def test_a_touched_output_is_noticed_and_not_made_again(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+    os.utime(work.where(ITEM_TEXT_VECTORS), (1, 1))
+    outcome = execute(FIRST, work, Config(), context)
+    assert not outcome.ran and "touched" in outcome.why
+
+
+def test_new_inputs_make_the_next_stage_stale(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+    execute(SECOND, work, Config(), context)
+    execute(FIRST, work, Config(value=3), context)
+    outcome = execute(SECOND, work, Config(), context)
+    assert outcome.ran and outcome.why == "pretrain/item_text_vectors.parquet is new"
+
+
+def test_a_missing_input_names_the_stage_that_makes_it(work: WorkDir, context: Context) -> None:
+    with pytest.raises(UpstreamError, match="`pretrain` has not been run"):
+        execute(SECOND, work, Config(), context)
+
+
+def test_an_optional_output_of_an_earlier_run_is_cleared(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+    assert work.has(ITEM_IMAGE_VECTORS)
+    execute(FIRST, work, Config(images=False), context)
+    assert not work.has(ITEM_IMAGE_VECTORS)
+
+
+def test_a_stage_that_fails_is_not_signed(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+
+    def broken(work: WorkDir, config: Config, context: Context) -> Report:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        execute(replace(FIRST, run=broken), work, Config(value=2), context)
+    assert work.record("pretrain") is None
+
+
+def test_a_stage_that_forgets_an_output_is_caught(work: WorkDir, context: Context) -> None:
+    with pytest.raises(UpstreamError, match="encoder"):
+        execute(replace(FIRST, writes=(*FIRST.writes, ENCODER)), work, Config(), context)
+
+
+def test_signing_anew_accepts_what_the_program_redrew(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+    work.write(ITEM_TEXT_VECTORS, _table(5))
+    resign(FIRST, work)
+    assert state(FIRST, work, Config(), context).fresh
+
+
+def test_every_table_has_its_key_among_its_columns() -> None:
+    from llmrec_cli.core import artifacts
+
+    tables = [value for value in vars(artifacts).values() if isinstance(value, Table)]
+    assert len(tables) > 15
+    for table in tables:
+        assert set(table.key) <= set(table.schema.names), table.name
+        assert table.about.endswith("."), table.name
