@@ -69,10 +69,12 @@ class SentenceEncoder:
         """(texts, dim) unit-length rows; a zero row for an empty text."""
         import torch
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
         from llmrec_cli.models.encoders.batches import length_sorted
         from llmrec_cli.models.runtime import choose_device, fast_dtype
 
+        logging.disable_progress_bar()  # stages tell their own progress
         device = torch.device(choose_device(self.device))
         tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
         model = AutoModel.from_pretrained(self.folder, local_files_only=True, dtype=fast_dtype(device))

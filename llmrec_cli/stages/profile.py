@@ -1,0 +1,162 @@
+"""Profile every user: a vector, interests a person can read, topics and demographics; the cold ones by their segment.
+
+Reads: clean/users, clean/sequences, clean/items, pretrain/encoder, pretrain/item_vectors.
+Writes: profile/profiles, profile/topics.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, Field
+
+from llmrec_cli.core.artifacts import ENCODER, ITEM_VECTORS, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.variants import load_variant
+from llmrec_cli.core.workdir import WorkDir, vectors
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from llmrec_cli.models.topics import Topics
+    from llmrec_cli.tables.interests import Tagged
+    from llmrec_cli.tables.segments import Segments
+    from llmrec_cli.tables.sequences import Sequences
+
+Floats = npt.NDArray[np.float32]
+# A topic that holds less of a user than this is not worth telling.
+LEAST_TOPIC = 0.15
+TOPICS_OF_USER = 3
+
+
+class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
+    full_weight_events: int = Field(5, ge=1, description="with fewer events the vector leans on the segment's mean")
+    min_segment_users: int = Field(20, ge=1, description="users with events that a demographic segment needs at least")
+    recent_events: int = Field(5, ge=1, description="newest events that the short-term vector and interests come from")
+    half_life: float = Field(50.0, gt=0, description="events after which an event counts half in the interests")
+    n_interests: int = Field(10, ge=1, description="interests kept of each user")
+    topic_model: str = Field("lda", description="topic model: lda, or module:Class")
+    n_topics: int = Field(0, ge=0, description="how many topics; 0 chooses by the number of users and tags")
+
+
+def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
+    from llmrec_cli.models.encoders.sequence import SequenceEncoder
+    from llmrec_cli.models.topics import TOPIC_MODELS
+    from llmrec_cli.tables.interests import tagged
+    from llmrec_cli.tables.segments import age_bands, segments, shrink
+    from llmrec_cli.tables.sequences import from_table
+
+    topic_model = _topic_model(load_variant("topic model", TOPIC_MODELS, config.topic_model), config)
+    encoder = SequenceEncoder.load(work.need(ENCODER))
+    users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
+    histories = from_table(table, items, users.column("user_id"))
+    tags = tagged(items.column("tags").to_pylist())
+
+    bands = age_bands(users.column("age").to_numpy())
+    gender, region = (np.array(users.column(name).to_pylist(), dtype=object) for name in ("gender", "region"))
+    found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users)
+    context.progress.say(f"profile: encoding {len(histories):,} histories")
+    long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
+    topics = topic_model.find((histories.matrix() @ tags.matrix).tocsr(), tags.names, context.seed)
+    profiles = {
+        "user_id": users.column("user_id"),
+        "vector": vectors(shrink(long, histories.lengths, found, config.full_weight_events)),
+        "short_vector": vectors(shrink(short, histories.lengths, found, 1)),
+        **readable(histories, tags, topics, found, config),
+        "age_band": pa.array(bands, type=pa.string()),
+        "gender": users.column("gender"),
+        "region": users.column("region"),
+        "segment": pa.array(found.names).take(pa.array(found.of_user)),
+        "n_events": pa.array(histories.lengths),
+        "last_time": last_times(table, users.column("user_id")),
+        "cold": pa.array(histories.lengths == 0),
+    }
+    work.write(PROFILES, pa.table(profiles))
+    work.write(TOPICS, _topics_table(topics))
+    return report(histories, topics, found)
+
+
+def _topic_model(kind: Any, config: ProfileConfig) -> Any:
+    """The topic model with its own settings; LDA takes the number of topics from those of the stage."""
+    from llmrec_cli.models.topics.lda import Lda, LdaConfig
+
+    return kind(LdaConfig(n_topics=config.n_topics)) if kind is Lda else kind(None)
+
+
+def encoded(encoder: Any, histories: Sequences) -> Floats:
+    """(users, d) states after the newest event; zero rows for users without events."""
+    some = histories.lengths > 0
+    states = np.asarray(encoder.encode(histories.select(some)), dtype=np.float32)
+    rows = np.zeros((len(histories), states.shape[1]), dtype=np.float32)
+    rows[some] = states
+    return rows
+
+
+def readable(histories: Sequences, tags: Tagged, topics: Topics, found: Segments, config: ProfileConfig) -> dict[str, pa.Array]:
+    """Columns interests, recent_interests and topics; users without events have those of their segment."""
+    import scipy.sparse as sp
+
+    from llmrec_cli.tables.interests import interests, leading, normalised, population_shares
+
+    shares = population_shares(histories.counts(), tags)
+    decayed = histories.matrix(decay=0.5 ** (1 / config.half_life))
+    weights = normalised(interests(decayed, tags, shares))
+    recent = normalised(interests(histories.tail(config.recent_events).matrix(), tags, shares))
+    warm = _stand_in(weights, histories, found)
+    recent_or_warm = _stand_in(recent, histories, found, weights)
+    of_users = _stand_in(sp.csr_matrix(topics.of_users), histories, found)
+    return {
+        "interests": leading(warm, tags.names, config.n_interests),
+        "recent_interests": leading(recent_or_warm, tags.names, config.n_interests),
+        "topics": leading(of_users, topics.labels, TOPICS_OF_USER, LEAST_TOPIC),
+    }
+
+
+def _stand_in(
+    weights: sp.csr_matrix, histories: Sequences, found: Segments, lasting: sp.csr_matrix | None = None
+) -> sp.csr_matrix:
+    """The weights with the mean of the segment (of `lasting`, if given) in the rows of users without events."""
+    import scipy.sparse as sp
+
+    cold = np.flatnonzero(histories.lengths == 0)
+    place = sp.csr_matrix(
+        (np.ones(len(cold), dtype=np.float32), (cold, found.of_user[cold])), shape=(len(histories), len(found.names))
+    )
+    means = found.members @ (weights if lasting is None else lasting)
+    return (weights + place @ means).tocsr()
+
+
+def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray) -> pa.Array:
+    """(users,) time of the newest event; null where there is none or it is not known."""
+    times = sequences.column("times").combine_chunks()
+    ends = pc.subtract(pc.cumulative_sum(pc.list_value_length(times).cast(pa.int64())), 1)
+    newest = times.flatten().take(ends)
+    return newest.take(pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks()))
+
+
+def _topics_table(topics: Topics) -> pa.Table:
+    return pa.table(
+        {"topic": topics.labels, "words": topics.words, "weight": topics.shares}, schema=TOPICS.schema
+    )
+
+
+def report(histories: Sequences, topics: Topics, found: Segments) -> Report:
+    """What a person should know: how many are cold, what the topics are, which segments are large."""
+    n_users, cold = len(histories), int((histories.lengths == 0).sum())
+    lines = [f"{n_users:,} users profiled, {cold:,} of them without events (profiled by their segment)"]
+    for topic in np.argsort(-topics.shares, kind="stable"):
+        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}")
+    sizes = found.sizes()
+    largest = [f"{found.names[s]} ({sizes[s]:,})" for s in np.argsort(-sizes, kind="stable")[:5] if sizes[s]]
+    lines.append(f"{np.count_nonzero(sizes):,} segments, the largest: {'; '.join(largest)}")
+    warnings = [] if topics.labels else ["items have no tags: there are no interests and no topics"]
+    return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, {}, lines, warnings)
+
+
+STAGE = Stage(
+    "profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER, ITEM_VECTORS), writes=(PROFILES, TOPICS), run=run
+)

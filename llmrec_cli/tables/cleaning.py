@@ -1,0 +1,168 @@
+"""The rules by which rows of a log are kept or rejected, as Narwhals expressions that any engine can run.
+
+Frames are those of `Engine.log`; each rule fills `reason` where no earlier one did, so that every row has one verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Frame = nw.LazyFrame[Any]
+Ints = npt.NDArray[np.int64]
+Repeats = Literal["keep", "first", "last"]
+
+USER_RULE, ITEM_RULE = "min_user_events", "min_item_events"
+MAD_TO_SIGMA = 1.4826
+
+
+def judge_rows(log: Frame, *, timed: bool) -> Frame:
+    """Add `reason`: what is wrong with a row by itself, null for a sound one."""
+
+    def rule(broken: nw.Expr, reason: str) -> nw.Expr:
+        return nw.when(broken).then(nw.lit(reason))
+
+    given = nw.col("value_text").str.strip_chars() != ""
+    rules = [
+        rule(~nw.col("parsable"), "unparsable"),
+        rule(~nw.col("passes"), "where"),
+        rule(nw.col("user_id").is_null(), "missing user"),
+        rule(nw.col("item_id").is_null(), "missing item"),
+        *([rule(nw.col("time").is_null(), "invalid time")] if timed else []),
+        rule(given & nw.col("value").is_null(), "invalid value"),
+    ]
+    return log.with_columns(nw.coalesce(*rules).alias("reason"))
+
+
+def _reject_later(frame: Frame, same: Sequence[str], order: Sequence[str], reason: str, *, last: bool = False) -> Frame:
+    """Reject all but the first (or last) of the sound rows that agree in the columns `same`."""
+    sound = nw.col("reason").is_null()
+    place = nw.col("source_row").cum_count(reverse=last).over("sound", *same, order_by=order)
+    return (
+        frame.with_columns(sound.alias("sound"))
+        .with_columns(place.alias("place"))
+        .with_columns(
+            nw.when(nw.col("sound") & (nw.col("place") > 1)).then(nw.lit(reason)).otherwise(nw.col("reason")).alias("reason")
+        )
+        .drop("sound", "place")
+    )
+
+
+def judge_duplicates(frame: Frame, *, timed: bool) -> Frame:
+    """Reject rows that say the same event again: the same user, item, time and event; without a time, the same value."""
+    same = ["user_id", "item_id", "event", "time" if timed else "value"]
+    return _reject_later(frame, same, ["source_row"], "duplicate")
+
+
+def judge_repeats(frame: Frame, repeats: Repeats) -> Frame:
+    """Keep all of a user's events with the same item, or the first or last of them in time."""
+    if repeats == "keep":
+        return frame
+    return _reject_later(frame, ["user_id", "item_id"], ["time", "source_row"], "repeat", last=repeats == "last")
+
+
+def outlier_limit(counts: npt.NDArray[Any], z: float) -> float:
+    """The number of events beyond which the logarithm lies more than z robust deviations above the median.
+
+    The deviation is 1.4826 × the median absolute deviation, at least 1: at z = 6 no count below 400 × the median is out.
+    """
+    if not len(counts):
+        return np.inf
+    logs = np.log(counts)
+    median = np.median(logs)
+    sigma = max(MAD_TO_SIGMA * float(np.median(np.abs(logs - median))), 1.0)
+    return float(np.exp(median + z * sigma))
+
+
+def counts_of(frame: Frame, column: str) -> Frame:
+    """`column` and `n`, the number of sound rows with each value."""
+    return frame.filter(nw.col("reason").is_null()).group_by(column).agg(nw.len().alias("n"))
+
+
+def judge_outliers(frame: Frame, column: str, limit: float, reason: str) -> Frame:
+    """Reject the rows of users (items) with more than `limit` sound rows."""
+    n = nw.len().over("sound", column)
+    return (
+        frame.with_columns(nw.col("reason").is_null().alias("sound"))
+        .with_columns(n.alias("n"))
+        .with_columns(
+            nw.when(nw.col("sound") & (nw.col("n") > limit)).then(nw.lit(reason)).otherwise(nw.col("reason")).alias("reason")
+        )
+        .drop("sound", "n")
+    )
+
+
+# --- the k-core -----------------------------------------------------------------------------------------------------
+
+
+def k_core(users: Ints, items: Ints, min_user: int, min_item: int) -> npt.NDArray[np.int8]:
+    """The verdict on each event: 0 kept, 1 its user has too few events, 2 its item has.
+
+    Rounds go on until all users have at least `min_user` events and all items `min_item`; users are judged first in
+    each. `users` and `items` are (events,) codes from 0.
+    """
+    verdict = np.zeros(len(users), dtype=np.int8)
+    left = np.arange(len(users))
+    while len(left):
+        before = len(left)
+        for mark, codes, least in ((1, users, min_user), (2, items, min_item)):
+            few = (np.bincount(codes[left]) < least)[codes[left]] if len(left) else np.zeros(0, dtype=bool)
+            verdict[left[few]] = mark
+            left = left[~few]
+        if len(left) == before:
+            break
+    return verdict
+
+
+def k_core_round(frame: Frame, min_user: int, min_item: int) -> Frame:
+    """One round of the k-core as an expression: the reference that `k_core`, which is faster, is held to."""
+    for column, least in (("user_id", min_user), ("item_id", min_item)):
+        frame = frame.with_columns(nw.len().over(column).alias("n")).filter(nw.col("n") >= least).drop("n")
+    return frame
+
+
+def codes(column: pa.ChunkedArray) -> Ints:
+    """(rows,) the number of each row's value among the different ones."""
+    encoded = column.dictionary_encode().unify_dictionaries()
+    return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks] or [np.zeros(0)]).astype(np.int64)
+
+
+def judge_k_core(frame: Frame, removed: Frame) -> Frame:
+    """Put the verdicts of `k_core` (source_row, verdict) beside the others."""
+    named = nw.when(nw.col("verdict") == 1).then(nw.lit(USER_RULE)).otherwise(nw.lit(ITEM_RULE))
+    return (
+        frame.join(removed, on="source_row", how="left")
+        .with_columns(
+            nw.when(nw.col("verdict").is_null()).then(nw.col("reason")).otherwise(named).alias("reason")
+        )
+        .drop("verdict")
+    )
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------------
+
+
+def in_order(frame: Frame, gap_minutes: float) -> Frame:
+    """The kept rows with `position` and `session`, both counted from 0 in each user's order of time and source row."""
+    order = ["time", "source_row"]
+    pause = nw.col("time") - nw.col("time").shift(1).over("user_id", order_by=order)
+    return (
+        frame.filter(nw.col("reason").is_null())
+        .with_columns(
+            (nw.col("source_row").cum_count().over("user_id", order_by=order) - 1).alias("position"),
+            nw.when(pause > gap_minutes * 60e6).then(nw.lit(1)).otherwise(nw.lit(0)).alias("starts"),
+        )
+        .with_columns(nw.col("starts").cum_sum().over("user_id", order_by=order).alias("session"))
+        .drop("starts", "reason")
+    )
+
+
+def weighted(frame: Frame, weights: dict[str, float]) -> Frame:
+    """Add `weight`, that of the row's event; 1 for an event without one."""
+    known = [nw.when(nw.col("event") == name).then(nw.lit(float(weight))) for name, weight in weights.items()]
+    return frame.with_columns(nw.coalesce(*known, nw.lit(1.0)).alias("weight"))

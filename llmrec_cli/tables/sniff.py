@@ -1,0 +1,136 @@
+"""What a piece of text looks like: its separator, quoting, header and the kind of value in each column."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# Tried in this order; the first that cuts nearly every line into the same number of columns is taken.
+SEPARATORS = ("\t", "::", ";", ",", "|", " ")
+CONSISTENT = 0.9
+UNIT = "\x1f"
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[-/. ](\d{1,2}|[A-Za-z]{3})[-/., ]+\d{4}(\s.*)?")
+HEADER_WORD = re.compile(r"user|item|customer|product|movie|article|session|rating|time|date|title|name|\bid\b|_id$", re.I)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a text file is cut into columns."""
+
+    format: Literal["csv", "json", "parquet", "sequences"]
+    columns: tuple[str, ...]
+    """Names; the numbers "0", "1", … where the file has none."""
+    separator: str = ""
+    """A single blank stands for any run of blanks."""
+    header: bool = False
+    quoting: bool = False
+
+
+def sniff(
+    head: str,
+    quoted_lines: Sequence[str] = (),
+    *,
+    separator: str = "",
+    header: bool | None = None,
+    quoting: bool | None = None,
+    columns: Sequence[str] = (),
+) -> Dialect:
+    """The dialect of a text by its first lines and some lines with quotes; what is given is not questioned."""
+    if head.lstrip().startswith("{"):
+        return Dialect("json", json_keys(head))
+    text = head if head.endswith("\n") or "\n" not in head else head[: head.rindex("\n") + 1]
+    sep = separator or find_separator(text)
+    width = common_width(records(text, sep, quoting is not False))
+    quotes = uses_quotes(quoted_lines, sep, width) if quoting is None else quoting
+    rows = [row for row in records(text, sep, quotes) if any(row)]
+    named = has_header(rows) if header is None else header
+    first = [name.strip() or str(i) for i, name in enumerate(rows[0])] if rows else []
+    names = columns or (first if named else [str(i) for i in range(common_width(rows))])
+    return Dialect("csv", tuple(names), sep, named, quotes)
+
+
+def json_keys(text: str) -> tuple[str, ...]:
+    """The keys of JSON lines in the order in which they first appear."""
+    keys: dict[str, None] = {}
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(value, dict):
+            keys.update(dict.fromkeys(value))
+    return tuple(keys)
+
+
+def records(text: str, separator: str, quoting: bool) -> list[list[str]]:
+    """The lines cut into columns; a quoted value may go over several lines."""
+    if separator == " ":
+        return [line.split() for line in text.splitlines()]
+    # newlines are kept so that a quoted value over several lines stays one
+    lines = text.replace(separator, UNIT).replace("\r\n", "\n").split("\n")
+    style = csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
+    try:
+        return list(csv.reader([line + "\n" for line in lines if line], delimiter=UNIT, quoting=style))
+    except csv.Error:
+        return [line.split(UNIT) for line in lines if line]
+
+
+def find_separator(text: str) -> str:
+    """The first separator that cuts nearly every line into the same number of columns, two at least; else a comma."""
+    for separator in SEPARATORS:
+        rows = records(text, separator, quoting=True)
+        width = common_width(rows)
+        if width > 1 and sum(len(row) == width for row in rows) >= CONSISTENT * len(rows):
+            return separator
+    return ","
+
+
+def common_width(rows: Sequence[Sequence[str]]) -> int:
+    """The most frequent number of columns."""
+    return Counter(len(row) for row in rows).most_common(1)[0][0] if rows else 0
+
+
+def uses_quotes(lines: Sequence[str], separator: str, width: int) -> bool:
+    """Whether the quote character encloses values, or is but a character of names and measures (7" single).
+
+    A line speaks for enclosing where a value begins and ends with a quote, or where only enclosing gives the common
+    number of columns; it speaks against where a value begins with a quote that nothing closes.
+    """
+    votes = 0
+    for line in lines:
+        plain = line.rstrip("\r\n").split(separator)
+        if len(plain) == width:
+            opened = [value for value in plain if value.startswith('"')]
+            closed = [len(v) > 1 and v.endswith('"') and '"' not in v[1:-1].replace('""', "") for v in opened]
+            votes += 2 * sum(closed) - len(closed)
+        elif any(len(row) == width for row in records(line, separator, quoting=True)):
+            votes += 1
+    return votes >= 0
+
+
+def has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row holds names: none of them a number or a date, all different, unlike the rows below."""
+    if len(rows) < 2 or {"number", "date"} & {kind(v) for v in rows[0]} or len(set(rows[0])) < len(rows[0]):
+        return False
+    body = [row for row in rows[1:] if len(row) == len(rows[0])]
+    for column in range(len(rows[0])):
+        values = [row[column] for row in body if row[column].strip()]
+        if values and sum(kind(value) != "text" for value in values) > 0.5 * len(values):
+            return True
+    return any(HEADER_WORD.search(name) for name in rows[0])
+
+
+def kind(value: str) -> Literal["number", "date", "text", "empty"]:
+    """What a single value looks like."""
+    stripped = value.strip()
+    if not stripped:
+        return "empty"
+    if NUMBER.fullmatch(stripped):
+        return "number"
+    return "date" if DATE.fullmatch(stripped) else "text"
