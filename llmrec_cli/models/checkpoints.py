@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -20,24 +22,57 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 
 
-def save_model(folder: Path, config: Json, tensors: Tensors) -> None:
-    """Write `config.json` and `model.safetensors` into an existing or new folder."""
+def save_config(folder: Path, config: Json) -> None:
+    """Write `config.json` into an existing or new folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_config(folder: Path) -> Json:
+    """What `save_config` wrote; UpstreamError where it is missing or damaged."""
+    try:
+        config: Json = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise _damaged(folder, error) from error
+    return config
+
+
+def save_model(folder: Path, config: Json, tensors: Tensors) -> None:
+    """Write `config.json` and `model.safetensors` into an existing or new folder."""
+    save_config(folder, config)
     save_file(_plain(tensors), folder / WEIGHTS_NAME)
 
 
 def load_model(folder: Path, device: str = "cpu") -> tuple[Json, Tensors]:
     """What `save_model` wrote; UpstreamError where a file is missing or damaged."""
     try:
-        config: Json = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        return config, load_file(folder / WEIGHTS_NAME, device=device)
-    except (FileNotFoundError, json.JSONDecodeError, SafetensorError) as error:
-        raise UpstreamError(
-            f"the saved model {folder.name} is missing or damaged: {error}",
-            where=str(folder),
-            fix=f"llmrec {folder.parent.name} --force",
-        ) from error
+        return load_config(folder), load_file(folder / WEIGHTS_NAME, device=device)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise _damaged(folder, error) from error
+
+
+def csr_tensors(name: str, matrix: sp.csr_matrix) -> Tensors:
+    """A sparse float32 matrix as named tensors."""
+    return {
+        f"{name}.data": torch.from_numpy(matrix.data.astype(np.float32)),
+        f"{name}.indices": torch.from_numpy(matrix.indices.astype(np.int32)),
+        f"{name}.indptr": torch.from_numpy(matrix.indptr.astype(np.int64)),
+        f"{name}.shape": torch.tensor(matrix.shape, dtype=torch.int64),
+    }
+
+
+def csr_matrix(name: str, tensors: Tensors) -> sp.csr_matrix:
+    """What `csr_tensors` made."""
+    data, indices, indptr, shape = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr", "shape"))
+    return sp.csr_matrix((data, indices, indptr), shape=tuple(shape))
+
+
+def _damaged(folder: Path, error: Exception) -> UpstreamError:
+    return UpstreamError(
+        f"the saved model {folder.name} is missing or damaged: {error}",
+        where=str(folder),
+        fix=f"llmrec {folder.parent.name} --force",
+    )
 
 
 def save_state(path: Path, tensors: Tensors, told: Json) -> None:

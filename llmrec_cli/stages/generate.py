@@ -1,6 +1,6 @@
 """Write a description of each item and a summary of each user's taste, check them against the facts, and paint images.
 
-Reads: clean/items, clean/users, clean/sequences, profile/profiles, profile/topics.
+Reads: clean/items, clean/sequences, profile/profiles; the image files that the items name.
 Writes: generate/item_texts, generate/taste_texts; generate/item_images and generate/images where items have pictures.
 """
 
@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,6 @@ from llmrec_cli.core.artifacts import (
     PROFILES,
     SEQUENCES,
     TASTE_TEXTS,
-    TOPICS,
-    USERS,
     Table,
 )
 from llmrec_cli.core.stage import Context, Report, Stage
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 BLOCK = 8192  # texts held in memory at a time
-BATCHES_IN_SHARD = 4
+FEWEST_PICTURES, MOST_PICTURES = 8, 20_000  # that a painter learns from
 
 
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -49,13 +47,15 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     model: str = Field("smollm2-135m", description="of hf: a model folder, or a name of `llmrec models list`")
     max_items: int | None = Field(None, ge=0, description="items described, most popular first; all when not set")
     max_users: int | None = Field(None, ge=0, description="users summarised, most active first; all when not set")
-    model_texts: int = Field(50, ge=0, description="items, and users, that a language model writes for; templates do the rest")
+    model_texts: int = Field(
+        50, ge=0, description="items, and users, that a language model writes for; templates do the rest"
+    )
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
     max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
     painter: str = Field("vae", description='who paints images where items have pictures: vae, or "" for none')
     max_images: int = Field(64, ge=0, description="images painted: items without a picture first, most popular first")
     image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a painted image's side")
-    image_steps: int = Field(600, ge=1, description="training steps of the painter")
+    image_steps: int = Field(250, ge=1, description="training steps of the painter")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Job:
     """One table of texts: who gets one, and where their facts come from."""
 
     table: Table
-    ids: pa.ChunkedArray
+    ids: pa.ChunkedArray[Any]
     chosen: Ints
     """Rows that get a text, the most important first."""
     facts: Callable[[Ints], Sequence[Facts]]
@@ -92,23 +92,23 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     )
     report = Report()
     for job in jobs:
-        write_texts(work, job, writer, config, context, report)
+        tell(report, job, write_texts(work, job, writer, config, context))
     if writer.name == "template":
         report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
     if painter is not None:
-        paint(work, painter, items.take(pa.array(popular)), config, context, report)
+        paint(work, painter, items.take(popular), config, context, report=report)
     return report
 
 
-def most_events_first(n_events: pa.ChunkedArray) -> Ints:
+def most_events_first(n_events: pa.ChunkedArray[Any]) -> Ints:
     """Rows by falling number of events, equal ones in the order of the table."""
     return np.argsort(-n_events.to_numpy(), kind="stable")
 
 
 def write_texts(
-    work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context, report: Report
-) -> None:
-    """Write the table of one job in the order of its ids, a block at a time, and tell how the texts came about."""
+    work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context
+) -> Counter[tuple[str, str]]:
+    """Write the table of one job in the order of its ids, block by block; how often each (first writer, check) was."""
     from llmrec_cli.models.writers.checked import checked
     from llmrec_cli.models.writers.template import TemplateWriter
 
@@ -123,14 +123,14 @@ def write_texts(
             best = [drafts.get(row, draft) for row, draft in zip(block.tolist(), by_template, strict=True)]
             texts = checked(best, facts, template)
             columns = pa.Table.from_pylist([asdict(text) for text in texts])
-            append(columns.add_column(0, job.table.key[0], job.ids.take(pa.array(block))))
+            append(columns.add_column(0, job.table.key[0], job.ids.take(block)))
             checks.update((draft.writer, text.check) for draft, text in zip(best, texts, strict=True))
             task.advance(len(block))
-    tell(report, job, checks)
+    return checks
 
 
 def drafted(work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context) -> dict[int, Draft]:
-    """Row -> draft of a slow writer for the most important rows. Finished batches are kept, so a killed run continues."""
+    """Row -> draft of a slow writer for the most important rows. Finished batches are kept: a killed run continues."""
     from llmrec_cli.models.writers import Draft
 
     rows = job.chosen[: config.model_texts]
@@ -170,15 +170,60 @@ def tell(report: Report, job: Job, checks: Counter[tuple[str, str]]) -> None:
         report.metrics[f"{job.name}.{name}.pass_rate"] = passed / max(passed + mine.total(), 1)
 
 
-def paint(work: WorkDir, painter: Any, items: pa.Table, config: GenerateConfig, context: Context, report: Report) -> None:
-    """Train the painter on the items' pictures and paint one image for each of the first items that lack one."""
-    report.lines.append("images: not there yet")
+def paint(
+    work: WorkDir, kind: Any, items: pa.Table, config: GenerateConfig, context: Context, *, report: Report
+) -> None:
+    """Train the painter on the pictures of `items` (popular first); paint for those without one, then for others."""
+    from llmrec_cli.models.painters.pictures import read_pictures, save_pictures
+
+    pictures = read_pictures(items.column("image").to_pylist(), context.base, config.image_size, MOST_PICTURES)
+    if pictures.outside:
+        report.warnings.append(f"{pictures.outside:,} image paths lead out of {context.base}: they were not opened")
+    if len(pictures.rows) < FEWEST_PICTURES:
+        found = f"{len(pictures.rows)} of them readable, {FEWEST_PICTURES} needed" if pictures.unreadable else "too few"
+        report.lines.append(f"images: none painted, items have no picture files to learn from ({found})")
+        return
+    conditions = [(category or "any").partition(" > ")[0] for category in items.column("category").to_pylist()]
+    known, kinds = np.unique(np.array(conditions)[pictures.rows], return_inverse=True)
+    with context.progress.task("generate images", config.image_steps, "steps") as task:
+        painter = kind.fit(
+            painter_config(kind, config), pictures.images, kinds, seed=context.seed, device=context.device, task=task
+        )
+    rows = painted_rows(conditions, known, pictures.rows)[: config.max_images]
+    images = painter.paint(np.searchsorted(known, np.array(conditions)[rows]), context.seed)
+    with work.writing(IMAGES) as folder:
+        names = save_pictures(images, folder)
+    columns: dict[str, list[Any]] = {
+        "item_id": items.column("item_id").take(rows).to_pylist(),
+        "path": [f"{IMAGES.path}/{name}" for name in names],
+        "painter": [config.painter] * len(rows),
+        "condition": [conditions[row] for row in rows],
+    }
+    work.write(ITEM_IMAGES, pa.table(columns))
+    report.counts["images"] = len(rows)
+    report.lines.append(
+        f"images: {len(rows):,} painted by {config.painter}, trained on {len(pictures.rows):,} pictures"
+    )
+
+
+def painter_config(kind: Any, config: GenerateConfig) -> Any:
+    """The painter's own settings; the variational autoencoder takes its number of steps from those of the stage."""
+    from llmrec_cli.models.painters.vae import VaeConfig, VaePainter
+
+    return VaeConfig.model_validate({"steps": config.image_steps}) if kind is VaePainter else None
+
+
+def painted_rows(conditions: Sequence[str], known: npt.NDArray[np.str_], with_picture: Ints) -> Ints:
+    """Rows whose condition the painter knows: those without a picture, then the others, each in order."""
+    has_picture = np.isin(np.arange(len(conditions)), with_picture)
+    able = np.isin(np.array(conditions), known)
+    return np.concatenate([np.flatnonzero(able & ~has_picture), np.flatnonzero(able & has_picture)])
 
 
 STAGE = Stage(
     "generate",
     GenerateConfig,
-    reads=(ITEMS, USERS, SEQUENCES, PROFILES, TOPICS),
+    reads=(ITEMS, SEQUENCES, PROFILES),
     writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
     run=run,
 )

@@ -1,6 +1,6 @@
 """Profile every user: a vector, interests a person can read, topics and demographics; the cold ones by their segment.
 
-Reads: clean/users, clean/sequences, clean/items, pretrain/encoder, pretrain/item_vectors.
+Reads: clean/users, clean/sequences, clean/items, pretrain/encoder.
 Writes: profile/profiles, profile/topics.
 """
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.artifacts import ENCODER, ITEM_VECTORS, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.variants import load_variant
 from llmrec_cli.core.workdir import WorkDir, vectors
@@ -45,13 +45,15 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
+    from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topics import TOPIC_MODELS
     from llmrec_cli.tables.interests import tagged
     from llmrec_cli.tables.segments import age_bands, segments, shrink
     from llmrec_cli.tables.sequences import from_table
 
     topic_model = _topic_model(load_variant("topic model", TOPIC_MODELS, config.topic_model), config)
-    encoder = SequenceEncoder.load(work.need(ENCODER))
+    set_threads(context.threads)
+    encoder = SequenceEncoder.load(work.need(ENCODER), context.device)
     users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
     histories = from_table(table, items, users.column("user_id"))
     tags = tagged(items.column("tags").to_pylist())
@@ -70,7 +72,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         "age_band": pa.array(bands, type=pa.string()),
         "gender": users.column("gender"),
         "region": users.column("region"),
-        "segment": pa.array(found.names).take(pa.array(found.of_user)),
+        "segment": pa.array(found.names).take(found.of_user),
         "n_events": pa.array(histories.lengths),
         "last_time": last_times(table, users.column("user_id")),
         "cold": pa.array(histories.lengths == 0),
@@ -84,7 +86,7 @@ def _topic_model(kind: Any, config: ProfileConfig) -> Any:
     """The topic model with its own settings; LDA takes the number of topics from those of the stage."""
     from llmrec_cli.models.topics.lda import Lda, LdaConfig
 
-    return kind(LdaConfig(n_topics=config.n_topics)) if kind is Lda else kind(None)
+    return kind(LdaConfig.model_validate({"n_topics": config.n_topics})) if kind is Lda else kind(None)
 
 
 def encoded(encoder: Any, histories: Sequences) -> Floats:
@@ -96,7 +98,9 @@ def encoded(encoder: Any, histories: Sequences) -> Floats:
     return rows
 
 
-def readable(histories: Sequences, tags: Tagged, topics: Topics, found: Segments, config: ProfileConfig) -> dict[str, pa.Array]:
+def readable(
+    histories: Sequences, tags: Tagged, topics: Topics, found: Segments, config: ProfileConfig
+) -> dict[str, pa.Array[Any]]:
     """Columns interests, recent_interests and topics; users without events have those of their segment."""
     import scipy.sparse as sp
 
@@ -130,17 +134,17 @@ def _stand_in(
     return (weights + place @ means).tocsr()
 
 
-def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray) -> pa.Array:
+def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[Any]:
     """(users,) time of the newest event; null where there is none or it is not known."""
     times = sequences.column("times").combine_chunks()
     ends = pc.subtract(pc.cumulative_sum(pc.list_value_length(times).cast(pa.int64())), 1)
-    newest = times.flatten().take(ends)
+    newest = pc.list_flatten(times).take(ends)
     return newest.take(pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks()))
 
 
 def _topics_table(topics: Topics) -> pa.Table:
     return pa.table(
-        {"topic": topics.labels, "words": topics.words, "weight": topics.shares}, schema=TOPICS.schema
+        {"topic": topics.labels, "words": topics.words, "weight": pa.array(topics.shares)}, schema=TOPICS.schema
     )
 
 
@@ -157,6 +161,4 @@ def report(histories: Sequences, topics: Topics, found: Segments) -> Report:
     return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, {}, lines, warnings)
 
 
-STAGE = Stage(
-    "profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER, ITEM_VECTORS), writes=(PROFILES, TOPICS), run=run
-)
+STAGE = Stage("profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER), writes=(PROFILES, TOPICS), run=run)

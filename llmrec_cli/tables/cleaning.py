@@ -5,15 +5,16 @@ Frames are those of `Engine.log`; each rule fills `reason` where no earlier one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias
 
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-Frame = nw.LazyFrame[Any]
+Frame: TypeAlias = "nw.LazyFrame[Any]"
 Ints = npt.NDArray[np.int64]
 Repeats = Literal["keep", "first", "last"]
 
@@ -47,14 +48,17 @@ def _reject_later(frame: Frame, same: Sequence[str], order: Sequence[str], reaso
         frame.with_columns(sound.alias("sound"))
         .with_columns(place.alias("place"))
         .with_columns(
-            nw.when(nw.col("sound") & (nw.col("place") > 1)).then(nw.lit(reason)).otherwise(nw.col("reason")).alias("reason")
+            nw.when(nw.col("sound") & (nw.col("place") > 1))
+            .then(nw.lit(reason))
+            .otherwise(nw.col("reason"))
+            .alias("reason")
         )
         .drop("sound", "place")
     )
 
 
 def judge_duplicates(frame: Frame, *, timed: bool) -> Frame:
-    """Reject rows that say the same event again: the same user, item, time and event; without a time, the same value."""
+    """Reject rows that say the same event again: the same user, item, time and event (without a time, value)."""
     same = ["user_id", "item_id", "event", "time" if timed else "value"]
     return _reject_later(frame, same, ["source_row"], "duplicate")
 
@@ -69,7 +73,7 @@ def judge_repeats(frame: Frame, repeats: Repeats) -> Frame:
 def outlier_limit(counts: npt.NDArray[Any], z: float) -> float:
     """The number of events beyond which the logarithm lies more than z robust deviations above the median.
 
-    The deviation is 1.4826 × the median absolute deviation, at least 1: at z = 6 no count below 400 × the median is out.
+    The deviation is 1.4826 × the median absolute deviation, at least 1: at z = 6, 400 × the median is never out.
     """
     if not len(counts):
         return np.inf
@@ -91,7 +95,10 @@ def judge_outliers(frame: Frame, column: str, limit: float, reason: str) -> Fram
         frame.with_columns(nw.col("reason").is_null().alias("sound"))
         .with_columns(n.alias("n"))
         .with_columns(
-            nw.when(nw.col("sound") & (nw.col("n") > limit)).then(nw.lit(reason)).otherwise(nw.col("reason")).alias("reason")
+            nw.when(nw.col("sound") & (nw.col("n") > limit))
+            .then(nw.lit(reason))
+            .otherwise(nw.col("reason"))
+            .alias("reason")
         )
         .drop("sound", "n")
     )
@@ -132,23 +139,36 @@ def codes(column: pa.ChunkedArray) -> Ints:
     return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks] or [np.zeros(0)]).astype(np.int64)
 
 
+def sound(frame: Frame) -> Frame:
+    """What the k-core needs of the rows that no rule has rejected so far."""
+    return frame.filter(nw.col("reason").is_null()).select("source_row", "user_id", "item_id")
+
+
 def judge_k_core(frame: Frame, removed: Frame) -> Frame:
     """Put the verdicts of `k_core` (source_row, verdict) beside the others."""
     named = nw.when(nw.col("verdict") == 1).then(nw.lit(USER_RULE)).otherwise(nw.lit(ITEM_RULE))
     return (
         frame.join(removed, on="source_row", how="left")
-        .with_columns(
-            nw.when(nw.col("verdict").is_null()).then(nw.col("reason")).otherwise(named).alias("reason")
-        )
+        .with_columns(nw.when(nw.col("verdict").is_null()).then(nw.col("reason")).otherwise(named).alias("reason"))
         .drop("verdict")
     )
+
+
+def rejected(frame: Frame) -> Frame:
+    """The rows that are not kept, as they were read: the columns of `clean/rejects`."""
+    texts = [nw.col("time_text").alias("time"), nw.col("value_text").alias("value")]
+    names = ["source", "row", "reason", "user_id", "item_id"]
+    return frame.filter(~nw.col("reason").is_null()).sort("source_row").select(*names, *texts)
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
 def in_order(frame: Frame, gap_minutes: float) -> Frame:
-    """The kept rows with `position` and `session`, both counted from 0 in each user's order of time and source row."""
+    """The kept rows with `position` and `session`, both counted from 0 in each user's order of time and source row.
+
+    An event more than `gap_minutes` after the one before it begins a new session; without times there is one session.
+    """
     order = ["time", "source_row"]
     pause = nw.col("time") - nw.col("time").shift(1).over("user_id", order_by=order)
     return (
@@ -157,7 +177,7 @@ def in_order(frame: Frame, gap_minutes: float) -> Frame:
             (nw.col("source_row").cum_count().over("user_id", order_by=order) - 1).alias("position"),
             nw.when(pause > gap_minutes * 60e6).then(nw.lit(1)).otherwise(nw.lit(0)).alias("starts"),
         )
-        .with_columns(nw.col("starts").cum_sum().over("user_id", order_by=order).alias("session"))
+        .with_columns(nw.col("starts").cum_sum().over("user_id", order_by=order).cast(nw.Int32).alias("session"))
         .drop("starts", "reason")
     )
 
@@ -166,3 +186,47 @@ def weighted(frame: Frame, weights: dict[str, float]) -> Frame:
     """Add `weight`, that of the row's event; 1 for an event without one."""
     known = [nw.when(nw.col("event") == name).then(nw.lit(float(weight))) for name, weight in weights.items()]
     return frame.with_columns(nw.coalesce(*known, nw.lit(1.0)).alias("weight"))
+
+
+def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows, sorted by user, in pieces that never part the rows of one user."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        users = batch.column("user_id")
+        change = _starts(users)[-1] if len(users) else 0
+        if change == 0 and (not waiting or not len(users) or waiting[-1].column("user_id")[-1].equals(users[0])):
+            waiting.append(batch)
+            continue
+        yield pa.Table.from_batches([*waiting, batch.slice(0, change)])
+        waiting = [batch.slice(change)]
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def sequences(events: pa.Table) -> pa.Table:
+    """The events of whole users as one row for each: the columns of `clean/sequences`."""
+    events = events.combine_chunks()
+    starts = _starts(events.column("user_id"))
+    offsets = pa.array(np.append(starts, events.num_rows).astype(np.int32))
+
+    def lists(column: str) -> pa.Array:
+        values = events.column(column)
+        return pa.ListArray.from_arrays(offsets, pa.concat_arrays(values.chunks) if values.num_chunks else values)
+
+    return pa.table(
+        {
+            "user_id": events.column("user_id").take(pa.array(starts)),
+            "item_ids": lists("item_id"),
+            "times": lists("time"),
+            "weights": lists("weight"),
+            "sessions": lists("session"),
+        }
+    )
+
+
+def _starts(users: pa.Array | pa.ChunkedArray) -> Ints:
+    """The rows where another user begins, the first row included."""
+    if not len(users):
+        return np.zeros(0, dtype=np.int64)
+    changes = pc.not_equal(users.slice(1), users.slice(0, len(users) - 1))
+    return np.concatenate([[0], 1 + np.flatnonzero(changes.to_numpy(zero_copy_only=False))]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The native part of the tables, on DuckDB: reading and parsing raw files, and handing frames over. All else is Narwhals.
+"""The native part of the tables, on DuckDB: reading and parsing raw files, handing frames over. All else is Narwhals.
 
 Every column is read as text, so that ids keep their leading zeros and "NA" stays a name; only an empty cell is missing.
 """
@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.tables import reading, sources
+from llmrec_cli.tables.roles import FileConfig
 from llmrec_cli.tables.sniff import Dialect, sniff
-from llmrec_cli.tables.sources import FileConfig, Input, RawFile
+from llmrec_cli.tables.sources import Input, RawFile
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    Frame = nw.LazyFrame[Any]
+    from llmrec_cli.tables.cleaning import Frame
 
 LEAST_MEMORY = 256 << 20
 ROWS = 1 << 18
@@ -50,11 +51,11 @@ class Engine:
             config={
                 "memory_limit": f"{max(memory, LEAST_MEMORY) >> 20}MiB",
                 "temp_directory": str(folder),
-                "TimeZone": "UTC",
                 "autoinstall_known_extensions": False,
                 **({"threads": threads} if threads else {}),
             }
         )
+        self.connection.execute("SET TimeZone = 'UTC'")
         self._made = 0
 
     def __enter__(self) -> Engine:
@@ -83,6 +84,11 @@ class Engine:
     def batches(self, frame: Frame, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """The rows of the frame, in its order, in pieces."""
         yield from frame.to_native().to_arrow_reader(rows)
+
+    def counts(self, frame: Frame, column: str) -> dict[Any, int]:
+        """How many rows have each value of a column."""
+        table = self.arrow(frame.group_by(column).agg(nw.len().alias("n")))
+        return dict(zip(table.column(column).to_pylist(), table.column("n").to_pylist(), strict=True))
 
     def _name(self) -> str:
         self._made += 1
@@ -126,11 +132,12 @@ class Engine:
             relation = self.connection.sql(f"FROM {reading.parquet(file)} LIMIT 0")
             return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
-    def raw(self, inputs: Sequence[Input], columns: Sequence[str]) -> str:
+    def raw(self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None) -> str:
         """Read named columns of the files as text, one file after the other; the name of the table made.
 
         Beside them stand `#source`, the file's name, `#row`, which counts its data rows from 1, `#source_row`, which
         counts those of all files, and `#parsable`: false for a row with a wrong number of columns, which has nulls.
+        With `limit` only the first rows of each file are read.
         """
         name = self._name()
         places = ['"#source" VARCHAR', '"#row" BIGINT', '"#source_row" BIGINT', '"#parsable" BOOLEAN']
@@ -138,13 +145,14 @@ class Engine:
         self.connection.execute(f"CREATE TEMP TABLE {name} ({declared})")
         for source, each in zip(sources.distinct_names(inputs), inputs, strict=True):
             with _told_of(each.file):
-                self._append(name, source, each, columns)
+                self._append(name, source, each, columns, limit)
         return name
 
-    def _append(self, name: str, source: str, each: Input, columns: Sequence[str]) -> None:
+    def _append(self, name: str, source: str, each: Input, columns: Sequence[str], limit: int | None) -> None:
         types = self._types(each.file) if each.file.parquet else {}
         (before,) = self._one(f'SELECT coalesce(max("#source_row"), 0) FROM {name}')
-        self.connection.execute(f"CREATE TEMP TABLE part AS {reading.rows(each, columns, types)}")
+        query = reading.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
+        self.connection.execute(f"CREATE TEMP TABLE part AS {query}")
         bad = self._rejected_lines(int(each.dialect.header))
         rows = "SELECT *, 0 AS shift FROM part"
         if bad.num_rows:
@@ -177,6 +185,9 @@ class Engine:
         assert row is not None
         return row
 
+    def count(self, raw: str) -> int:
+        return int(self._one(f"SELECT count(*) FROM {raw}")[0])
+
     def texts(self, raw: str) -> Frame:
         """The rows that could be cut, with the columns as they were read."""
         return nw.from_native(self.connection.sql(f'FROM {raw} WHERE "#parsable"'))
@@ -197,9 +208,9 @@ class Engine:
             "row": '"#row"',
             "source_row": '"#source_row"',
             "parsable": '"#parsable"',
-            "user_id": f"nullif(trim({reading.column(roles.user)}), '')",
-            "item_id": f"nullif(trim({reading.column(roles.item)}), '')",
-            "event": f"nullif(trim({reading.column(roles.event)}), '')",
+            "user_id": reading.cell(roles.user),
+            "item_id": reading.cell(roles.item),
+            "event": reading.cell(roles.event),
             "time_text": time,
             "value_text": value,
             "time": reading.microseconds(time, roles.time_format) if roles.time else "NULL::BIGINT",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,9 @@ class Tagged:
 def tagged(tags: Sequence[Sequence[str] | None]) -> Tagged:
     """Index the tags of the items; a tag named twice by an item counts once, an empty one not at all."""
     lists = [[tag for tag in dict.fromkeys(item or ()) if tag] for item in tags]
-    names, codes = np.unique(np.array([tag for item in lists for tag in item], dtype=object).astype(str), return_inverse=True)
+    names, codes = np.unique(
+        np.array([tag for item in lists for tag in item], dtype=object).astype(str), return_inverse=True
+    )
     offsets = np.concatenate([[0], np.cumsum([len(item) for item in lists], dtype=np.int64)])
     matrix = sp.csr_matrix(
         (np.ones(len(codes), dtype=np.float32), codes.reshape(-1).astype(np.int32), offsets),
@@ -69,7 +72,7 @@ def normalised(weights: sp.csr_matrix) -> sp.csr_matrix:
     return sp.diags(scale.astype(np.float32)).dot(weights).tocsr()
 
 
-def leading(weights: sp.csr_matrix, names: Sequence[str], n: int, least: float = 0.0) -> pa.ListArray:
+def leading(weights: sp.csr_matrix, names: Sequence[str], n: int, least: float = 0.0) -> pa.Array[Any]:
     """The n largest weights of each row, at least `least`, as a column of (tag, weight), largest first, summing to 1.
 
     Equal weights stand in the order of `names`.
@@ -89,4 +92,4 @@ def leading(weights: sp.csr_matrix, names: Sequence[str], n: int, least: float =
         ],
         names=["tag", "weight"],
     )
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), structs).cast(TAGS)
+    return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), structs).cast(TAGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llmrec_cli.tables.sources import Column, Input, RawFile
+from llmrec_cli.tables.sources import Input, RawFile
 
 # No text has it, so a line is read as one column.
 NEVER = "\x01"
@@ -31,9 +31,9 @@ def _csv(each: Input, columns: Sequence[str]) -> str:
     quote = "'\"'" if dialect.quoting else "''"
     chosen = "".join(f", c{dialect.columns.index(c)} AS {quoted(c)}" for c in columns)
     return (
-        f'SELECT row_number() OVER () AS "#row", true AS "#parsable"{chosen} FROM read_csv({literal(str(each.file.path))}, '
-        f"delim={literal(dialect.separator)}, quote={quote}, escape={quote}, header={dialect.header}, auto_detect=false, "
-        f"columns={{{declared}}}, store_rejects=true)"
+        f'SELECT row_number() OVER () AS "#row", true AS "#parsable"{chosen} '
+        f"FROM read_csv({literal(str(each.file.path))}, delim={literal(dialect.separator)}, quote={quote}, "
+        f"escape={quote}, header={dialect.header}, auto_detect=false, columns={{{declared}}}, compression='none', store_rejects=true)"
     )
 
 
@@ -76,19 +76,21 @@ def _parquet(each: Input, columns: Sequence[str], types: Mapping[str, str]) -> s
 def _sequences(each: Input) -> str:
     """Lines `user item item …` as a query of one row for each item."""
     separator = each.dialect.separator
-    parts = f"string_split(line, {literal(separator)})" if separator.strip() else "string_split_regex(trim(line), '\\s+')"
+    parts = (
+        f"string_split(line, {literal(separator)})" if separator.strip() else "string_split_regex(trim(line), '\\s+')"
+    )
     return (
         'SELECT row_number() OVER (ORDER BY line_number, i) AS "#row", parts[i] IS NOT NULL AS "#parsable", '
         'parts[1] AS "user", parts[i] AS "item" FROM (SELECT parts, line_number, '
-        "unnest(range(2, greatest(len(parts), 2) + 1)) AS i FROM "
-        f"(SELECT {parts} AS parts, row_number() OVER () AS line_number FROM {lines(each.file)} WHERE trim(line) <> ''))"
+        f"unnest(range(2, greatest(len(parts), 2) + 1)) AS i FROM (SELECT {parts} AS parts, "
+        f"row_number() OVER () AS line_number FROM {lines(each.file)} WHERE trim(line) <> ''))"
     )
 
 
 def lines(file: RawFile) -> str:
     return (
-        f"read_csv({literal(str(file.path))}, delim={literal(NEVER)}, quote='', escape='', header=false, auto_detect=false, "
-        "columns={'line': 'VARCHAR'}, strict_mode=false)"
+        f"read_csv({literal(str(file.path))}, delim={literal(NEVER)}, quote='', escape='', header=false, "
+        "auto_detect=false, columns={'line': 'VARCHAR'}, compression='none', strict_mode=false)"
     )
 
 
@@ -104,8 +106,13 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def column(name: Column | None) -> str:
-    return "NULL::VARCHAR" if name is None else quoted(str(name))
+def column(name: str | None) -> str:
+    return "NULL::VARCHAR" if name is None else quoted(name)
+
+
+def cell(name: str | None) -> str:
+    """The text of a cell without the blanks around it; NULL where nothing is left."""
+    return f"nullif(trim({column(name)}, E' \\t\\n\\r\\v\\f'), '')"
 
 
 def number(text: str) -> str:

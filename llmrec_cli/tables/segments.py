@@ -31,7 +31,7 @@ class Segments:
     of_user: Ints
     """(users,) row of `names`."""
     members: sp.csr_matrix
-    """(segments, users) 1/n where the user is one of the n members with events; rows sum to 1 (0 if nobody has events)."""
+    """(segments, users) 1/n where the user is one of the segment's n members with events; 0 elsewhere."""
 
     def means(self, rows: Floats) -> Floats:
         """(segments, d) mean of the members' rows of a (users, d) array."""
@@ -43,15 +43,18 @@ class Segments:
 
 
 def age_bands(ages: npt.ArrayLike) -> Strings:
-    """(users,) the band of each age, or of an age that is the lower bound of a band; None where it is unknown or absurd."""
+    """(users,) the band of each age (or lower bound of an age band); None where it is unknown or absurd."""
     years = np.asarray(ages, dtype=np.float64)
     known = (years >= 0) & (years <= OLDEST)
     bands = AGE_BANDS[np.searchsorted(AGE_STARTS, np.where(known, years, 0), side="right")]
-    return np.where(known, bands, None)
+    bands[~known] = None
+    return bands
 
 
-def segments(age: Strings, gender: Strings, region: Strings, has_events: npt.NDArray[np.bool_], smallest: int) -> Segments:
-    """Put each user into the finest segment of `LEVELS` that has at least `smallest` members with events, else everyone.
+def segments(
+    age: Strings, gender: Strings, region: Strings, has_events: npt.NDArray[np.bool_], smallest: int
+) -> Segments:
+    """Put each user into the finest segment of `LEVELS` with at least `smallest` members with events, else everyone.
 
     A level asks for attributes that the user has: one whose region is unknown starts at age band × gender. A
     segment's members are all users with its attributes, those who found a finer segment included.

@@ -14,9 +14,12 @@ from typing import Literal
 SEPARATORS = ("\t", "::", ";", ",", "|", " ")
 CONSISTENT = 0.9
 UNIT = "\x1f"
+WORD = re.compile(r"[\w.:-]+")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[-/. ](\d{1,2}|[A-Za-z]{3})[-/., ]+\d{4}(\s.*)?")
-HEADER_WORD = re.compile(r"user|item|customer|product|movie|article|session|rating|time|date|title|name|\bid\b|_id$", re.I)
+HEADER_WORD = re.compile(
+    r"user|item|customer|product|movie|article|session|rating|time|date|title|name|\bid\b|_id$", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,16 @@ def sniff(
     return Dialect("csv", tuple(names), sep, named, quotes)
 
 
+def is_sequences(head: str) -> bool:
+    """Whether the lines are `user item item …`: words without quotes, of varying number, another user in each."""
+    lines = [line.split() for line in head.splitlines()[:-1] or [head]]
+    lines = [line for line in lines if line]
+    if any(WORD.fullmatch(word) is None for line in lines for word in line) or len(lines) < 3:
+        return False
+    lengths = {len(line) for line in lines}
+    return len(lengths) > 1 and min(lengths) > 1 and len({line[0] for line in lines}) == len(lines)
+
+
 def json_keys(text: str) -> tuple[str, ...]:
     """The keys of JSON lines in the order in which they first appear."""
     keys: dict[str, None] = {}
@@ -71,12 +84,13 @@ def json_keys(text: str) -> tuple[str, ...]:
 def records(text: str, separator: str, quoting: bool) -> list[list[str]]:
     """The lines cut into columns; a quoted value may go over several lines."""
     if separator == " ":
-        return [line.split() for line in text.splitlines()]
+        return [line.split() for line in text.splitlines() if line.strip()]
     # newlines are kept so that a quoted value over several lines stays one
     lines = text.replace(separator, UNIT).replace("\r\n", "\n").split("\n")
-    style = csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
+    if not quoting:
+        return [line.split(UNIT) for line in lines if line]
     try:
-        return list(csv.reader([line + "\n" for line in lines if line], delimiter=UNIT, quoting=style))
+        return list(csv.reader([line + "\n" for line in lines if line], delimiter=UNIT))
     except csv.Error:
         return [line.split(UNIT) for line in lines if line]
 

@@ -12,11 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
-from pydantic import BaseModel, Field
-
-from llmrec_cli.core.errors import DataError, did_you_mean
+from llmrec_cli.core.errors import DataError
 from llmrec_cli.tables.sniff import Dialect
 
 CHUNK = 1 << 20
@@ -25,20 +23,6 @@ QUOTED_LINES = 1000
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # Each byte means a character in it, so that a file which is not UTF-8 can always be read.
 FALLBACK = "latin-1"
-
-Column = str | int
-
-
-class FileConfig(BaseModel, frozen=True, extra="forbid"):
-    """How to read one kind of raw file; what is not given is found by looking at the file."""
-
-    path: str | list[str] | None = Field(None, description='a file, a list, a glob, or "a.zip#member"')
-    format: Literal["auto", "csv", "json", "parquet"] = Field("auto", description="csv stands for all separated text")
-    separator: str = Field("", description="between columns, up to 4 characters; empty is found out")
-    header: bool | None = Field(None, description="whether the first line has the names; not given is found out")
-    encoding: str = Field("auto", description="utf-8, latin-1, …; auto tries utf-8 first")
-    quoting: bool | None = Field(None, description='whether "…" encloses a value; not given is found out')
-    columns: list[str] = Field([], description="names of the columns, for files without a header")
 
 
 @dataclass(frozen=True)
@@ -106,7 +90,9 @@ def _existing(path: Path) -> Path:
     if path.is_file():
         return path.resolve()
     if path.is_dir():
-        raise DataError(f"{path.name!r} is a folder", where=str(path.parent), fix=f'name its files: "{path.name}/*.csv"')
+        raise DataError(
+            f"{path.name!r} is a folder", where=str(path.parent), fix=f'name its files: "{path.name}/*.csv"'
+        )
     raise DataError(f"there is no file {path.name!r}", where=str(path.parent), fix=_near(path))
 
 
@@ -120,7 +106,9 @@ def _did_you_mean(name: str, names: Sequence[str]) -> str:
     """Near matches by whole name or by the part before the first dot, else the first names there are."""
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
     chosen = [n for n in sorted(names) if n.lower() in near] or sorted(names)[:8]
-    return f"did you mean {' or '.join(map(repr, chosen))}?" if near else f"there are: {', '.join(chosen) or 'no files'}"
+    return (
+        f"did you mean {' or '.join(map(repr, chosen))}?" if near else f"there are: {', '.join(chosen) or 'no files'}"
+    )
 
 
 def members(archive: Path) -> list[str]:
@@ -154,7 +142,7 @@ def prepare(location: Location, encoding: str, folder: Path) -> RawFile:
             start = stream.read(4)
         path = location.path
         if location.member or _is_gzip(path):
-            path = _free(folder, location.name)
+            path = _free(folder, location.name.removesuffix(".gz"))
             with _unpacked(location) as stream, path.open("wb") as out:
                 shutil.copyfileobj(stream, out, CHUNK)
     except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
@@ -172,7 +160,7 @@ def prepare(location: Location, encoding: str, folder: Path) -> RawFile:
 
 
 @contextmanager
-def _unpacked(location: Location) -> Iterator[IO[bytes]]:
+def _unpacked(location: Location) -> Iterator[IO[bytes] | gzip.GzipFile]:
     if location.member:
         with zipfile.ZipFile(location.path) as zipped, zipped.open(location.member) as stream:
             yield stream
@@ -244,22 +232,3 @@ def distinct_names(inputs: Sequence[Input]) -> list[str]:
     """What each file is called in the rejects: its name, or its whole path where two have the same name."""
     names = [each.file.location.name for each in inputs]
     return names if len(set(names)) == len(names) else [str(each.file.location) for each in inputs]
-
-
-def name_of(column: Column, inputs: Sequence[Input]) -> str:
-    """The name of a column given by name or by number, which every file must have; DataError names those there are."""
-    for each in inputs:
-        there, where = each.dialect.columns, str(each.file.location)
-        if isinstance(column, int) and column < len(there):
-            column = there[column]
-        if column not in there:
-            near = did_you_mean(str(column), there)
-            listed = "" if near.startswith("there are") else f" there are: {', '.join(there)}"
-            raise DataError(f"there is no column {column!r} in {each.file.location.name}", where=where, fix=near + listed)
-        if each.dialect.format == "csv" and len(there) == 1:
-            raise DataError(
-                f"{each.file.location.name} has one column only: {there[0][:60]!r}",
-                where=where,
-                fix=f"is the separator {each.dialect.separator!r} right? set `separator`",
-            )
-    return str(column)

@@ -6,24 +6,28 @@ To add one: a file here with its `Config` and class, a line in RANKERS, and the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
+from llmrec_cli.core.variants import load_variant
+from llmrec_cli.models import checkpoints
 from llmrec_cli.tables.features import Candidates
 
 Floats = npt.NDArray[np.float32]
 
 
 class Ranker(Protocol):
-    """Orders candidates. `config` is its frozen pydantic settings."""
+    """Orders candidates."""
 
+    Config: ClassVar[type[BaseModel]]
     config: Any
 
     @classmethod
     def fit(cls, config: Any, candidates: Candidates, seed: int) -> Self:
-        """Learn from candidates with labels (`candidates.label`, one relevant row a user at most)."""
+        """Learn from labelled candidates (`candidates.label`, one row a user at most)."""
         ...
 
     def score(self, candidates: Candidates) -> Floats:
@@ -31,13 +35,15 @@ class Ranker(Protocol):
         ...
 
     def importance(self) -> Floats:
-        """(features,) how much each feature counts, in the order of `candidates.names`; zeros where it has no meaning."""
+        """(features,) how much each feature counts, in the order of `candidates.names`; zeros where unknown."""
         ...
 
-    def save(self, folder: Path) -> None: ...
+    def tensors(self) -> checkpoints.Tensors:
+        """What `restore` needs beside the settings."""
+        ...
 
     @classmethod
-    def load(cls, folder: Path) -> Self: ...
+    def restore(cls, config: Any, tensors: checkpoints.Tensors) -> Self: ...
 
 
 RANKERS = {
@@ -45,6 +51,24 @@ RANKERS = {
     "fusion": "llmrec_cli.models.rankers.fusion:Fusion",
     "lambdarank": "llmrec_cli.models.rankers.lambdarank:LambdaRank",
     "mf": "llmrec_cli.models.rankers.mf:MatrixFactorisation",
-    "mf-deep": "llmrec_cli.models.rankers.mf_deep:NeuralMatrixFactorisation",
+    "mf-deep": "llmrec_cli.models.rankers.mf_deep:DeepFusion",
     "logistic": "llmrec_cli.models.rankers.logistic:Logistic",
 }
+
+
+def load_class(name: str) -> type[Ranker]:
+    cls: type[Ranker] = load_variant("ranker", RANKERS, name)
+    return cls
+
+
+def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
+    """`config.json` says what the ranker is, so that nobody has to ask the settings again."""
+    config = {"ranker": name, "settings": ranker.config.model_dump(mode="json")}
+    checkpoints.save_model(folder, config, ranker.tensors())
+
+
+def load_ranker(folder: Path) -> Ranker:
+    """What `save_ranker` wrote."""
+    config, tensors = checkpoints.load_model(folder)
+    cls = load_class(config["ranker"])
+    return cls.restore(cls.Config(**config["settings"]), tensors)

@@ -5,17 +5,22 @@ To add one: a file here with its `Config` and class, a line in RETRIEVERS, and t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
+from llmrec_cli.core.variants import load_variant
+from llmrec_cli.models import checkpoints
 from llmrec_cli.tables.catalogue import Catalogue
 from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,19 @@ class Histories:
     vectors: Floats
     """(users, d) encoded histories."""
 
+    def __len__(self) -> int:
+        return len(self.sequences)
+
     def block(self, start: int, stop: int) -> Histories:
-        return Histories(self.sequences.select(np.arange(start, stop)), self.vectors[start:stop])
+        return Histories(self.sequences.select(np.arange(start, min(stop, len(self)))), self.vectors[start:stop])
 
 
 class Retriever(Protocol):
-    """A candidate source. `config` is its frozen pydantic settings."""
+    """A candidate source. `config` holds the settings it was fitted with, those chosen from the data included."""
 
+    Config: ClassVar[type[BaseModel]]
+    signed: ClassVar[bool]
+    """Whether scores below zero mean something; counts and sums of similarities are not signed."""
     config: Any
 
     @classmethod
@@ -44,20 +55,68 @@ class Retriever(Protocol):
         """(users, items) finite scores, higher is better; works for users without events and items without any."""
         ...
 
-    def save(self, folder: Path) -> None:
-        """`config.json` and `*.safetensors`; no pickle."""
+    def tensors(self) -> checkpoints.Tensors:
+        """What `restore` needs beside the settings."""
         ...
 
     @classmethod
-    def load(cls, folder: Path) -> Self: ...
+    def restore(cls, config: Any, tensors: checkpoints.Tensors) -> Self: ...
+
+
+@runtime_checkable
+class MoreColumns(Protocol):
+    """A retriever whose look at the same evidence gives rankers further columns."""
+
+    def more(self, histories: Histories) -> dict[str, Floats]:
+        """Name after the retriever's -> (users, items) finite scores; they describe candidates, they bring none."""
+        ...
+
+
+@runtime_checkable
+class Supports(Protocol):
+    """A retriever that can say which event speaks for an item."""
+
+    def support(self, history: Codes, items: Codes) -> Floats:
+        """(n,) in [0, 1]: how strongly the history item `history[i]` speaks for `items[i]`."""
+        ...
 
 
 RETRIEVERS = {
     "sequence": "llmrec_cli.models.retrievers.sequence:SequenceRetriever",
     "transitions": "llmrec_cli.models.retrievers.transitions:Transitions",
+    "content-transitions": "llmrec_cli.models.retrievers.transitions:ContentTransitions",
     "itemknn": "llmrec_cli.models.retrievers.knn:ItemKNN",
     "ease": "llmrec_cli.models.retrievers.ease:Ease",
     "als": "llmrec_cli.models.retrievers.als:Als",
     "content": "llmrec_cli.models.retrievers.content:Content",
+    "words": "llmrec_cli.models.retrievers.content:Words",
     "popularity": "llmrec_cli.models.retrievers.popularity:Popularity",
 }
+
+
+def load_class(name: str) -> type[Retriever]:
+    cls: type[Retriever] = load_variant("retriever", RETRIEVERS, name)
+    return cls
+
+
+def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:
+    """One folder for each, with its settings and tensors; `config.json` of the whole keeps their order."""
+    for name, retriever in retrievers.items():
+        config = {"retriever": name, "settings": retriever.config.model_dump(mode="json")}
+        checkpoints.save_model(folder / _file_name(name), config, retriever.tensors())
+    checkpoints.save_config(folder, {"retrievers": list(retrievers)})
+
+
+def load_retrievers(folder: Path) -> dict[str, Retriever]:
+    """What `save_retrievers` wrote, in the same order; nothing else is needed."""
+    return {name: _load(folder / _file_name(name), name) for name in checkpoints.load_config(folder)["retrievers"]}
+
+
+def _load(folder: Path, name: str) -> Retriever:
+    config, tensors = checkpoints.load_model(folder)
+    cls = load_class(name)
+    return cls.restore(cls.Config(**config["settings"]), tensors)
+
+
+def _file_name(name: str) -> str:
+    return name.replace(":", "-")

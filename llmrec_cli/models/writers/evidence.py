@@ -31,7 +31,7 @@ class ItemEvidence:
         self._rank[by_events] = np.arange(1, items.num_rows + 1)
 
     def __call__(self, rows: Ints) -> list[ItemFacts]:
-        taken = self._items.take(pa.array(rows)).to_pylist()
+        taken = self._items.take(rows).to_pylist()
         return [self._facts(item, int(rank)) for item, rank in zip(taken, self._rank[rows], strict=True)]
 
     def _facts(self, item: dict[str, Any], rank: int) -> ItemFacts:
@@ -59,7 +59,7 @@ class TasteEvidence:
         self._tags = [frozenset(tags or ()) for tags in items.column("tags").to_pylist()]
 
     def __call__(self, rows: Ints) -> list[TasteFacts]:
-        taken = self._profiles.select(["interests", "recent_interests", "n_events"]).take(pa.array(rows)).to_pylist()
+        taken = self._profiles.select(["interests", "recent_interests", "n_events"]).take(rows).to_pylist()
         return [self._facts(int(row), profile) for row, profile in zip(rows, taken, strict=True)]
 
     def _facts(self, row: int, profile: dict[str, Any]) -> TasteFacts:
@@ -72,7 +72,9 @@ class TasteEvidence:
         if n_events >= LEAST_EVENTS_FOR_RECENT:
             leading = [tag for tag in _tags(profile["recent_interests"]) if sayable([tag])][:INTERESTS]
             recent = [tag for tag in leading if tag not in lasting][:RECENT]
-        latest = next((self._titles[i] for i in newest if recent and recent[0] in self._tags[i] and self._titles[i]), "")
+        latest = next(
+            (self._titles[i] for i in newest if recent and recent[0] in self._tags[i] and self._titles[i]), ""
+        )
         return TasteFacts(
             interests=sayable(lasting),
             examples=self._examples(newest, frozenset(lasting), latest),

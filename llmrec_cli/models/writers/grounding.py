@@ -1,8 +1,8 @@
-"""The check that a text says nothing beyond its facts: quoted titles and fact phrases are struck out, and what is left
-may only be words that claim nothing.
+"""The check that a text says nothing beyond its facts: apart from quoted titles and phrases of the facts there may only
+be words that claim nothing.
 
-A closed vocabulary, not an understanding of language: it holds lists to what they are said of ("listed under", "tagged",
-"towards", "lately"), but it cannot tell whether true phrases are otherwise put together truly.
+A closed vocabulary, not an understanding of language: it holds lists and examples to what they are said of ("under",
+"tagged", "towards", "lately"), but it cannot tell whether true phrases are otherwise put together truly.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ MOST_MENTIONS = 3  # of one fact
 
 # Words that join facts without adding one. No negation, no praise, no figure, no "you".
 GLUE = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     a an the this that these it its is are was were has have with and or as of in on to for from by which
     item items catalogue listed under tagged such like also both plus including includes details makes
     leans towards often mostly lately more choose chooses history users
-    """.split()
+    """,
+    )
 )
 # Words that leave a list open: what follows belongs to the same list.
 LISTING = frozenset(["and", "or", "plus", "also", "more", "both"])
@@ -46,7 +49,8 @@ def fault(text: str, facts: Facts) -> str:
     said = Counter(piece for piece, kind in pieces if kind != "word")
     if not said:
         return "says nothing of the facts"
-    return _misplaced(pieces, facts) or ("repeats itself" if max(said.values()) > MOST_MENTIONS else "")
+    repeats = "repeats itself" if max(said.values()) > MOST_MENTIONS else ""
+    return _misplaced(pieces, facts) or _empty_list(pieces, facts) or repeats
 
 
 def _malformed(text: str) -> str:
@@ -82,4 +86,14 @@ def _misplaced(pieces: list[tuple[str, str]], facts: Facts) -> str:
             return f"said of the wrong thing: {lead} {piece}"[:60]
         elif kind == "quote" and section in examples and piece not in examples[section]:
             return f"an example of the wrong thing: {piece}"[:60]
+    return ""
+
+
+def _empty_list(pieces: list[tuple[str, str]], facts: Facts) -> str:
+    """A list that is opened and has nothing in it, as in "is tagged and chosen"; "" where there is none."""
+    for place, (piece, kind) in enumerate(pieces):
+        if kind == "word" and piece in facts.lists:
+            first = next((later for later, _ in pieces[place + 1 :] if later not in {*LISTING, "with", "the"}), "")
+            if first not in {phrase.lower() for phrase in facts.lists[piece]}:
+                return f"lists nothing: {piece}"
     return ""

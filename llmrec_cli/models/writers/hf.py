@@ -20,7 +20,7 @@ from llmrec_cli.models.writers.phrasebook import Phrasebook
 from llmrec_cli.models.writers.template import load_prompt
 
 # What a model may put between facts: few words of grounding.GLUE, since with more of them it rambles.
-JOINTS = (" and", " also", " as", " with", " in", " is", " was", " it", " the", " like", " including", ",", ".")
+JOINTS = (" and", " also", " as", " with", " is", " was", " including", ",", ".")
 
 
 class HfWriter:
@@ -72,7 +72,12 @@ class HfWriter:
         )
         told = self._tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [
-            Draft(" ".join((start + rest).split()), self.name, self.config.model, hashlib.sha256(prompt.encode()).hexdigest())
+            Draft(
+                " ".join((start + rest).split()),
+                self.name,
+                self.config.model,
+                hashlib.sha256(prompt.encode()).hexdigest(),
+            )
             for start, rest, prompt in zip(openings, told, prompts, strict=True)
         ]
 
@@ -96,4 +101,6 @@ def opening(facts: Facts) -> str:
     if isinstance(facts, TasteFacts):
         return f"Leans towards {listing(facts.interests)}" if facts.interests else "The history is"
     subject = f'"{facts.title}"' if facts.title else "This item"
-    return f"{subject} is listed under" if facts.category else f"{subject} is tagged" if facts.tags else f"{subject} was"
+    return (
+        f"{subject} is listed under" if facts.category else f"{subject} is tagged" if facts.tags else f"{subject} was"
+    )

@@ -1,0 +1,210 @@
+"""From retrievers to rankers: the union of every source's best items, with what each source says of them as features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, Field
+
+from llmrec_cli.core.progress import Progress
+from llmrec_cli.models.retrievers import Histories, MoreColumns, Retriever, Supports
+from llmrec_cli.tables.catalogue import Catalogue
+from llmrec_cli.tables.features import Candidates, tie_order
+from llmrec_cli.tables.metrics import MISS
+from llmrec_cli.tables.sequences import Sequences
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int32]
+BLOCK_USERS = 512
+"""More users at a time are not faster; fewer where the memory asks for it."""
+
+
+class CandidateConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.candidates]`."""
+
+    depth: int = Field(80, ge=1, description="best items that each source brings")
+    depths: dict[str, int] = Field(
+        {"content": 40, "words": 40, "als": 40, "popularity": 20}, description="depth of single sources, by name"
+    )
+
+    def of(self, source: str) -> int:
+        return self.depths.get(source, self.depth)
+
+
+def collect(
+    retrievers: Mapping[str, Retriever],
+    histories: Histories,
+    catalogue: Catalogue,
+    config: CandidateConfig,
+    *,
+    targets: Codes | None = None,
+    allowed: Mask | None = None,
+    exclude_seen: bool = True,
+    max_memory: int = 2 << 30,
+    progress: Progress | None = None,
+) -> Candidates:
+    """Candidates of all users, block by block; rows of a user are in the order of item codes.
+
+    A source brings its best `depth` items that it puts above the mean of its row. `allowed` (items,) takes items out.
+    `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. Features are
+    `source.kind`: z is standardised over the user's whole row; signed sources give raw, others ratio (log of the share of
+    the row's maximum) and level (log).
+    """
+    kinds = _Items.of(catalogue, retrievers)
+    per_user = 4 * len(catalogue) * (3 + 2 * len(retrievers)) * 2
+    block = int(np.clip(max_memory // 2 // per_user, 1, BLOCK_USERS))
+    parts: list[Candidates] = []
+    task: Any = progress.task("candidates", len(histories), "users") if progress else nullcontext()
+    with task as told:
+        for start in range(0, len(histories), block):
+            users = histories.block(start, start + block)
+            wanted = None if targets is None else targets[start : start + block]
+            parts.append(_block(retrievers, users, kinds, config, wanted, allowed, exclude_seen))
+            if told is not None:
+                told.advance(len(users))
+    return _joined(parts)
+
+
+@dataclass(frozen=True)
+class _Items:
+    """What features need of the items: groups to compare, popularity, the fixed order of ties."""
+
+    categories: npt.NDArray[np.int64]
+    tags: npt.NDArray[np.int64]
+    popularity: Floats
+    ties: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, retrievers: Mapping[str, Retriever]) -> _Items:
+        scores = getattr(retrievers.get("popularity"), "scores", np.zeros(len(catalogue), dtype=np.float32))
+        first = [tags[0] if tags else "" for tags in catalogue.tags]
+        return cls(_groups(catalogue.categories), _groups(first), scores, tie_order(len(catalogue)))
+
+
+def _groups(names: list[str]) -> npt.NDArray[np.int64]:
+    """A number for each distinct name; -1 for no name."""
+    known, codes = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
+    return np.where(known[codes] == "", -1, codes)
+
+
+def _block(
+    retrievers: Mapping[str, Retriever],
+    users: Histories,
+    items: _Items,
+    config: CandidateConfig,
+    targets: Codes | None,
+    allowed: Mask | None,
+    exclude_seen: bool,
+) -> Candidates:
+    sequences = users.sequences
+    hidden = np.zeros((len(users), sequences.n_items), dtype=bool)
+    if allowed is not None:
+        hidden[:, ~allowed] = True
+    if exclude_seen:
+        hidden[sequences.users, sequences.codes] = True
+    chosen = np.zeros_like(hidden)
+    columns: list[_Column] = []
+    ranks: dict[str, npt.NDArray[np.int64]] = {}
+    for name, retriever in retrievers.items():
+        column = _Column.of(name, retriever.score(users), retriever.signed)
+        columns.append(column)
+        masked = np.where(hidden, -np.inf, column.scores)
+        _choose(chosen, masked, column.mean, config.of(name))
+        if targets is not None:
+            ranks[name] = _target_ranks(masked, targets, items.ties)
+        if isinstance(retriever, MoreColumns):
+            more = retriever.more(users)
+            columns += [_Column.of(f"{name}-{key}", scores, retriever.signed) for key, scores in more.items()]
+    chosen &= ~hidden
+    rows, codes = np.nonzero(chosen)
+    named = [pair for column in columns for pair in column.features(rows, codes)]
+    named += _pair_features(retrievers, sequences, items, rows, codes.astype(np.int32))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))])
+    label = None if targets is None else codes == targets[rows]
+    features = np.stack([values for _, values in named], axis=1).astype(np.float32)
+    return Candidates(offsets, codes.astype(np.int32), features, tuple(name for name, _ in named), label, ranks)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The scores of one source for a block of users, with what is needed to compare them within a row."""
+
+    name: str
+    scores: Floats
+    signed: bool
+    mean: Floats
+    std: Floats
+    top: Floats
+
+    @classmethod
+    def of(cls, name: str, scores: Floats, signed: bool) -> _Column:
+        block = torch.from_numpy(scores)
+        std, mean = torch.std_mean(block, dim=1, correction=0)
+        top = block.max(dim=1).values
+        return cls(name, scores, signed, mean.numpy(), std.numpy() + 1e-9, np.maximum(top.numpy(), 1e-6))
+
+    def features(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
+        values = self.scores[rows, codes]
+        yield f"{self.name}.z", np.clip((values - self.mean[rows]) / self.std[rows], -1e4, 1e4)
+        if self.signed:
+            yield f"{self.name}.raw", values
+        else:
+            positive = np.clip(values, 0, None)
+            yield f"{self.name}.ratio", np.log(1e-3 + positive / self.top[rows])
+            yield f"{self.name}.level", np.log(1e-4 + positive)
+
+
+def _choose(chosen: Mask, scores: Floats, mean: Floats, depth: int) -> None:
+    """Mark each row's best `depth` items that lie above its mean."""
+    values, codes = torch.from_numpy(scores).topk(min(depth, scores.shape[1]), dim=1, sorted=False)
+    rows, places = np.nonzero(values.numpy() > mean[:, None])
+    chosen[rows, codes.numpy()[rows, places]] = True
+
+
+def _target_ranks(scores: Floats, targets: Codes, ties: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(users,) the place of each target in the full ranking; MISS where it may not be shown."""
+    rows = np.arange(len(targets))
+    wanted = scores[rows, targets][:, None]
+    before = (scores > wanted).sum(1) + ((scores == wanted) & (ties[None] < ties[targets][:, None])).sum(1)
+    return np.where(np.isneginf(wanted[:, 0]), MISS, before)
+
+
+def _pair_features(
+    retrievers: Mapping[str, Retriever], sequences: Sequences, items: _Items, rows: npt.NDArray[np.int64], codes: Codes
+) -> Iterator[tuple[str, Floats]]:
+    """How a candidate relates to the two newest events, and what does not depend on the candidate."""
+    length = np.log1p(sequences.lengths).astype(np.float32)[rows]
+    yield "history.length", length
+    for name, newest in (("last", sequences.last()), ("previous", sequences.without_last().last())):
+        event = newest[rows]
+        there = event >= 0
+        for kind, groups in (("category", items.categories), ("tag", items.tags)):
+            yield f"{kind}.{name}", (there & (groups[event] == groups[codes]) & (groups[codes] >= 0)).astype(np.float32)
+        for source, retriever in retrievers.items():
+            if isinstance(retriever, Supports) and source in ("transitions", "itemknn"):
+                strength = np.zeros(len(rows), dtype=np.float32)
+                strength[there] = retriever.support(event[there], codes[there])
+                yield f"{source}.{name}", np.log(1e-3 + strength)
+        if name == "last":
+            yield "popularity.last", np.where(there, items.popularity[event], 0).astype(np.float32)
+
+
+def _joined(parts: list[Candidates]) -> Candidates:
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    label = None if parts[0].label is None else np.concatenate([part.label for part in parts if part.label is not None])
+    ranks = {name: np.concatenate([part.source_ranks[name] for part in parts]) for name in parts[0].source_ranks}
+    return Candidates(
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([part.features for part in parts]),
+        parts[0].names,
+        label,
+        ranks,
+    )

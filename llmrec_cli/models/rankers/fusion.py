@@ -1,0 +1,105 @@
+"""A weighted sum of the sources: a conditional logit over each user's candidates (McFadden 1974), fitted on validation."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, Field
+
+from llmrec_cli.models.checkpoints import Tensors
+from llmrec_cli.models.rankers import Floats
+from llmrec_cli.tables.features import Candidates
+
+Columns = npt.NDArray[np.int64]
+
+
+class FusionConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.fusion]`."""
+
+    l2: float = Field(1e-3, ge=0, description="ridge on the weights")
+    iterations: int = Field(60, ge=1, description="steps of L-BFGS at most")
+    max_users: int = Field(6000, ge=1, description="users that the weights are fitted on at most")
+
+
+class Fusion:
+    """score = standardised features @ weights."""
+
+    Config = FusionConfig
+
+    def __init__(self, config: FusionConfig, mean: Floats, std: Floats, weights: Floats) -> None:
+        """`mean`, `std` and `weights` are (features,)."""
+        self.config, self.mean, self.std, self.weights = config, mean, std, weights
+
+    @classmethod
+    def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Columns | None = None) -> Self:
+        """With `columns`, only these features get a weight."""
+        mean, std = standardisation(candidates)
+        used = np.arange(len(candidates.names)) if columns is None else columns
+        sample = labelled(candidates, config.max_users, seed)
+        weights = np.zeros(len(candidates.names), dtype=np.float32)
+        if len(sample):
+            x = torch.from_numpy(((sample.features[:, used] - mean[used]) / std[used]).astype(np.float32))
+            weights[used] = _conditional_logit(x, sample, config)
+        return cls(config, mean, std, weights)
+
+    def score(self, candidates: Candidates) -> Floats:
+        scaled = self.weights / self.std
+        return candidates.features @ scaled - np.float32(self.mean @ scaled)
+
+    def importance(self) -> Floats:
+        return np.abs(self.weights)
+
+    def tensors(self) -> Tensors:
+        return {name: torch.from_numpy(getattr(self, name)) for name in ("mean", "std", "weights")}
+
+    @classmethod
+    def restore(cls, config: FusionConfig, tensors: Tensors) -> Self:
+        return cls(config, *(tensors[name].numpy() for name in ("mean", "std", "weights")))
+
+
+def standardisation(candidates: Candidates) -> tuple[Floats, Floats]:
+    """(features,) mean and standard deviation over a regular sample of the rows; 1 where a feature is constant."""
+    sample = candidates.features[:: max(1, len(candidates) // 500_000)].astype(np.float64)
+    if len(sample) == 0:
+        return np.zeros(len(candidates.names), np.float32), np.ones(len(candidates.names), np.float32)
+    std = sample.std(0)
+    return sample.mean(0).astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
+
+
+def labelled(candidates: Candidates, max_users: int, seed: int) -> Candidates:
+    """The rows of at most `max_users` users whose target is among their candidates; only those users remain."""
+    users = np.flatnonzero(candidates.has_target())
+    if len(users) > max_users:
+        users = np.sort(np.random.default_rng([seed, len(users)]).choice(users, max_users, replace=False))
+    chosen = np.zeros(candidates.n_users, dtype=bool)
+    chosen[users] = True
+    kept = candidates.keep(candidates.rows(chosen))
+    offsets = np.concatenate([[0], np.cumsum(np.diff(kept.offsets)[users])])
+    return Candidates(offsets, kept.items, kept.features, kept.names, kept.label)
+
+
+def conditional_loss(scores: torch.Tensor, users: torch.Tensor, label: torch.Tensor, n_users: int) -> torch.Tensor:
+    """Mean of -log softmax of the labelled row over its user's rows. `users` (rows,) counts from 0 without gaps."""
+    top = torch.full((n_users,), -torch.inf).scatter_reduce(0, users, scores.detach(), "amax")
+    total = torch.zeros(n_users).index_add(0, users, (scores - top[users]).exp())
+    return (total.log() + top - scores[label]).mean()
+
+
+def _conditional_logit(x: torch.Tensor, sample: Candidates, config: FusionConfig) -> Floats:
+    users, label = torch.from_numpy(sample.users), torch.from_numpy(sample.label)
+    weights = torch.zeros(x.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [weights], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = conditional_loss(x @ weights, users, label, sample.n_users) + config.l2 * (weights**2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(closure)  # type: ignore[arg-type]
+    return weights.detach().numpy()

@@ -1,0 +1,21 @@
+"""Matrix factorisation as a ranker: the product of user and item factors and an item bias, weighed on validation."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig
+from llmrec_cli.tables.features import Candidates
+
+SOURCES = ("als.", "popularity.")
+
+
+class MatrixFactorisation(Fusion):
+    """score = a x <p_u, q_i> + b_i: the factors of the `als` source with a popularity bias (Koren et al. 2009)."""
+
+    @classmethod
+    def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: object = None) -> Self:
+        used = np.flatnonzero([name.startswith(SOURCES) for name in candidates.names])
+        return super().fit(config, candidates, seed, used)

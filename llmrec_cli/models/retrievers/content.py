@@ -1,0 +1,140 @@
+"""Content-based filtering: items whose text is like that of the history, by embeddings and by words."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from pydantic import BaseModel, Field
+
+from llmrec_cli.models.checkpoints import Tensors, csr_matrix, csr_tensors
+from llmrec_cli.models.retrievers import Codes, Floats, Histories
+from llmrec_cli.models.retrievers.pairs import pair_values, row_maxima
+from llmrec_cli.tables.catalogue import Catalogue
+from llmrec_cli.tables.sequences import Sequences
+
+BLOCK = 1024
+
+
+class ContentConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.content]`."""
+
+    decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
+
+
+class Content:
+    """score = cosine of the item's text embedding with the decayed mean of the history's; a further column: the last item's."""
+
+    Config = ContentConfig
+    signed = True
+
+    def __init__(self, config: ContentConfig, vectors: torch.Tensor) -> None:
+        """`vectors` (items, t) at unit length or zero."""
+        self.config, self.vectors = config, vectors
+
+    @classmethod
+    def fit(cls, config: ContentConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        return cls(config, torch.from_numpy(np.ascontiguousarray(catalogue.text_vectors)))
+
+    def score(self, histories: Histories) -> Floats:
+        return self._cosine(histories.sequences.matrix(self.config.decay))
+
+    def more(self, histories: Histories) -> dict[str, Floats]:
+        return {"last": self._cosine(histories.sequences.tail(1).matrix())}
+
+    def support(self, history: Codes, items: Codes) -> Floats:
+        cosines = torch.einsum("nd,nd->n", self.vectors[history], self.vectors[items])
+        return cosines.clamp(0, 1).numpy()
+
+    def tensors(self) -> Tensors:
+        return {"vectors": self.vectors}
+
+    @classmethod
+    def restore(cls, config: ContentConfig, tensors: Tensors) -> Self:
+        return cls(config, tensors["vectors"])
+
+    def _cosine(self, weights: sp.csr_matrix) -> Floats:
+        taste = torch.from_numpy(np.asarray(weights @ self.vectors.numpy(), dtype=np.float32))
+        return (torch.nn.functional.normalize(taste, dim=1) @ self.vectors.T).numpy()
+
+
+class WordsConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.words]`."""
+
+    decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
+    neighbours: int = Field(300, ge=1, description="most alike items kept for each item")
+
+
+class Words:
+    """TF-IDF of words, word pairs, category and tags; score = decayed sum of the similarities to the history."""
+
+    Config = WordsConfig
+    signed = False
+
+    def __init__(self, config: WordsConfig, similarity: sp.csr_matrix) -> None:
+        self.config, self.similarity = config, similarity
+
+    @classmethod
+    def fit(cls, config: WordsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        texts = _texts(catalogue)
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, stop_words="english")
+        try:
+            words = vectorizer.fit_transform(texts).astype(np.float32).tocsr()
+        except ValueError:  # no word occurs twice
+            return cls(config, sp.csr_matrix((len(texts), len(texts)), dtype=np.float32))
+        return cls(config, nearest(lambda rows: (words[rows] @ words.T).toarray(), len(texts), config.neighbours))
+
+    def score(self, histories: Histories) -> Floats:
+        return (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
+
+    def more(self, histories: Histories) -> dict[str, Floats]:
+        return {"last": (histories.sequences.tail(1).matrix() @ self.similarity).toarray()}
+
+    def support(self, history: Codes, items: Codes) -> Floats:
+        return pair_values(self.similarity, history, items) / row_maxima(self.similarity)[history]
+
+    def tensors(self) -> Tensors:
+        return csr_tensors("similarity", self.similarity)
+
+    @classmethod
+    def restore(cls, config: WordsConfig, tensors: Tensors) -> Self:
+        return cls(config, csr_matrix("similarity", tensors))
+
+
+def nearest(similarities: object, n_items: int, n: int) -> sp.csr_matrix:
+    """(items, items) the n largest positive similarities of each item to others; `similarities(rows)` gives a dense block."""
+    parts = []
+    for start in range(0, n_items, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, n_items))
+        block = torch.from_numpy(np.ascontiguousarray(similarities(rows)))  # type: ignore[operator]
+        block[torch.arange(len(rows)), torch.from_numpy(rows)] = 0
+        values, columns = block.topk(min(n, n_items), dim=1)
+        indptr = np.arange(len(rows) + 1) * values.shape[1]
+        parts.append(sp.csr_matrix((values.ravel(), columns.ravel(), indptr), shape=(len(rows), n_items)))
+    found = sp.vstack(parts, format="csr").astype(np.float32)
+    found.data[found.data < 0] = 0
+    found.eliminate_zeros()
+    found.sort_indices()
+    return found
+
+
+def _texts(catalogue: Catalogue) -> list[str]:
+    """Title and text, with the last category levels and the tags as single words of their own."""
+
+    def word(kind: str, text: str) -> str:
+        return kind + "".join(c for c in text if c.isalnum())
+
+    return [
+        " ".join(
+            [title, text]
+            + [word("cat_", level) for level in category.split(" > ")[-2:] if level]
+            + [word("tag_", tag) for tag in tags[:3]]
+        )
+        for title, text, category, tags in zip(
+            catalogue.titles, catalogue.texts, catalogue.categories, catalogue.tags, strict=True
+        )
+    ]

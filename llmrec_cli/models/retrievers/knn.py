@@ -1,0 +1,69 @@
+"""Item-based collaborative filtering: items are alike when the same people chose them (Sarwar et al. 2001)."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+from pydantic import BaseModel, Field
+
+from llmrec_cli.models.checkpoints import Tensors, csr_matrix, csr_tensors
+from llmrec_cli.models.retrievers import Codes, Floats, Histories
+from llmrec_cli.models.retrievers.pairs import pair_values, row_maxima
+from llmrec_cli.tables.catalogue import Catalogue
+from llmrec_cli.tables.sequences import Sequences
+
+
+class KNNConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.itemknn]`."""
+
+    shrink: float = Field(10.0, ge=0, description="added to the norm: distrusts pairs of rare items")
+    decay: float = Field(0.8, gt=0, le=1, description="weight of an event against the one after it")
+    neighbours: int = Field(500, ge=1, description="most alike items kept for each item")
+    max_history: int = Field(500, ge=1, description="newest events of a user that count pairs")
+
+
+class ItemKNN:
+    """score = sum over the history of decay**age x co-count / (sqrt(d_i d_j) + shrink)."""
+
+    Config = KNNConfig
+    signed = False
+
+    def __init__(self, config: KNNConfig, similarity: sp.csr_matrix) -> None:
+        self.config, self.similarity = config, similarity
+
+    @classmethod
+    def fit(cls, config: KNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        users = sequences.matrix(limit=config.max_history)
+        users.data[:] = 1.0
+        together = (users.T @ users).tocoo()
+        degree = np.sqrt(np.bincount(users.indices, minlength=sequences.n_items).astype(np.float32))
+        apart = together.row != together.col
+        rows, columns, counts = together.row[apart], together.col[apart], together.data[apart]
+        values = counts / (degree[rows] * degree[columns] + config.shrink)
+        similarity = sp.csr_matrix((values.astype(np.float32), (rows, columns)), shape=together.shape)
+        return cls(config, strongest(similarity, config.neighbours))
+
+    def score(self, histories: Histories) -> Floats:
+        return (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
+
+    def support(self, history: Codes, items: Codes) -> Floats:
+        return pair_values(self.similarity, history, items) / row_maxima(self.similarity)[history]
+
+    def tensors(self) -> Tensors:
+        return csr_tensors("similarity", self.similarity)
+
+    @classmethod
+    def restore(cls, config: KNNConfig, tensors: Tensors) -> Self:
+        return cls(config, csr_matrix("similarity", tensors))
+
+
+def strongest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:
+    """The n largest entries of each row; equal ones by column."""
+    lengths = np.diff(matrix.indptr)
+    rows = np.repeat(np.arange(matrix.shape[0]), lengths)
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    place = np.arange(len(order)) - matrix.indptr[:-1][rows]
+    kept = order[place < n]
+    return sp.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)

@@ -1,0 +1,128 @@
+"""What tends to follow what: counts of successors at several distances, weighted by how recent the history is."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from pydantic import BaseModel, Field
+
+from llmrec_cli.models.checkpoints import Tensors, csr_matrix, csr_tensors
+from llmrec_cli.models.retrievers import Codes, Floats, Histories
+from llmrec_cli.models.retrievers.content import nearest
+from llmrec_cli.models.retrievers.pairs import pair_values, row_maxima
+from llmrec_cli.tables.catalogue import Catalogue
+from llmrec_cli.tables.features import successors
+from llmrec_cli.tables.sequences import Sequences
+
+
+class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.transitions]`."""
+
+    distances: int = Field(10, ge=1, description="successors up to this far count")
+    power: float = Field(0.5, ge=0, description="a successor at distance d counts 1 / d**power")
+    tau: float = Field(0.0, ge=0, description="counts saturate beyond tau / items; 0 chooses by the density of the data")
+    head: int = Field(7, ge=1, description="newest events that carry most of the weight")
+    mass: float = Field(0.8, gt=0, le=1, description="weight of the newest events together")
+    decay: float = Field(0.6, gt=0, le=1, description="weight of an event against the one after it, among the newest")
+    history: int = Field(50, ge=1, description="newest events of a user that are looked at")
+    popularity: float = Field(-0.04, description="weight of the log popularity of an item")
+
+
+class Transitions:
+    """PCTM: score = sum over the history of w x log(1 + C[h, item] x items / tau) + popularity x log p(item).
+
+    Petrov et al. (RecSys 2026), a count model that matches trained sequence models on short histories.
+    """
+
+    Config = TransitionsConfig
+    signed = False
+
+    def __init__(self, config: TransitionsConfig, strength: sp.csr_matrix, prior: Floats) -> None:
+        self.config, self.strength, self.prior = config, strength, prior
+
+    @classmethod
+    def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        config = config if config.tau else config.model_copy(update={"tau": density_tau(sequences)})
+        counts = successors(sequences, (1.0 + np.arange(config.distances)) ** -config.power)
+        counts.data = np.log1p(counts.data * (np.count_nonzero(sequences.counts()) / config.tau)).astype(np.float32)
+        frequency = sequences.counts() + 1.0
+        prior = config.popularity * np.log(frequency / frequency.sum())
+        return cls(config, counts, prior.astype(np.float32))
+
+    def score(self, histories: Histories) -> Floats:
+        return (recent_weights(histories.sequences, self.config) @ self.strength).toarray() + self.prior
+
+    def support(self, history: Codes, items: Codes) -> Floats:
+        return pair_values(self.strength, history, items) / row_maxima(self.strength)[history]
+
+    def tensors(self) -> Tensors:
+        return {**csr_tensors("strength", self.strength), "prior": torch.from_numpy(self.prior)}
+
+    @classmethod
+    def restore(cls, config: TransitionsConfig, tensors: Tensors) -> Self:
+        return cls(config, csr_matrix("strength", tensors), tensors["prior"].numpy())
+
+
+class ContentTransitionsConfig(TransitionsConfig, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.content-transitions]`."""
+
+    neighbours: int = Field(20, ge=1, description="items of like text whose successors count too")
+
+
+class ContentTransitions:
+    """Transitions that start from items whose text is like that of the history: reaches where the counts are thin."""
+
+    Config = ContentTransitionsConfig
+    signed = False
+
+    def __init__(self, config: ContentTransitionsConfig, alike: sp.csr_matrix, strength: sp.csr_matrix) -> None:
+        self.config, self.alike, self.strength = config, alike, strength
+
+    @classmethod
+    def fit(cls, config: ContentTransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        plain = Transitions.fit(config, sequences, catalogue, seed)
+        vectors = catalogue.text_vectors
+        alike = nearest(lambda rows: vectors[rows] @ vectors.T, len(catalogue), config.neighbours)
+        alike.data **= 2
+        total = np.maximum(np.asarray(alike.sum(1)).ravel(), 1e-6)
+        return cls(plain.config, (sp.diags(1 / total) @ alike).tocsr().astype(np.float32), plain.strength)
+
+    def score(self, histories: Histories) -> Floats:
+        start = recent_weights(histories.sequences, self.config) @ self.alike
+        return np.asarray((start @ self.strength).toarray(), dtype=np.float32)
+
+    def tensors(self) -> Tensors:
+        return {**csr_tensors("alike", self.alike), **csr_tensors("strength", self.strength)}
+
+    @classmethod
+    def restore(cls, config: ContentTransitionsConfig, tensors: Tensors) -> Self:
+        return cls(config, csr_matrix("alike", tensors), csr_matrix("strength", tensors))
+
+
+def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_matrix:
+    """(users, items) weights that sum to 1 a user: `mass` falls geometrically over the newest `head`, the rest is even."""
+    recent = sequences.tail(config.history)
+    ages = recent.ages
+    lengths = np.repeat(recent.lengths, recent.lengths)
+    newest = np.minimum(lengths, config.head)
+    geometric = config.decay ** ages.astype(np.float64) * _geometric_share(newest, config.decay)
+    long = lengths > config.head
+    rest = (1 - config.mass) / np.maximum(lengths - config.head, 1)
+    weights = np.where(ages < config.head, geometric * np.where(long, config.mass, 1.0), rest)
+    matrix = sp.csr_matrix((weights.astype(np.float32), recent.codes, recent.offsets), shape=(len(recent), recent.n_items))
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _geometric_share(n: np.ndarray, decay: float) -> np.ndarray:
+    """1 / (1 + decay + ... + decay**(n - 1))."""
+    return 1 / n if decay == 1 else (1 - decay) / (1 - decay**n)
+
+
+def density_tau(sequences: Sequences) -> float:
+    """The published values (150 for MovieLens, 11,250 to 15,000 for the Amazon sets) follow the events an item has."""
+    events_per_item = len(sequences.codes) / max(np.count_nonzero(sequences.counts()), 1)
+    return float(np.clip(15000 * (15 / max(events_per_item, 1.0)) ** 1.6, 150, 15000))

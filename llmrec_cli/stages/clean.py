@@ -1,0 +1,313 @@
+"""Read the raw log and what is known of items and users; keep the sound rows and account for each of the others.
+
+Reads: the files named under [clean].
+Writes: clean/interactions, clean/items, clean/users, clean/sequences, clean/rejects, clean/funnel, clean/holdout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, Field
+
+from llmrec_cli.core.artifacts import FUNNEL, HOLDOUT, INTERACTIONS, ITEMS, REJECTS, SEQUENCES, TIME, USERS, Table
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.tables.roles import Column, Columns, InteractionsConfig, ItemsConfig, UsersConfig, listed, name_of
+from llmrec_cli.tables.sources import Input, locate
+
+if TYPE_CHECKING:
+    from llmrec_cli.tables.cleaning import Frame
+    from llmrec_cli.tables.engine import Engine, Roles
+
+
+class CleanConfig(BaseModel, frozen=True, extra="forbid"):
+    interactions: InteractionsConfig = Field(description="the log")
+    items: ItemsConfig = Field(
+        ItemsConfig.model_validate({}), description="the items file; without a path, columns of the log"
+    )
+    users: UsersConfig = Field(
+        UsersConfig.model_validate({}), description="the users file; without a path, columns of the log"
+    )
+    min_user_events: int = Field(2, ge=1, description="users with fewer events are left out, until all have as many")
+    min_item_events: int = Field(1, ge=1, description="items with fewer events are left out, until all have as many")
+    repeats: Literal["keep", "first", "last"] = Field("keep", description="of a user's events with the same item")
+    outlier_z: float = Field(6.0, ge=0, description="users so many robust deviations above the median; 0 keeps all")
+    item_outlier_z: float = Field(0.0, ge=0, description="the same for items; 0 keeps all, for popular items are real")
+    session_gap_minutes: float = Field(30.0, gt=0, description="a longer pause starts a new session")
+    event_weights: dict[str, float] = Field({}, description="weight of each kind of event; 1 for others")
+    holdout: Literal["none", "last", "last-n", "time"] = Field("none", description="what a backtest withholds")
+    holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
+    holdout_after: str = Field("", description="ISO time from which on the backtest withholds")
+
+
+@dataclass(frozen=True)
+class Log:
+    """The raw log inside the engine."""
+
+    raw: str
+    inputs: list[Input]
+    roles: Roles
+    total: int
+
+    @property
+    def where(self) -> str:
+        return ", ".join(str(each.file.location) for each in self.inputs)
+
+
+def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
+    from llmrec_cli.tables import cleaning, funnel, splits
+    from llmrec_cli.tables.engine import Engine
+
+    after = _microseconds(config)
+    with Engine(context.max_memory // 2, context.threads, work.scratch("clean", context.ticket)) as engine:
+        log = _read_log(engine, config, context.base)
+        context.progress.say(f"{log.total:,} rows read from {log.where}")
+        judged = _judge(engine, log, config)
+        kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
+        account = _account(judged, kept, config)
+        items, users = _items(kept, config.items), _users(kept, config.users)
+
+        work.write(ITEMS, items)
+        work.write(USERS, users)
+        work.write(FUNNEL, account)
+        _write_events(work, kept)
+        _write(work, REJECTS, kept, cleaning.rejected(judged))
+        if config.holdout != "none":
+            _write(work, HOLDOUT, kept, splits.holdout(kept.events))
+    counts = {"rows": log.total, "events": account.column("left")[-1].as_py()}
+    counts |= {"users": users.num_rows, "items": items.num_rows}
+    return Report(counts=counts, lines=funnel.lines(account), warnings=kept.warnings)
+
+
+def sources(config: CleanConfig, base: Path) -> list[Path]:
+    """The raw files on disk; for a member of a zip file, the zip file."""
+    paths = [each.path for each in (config.interactions, config.items, config.users) if each.path is not None]
+    return sorted({location.path for path in paths for location in locate(path, base)})
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+def _read_log(engine: Engine, config: CleanConfig, base: Path) -> Log:
+    from llmrec_cli.tables.engine import Roles
+
+    settings = config.interactions
+    inputs = engine.open(settings, base, sequences=settings.layout == "sequences")
+
+    def name(column: Column | None) -> str | None:
+        return None if column is None else name_of(column, inputs)
+
+    user, item = (settings.user, settings.item) if settings.layout == "rows" else ("user", "item")
+    roles = Roles(
+        user=name(user) or "",
+        item=name(item) or "",
+        time=name(settings.time),
+        value=name(settings.value),
+        event=name(settings.event),
+        time_format=settings.time_format,
+    )
+    wanted = [roles.user, roles.item, roles.time, roles.value, roles.event]
+    wanted += [name(c) for each in (config.items, config.users) if each.path is None for c in each.described()]
+    wanted += [c for c in inputs[0].dialect.columns if c.lower() in settings.where.lower()]
+    raw = engine.raw(inputs, list(dict.fromkeys(c for c in wanted if c is not None)))
+    return Log(raw, inputs, roles, engine.count(raw))
+
+
+def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
+    """Every row of the log with its verdict."""
+    from llmrec_cli.tables import cleaning
+
+    timed = log.roles.time is not None
+    frame = cleaning.judge_rows(engine.log(log.raw, log.roles, config.interactions.where), timed=timed)
+    if timed or config.interactions.layout == "rows":
+        frame = cleaning.judge_duplicates(frame, timed=timed)
+    frame = engine.keep(cleaning.judge_repeats(frame, config.repeats))
+    for column, z in (("user_id", config.outlier_z), ("item_id", config.item_outlier_z)):
+        counts = engine.arrow(cleaning.counts_of(frame, column)).column("n").to_numpy()
+        limit = cleaning.outlier_limit(counts, z) if z else np.inf
+        if (counts > limit).any():
+            frame = engine.keep(cleaning.judge_outliers(frame, column, limit, f"outlier {column[:4]}"))
+    sound = engine.arrow(cleaning.sound(frame))
+    users, items = (cleaning.codes(sound.column(column)) for column in ("user_id", "item_id"))
+    verdicts = cleaning.k_core(users, items, config.min_user_events, config.min_item_events)
+    if not verdicts.any():
+        return frame
+    out = pa.table({"source_row": sound.column("source_row"), "verdict": verdicts}).filter(pa.array(verdicts > 0))
+    return engine.keep(cleaning.judge_k_core(frame, engine.put(out)))
+
+
+def _kept_events(engine: Engine, judged: Frame, config: CleanConfig, after: int) -> Frame:
+    """The kept events with position, session and weight, and whether the backtest withholds them."""
+    from llmrec_cli.tables import cleaning, splits
+
+    events = cleaning.weighted(cleaning.in_order(judged, config.session_gap_minutes), config.event_weights)
+    return engine.keep(splits.withheld(events, config.holdout, config.holdout_n, after))
+
+
+def _microseconds(config: CleanConfig) -> int:
+    """`holdout_after` since 1970; a time without a zone is UTC."""
+    if config.holdout != "time":
+        return 0
+    try:
+        after = datetime.fromisoformat(config.holdout_after)
+    except ValueError as error:
+        what = f"{config.holdout_after!r} is no ISO time"
+        raise SettingsError(what, where="clean.holdout_after", fix='holdout_after = "2010-11-01"') from error
+    return int((after if after.tzinfo else after.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
+def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
+    """Rows read, taken out by each rule and left. Raises DataError where nothing is left."""
+    from llmrec_cli.tables import funnel
+
+    engine, log = kept.engine, kept.log
+    removed = engine.counts(judged, "reason")
+    n_kept = removed.pop(None, 0)
+    assert n_kept + sum(removed.values()) == log.total, "rows read = rows kept + rejects does not hold"
+    removed[funnel.WITHHELD] = engine.counts(kept.events, "withheld").get(True, 0)
+    unused = {
+        "where": not config.interactions.where,
+        "invalid time": log.roles.time is None,
+        "invalid value": log.roles.value is None,
+        "duplicate": log.roles.time is None and config.interactions.layout == "sequences",
+        "repeat": config.repeats == "keep",
+        "outlier user": not config.outlier_z,
+        "outlier item": not config.item_outlier_z,
+        "min_user_events": config.min_user_events == 1,
+        "min_item_events": config.min_item_events == 1,
+        funnel.WITHHELD: config.holdout == "none",
+    }
+    table = funnel.funnel(log.total, removed, [rule for rule in funnel.RULES if not unused.get(rule)])
+    if table.column("left")[-1].as_py() == 0:
+        rule, fix = funnel.emptied_by(table)
+        told = "\n".join(funnel.lines(table))
+        raise DataError(f"no row is left after the rule {rule!r}\n{told}", where=log.where, fix=fix)
+    return table
+
+
+# --- items and users --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of the log, and where items and users are described."""
+
+    engine: Engine
+    log: Log
+    events: Frame
+    base: Path
+    warnings: list[str]
+
+
+def _items(kept: Kept, config: ItemsConfig) -> pa.Table:
+    from llmrec_cli.tables import content
+    from llmrec_cli.tables.tags import item_tags
+
+    table, names = _described(kept, config, "item_id", config.item, kept.log.roles.item)
+    if config.unseen == "drop":
+        table = table.filter(content.seen(table))
+    titles = content.text(table, names(config.title))
+    categories = content.categories(table, names(config.category), config.category_separator)
+    tags = content.tags(table, names(config.tags), config.tags_separator)
+    return pa.table(
+        {
+            "item_id": table.column(content.ID),
+            "title": titles,
+            "text": content.text(table, names(config.text)),
+            "category": categories,
+            "tags": item_tags(tags, categories, titles),
+            "image": content.text(table, names(config.image), first=True),
+            "audio": content.text(table, names(config.audio), first=True),
+            "attributes": content.attributes(table, names(config.attributes)),
+            "n_events": table.column(content.COUNT),
+        }
+    )
+
+
+def _users(kept: Kept, config: UsersConfig) -> pa.Table:
+    from llmrec_cli.tables import content
+
+    table, names = _described(kept, config, "user_id", config.user, kept.log.roles.user)
+    return pa.table(
+        {
+            "user_id": table.column(content.ID),
+            "age": content.numbers(content.text(table, names(config.age))),
+            "gender": content.text(table, names(config.gender)),
+            "region": content.text(table, names(config.region)),
+            "attributes": content.attributes(table, names(config.attributes)),
+            "n_events": table.column(content.COUNT),
+        }
+    )
+
+
+def _described(
+    kept: Kept, config: ItemsConfig | UsersConfig, id_name: str, key: Column | None, role: str
+) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
+    """One row for each id with events or in the file, with columns as text; and the names of columns in it."""
+    from llmrec_cli.tables import content
+
+    engine = kept.engine
+    inputs = kept.log.inputs if config.path is None else engine.open(config, kept.base)
+
+    def names(columns: Columns | None) -> list[str]:
+        return [name_of(c, inputs) for c in listed(columns)]
+
+    columns = list(dict.fromkeys(names(config.described())))
+    counts = engine.arrow(content.event_counts(kept.events, id_name))
+    if config.path is None:
+        texts = engine.texts(kept.log.raw)
+        said = {column: engine.arrow(content.most_frequent(texts, role, column)) for column in columns}
+        return content.from_log(counts, said), names
+    (key_name,) = names(key)
+    raw = engine.raw(inputs, list(dict.fromkeys([key_name, *columns])))
+    rows = engine.arrow(content.first_rows(engine.texts(raw), key_name, columns))
+    table, n_repeated = content.from_file(counts, rows)
+    if n_repeated:
+        file = inputs[0].file.location.name
+        kept.warnings.append(f"{file}: {n_repeated:,} rows repeat the id of an earlier row, which counts")
+    return table, names
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _write_events(work: WorkDir, kept: Kept) -> None:
+    """Interactions and sequences in one pass over the kept events, by user and in time order."""
+    from llmrec_cli.tables import cleaning, splits
+
+    events = splits.training(kept.events)
+    with work.writer(INTERACTIONS) as interactions, work.writer(SEQUENCES) as sequences:
+        for piece in cleaning.grouped(kept.engine.batches(events)):
+            timed = _with_time(piece)
+            interactions(timed)
+            sequences(cleaning.sequences(timed))
+
+
+def _write(work: WorkDir, table: Table, kept: Kept, rows: Frame) -> None:
+    with work.writer(table) as append:
+        for batch in kept.engine.batches(rows):
+            piece = pa.Table.from_batches([batch])
+            append(_with_time(piece) if "time" in table.key or table is HOLDOUT else piece)
+
+
+def _with_time(events: pa.Table) -> pa.Table:
+    """Microseconds become times."""
+    return events.set_column(events.column_names.index("time"), "time", events.column("time").cast(TIME))
+
+
+STAGE = Stage(
+    "clean",
+    CleanConfig,
+    reads=(),
+    writes=(INTERACTIONS, ITEMS, USERS, SEQUENCES, REJECTS, FUNNEL, HOLDOUT),
+    run=run,
+    sources=sources,
+)

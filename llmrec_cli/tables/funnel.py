@@ -1,0 +1,57 @@
+"""The account of the rows: how many were read, which rule took how many, how many are left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+READ, WITHHELD = "rows read", "withheld by the backtest"
+# The rules in the order in which they judge, each with what to try where it leaves nothing.
+RULES = {
+    "unparsable": "check format, separator, header and quoting of the file",
+    "where": "relax clean.interactions.where",
+    "missing user": "check clean.interactions.user: the column is empty",
+    "missing item": "check clean.interactions.item: the column is empty",
+    "invalid time": 'set clean.interactions.time_format, such as "%d/%m/%Y %H:%M", or leave `time` out',
+    "invalid value": "check clean.interactions.value: it has no numbers",
+    "duplicate": "check which columns are user, item and time",
+    "repeat": 'set clean.repeats = "keep"',
+    "outlier user": "raise clean.outlier_z, or set it to 0",
+    "outlier item": "raise clean.item_outlier_z, or set it to 0",
+    "min_user_events": "lower clean.min_user_events",
+    "min_item_events": "lower clean.min_item_events",
+    WITHHELD: "let clean.holdout_after be later",
+}
+
+
+def funnel(total: int, removed: Mapping[str, int], used: Collection[str]) -> pa.Table:
+    """The funnel table: a line for what was read and one for each rule that was used or took a row."""
+    rules = [rule for rule in RULES if rule in used or removed.get(rule)]
+    taken = np.array([0, *(removed.get(rule, 0) for rule in rules)], dtype=np.int64)
+    return pa.table(
+        {
+            "step": np.arange(len(taken), dtype=np.int32),
+            "rule": [READ, *rules],
+            "removed": taken,
+            "left": total - np.cumsum(taken),
+        }
+    )
+
+
+def emptied_by(table: pa.Table) -> tuple[str, str]:
+    """The rule that took the last row, and what to try."""
+    rule = table.column("rule")[int(np.argmin(table.column("left").to_numpy()))].as_py()
+    return rule, RULES.get(rule, "the file has no rows: is it the right one?")
+
+
+def lines(table: pa.Table) -> list[str]:
+    """The funnel in aligned columns."""
+    rules = table.column("rule").to_pylist()
+    removed = [f"{-n:,}" if n else "0" for n in table.column("removed").to_pylist()]
+    left = [f"{n:,}" for n in table.column("left").to_pylist()]
+    wide = [max(map(len, column)) for column in (rules, removed, left)]
+    removed[0] = ""
+    rows = zip(rules, removed, left, strict=True)
+    return [f"{rule:<{wide[0]}}  {out:>{wide[1]}}  {n:>{wide[2]}}" for rule, out, n in rows]

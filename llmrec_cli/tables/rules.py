@@ -1,0 +1,136 @@
+"""The rules of a list, applied to candidates in order of score: no title twice, few of a category, variety if asked."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Groups = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_NO_WORD = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What every list of one run has to keep to. Arrays are in the order of the catalogue."""
+
+    titles: Groups
+    """(items,) a number for each distinct normalised title; items without a title have one each."""
+    categories: Groups
+    """(items,) a number for each distinct category, -1 for none."""
+    max_per_category: int = 0
+    """At most so many items of one category in a list; 0 is no limit."""
+    diversity: float = 0.0
+    """0 orders by score alone, 1 by unlikeness to what is already in the list."""
+    vectors: Floats | None = None
+    """(items, d) unit-length vectors that say how alike two items are; needed where diversity > 0."""
+
+
+def choose(items: Codes, relevance: Floats, k: int, rules: Rules) -> Groups:
+    """(users, k) columns of the chosen candidates in order, -1 where the rules leave too few.
+
+    `items` (users, width) are candidates, -1 where a row is short; of equal relevance the first stands first. With
+    diversity d the next item is the one with the largest (1 - d) x relevance - d x cosine to the nearest item already
+    chosen: maximal marginal relevance (Carbonell and Goldstein 1998). Relevance should lie in [0, 1] for that.
+    """
+    users = np.arange(len(items))
+    there = items >= 0
+    codes = np.maximum(items, 0)
+    titles, categories = rules.titles[codes], rules.categories[codes]
+    worth = np.where(there, (1 - rules.diversity) * relevance, -np.inf).astype(np.float32)
+    nearest = np.zeros_like(worth)
+    chosen = np.full((len(items), k), -1, dtype=np.int64)
+    taken = np.full((len(items), k), -2, dtype=np.int64)
+    for place in range(min(k, items.shape[1])):
+        best = (worth - rules.diversity * nearest).argmax(axis=1)
+        found = np.isfinite(worth[users, best])
+        chosen[found, place] = best[found]
+        worth[users, best] = -np.inf
+        worth[found[:, None] & (titles == titles[users, best][:, None])] = -np.inf
+        category = categories[users, best]
+        taken[found, place] = category[found]
+        if rules.max_per_category:
+            full = found & (category >= 0) & ((taken == category[:, None]).sum(1) >= rules.max_per_category)
+            worth[full[:, None] & (categories == category[:, None])] = -np.inf
+        if rules.diversity and rules.vectors is not None:
+            likeness = np.einsum("uwd,ud->uw", rules.vectors[codes], rules.vectors[codes[users, best]])
+            nearest = likeness if place == 0 else np.maximum(nearest, likeness)
+    return chosen
+
+
+def title_groups(titles: Sequence[str]) -> Groups:
+    """(items,) the same number for titles that differ only in case, spacing, accents' encoding or punctuation."""
+    keys = [normalised(title) or f"\0{code}" for code, title in enumerate(titles)]
+    return _numbered(keys)
+
+
+def category_groups(categories: Sequence[str]) -> Groups:
+    """(items,) the same number for the same category path, -1 for none."""
+    numbers = _numbered(list(categories))
+    return np.where(np.array([not category for category in categories], dtype=bool), -1, numbers)
+
+
+def normalised(title: str) -> str:
+    """Lower case, one space between words, nothing else."""
+    return _NO_WORD.sub(" ", unicodedata.normalize("NFKC", title).casefold()).strip()
+
+
+def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[str]) -> Mask:
+    """(items,) whether an item may be shown: it is allowed (all are where `allow` is empty) and not denied."""
+    ids = np.array(item_ids, dtype=object)
+    wanted, unwanted = set(allow), set(deny)
+    mask = np.array([i in wanted for i in ids], dtype=bool) if wanted else np.ones(len(ids), dtype=bool)
+    return mask & ~np.array([i in unwanted for i in ids], dtype=bool)
+
+
+def broken(lists: Codes, seen: npt.NDArray[np.int64], allowed: Mask, rules: Rules) -> dict[str, int]:
+    """How many rows of (users, k) lists break each rule; `seen` are sorted keys user x items + item, empty to allow them."""
+    there = lists >= 0
+    users, _ = np.nonzero(there)
+    items = lists[there].astype(np.int64)
+    n_items = len(allowed)
+    keys = users * n_items + items
+    outside = int((items >= n_items).sum())
+    inside = np.minimum(items, n_items - 1)
+    titles = users * (rules.titles.max(initial=0) + 1) + rules.titles[inside]
+    counts = {
+        "outside the catalogue": outside,
+        "repeated": len(keys) - len(np.unique(keys)),
+        "same title": len(titles) - len(np.unique(titles)),
+        "seen": int(np.isin(keys, seen).sum()),
+        "not allowed": int((~allowed[inside]).sum()),
+        "over the cap of a category": 0,
+    }
+    if rules.max_per_category:
+        category = rules.categories[inside]
+        groups = (users * (rules.categories.max(initial=0) + 1) + category)[category >= 0]
+        sizes = np.unique(groups, return_counts=True)[1]
+        counts["over the cap of a category"] = int(np.maximum(sizes - rules.max_per_category, 0).sum())
+    return counts
+
+
+def overlap(lists: Codes, seed: int, pairs: int = 20_000) -> float:
+    """Mean share of items that two users' lists have in common, over random pairs of users; 0 for fewer than two users."""
+    if len(lists) < 2:
+        return 0.0
+    generator = np.random.default_rng([seed, len(lists)])
+    one = generator.integers(0, len(lists), pairs)
+    other = (one + generator.integers(1, len(lists), pairs)) % len(lists)
+    shared = np.zeros(pairs)
+    for place in range(lists.shape[1]):
+        item = lists[one, place][:, None]
+        shared += ((lists[other] == item) & (item >= 0)).any(axis=1)
+    return float((shared / np.maximum((lists[one] >= 0).sum(axis=1), 1)).mean())
+
+
+def _numbered(keys: list[str]) -> Groups:
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

@@ -1,0 +1,36 @@
+"""Which kept events a backtest withholds, as Narwhals expressions; no stage before `evaluate` sees them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import narwhals as nw
+
+Frame: TypeAlias = "nw.LazyFrame[Any]"
+Holdout = Literal["none", "last", "last-n", "time"]
+
+
+def withheld(kept: Frame, how: Holdout, n: int = 1, after: int = 0) -> Frame:
+    """Add `withheld` to the kept events of `cleaning.in_order`.
+
+    last: each user's last event; last-n: the last `n`; a user's first event always stays. time: all events at or after
+    `after`, in microseconds since 1970: users who came later than that are new to the pipeline, as they were then.
+    """
+    if how == "none":
+        return kept.with_columns(nw.lit(False).alias("withheld"))
+    if how == "time":
+        return kept.with_columns((nw.col("time") >= after).alias("withheld"))
+    newest = 1 if how == "last" else n
+    age = nw.len().over("user_id") - nw.col("position")
+    return kept.with_columns(((age <= newest) & (nw.col("position") > 0)).alias("withheld"))
+
+
+def training(kept: Frame) -> Frame:
+    """What is not withheld, by user and in time order: the columns of `clean/interactions`."""
+    names = ["user_id", "position", "item_id", "time", "value", "event", "weight", "session", "source_row"]
+    return kept.filter(~nw.col("withheld")).select(*names).sort("user_id", "position")
+
+
+def holdout(kept: Frame) -> Frame:
+    """What is withheld, each with the position that it would have had: the columns of `clean/holdout`."""
+    return kept.filter(nw.col("withheld")).select("user_id", "position", "item_id", "time").sort("user_id", "position")

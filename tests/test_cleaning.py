@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llmrec_cli.tables import cleaning, funnel
+from llmrec_cli.tables.engine import Engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with Engine(256 << 20, 1, tmp_path) as engine:
+        yield engine
+
+
+def log(engine: Engine, rows: list[dict[str, Any]]) -> nw.LazyFrame[Any]:
+    """A log as the engine gives it, from rows of what matters."""
+    types = {
+        "source": pa.string(),
+        "row": pa.int64(),
+        "source_row": pa.int64(),
+        "parsable": pa.bool_(),
+        "user_id": pa.string(),
+        "item_id": pa.string(),
+        "event": pa.string(),
+        "time_text": pa.string(),
+        "value_text": pa.string(),
+        "time": pa.int64(),
+        "value": pa.float64(),
+        "passes": pa.bool_(),
+    }
+    usual = {"source": "log", "parsable": True, "passes": True, "user_id": "u", "item_id": "i"}
+    full = [{**usual, "row": n, "source_row": n, **row} for n, row in enumerate(rows, 1)]
+    return engine.put(pa.Table.from_pylist(full, pa.schema(list(types.items()))))
+
+
+def reasons(engine: Engine, frame: nw.LazyFrame[Any]) -> list[str | None]:
+    return engine.arrow(frame.sort("source_row")).column("reason").to_pylist()
+
+
+def test_each_row_has_the_first_verdict_that_fits(engine: Engine) -> None:
+    rows = [
+        {"time": 1},
+        {"parsable": False, "user_id": None, "item_id": None},
+        {"passes": False, "user_id": None},
+        {"user_id": None, "item_id": None},
+        {"item_id": None},
+        {"time": None},
+        {"time": 1, "value_text": "many"},
+        {"time": 1, "value_text": " "},
+        {"time": 1, "value_text": "5", "value": 5.0},
+    ]
+    expected = [None, "unparsable", "where", "missing user", "missing item", "invalid time", "invalid value", None, None]
+    assert reasons(engine, cleaning.judge_rows(log(engine, rows), timed=True)) == expected
+
+
+def test_duplicates_with_and_without_time(engine: Engine) -> None:
+    rows = [{"time": 1}, {"time": 1}, {"time": 2}, {"time": 1, "event": "buy"}, {"time": 1, "user_id": None}]
+    judged = cleaning.judge_rows(log(engine, rows), timed=True)
+    judged = cleaning.judge_duplicates(judged, timed=True)
+    assert reasons(engine, judged) == [None, "duplicate", None, None, "missing user"]
+    rows = [{"value": 1.0}, {"value": 2.0}, {"value": 1.0}]
+    judged = cleaning.judge_duplicates(cleaning.judge_rows(log(engine, rows), timed=False), timed=False)
+    assert reasons(engine, judged) == [None, None, "duplicate"]
+
+
+@pytest.mark.parametrize(
+    ("repeats", "expected"), [("keep", [None] * 3), ("first", ["repeat", None, "repeat"]), ("last", ["repeat"] * 2 + [None])]
+)
+def test_repeats_go_by_time(engine: Engine, repeats: cleaning.Repeats, expected: list[str | None]) -> None:
+    judged = cleaning.judge_rows(log(engine, [{"time": 5}, {"time": 1}, {"time": 9}]), timed=True)
+    assert reasons(engine, cleaning.judge_repeats(judged, repeats)) == expected
+
+
+def test_outliers_are_far_out(engine: Engine) -> None:
+    assert cleaning.outlier_limit(np.full(100, 10), 6.0) == pytest.approx(10 * np.exp(6))
+    assert cleaning.outlier_limit(np.array([]), 6.0) == np.inf
+    rows = [{"user_id": "bot"}] * 5 + [{"user_id": "a"}] * 2
+    judged = cleaning.judge_outliers(cleaning.judge_rows(log(engine, rows), timed=False), "user_id", 4, "outlier user")
+    assert reasons(engine, judged) == ["outlier user"] * 5 + [None] * 2
+
+
+def test_the_k_core_by_hand() -> None:
+    # user 2 has one event; without it item 1 has one event; without that user 1 has one
+    users, items = np.array([0, 0, 1, 1, 2]), np.array([0, 2, 1, 2, 1])
+    assert cleaning.k_core(users, items, 2, 1).tolist() == [0, 0, 0, 0, 1]
+    assert cleaning.k_core(users, items, 2, 2).tolist() == [2, 1, 2, 1, 1]
+    assert cleaning.k_core(users, items, 1, 1).tolist() == [0] * 5
+    assert len(cleaning.k_core(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 2, 2)) == 0
+
+
+def test_the_k_core_equals_its_expression(engine: Engine) -> None:
+    rng = np.random.default_rng(7)
+    users, items = rng.integers(0, 120, 700), rng.zipf(1.4, 700) % 150
+    verdict = cleaning.k_core(users, items, 4, 3)
+    table = pa.table({"user_id": users, "item_id": items, "source_row": np.arange(700)})
+    before, frame = -1, engine.put(table)
+    while (left := engine.arrow(frame).num_rows) != before:
+        before, frame = left, engine.keep(cleaning.k_core_round(frame, 4, 3))
+    kept = engine.arrow(frame).column("source_row").to_pylist()
+    assert 0 < len(kept) < 700
+    assert sorted(kept) == np.flatnonzero(verdict == 0).tolist()
+
+
+def test_codes_number_the_different_values_across_chunks() -> None:
+    column = pa.chunked_array([["b", "a"], ["a", "c", "b"]])
+    assert cleaning.codes(column).tolist() == [0, 1, 1, 2, 0]
+
+
+def test_order_sessions_and_weights(engine: Engine) -> None:
+    minute = 60_000_000
+    rows = [
+        {"time": 100 * minute, "item_id": "late"},
+        {"time": 0, "item_id": "first"},
+        {"time": 30 * minute, "item_id": "same session", "event": "buy"},
+        {"time": 30 * minute, "item_id": "same time"},
+        {"time": 5, "user_id": "v", "item_id": "other", "event": "click"},
+    ]
+    kept = cleaning.in_order(cleaning.judge_rows(log(engine, rows), timed=True), 30)
+    kept = cleaning.weighted(kept, {"buy": 3.0, "click": 0.5})
+    table = engine.arrow(kept.sort("user_id", "position"))
+    assert table.column("item_id").to_pylist() == ["first", "same session", "same time", "late", "other"]
+    assert table.column("position").to_pylist() == [0, 1, 2, 3, 0]
+    assert table.column("session").to_pylist() == [0, 0, 0, 1, 0]
+    assert table.column("weight").to_pylist() == [1.0, 3.0, 1.0, 1.0, 0.5]
+
+
+def test_without_time_the_order_is_that_of_the_rows_and_the_session_one(engine: Engine) -> None:
+    kept = cleaning.in_order(cleaning.judge_rows(log(engine, [{}, {}, {}]), timed=False), 30)
+    table = engine.arrow(kept.sort("position"))
+    assert table.column("source_row").to_pylist() == [1, 2, 3]
+    assert table.column("session").to_pylist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_pieces_never_part_a_user(size: int) -> None:
+    users = ["a"] * 4 + ["b"] + ["c"] * 3 + ["d"]
+    table = pa.table({"user_id": users, "item_id": list("012345678")})
+    empty = table.slice(0, 0).to_batches()
+    pieces = list(cleaning.grouped([*empty, *table.to_batches(max_chunksize=size)]))
+    assert pa.concat_tables(pieces).equals(table)
+    seen = [set(piece.column("user_id").to_pylist()) for piece in pieces]
+    assert sum(map(len, seen)) == 4
+
+
+def test_the_funnel_adds_up_and_names_the_rule_that_emptied_it() -> None:
+    table = funnel.funnel(1000, {"where": 400, "min_user_events": 600}, ["unparsable", "where", "min_user_events"])
+    assert table.column("left").to_pylist() == [1000, 1000, 600, 0]
+    assert funnel.emptied_by(table) == ("min_user_events", "lower clean.min_user_events")
+    assert funnel.lines(table) == [
+        "rows read              1,000",
+        "unparsable          0  1,000",
+        "where            -400    600",
+        "min_user_events  -600      0",
+    ]

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.stage import Context, execute
+from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
+from llmrec_cli.stages.profile import STAGE, ProfileConfig
+from llmrec_cli.tables.sequences import from_table
+
+TAGS = ["kitchen", "garden", "office"]
+N_USERS, N_ITEMS, DIM = 30, 12, 8
+
+
+def clean(work: WorkDir) -> None:
+    """Users u00..u29; each third likes one tag; u00, u10 and u20 have no events; all but u01 have a gender."""
+    rng = np.random.default_rng(0)
+    ids = [f"i{i:02d}" for i in range(N_ITEMS)]
+    items = [
+        {"item_id": ids[i], "title": f"Thing {i}", "tags": [TAGS[i % 3]], "n_events": 1, "category": None}
+        for i in range(N_ITEMS)
+    ]
+    work.write(ITEMS, pa.Table.from_pylist(items, schema=ITEMS.schema))
+    users, sequences = [], []
+    for u in range(N_USERS):
+        n = 0 if u % 10 == 0 else 1 + u % 7
+        gender = None if u == 1 else "F" if u % 3 == 0 else "M"
+        users.append({"user_id": f"u{u:02d}", "age": 20.0 + u, "gender": gender, "region": "N", "n_events": n})
+        if n:
+            chosen = rng.integers(0, N_ITEMS // 3, n) * 3 + u % 3
+            times = [datetime(2024, 1, 1 + k, tzinfo=UTC) for k in range(n)]
+            sequences.append(
+                {
+                    "user_id": f"u{u:02d}",
+                    "item_ids": [ids[i] for i in chosen],
+                    "times": times,
+                    "weights": [1.0] * n,
+                    "sessions": [0] * n,
+                }
+            )
+    work.write(USERS, pa.Table.from_pylist(users, schema=USERS.schema))
+    work.write(SEQUENCES, pa.Table.from_pylist(sequences, schema=SEQUENCES.schema))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> WorkDir:
+    made = WorkDir(tmp_path / "work")
+    clean(made)
+    torch.manual_seed(0)
+    shape = Shape(dim=DIM, layers=1, heads=1, max_length=10)
+    encoder = SequenceEncoder(shape, shape.network(), torch.randn(N_ITEMS + 1, DIM))
+    with made.writing(ENCODER) as folder:
+        encoder.save(folder)
+    return made
+
+
+def profiled(work: WorkDir, context: Context, **settings: Any) -> list[dict[str, Any]]:
+    execute(STAGE, work, ProfileConfig(**settings), context, force=True)
+    rows: list[dict[str, Any]] = work.read(PROFILES).to_pylist()
+    return rows
+
+
+def test_every_user_has_a_profile_in_the_order_of_users(work: WorkDir, context: Context) -> None:
+    rows = profiled(work, context)
+    assert [row["user_id"] for row in rows] == work.read(USERS).column("user_id").to_pylist()
+    assert np.isfinite(to_numpy(work.read(PROFILES).column("vector"))).all()
+    assert [row["user_id"] for row in rows if row["cold"]] == ["u00", "u10", "u20"]
+    assert rows[4]["n_events"] == 5 and rows[4]["last_time"] == datetime(2024, 1, 5, tzinfo=UTC)
+    assert rows[0]["last_time"] is None and rows[0]["age_band"] == "18-24"
+
+
+def test_interests_are_those_of_the_history_and_sum_to_one(work: WorkDir, context: Context) -> None:
+    for u, row in enumerate(profiled(work, context)):
+        if not row["cold"]:
+            assert [each["tag"] for each in row["interests"]] == [TAGS[u % 3]]
+        for column in ("interests", "recent_interests", "topics"):
+            assert sum(each["weight"] for each in row[column]) == pytest.approx(1, abs=1e-5)
+
+
+def test_users_without_events_have_the_profile_of_their_segment(work: WorkDir, context: Context) -> None:
+    rows = profiled(work, context, min_segment_users=1000)
+    block = to_numpy(work.read(PROFILES).column("vector"))
+    assert {row["segment"] for row in rows} == {"everyone"}
+    assert len(rows[0]["interests"]) == 3 and rows[0]["interests"] == rows[10]["interests"]
+    assert block[0] == pytest.approx(block[20])
+    states = SequenceEncoder.load(work.where(ENCODER)).encode(
+        from_table(work.read(SEQUENCES), work.read(ITEMS), work.read(USERS).column("user_id"))
+    )
+    some = np.array([not row["cold"] for row in rows])
+    assert block[0] == pytest.approx(states[some].mean(axis=0), abs=1e-5)
+    assert block[6] == pytest.approx(states[6], abs=1e-5)  # seven events: the own vector
+    assert block[1] == pytest.approx(0.4 * states[1] + 0.6 * block[0], abs=1e-5)  # two events of five
+
+
+def test_segments_back_off_where_few_share_all_attributes(work: WorkDir, context: Context) -> None:
+    rows = profiled(work, context, min_segment_users=3)
+    assert rows[5]["segment"] == "25-34 · M · N"
+    assert rows[4]["segment"] == "18-24 · N"  # two men of that age have events, four users of it have
+    assert rows[1]["segment"] == "18-24 · N"  # no gender
+
+
+def test_topics_are_told_and_the_same_seed_gives_the_same_bytes(work: WorkDir, context: Context) -> None:
+    profiled(work, context)
+    topics = work.read(TOPICS).to_pylist()
+    before = [work.fingerprint(table) for table in (PROFILES, TOPICS)]
+    profiled(work, context)
+    assert [work.fingerprint(table) for table in (PROFILES, TOPICS)] == before
+    assert sum(topic["weight"] for topic in topics) == pytest.approx(1, abs=1e-5)
+    labels = {topic["topic"] for topic in topics}
+    assert all(each["tag"] in labels for row in work.read(PROFILES).to_pylist() for each in row["topics"])
+
+
+def test_report_tells_cold_users_topics_and_segments(work: WorkDir, context: Context) -> None:
+    report = execute(STAGE, work, ProfileConfig(), context).report
+    assert report.counts["users"] == N_USERS and report.counts["cold"] == 3
+    told = "\n".join(report.lines)
+    assert "3 of them without events" in told and "kitchen" in told and "segments, the largest" in told
+
+
+def test_items_without_tags_give_empty_interests_and_a_warning(work: WorkDir, context: Context) -> None:
+    items = work.read(ITEMS)
+    bare = items.set_column(items.schema.get_field_index("tags"), "tags", pa.nulls(N_ITEMS, pa.list_(pa.string())))
+    work.write(ITEMS, bare)
+    outcome = execute(STAGE, work, ProfileConfig(), context)
+    assert outcome.report.warnings == ["items have no tags: there are no interests and no topics"]
+    assert work.read(TOPICS).num_rows == 0
+    assert all(row["interests"] == [] and row["topics"] == [] for row in work.read(PROFILES).to_pylist())
+
+
+def test_a_mistyped_topic_model_fails_before_anything_is_read(tmp_path: Path, context: Context) -> None:
+    with pytest.raises(SettingsError, match="did you mean 'lda'"):
+        STAGE.run(WorkDir(tmp_path / "empty"), ProfileConfig(topic_model="ldaa"), replace(context, ticket="t"))
