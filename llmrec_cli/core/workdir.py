@@ -238,7 +238,8 @@ def to_numpy(column: pa.ChunkedArray) -> Any:
     combined = column.combine_chunks()
     if len(combined) == 0:
         return np.zeros((0, 0), dtype=np.float32)
-    return combined.flatten().to_numpy(zero_copy_only=False).reshape(len(combined), -1)
+    # a copy: Arrow's own memory is read-only, which torch does not take
+    return np.array(combined.flatten().to_numpy(zero_copy_only=False)).reshape(len(combined), -1)
 
 
 def _same_type(found: pa.DataType, declared: pa.DataType) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,13 +48,15 @@ def collect(
     targets: Codes | None = None,
     allowed: Mask | None = None,
     exclude_seen: bool = True,
+    found_only: bool = False,
     max_memory: int = 2 << 30,
     progress: Progress | None = None,
 ) -> Candidates:
     """Candidates of all users, block by block; rows of a user are in the order of item codes.
 
     A source brings its best `depth` items that it puts above the mean of its row. `allowed` (items,) takes items out.
-    `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. Features are
+    `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. With
+    `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none learns from it. Features are
     `source.kind`: z is standardised over the user's whole row; signed sources give raw, others ratio (log of the share of
     the row's maximum) and level (log).
     """
@@ -208,3 +211,8 @@ def _joined(parts: list[Candidates]) -> Candidates:
         label,
         ranks,
     )
+
+
+def load_config(folder: Path) -> CandidateConfig:
+    """The settings saved beside the retrievers."""
+    return CandidateConfig.model_validate_json((folder / "candidates.json").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.artifacts import FUNNEL, HOLDOUT, INTERACTIONS, ITEMS, REJECTS, SEQUENCES, TIME, USERS, Table
-from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.tables.roles import Column, Columns, InteractionsConfig, ItemsConfig, UsersConfig, listed, name_of
@@ -72,6 +72,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         context.progress.say(f"{log.total:,} rows read from {log.where}")
         judged = _judge(engine, log, config)
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
+        _check_events(kept, config)
         account = _account(judged, kept, config)
         items, users = _items(kept, config.items), _users(kept, config.users)
 
@@ -116,7 +117,7 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path) -> Log:
     )
     wanted = [roles.user, roles.item, roles.time, roles.value, roles.event]
     wanted += [name(c) for each in (config.items, config.users) if each.path is None for c in each.described()]
-    wanted += [c for c in inputs[0].dialect.columns if c.lower() in settings.where.lower()]
+    wanted += [name(c) for c in inputs[0].dialect.columns if c.lower() in settings.where.lower()]
     raw = engine.raw(inputs, list(dict.fromkeys(c for c in wanted if c is not None)))
     return Log(raw, inputs, roles, engine.count(raw))
 
@@ -152,10 +153,22 @@ def _kept_events(engine: Engine, judged: Frame, config: CleanConfig, after: int)
     return engine.keep(splits.withheld(events, config.holdout, config.holdout_n, after))
 
 
+def _check_events(kept: Kept, config: CleanConfig) -> None:
+    """Warn of a weight for a kind of event that does not occur, which is likely misspelt."""
+    if config.event_weights:
+        there = kept.engine.counts(kept.events, "event")
+        unknown = ", ".join(repr(name) for name in config.event_weights if name not in there)
+        if unknown:
+            kept.warnings.append(f"event_weights: no event is called {unknown}; {did_you_mean(unknown, filter(None, there))}")
+
+
 def _microseconds(config: CleanConfig) -> int:
     """`holdout_after` since 1970; a time without a zone is UTC."""
     if config.holdout != "time":
         return 0
+    if config.interactions.time is None:
+        what = "a log without times cannot be cut by time"
+        raise SettingsError(what, where="clean.holdout", fix='holdout = "last"')
     try:
         after = datetime.fromisoformat(config.holdout_after)
     except ValueError as error:
@@ -211,9 +224,8 @@ def _items(kept: Kept, config: ItemsConfig) -> pa.Table:
     from llmrec_cli.tables import content
     from llmrec_cli.tables.tags import item_tags
 
-    table, names = _described(kept, config, "item_id", config.item, kept.log.roles.item)
-    if config.unseen == "drop":
-        table = table.filter(content.seen(table))
+    only_seen = config.unseen == "drop"
+    table, names = _described(kept, config, "item_id", config.item, kept.log.roles.item, only_seen=only_seen)
     titles = content.text(table, names(config.title))
     categories = content.categories(table, names(config.category), config.category_separator)
     tags = content.tags(table, names(config.tags), config.tags_separator)
@@ -249,7 +261,13 @@ def _users(kept: Kept, config: UsersConfig) -> pa.Table:
 
 
 def _described(
-    kept: Kept, config: ItemsConfig | UsersConfig, id_name: str, key: Column | None, role: str
+    kept: Kept,
+    config: ItemsConfig | UsersConfig,
+    id_name: str,
+    key: Column | None,
+    role: str,
+    *,
+    only_seen: bool = False,
 ) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
     """One row for each id with events or in the file, with columns as text; and the names of columns in it."""
     from llmrec_cli.tables import content
@@ -269,11 +287,13 @@ def _described(
     (key_name,) = names(key)
     raw = engine.raw(inputs, list(dict.fromkeys([key_name, *columns])))
     rows = engine.arrow(content.first_rows(engine.texts(raw), key_name, columns))
-    table, n_repeated = content.from_file(counts, rows)
-    if n_repeated:
-        file = inputs[0].file.location.name
-        kept.warnings.append(f"{file}: {n_repeated:,} rows repeat the id of an earlier row, which counts")
-    return table, names
+    for n, what in (
+        (engine.unparsable(raw), "cannot be read: a wrong number of columns"),
+        (content.repeated(rows), "repeat the id of an earlier row, which counts"),
+    ):
+        if n:
+            kept.warnings.append(f"{', '.join(i.file.location.name for i in inputs)}: {n:,} rows {what}")
+    return content.from_file(counts, rows, only_seen=only_seen), names
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -295,7 +315,7 @@ def _write(work: WorkDir, table: Table, kept: Kept, rows: Frame) -> None:
     with work.writer(table) as append:
         for batch in kept.engine.batches(rows):
             piece = pa.Table.from_batches([batch])
-            append(_with_time(piece) if "time" in table.key or table is HOLDOUT else piece)
+            append(_with_time(piece) if table.schema.field("time").type == TIME else piece)
 
 
 def _with_time(events: pa.Table) -> pa.Table:

@@ -77,19 +77,21 @@ def from_log(counts: pa.Table, said: Mapping[str, pa.Table]) -> pa.Table:
     return table
 
 
-def from_file(counts: pa.Table, rows: pa.Table) -> tuple[pa.Table, int]:
-    """One row for each id with events or in the file, sorted; and how many rows of the file repeat an id."""
-    unknown = pc.is_null(pc.index_in(counts.column(ID), value_set=rows.column(ID)))
-    ids = pa.chunked_array([*rows.column(ID).chunks, *counts.column(ID).filter(unknown).chunks], pa.string())
+def from_file(counts: pa.Table, rows: pa.Table, *, only_seen: bool = False) -> pa.Table:
+    """One row for each id with events or in the file, sorted; with `only_seen` those with events alone."""
+    ids = counts.column(ID)
+    if not only_seen:
+        new = rows.column(ID).filter(pc.is_null(pc.index_in(rows.column(ID), value_set=ids)))
+        ids = pa.chunked_array([*ids.chunks, *new.chunks], pa.string())
     ids = ids.take(pc.sort_indices(ids))
     table = rows.take(pc.index_in(ids, value_set=rows.column(ID)))
     n = counts.column(COUNT).take(pc.index_in(ids, value_set=counts.column(ID)))
-    n_repeated = pc.sum(rows.column(REPEATS)).as_py() or 0
-    return table.set_column(table.column_names.index(ID), ID, ids).append_column(COUNT, pc.fill_null(n, 0)), n_repeated
+    return table.set_column(table.column_names.index(ID), ID, ids).append_column(COUNT, pc.fill_null(n, 0))
 
 
-def seen(table: pa.Table) -> pa.ChunkedArray:
-    return pc.greater(table.column(COUNT), 0)
+def repeated(rows: pa.Table) -> int:
+    """How many rows of the file repeat the id of an earlier one."""
+    return pc.sum(rows.column(REPEATS)).as_py() or 0
 
 
 # --- columns of an Arrow table; a value that JSON lines or Parquet hold as a list comes as its JSON text -------------

@@ -107,7 +107,7 @@ class Engine:
     def _dialect(self, file: RawFile, config: FileConfig, sequences: bool) -> Dialect:
         if sequences:
             return Dialect("sequences", ("user", "item"), config.separator)
-        if file.parquet:
+        if file.parquet or config.format == "parquet":
             return Dialect("parquet", tuple(self._types(file)))
         dialect = sniff(
             file.head,
@@ -116,10 +116,14 @@ class Engine:
             header=config.header,
             quoting=config.quoting,
             columns=config.columns,
+            format=config.format,
         )
         if dialect.format == "json":
             # a key may be rare: the first lines do not tell them all
             rare = [key for key in self._json_keys(file) if key not in dialect.columns]
+            if not (*dialect.columns, *rare):
+                what = f"{file.location.name} has no JSON objects, one a line"
+                raise DataError(what, where=str(file.location), fix="for a JSON array: jq -c '.[]' FILE > LINES")
             return Dialect("json", (*dialect.columns, *rare))
         return dialect
 
@@ -187,6 +191,9 @@ class Engine:
 
     def count(self, raw: str) -> int:
         return int(self._one(f"SELECT count(*) FROM {raw}")[0])
+
+    def unparsable(self, raw: str) -> int:
+        return int(self._one(f'SELECT count(*) FROM {raw} WHERE NOT "#parsable"')[0])
 
     def texts(self, raw: str) -> Frame:
         """The rows that could be cut, with the columns as they were read."""

@@ -20,7 +20,7 @@ class FileConfig(BaseModel, frozen=True, extra="forbid"):
 
     path: str | list[str] | None = Field(None, description='a file, a list, a glob, or "a.zip#member"')
     format: Literal["auto", "csv", "json", "parquet"] = Field("auto", description="csv stands for all separated text")
-    separator: str = Field("", description="between columns, up to 4 characters; empty is found out")
+    separator: str = Field("", max_length=4, description="between columns; empty is found out")
     header: bool | None = Field(None, description="whether the first line has the names; not given is found out")
     encoding: str = Field("auto", description="utf-8, latin-1, …; auto tries utf-8 first")
     quoting: bool | None = Field(None, description='whether "…" encloses a value; not given is found out')
@@ -99,19 +99,14 @@ def listed(columns: Columns | None) -> list[Column]:
 def name_of(column: Column, inputs: Sequence[Input]) -> str:
     """The name of a column given by name or by number, which every file must have; DataError names those there are."""
     for each in inputs:
-        there, where = each.dialect.columns, str(each.file.location)
+        there, name, where = each.dialect.columns, each.file.location.name, str(each.file.location)
+        if each.dialect.format == "csv" and len(there) == 1:
+            fix = f"is the separator {each.dialect.separator!r} right? set `separator`"
+            raise DataError(f"{name} has one column only: {there[0][:60]!r}", where=where, fix=fix)
         if isinstance(column, int) and column < len(there):
             column = there[column]
         if column not in there:
             near = did_you_mean(str(column), there)
             listed = "" if near.startswith("there are") else f" there are: {', '.join(there)}"
-            raise DataError(
-                f"there is no column {column!r} in {each.file.location.name}", where=where, fix=near + listed
-            )
-        if each.dialect.format == "csv" and len(there) == 1:
-            raise DataError(
-                f"{each.file.location.name} has one column only: {there[0][:60]!r}",
-                where=where,
-                fix=f"is the separator {each.dialect.separator!r} right? set `separator`",
-            )
+            raise DataError(f"there is no column {column!r} in {name}", where=where, fix=near + listed)
     return str(column)

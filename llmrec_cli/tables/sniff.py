@@ -43,11 +43,12 @@ def sniff(
     header: bool | None = None,
     quoting: bool | None = None,
     columns: Sequence[str] = (),
+    format: str = "auto",
 ) -> Dialect:
     """The dialect of a text by its first lines and some lines with quotes; what is given is not questioned."""
-    if head.lstrip().startswith("{"):
+    if format == "json" or (format == "auto" and head.lstrip().startswith(("{", "[{", "[\n"))):
         return Dialect("json", json_keys(head))
-    text = head if head.endswith("\n") or "\n" not in head else head[: head.rindex("\n") + 1]
+    text = _whole_lines(head)
     sep = separator or find_separator(text)
     width = common_width(records(text, sep, quoting is not False))
     quotes = uses_quotes(quoted_lines, sep, width) if quoting is None else quoting
@@ -58,10 +59,14 @@ def sniff(
     return Dialect("csv", tuple(names), sep, named, quotes)
 
 
+def _whole_lines(head: str) -> str:
+    """The text without a last line that may be cut."""
+    return head[: head.rindex("\n") + 1] if "\n" in head else head
+
+
 def is_sequences(head: str) -> bool:
     """Whether the lines are `user item item …`: words without quotes, of varying number, another user in each."""
-    lines = [line.split() for line in head.splitlines()[:-1] or [head]]
-    lines = [line for line in lines if line]
+    lines = [line.split() for line in _whole_lines(head).splitlines() if line.strip()]
     if any(WORD.fullmatch(word) is None for line in lines for word in line) or len(lines) < 3:
         return False
     lengths = {len(line) for line in lines}
@@ -120,7 +125,9 @@ def uses_quotes(lines: Sequence[str], separator: str, width: int) -> bool:
     for line in lines:
         plain = line.rstrip("\r\n").split(separator)
         if len(plain) == width:
-            opened = [value for value in plain if value.startswith('"')]
+            opened = [value for value in plain[:-1] if value.startswith('"')]
+            # a last value with no other quote may go on in the next line
+            opened += [value for value in plain[-1:] if value.startswith('"') and value.count('"') > 1]
             closed = [len(v) > 1 and v.endswith('"') and '"' not in v[1:-1].replace('""', "") for v in opened]
             votes += 2 * sum(closed) - len(closed)
         elif any(len(row) == width for row in records(line, separator, quoting=True)):

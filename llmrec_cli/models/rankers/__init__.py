@@ -23,6 +23,8 @@ class Ranker(Protocol):
     """Orders candidates."""
 
     Config: ClassVar[type[BaseModel]]
+    needs: ClassVar[tuple[str, ...]]
+    """Retrievers whose features it cannot do without."""
     config: Any
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ Columns = npt.NDArray[np.int64]
 class FusionConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.fusion]`."""
 
-    l2: float = Field(1e-3, ge=0, description="ridge on the weights")
+    l2: float = Field(4.0, ge=0, description="ridge on the weights, against the users' summed loss")
     iterations: int = Field(60, ge=1, description="steps of L-BFGS at most")
     max_users: int = Field(6000, ge=1, description="users that the weights are fitted on at most")
 
@@ -28,6 +28,7 @@ class Fusion:
     """score = standardised features @ weights."""
 
     Config = FusionConfig
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: FusionConfig, mean: Floats, std: Floats, weights: Floats) -> None:
         """`mean`, `std` and `weights` are (features,)."""
@@ -91,13 +92,14 @@ def conditional_loss(scores: torch.Tensor, users: torch.Tensor, label: torch.Ten
 def _conditional_logit(x: torch.Tensor, sample: Candidates, config: FusionConfig) -> Floats:
     users, label = torch.from_numpy(sample.users), torch.from_numpy(sample.label)
     weights = torch.zeros(x.shape[1], requires_grad=True)
+    ridge = config.l2 / sample.n_users
     optimiser = torch.optim.LBFGS(
         [weights], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = conditional_loss(x @ weights, users, label, sample.n_users) + config.l2 * (weights**2).sum()
+        loss = conditional_loss(x @ weights, users, label, sample.n_users) + ridge * (weights**2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class LambdaRank:
     """score = trees over the features and the linear fusion's score, on the fusion's best candidates."""
 
     Config = LambdaRankConfig
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: LambdaRankConfig, linear: Fusion, trees: Any | None) -> None:
         """`trees` is None where the data had nothing to learn from; then the fusion alone decides."""

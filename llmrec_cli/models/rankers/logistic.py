@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class Logistic:
     """score = log odds, with the sampling of negatives taken back out of the intercept (King and Zeng 2001)."""
 
     Config = LogisticConfig
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: LogisticConfig, mean: Floats, std: Floats, weights: Floats, intercept: float) -> None:
         self.config, self.mean, self.std, self.weights, self.intercept = config, mean, std, weights, intercept

@@ -9,13 +9,14 @@ import numpy as np
 from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig
 from llmrec_cli.tables.features import Candidates
 
-SOURCES = ("als.", "popularity.")
 
 
 class MatrixFactorisation(Fusion):
     """score = a x <p_u, q_i> + b_i: the factors of the `als` source with a popularity bias (Koren et al. 2009)."""
 
+    needs = ("als", "popularity")
+
     @classmethod
     def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: object = None) -> Self:
-        used = np.flatnonzero([name.startswith(SOURCES) for name in candidates.names])
+        used = np.flatnonzero([name.split(".")[0] in cls.needs for name in candidates.names])
         return super().fit(config, candidates, seed, used)

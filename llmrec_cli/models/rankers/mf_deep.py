@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class DeepFusion:
     """
 
     Config = DeepConfig
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: DeepConfig, linear: Fusion, network: nn.Module) -> None:
         self.config, self.linear, self.network = config, linear, network.eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ class PopularityRanker:
     """score = log(1 + events of the item)."""
 
     Config = PopularityConfig
+    needs: ClassVar[tuple[str, ...]] = ("popularity",)
 
     def __init__(self, config: PopularityConfig, n_features: int) -> None:
         self.config, self.n_features = config, n_features

@@ -42,15 +42,15 @@ class Als:
 
         users = sequences.matrix()
         users.data[:] = 1.0
-        model = AlternatingLeastSquares(
-            factors=config.factors,
-            iterations=config.iterations,
-            regularization=config.regularization,
-            alpha=config.alpha,
-            random_state=seed,
-            use_native=True,
-        )
         with threadpool_limits(1, user_api="blas"):  # its threads and those of BLAS fight otherwise
+            model = AlternatingLeastSquares(
+                factors=config.factors,
+                iterations=config.iterations,
+                regularization=config.regularization,
+                alpha=config.alpha,
+                random_state=seed,
+                use_native=True,
+            )
             model.fit(users, show_progress=False)
         return cls(config, np.ascontiguousarray(model.item_factors, dtype=np.float32))
 

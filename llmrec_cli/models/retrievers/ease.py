@@ -33,10 +33,6 @@ class Ease:
         self.config, self.weights = config, weights
 
     @classmethod
-    def fits(cls, config: EaseConfig, n_items: int) -> bool:
-        return n_items <= config.max_items
-
-    @classmethod
     def fit(cls, config: EaseConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         users = sequences.matrix()
         users.data[:] = 1.0

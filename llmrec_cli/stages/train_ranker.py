@@ -1,0 +1,294 @@
+"""Fit the candidate sources and the ranker: what comes next, learned on each user's last event, refitted on all.
+
+Reads: clean/sequences, clean/items, clean/users, pretrain/*, profile/profiles.
+Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_features, train-ranker/ranker_report.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmrec_cli.core.artifacts import (
+    ENCODER,
+    ENCODER_VALIDATION,
+    ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
+    ITEMS,
+    PROFILES,
+    RANKER,
+    RANKER_FEATURES,
+    RANKER_REPORT,
+    RETRIEVERS,
+    SEQUENCES,
+    USERS,
+)
+from llmrec_cli.core.config import Settings
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.workdir import WorkDir, to_numpy
+
+if TYPE_CHECKING:
+    from llmrec_cli.models.candidates import CandidateConfig
+    from llmrec_cli.models.rankers import Ranker
+    from llmrec_cli.models.retrievers import Retriever
+    from llmrec_cli.tables.catalogue import Catalogue
+    from llmrec_cli.tables.features import Candidates
+    from llmrec_cli.tables.leaderboard import Score
+    from llmrec_cli.tables.sequences import Sequences
+
+Ints = npt.NDArray[np.int64]
+Options = dict[str, Any]
+
+
+class TrainRankerConfig(BaseModel):
+    """The sources and rankers to fit; each has a section of its own, such as `[train-ranker.transitions]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    retrievers: tuple[str, ...] = Field(
+        ("sequence", "transitions", "content-transitions", "itemknn", "ease", "als", "content", "words", "popularity"),
+        min_length=1,
+        description="candidate sources, by name or module:Class",
+    )
+    rankers: tuple[str, ...] = Field(
+        ("popularity", "mf", "logistic", "fusion", "mf-deep", "lambdarank"),
+        min_length=1,
+        description="rankers that compete on validation, by name or module:Class",
+    )
+    train_users: int = Field(30000, ge=10, description="users whose last event the rankers learn from, at most")
+    folds: int = Field(2, ge=2, description="parts of the validation users; each is ranked by what the others taught")
+    candidates: Options = Field({}, description="how many items a source brings: depth, depths")
+    sequence: Options = Field({}, description="settings of the source")
+    transitions: Options = Field({}, description="settings of the source")
+    content_transitions: Options = Field({}, alias="content-transitions", description="settings of the source")
+    itemknn: Options = Field({}, description="settings of the source")
+    ease: Options = Field({}, description="settings of the source; max_items says up to which catalogue it is fitted")
+    als: Options = Field({}, description="settings of the source")
+    content: Options = Field({}, description="settings of the source")
+    words: Options = Field({}, description="settings of the source")
+    popularity: Options = Field({}, description="settings of the source")
+    fusion: Options = Field({}, description="settings of the ranker")
+    lambdarank: Options = Field({}, description="settings of the ranker")
+    logistic: Options = Field({}, description="settings of the ranker")
+    mf: Options = Field({}, description="settings of the ranker")
+    mf_deep: Options = Field({}, alias="mf-deep", description="settings of the ranker")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A class chosen by name, and its checked settings."""
+
+    kind: Any
+    config: Any
+
+
+def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
+    from llmrec_cli.models.candidates import save_config
+    from llmrec_cli.models.rankers import save_ranker
+    from llmrec_cli.models.retrievers import save_retrievers
+    from llmrec_cli.models.runtime import set_threads
+    from llmrec_cli.tables import leaderboard
+
+    sources, rankers, limits = build(config)
+    set_threads(context.threads)
+    catalogue, sequences = read(work)
+    sources, warnings = affordable(sources, len(catalogue))
+    candidates, fitted, scores = validation(work, config, context, sources, limits, catalogue, sequences)
+    scores += cross_fitted(rankers, candidates, config.folds, context)
+    chosen = leaderboard.best(scores)
+    context.progress.say(f"train-ranker: {chosen.name} is best; fitting it on all validation users")
+    ranker = fit_ranker(rankers[chosen.name], candidates, context.seed)
+    with work.writing(RANKER) as folder:
+        save_ranker(folder, chosen.name, ranker)
+    work.write(RANKER_FEATURES, features_table(ranker, candidates))
+    rows = leaderboard.rows(scores, chosen, context.seed)
+    work.write(RANKER_REPORT, pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
+
+    context.progress.say("train-ranker: refitting the sources on every event")
+    refitted = {name: fit_source(Variant(type(r), r.config), sequences, catalogue, context) for name, r in fitted.items()}
+    with work.writing(RETRIEVERS) as folder:
+        save_retrievers(folder, refitted)
+        save_config(folder, limits)
+    return report(scores, chosen, candidates, context.seed, warnings)
+
+
+# --- build ------------------------------------------------------------------------------------------------------
+
+
+def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Variant], CandidateConfig]:
+    """The chosen classes with their settings; SettingsError for a name or a setting that there is not."""
+    from llmrec_cli.models import rankers, retrievers
+    from llmrec_cli.models.candidates import CandidateConfig
+
+    sources = {name: _variant(retrievers.load_class(name), name, config) for name in config.retrievers}
+    orders = {name: _variant(rankers.load_class(name), name, config) for name in config.rankers}
+    for name, ranker in orders.items():
+        missing = [source for source in ranker.kind.needs if source not in sources]
+        if missing:
+            raise SettingsError(
+                f"the ranker {name!r} needs the retriever {missing[0]!r}",
+                where="train-ranker.rankers",
+                fix=f"add {missing[0]!r} to train-ranker.retrievers, or leave {name!r} out",
+            )
+    return sources, orders, _checked("candidates", config.candidates, CandidateConfig)
+
+
+def _variant(kind: Any, name: str, config: TrainRankerConfig) -> Variant:
+    return Variant(kind, _checked(name, getattr(config, name.replace("-", "_"), {}), kind.Config))
+
+
+def _checked(name: str, options: Options, schema: type[BaseModel]) -> Any:
+    section = f"train-ranker.{name}"
+    return Settings({section: options}).section(section, schema)
+
+
+def affordable(sources: dict[str, Variant], n_items: int) -> tuple[dict[str, Variant], list[str]]:
+    """The sources that a catalogue of this size allows, and a warning for each that is left out."""
+    left = {name: v for name, v in sources.items() if getattr(v.config, "max_items", n_items) >= n_items}
+    warnings = [
+        f"{name} is left out: {n_items:,} items are more than train-ranker.{name}.max_items = {v.config.max_items:,}"
+        for name, v in sources.items()
+        if name not in left
+    ]
+    return left, warnings
+
+
+# --- read -------------------------------------------------------------------------------------------------------
+
+
+def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
+    from llmrec_cli.tables import catalogue, sequences
+
+    items = work.read(ITEMS)
+    text, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    histories = sequences.from_table(work.read(SEQUENCES), items)
+    return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
+
+
+# --- compute ----------------------------------------------------------------------------------------------------
+
+
+def validation(
+    work: WorkDir,
+    config: TrainRankerConfig,
+    context: Context,
+    sources: dict[str, Variant],
+    limits: CandidateConfig,
+    catalogue: Catalogue,
+    sequences: Sequences,
+) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
+    """Sources fitted without each user's last event, the candidates they bring for it, and how each did alone."""
+    from llmrec_cli.models.candidates import collect
+    from llmrec_cli.models.encoders.sequence import SequenceEncoder
+    from llmrec_cli.models.retrievers import Histories
+    from llmrec_cli.tables.leaderboard import Score
+
+    encoder = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
+    before = replace(catalogue, vectors=encoder.item_vectors)
+    histories = sequences.without_last()
+    fitted, seconds = {}, {}
+    for name, variant in sources.items():
+        started = time.monotonic()
+        context.progress.say(f"train-ranker: fitting {name}")
+        fitted[name] = fit_source(variant, histories, before, context)
+        seconds[name] = time.monotonic() - started
+    users = validation_users(sequences, config.train_users, context.seed)
+    some = histories.select(users)
+    candidates = collect(
+        fitted,
+        Histories(some, encoder.encode(some)),
+        before,
+        limits,
+        targets=sequences.last()[users],
+        found_only=True,
+        max_memory=context.max_memory,
+        progress=context.progress,
+    )
+    scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.source_ranks.items()]
+    return candidates, fitted, scores
+
+
+def validation_users(sequences: Sequences, limit: int, seed: int) -> Ints:
+    """Row numbers of at most `limit` users with two events or more, drawn at random, in order."""
+    users = np.flatnonzero(sequences.lengths >= 2)
+    if len(users) == 0:
+        raise DataError(
+            "no user has two events: there is nothing that a ranker could learn from",
+            where=SEQUENCES.path,
+            fix="clean more data, or lower clean.min_item_events and clean.min_user_events",
+        )
+    rng = np.random.default_rng([seed, len(users)])
+    return np.sort(rng.choice(users, min(limit, len(users)), replace=False))
+
+
+def fit_source(variant: Variant, sequences: Sequences, catalogue: Catalogue, context: Context) -> Any:
+    return variant.kind.fit(variant.config, sequences, catalogue, context.seed)
+
+
+def fit_ranker(variant: Variant, candidates: Candidates, seed: int) -> Ranker:
+    ranker: Ranker = variant.kind.fit(variant.config, candidates, seed)
+    return ranker
+
+
+def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
+    """Each ranker on each part of the users after learning from the others. What no source brought is a miss."""
+    from llmrec_cli.tables.features import target_ranks, tie_order
+    from llmrec_cli.tables.leaderboard import Score
+    from llmrec_cli.tables.metrics import MISS
+
+    fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
+    ties = tie_order(int(candidates.items.max(initial=-1)) + 1)
+    ranks = {name: np.full(candidates.n_users, MISS, dtype=np.int64) for name in rankers}
+    seconds = dict.fromkeys(rankers, 0.0)
+    with context.progress.task("rankers", folds * len(rankers), "fits") as task:
+        for part in range(folds):
+            known, asked = (candidates.keep(candidates.rows(mask)) for mask in (fold != part, fold == part))
+            for name, variant in rankers.items():
+                started = time.monotonic()
+                ranker = fit_ranker(variant, known, context.seed)
+                seconds[name] += time.monotonic() - started
+                found = target_ranks(asked, ranker.score(asked), ties)
+                ranks[name][fold == part] = found[fold == part]
+                task.advance(note=name)
+    return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]
+
+
+# --- tell -------------------------------------------------------------------------------------------------------
+
+
+def features_table(ranker: Ranker, candidates: Candidates) -> pa.Table:
+    return pa.table(
+        {
+            "feature": list(candidates.names),
+            "mean": candidates.features.mean(axis=0, dtype=np.float64),
+            "std": candidates.features.std(axis=0, dtype=np.float64),
+            "importance": ranker.importance().astype(np.float64),
+        }
+    )
+
+
+def report(scores: list[Score], chosen: Score, candidates: Candidates, seed: int, warnings: list[str]) -> Report:
+    from llmrec_cli.tables import leaderboard
+
+    found = candidates.has_target()
+    size = len(candidates) / max(int(found.sum()), 1)
+    lines = leaderboard.lines(scores, chosen, seed)
+    lines.append(f"{len(found):,} users; of some {size:,.0f} candidates each, the next item is one for {found.mean():.0%}")
+    best = {name: float(values.mean()) for name, values in chosen.metrics().items()}
+    return Report({"users": len(found), "candidates": len(candidates)}, best, lines, warnings)
+
+
+STAGE = Stage(
+    "train-ranker",
+    TrainRankerConfig,
+    reads=(SEQUENCES, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
+    writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
+    run=run,
+)

@@ -1,0 +1,158 @@
+"""From scored candidates to lists of k items a user: the best that the rules allow, then popularity where too few are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from llmrec_cli.tables.features import Candidates, places
+from llmrec_cli.tables.rules import Rules, choose
+from llmrec_cli.tables.sequences import Sequences
+
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+SPARE = 200
+"""Popular items looked at beyond those a user may have seen, so that the rules find enough among them."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of some users, best first. Arrays are (users, k)."""
+
+    items: Codes
+    """Item codes, -1 where a list is short."""
+    scores: Floats
+    """The ranker's score; for filled rows the share of the segment's people (or of all) who chose the item."""
+    sources: Ints
+    """Which source found the row: its place among the sources; -1 for the segment's popularity, -2 for everyone's."""
+
+    @property
+    def there(self) -> Mask:
+        return self.items >= 0
+
+
+OF_SEGMENT, OF_ALL = -1, -2
+
+
+def best(candidates: Candidates, scores: Floats, ties: Ints, sources: Sequence[str], k: int, rules: Rules) -> Lists:
+    """The k best candidates of each user that the rules allow.
+
+    The source of a row is the one that puts the item highest above the rest of its own scores (the largest z).
+    """
+    place, users = places(candidates, scores, ties), candidates.users
+    width = int(np.diff(candidates.offsets).max(initial=0))
+    width = max(1, width if rules.max_per_category else min(width, max(5 * k, 50)))
+    kept = np.flatnonzero(place < width)
+    pool = np.full((candidates.n_users, width), -1, dtype=np.int64)
+    pool[users[kept], place[kept]] = kept
+    there = pool >= 0
+    items = np.where(there, _at(candidates.items, pool), -1).astype(np.int32)
+    chosen = choose(items, _relevance(_at(scores, pool), there), k, rules)
+    rows = np.where(chosen >= 0, np.take_along_axis(pool, np.maximum(chosen, 0), axis=1), -1)
+    found = rows >= 0
+    z = np.stack([candidates.column(f"{source}.z") for source in sources], axis=1)
+    strongest = z[np.maximum(rows, 0)].argmax(axis=2) if len(z) else np.zeros(rows.shape, dtype=np.int64)
+    return Lists(
+        np.where(found, _at(candidates.items, rows), -1).astype(np.int32),
+        np.where(found, _at(scores, rows), np.nan).astype(np.float32),
+        np.where(found, strongest, OF_ALL),
+    )
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Who chose what, by segment: what a list is filled from."""
+
+    counts: sp.csr_matrix
+    """(segments + 1, items) people who chose the item; the last row is everyone."""
+    people: Ints
+    """(segments + 1,) people with events."""
+    order: Ints
+    """(items,) allowed items by falling popularity among everyone."""
+    named: Mask
+    """(segments + 1,) whether the segment is more than everyone."""
+
+    @classmethod
+    def of(cls, histories: Sequences, segment: Ints, named: Mask, allowed: Mask, ties: Ints) -> Popular:
+        """`segment` (users,) and `named` (segments,) say which segment a user is of, and whether it is a true part."""
+        chosen = histories.matrix()
+        chosen.data[:] = 1.0
+        some = np.flatnonzero(histories.lengths > 0)
+        n_segments = len(named)
+        rows, columns = np.concatenate([segment[some], np.full(len(some), n_segments)]), np.concatenate([some, some])
+        members = sp.csr_matrix(
+            (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_segments + 1, len(histories))
+        )
+        counts = (members @ chosen).tocsr()
+        overall = counts[n_segments].toarray().ravel()
+        order = np.lexsort((ties, -overall))
+        people = np.bincount(rows, minlength=n_segments + 1)
+        return cls(counts, people, order[allowed[order]], np.append(named, False))
+
+    def leading(self, segments: Ints, width: int) -> tuple[Codes, Floats, Mask]:
+        """(n, width) items of each segment by falling popularity, equal ones by everyone's; their share; whether it is the
+        segment's own."""
+        distinct, of = np.unique(segments, return_inverse=True)
+        own = self.counts[distinct][:, self.order].toarray()
+        columns = np.argsort(-own, axis=1, kind="stable")[:, :width]
+        number = np.take_along_axis(own, columns, axis=1)
+        theirs = (number > 0) & self.named[distinct][:, None]
+        items = self.order[columns]
+        overall = self.counts[len(self.people) - 1].toarray().ravel()[items] / max(self.people[-1], 1)
+        share = np.where(theirs, number / np.maximum(self.people[distinct], 1)[:, None], overall)
+        return items.astype(np.int32)[of], share.astype(np.float32)[of], theirs[of]
+
+
+def filled(lists: Lists, popular: Popular, segments: Ints, seen: Sequences | None, rules: Rules) -> Lists:
+    """The lists with popular items behind what they hold, where they are short.
+
+    `segments` (users,) is the row of `popular` that a user is filled from; `seen` are histories not to be repeated.
+    """
+    k = lists.items.shape[1]
+    short = np.flatnonzero(~lists.there.all(axis=1))
+    if len(short) == 0:
+        return lists
+    longest = int(seen.lengths[short].max(initial=0)) if seen else 0
+    width = len(popular.order) if rules.max_per_category else min(len(popular.order), 2 * k + SPARE + longest)
+    items, share, theirs = popular.leading(segments[short], width)
+    if seen:
+        n_items = np.int64(seen.n_items)
+        past = seen.select(short)
+        known = past.users * n_items + past.codes
+        items = np.where(np.isin(np.arange(len(short))[:, None] * n_items + items, known), -1, items)
+    repeated = (items[:, :, None] == lists.items[short][:, None, :]).any(axis=2)
+    items = np.where(repeated, -1, items).astype(np.int32)
+    wide = Lists(
+        np.concatenate([lists.items[short], items], axis=1),
+        np.concatenate([lists.scores[short], share], axis=1),
+        np.concatenate([lists.sources[short], np.where(theirs, OF_SEGMENT, OF_ALL)], axis=1),
+    )
+    relevance = -np.arange(wide.items.shape[1], dtype=np.float32)[None].repeat(len(short), axis=0)
+    chosen = choose(wide.items, relevance, k, replace(rules, diversity=0.0))
+    out = Lists(lists.items.copy(), lists.scores.copy(), lists.sources.copy())
+    columns = np.maximum(chosen, 0)
+    out.items[short] = np.where(chosen >= 0, np.take_along_axis(wide.items, columns, axis=1), -1)
+    out.scores[short] = np.where(chosen >= 0, np.take_along_axis(wide.scores, columns, axis=1), np.nan)
+    out.sources[short] = np.take_along_axis(wide.sources, columns, axis=1)
+    return out
+
+
+def _at(values: npt.NDArray[np.generic], rows: Ints) -> npt.NDArray[np.generic]:
+    """`values[rows]`, whatever for -1."""
+    return values[np.maximum(rows, 0)] if len(values) else np.zeros(rows.shape, dtype=values.dtype)
+
+
+def _relevance(scores: npt.NDArray[np.generic], there: Mask) -> Floats:
+    """Scores of each row brought to [0, 1]: the best of the pool 1, the least 0."""
+    values = np.asarray(scores, dtype=np.float32)
+    top = np.where(there, values, -np.inf).max(axis=1, keepdims=True)
+    low = np.where(there, values, np.inf).min(axis=1, keepdims=True)
+    span = np.where(there.any(axis=1, keepdims=True), np.maximum(top - low, 1e-9), 1.0)
+    return np.where(there, (values - np.where(np.isfinite(low), low, 0)) / span, 0).astype(np.float32)
