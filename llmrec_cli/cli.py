@@ -325,7 +325,7 @@ def recommend(
 
     Example: llmrec recommend --user 17850      Example: llmrec recommend --format jsonl -o - | head -1
     """
-    from llmrec_cli import showing
+    from llmrec_cli import exporting, showing
 
     streaming = output == "-"
     _stage(
@@ -338,7 +338,7 @@ def recommend(
         max_per_category=max_per_category,
     )
     if format_ or output:
-        showing.export(common.workdir, format_ or showing.format_of(output), user, output)
+        exporting.export(common.workdir, format_ or exporting.format_of(output), user, output)
     elif user:
         for user_id in user:
             shown = showing.recommended(common.workdir, user_id)

@@ -72,7 +72,11 @@ class Looked:
     def about(self, use: str) -> str:
         dialect = self.input.dialect
         names = {"\t": "tab", " ": "blank", ",": "comma"}
-        kind = f"{names.get(dialect.separator, dialect.separator)}-separated" if dialect.format == "csv" else dialect.format
+        kind = (
+            f"{names.get(dialect.separator, dialect.separator)}-separated"
+            if dialect.format == "csv"
+            else dialect.format
+        )
         header = ", header" if dialect.header else ""
         return f"{self.name}: {kind}{header}, {self.input.file.encoding or 'binary'} -> {use}"
 
@@ -87,7 +91,9 @@ def init(files: Sequence[Path], folder: Path) -> Scaffold:
     targets = [folder / FILE_NAME, folder / "Makefile"]
     for target in targets:
         if target.exists():
-            raise SettingsError(f"{target.name} is there already", where=str(folder), fix="choose another folder: --into")
+            raise SettingsError(
+                f"{target.name} is there already", where=str(folder), fix="choose another folder: --into"
+            )
     with tempfile.TemporaryDirectory() as scratch, Engine(MEMORY, 0, Path(scratch)) as engine:
         looked = [each for file in files for each in _look(engine, file, folder)]
         log, items, users = _sorted_out(looked, [str(f) for f in files])
@@ -124,7 +130,7 @@ def _look_at(engine: Engine, path: str, file: Path, folder: Path, member: str = 
     from llmrec_cli.tables.roles import FileConfig
     from llmrec_cli.tables.sniff import is_sequences
 
-    config = FileConfig(path=path)
+    config = FileConfig.model_validate({"path": path})
     (each,) = engine.open(config, Path())
     if each.dialect.format == "csv" and is_sequences(each.file.head):
         (each,) = engine.open(config, Path(), sequences=True)
@@ -140,13 +146,14 @@ def _look_at(engine: Engine, path: str, file: Path, folder: Path, member: str = 
 
 
 def _sorted_out(looked: Sequence[Looked], given: Sequence[str]) -> tuple[Looked, Looked | None, Looked | None]:
-    """The log, the items file and the users file. A log has no column of ids that never repeat."""
+    """The log, the items file and the users file.
+
+    A log has no column of ids that never repeat, or one of users and one of items by name.
+    """
     from llmrec_cli.tables import guess
 
     keys = {each.path: guess.key_column(each.table) for each in looked}
-    logs = [each for each in looked if each.is_log or (keys[each.path] is None and len(_log_roles(each)) > 1)]
-    if not logs and len(looked) == 1 and len(_log_roles(looked[0])) > 1:
-        logs = list(looked)
+    logs = [each for each in looked if each.is_log or _is_log(each, keys[each.path])]
     if not logs:
         fix = "a log has a row for each event, with a column of users and one of items"
         raise DataError("none of the files is a log of events", where=", ".join(given), fix=fix)
@@ -155,6 +162,12 @@ def _sorted_out(looked: Sequence[Looked], given: Sequence[str]) -> tuple[Looked,
     users = next((each for each in tables if _describes_users(each)), None)
     items = max((t for t in tables if t is not users), key=lambda t: len(t.table.column_names), default=None)
     return log, items, users
+
+
+def _is_log(each: Looked, key: str | None) -> bool:
+    ids = [g for g in _log_roles(each) if g.role in ("user", "item")]
+    named = all(g.why.startswith("its name") and g.column != key for g in ids)
+    return bool(ids) and (key is None or named)
 
 
 def _log_roles(each: Looked) -> list[Guess]:
@@ -182,7 +195,12 @@ def _settings(log: Looked, items: Looked | None, users: Looked | None) -> tuple[
     from llmrec_cli.tables import guess
 
     lines = [log.about("the log")]
-    text = ["# What `llmrec init` guessed from the files. Check the columns, then: llmrec run", "seed = 42", "", "[clean]"]
+    text = [
+        "# What `llmrec init` guessed from the files. Check the columns, then: llmrec run",
+        "seed = 42",
+        "",
+        "[clean]",
+    ]
     text += ["min_user_events = 2", '# repeats = "first"      # recommend only what is new to a user', ""]
     text += ["[clean.interactions]", f"path = {_toml(log.path)}"]
     roles = [] if log.is_log else _log_roles(log)

@@ -103,7 +103,9 @@ def test_data_flow_one_way_and_each_artifact_has_one_maker() -> None:
 
 
 def test_only_evaluate_reads_what_was_withheld() -> None:
-    readers = [n for n in (*pipeline.STAGES, "evaluate") if "clean/holdout.parquet" in {a.path for a in pipeline.load(n).reads}]
+    readers = [
+        n for n in (*pipeline.STAGES, "evaluate") if "clean/holdout.parquet" in {a.path for a in pipeline.load(n).reads}
+    ]
     assert readers == ["evaluate"]
     for path in (PACKAGE / "stages").glob("*.py"):
         if path.name not in {"clean.py", "evaluate.py"}:

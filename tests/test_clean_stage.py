@@ -95,7 +95,7 @@ def test_event_weights_and_a_misspelt_one(context: Context) -> None:
     assert outcome.report.warnings == ["event_weights: no event is called 'veiw'; did you mean 'view'?"]
 
 
-ITEMS_FILE = "id;name;kind\nb;B &amp; b;x\na;  A   a ;\nz;Zed;y\nb;again;x\n;none;x\n"
+ITEMS_FILE = "id\tname\tkind\nb\tB &amp; b\tx\na\t  A   a \t\nz\tZed\ty\nb\tagain\tx\n\tnone\tx\n"
 USERS_FILE = "id;years;sex\nu9;30;f\nu1;unknown;m\n"
 DESCRIBED = (
     SETTINGS
@@ -196,10 +196,10 @@ HEADER = 'path = "log.csv"\nheader = true'
 
 
 def test_faults_of_the_settings(context: Context) -> None:
-    with pytest.raises(DataError, match="no column 'itme'") as missing:
-        run(context, {"log.csv": LOG}, SETTINGS.replace('"item"', '"itme"'))
+    with pytest.raises(DataError, match="no column 'itm'") as missing:
+        run(context, {"log.csv": LOG}, SETTINGS.replace('"item"', '"itm"'))
     assert "did you mean 'item'?" in missing.value.fix
-    with pytest.raises(DataError, match="there is no file 'lgo.csv'") as missing:
+    with pytest.raises(DataError, match=r"there is no file 'lgo\.csv'") as missing:
         run(context, {}, SETTINGS.replace("log.csv", "lgo.csv"))
     assert "log.csv" in missing.value.fix
     path = context.base / "llmrec.toml"
@@ -264,27 +264,25 @@ CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.toml"))
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("name", "rows", "events", "users", "items"),
+    ("name", "counts"),
     [
-        ("movielens-1m.toml", 1_000_209, 1_000_209, 6_040, 3_883),
-        ("movielens-100k.toml", 100_000, 100_000, 943, 1_682),
-        ("amazon-sequences.toml", 198_502, 198_502, 22_363, 12_101),
-        ("amazon-reviews.toml", 2_972, 2_969, 458, 148),
-        ("steam.toml", 129_511, 122_036, 6_692, 5_155),
-        ("lastfm.toml", 92_834, 92_826, 1_884, 17_632),
+        ("movielens-1m.toml", (1_000_209, 1_000_209, 6_040, 3_883)),
+        ("movielens-100k.toml", (100_000, 100_000, 943, 1_682)),
+        ("amazon-sequences.toml", (198_502, 198_502, 22_363, 12_101)),
+        ("amazon-reviews.toml", (2_972, 2_969, 458, 148)),
+        ("steam.toml", (129_511, 122_036, 6_692, 5_155)),
+        ("lastfm.toml", (92_834, 92_826, 1_884, 17_632)),
     ],
 )
-def test_real_data(
-    context: Context, data: Path, name: str, rows: int, events: int, users: int, items: int
-) -> None:
+def test_real_data(context: Context, data: Path, name: str, counts: tuple[int, int, int, int]) -> None:
     settings = load(ROOT / "configs" / name, environ={})
     for part in settings.values["clean"].values():
         if isinstance(part, dict) and "path" in part:
             part["path"] = part["path"].replace("../data", str(data))
     work = WorkDir(context.base / "work")
     outcome = execute(STAGE, work, settings.section("clean", CleanConfig), context)
-    assert outcome.report.counts == {"rows": rows, "events": events, "users": users, "items": items}
-    assert work.read(REJECTS).num_rows == rows - events
+    assert tuple(outcome.report.counts[key] for key in ("rows", "events", "users", "items")) == counts
+    assert work.read(REJECTS).num_rows == counts[0] - counts[1]
 
 
 def test_every_config_is_checked() -> None:

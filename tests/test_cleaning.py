@@ -56,7 +56,17 @@ def test_each_row_has_the_first_verdict_that_fits(engine: Engine) -> None:
         {"time": 1, "value_text": " "},
         {"time": 1, "value_text": "5", "value": 5.0},
     ]
-    expected = [None, "unparsable", "where", "missing user", "missing item", "invalid time", "invalid value", None, None]
+    expected = [
+        None,
+        "unparsable",
+        "where",
+        "missing user",
+        "missing item",
+        "invalid time",
+        "invalid value",
+        None,
+        None,
+    ]
     assert reasons(engine, cleaning.judge_rows(log(engine, rows), timed=True)) == expected
 
 
@@ -71,7 +81,8 @@ def test_duplicates_with_and_without_time(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("repeats", "expected"), [("keep", [None] * 3), ("first", ["repeat", None, "repeat"]), ("last", ["repeat"] * 2 + [None])]
+    ("repeats", "expected"),
+    [("keep", [None] * 3), ("first", ["repeat", None, "repeat"]), ("last", ["repeat"] * 2 + [None])],
 )
 def test_repeats_go_by_time(engine: Engine, repeats: cleaning.Repeats, expected: list[str | None]) -> None:
     judged = cleaning.judge_rows(log(engine, [{"time": 5}, {"time": 1}, {"time": 9}]), timed=True)

@@ -140,7 +140,9 @@ def test_a_read_only_place_is_one_clear_line(project: Path) -> None:
     assert done.returncode == 3 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("text", "size"), [("4GB", 4 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("2GiB", 2 << 30)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GB", 4 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("2GiB", 2 << 30)]
+)
 def test_sizes(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 

@@ -54,7 +54,15 @@ def test_nested_names_in_the_environment(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3", 3), ("0.5", 0.5), ("true", True), ('["a"]', ["a"]), ("Customer ID", "Customer ID"), ("::", "::"), ('"3"', "3")],
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("true", True),
+        ('["a"]', ["a"]),
+        ("Customer ID", "Customer ID"),
+        ("::", "::"),
+        ('"3"', "3"),
+    ],
 )
 def test_values_read_as_toml_and_else_as_text(text: str, value: object) -> None:
     assert literal(text) == value
@@ -112,4 +120,8 @@ def test_a_value_where_a_section_belongs_is_told(file: Path) -> None:
 
 
 def test_leaves_walk_into_sections() -> None:
-    assert [key for key, _, _ in leaves(Config(), "recommend")] == ["recommend.k", "recommend.name", "recommend.items.path"]
+    assert [key for key, _, _ in leaves(Config(), "recommend")] == [
+        "recommend.k",
+        "recommend.name",
+        "recommend.items.path",
+    ]

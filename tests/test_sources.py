@@ -49,7 +49,9 @@ def test_every_separator_and_line_end(engine: Engine, tmp_path: Path, separator:
 
 
 def test_runs_of_blanks_and_a_wrong_number_of_words(engine: Engine, tmp_path: Path) -> None:
-    (tmp_path / "log.txt").write_text("1 a  5\n2   b 3\n\n3 c\n4 d 1\n5 d 1\n6 d 1\n7 d 1\n8 d 1\n9 d 1\n0 d 1\n1 e 1\n")
+    (tmp_path / "log.txt").write_text(
+        "1 a  5\n2   b 3\n\n3 c\n4 d 1\n5 d 1\n6 d 1\n7 d 1\n8 d 1\n9 d 1\n0 d 1\n1 e 1\n"
+    )
     rows = read(engine, tmp_path, "log.txt")
     assert values(rows)[:4] == [("1", "a", "5"), ("2", "b", "3"), (None, None, None), ("4", "d", "1")]
     assert [row[3] for row in rows[:4]] == [True, True, False, True]
@@ -131,10 +133,10 @@ def test_near_matches_of_a_missing_file_and_member(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as zipped:
         zipped.writestr("deep/ratings.dat", "1::2\n")
         zipped.writestr("deep/movies.dat", "1::2\n")
-    with pytest.raises(DataError, match="there is no file 'rating.csv'") as missing:
+    with pytest.raises(DataError, match=r"there is no file 'rating\.csv'") as missing:
         sources.locate("rating.csv", tmp_path)
     assert "'ratings.csv'" in missing.value.fix
-    with pytest.raises(DataError, match="no member 'ratings.dat'") as missing:
+    with pytest.raises(DataError, match=r"no member 'ratings\.dat'") as missing:
         sources.locate("all.zip#ratings.dat", tmp_path)
     assert missing.value.fix == "did you mean 'deep/ratings.dat'?"
     with pytest.raises(DataError, match="holds 2 files"):
@@ -232,3 +234,12 @@ def test_sequences_are_recognised() -> None:
     assert is_sequences("1 4 5 6\n2 4 9\n3 1 2 3 4\n")
     assert not is_sequences("1 4 5\n1 4 9\n3 1 2\n")
     assert not is_sequences('u, i\n1, "x y"\n2, z\n')
+
+
+def test_only_blanks_are_cut_off_ids(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text('u,i\n" vtrnf ",007\n"\t v\t",\\n\n')
+    raw = engine.raw(engine.open(FileConfig(path="log.csv", header=True), tmp_path), ["u", "i"])
+    log = engine.log(raw, Roles("u", "i"))
+    table = engine.arrow(log.sort("source_row"))
+    assert table.column("user_id").to_pylist() == ["vtrnf", "v"]
+    assert table.column("item_id").to_pylist() == ["007", "\\n"]

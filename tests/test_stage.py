@@ -62,7 +62,10 @@ def test_a_second_run_does_nothing_and_tells_the_same(work: WorkDir, context: Co
     [
         (lambda work, context: (Config(value=2), context), "value has changed"),
         (lambda work, context: (Config(), replace(context, seed=1)), "the seed has changed"),
-        (lambda work, context: ((context.base / "raw.csv").write_text("2"), (Config(), context))[1], "raw.csv has changed"),
+        (
+            lambda work, context: ((context.base / "raw.csv").write_text("2"), (Config(), context))[1],
+            "raw.csv has changed",
+        ),
         (lambda work, context: (work.remove(ITEM_TEXT_VECTORS), (Config(), context))[1], "is gone"),
         (lambda work, context: (work.write(ITEM_TEXT_VECTORS, _table(9)), (Config(), context))[1], "changed by hand"),
     ],

@@ -11,9 +11,7 @@ TIME = pa.timestamp("us", tz="UTC")
 # Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
 VECTOR = pa.list_(pa.float32())
 TAGS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32())]))
-EVIDENCE = pa.list_(
-    pa.struct([("kind", pa.string()), ("item_id", ID), ("tag", pa.string()), ("weight", pa.float32())])
-)
+EVIDENCE = pa.list_(pa.struct([("kind", pa.string()), ("item_id", ID), ("tag", pa.string()), ("weight", pa.float32())]))
 ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 
 
@@ -192,7 +190,9 @@ ITEM_AUDIO_VECTORS = Table(
 )
 ENCODER = Folder("pretrain", "encoder", "The sequence transformer, trained on every event.")
 ENCODER_VALIDATION = Folder(
-    "pretrain", "encoder_validation", "The same transformer trained without each user's last event; rankers learn on it."
+    "pretrain",
+    "encoder_validation",
+    "The same transformer trained without each user's last event; rankers learn on it.",
 )
 PRETRAIN_CURVE = Table(
     "pretrain",

@@ -138,7 +138,9 @@ def _from_file(path: Path | None) -> Settings:
     try:
         values = tomllib.loads(chosen.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        near = did_you_mean(chosen.name, [p.name for p in chosen.parent.glob("*.toml")] if chosen.parent.is_dir() else [])
+        near = did_you_mean(
+            chosen.name, [p.name for p in chosen.parent.glob("*.toml")] if chosen.parent.is_dir() else []
+        )
         raise SettingsError(
             f"there is no settings file {str(chosen)!r}", fix=near or "llmrec init FILE writes one for your data"
         ) from error
@@ -160,7 +162,9 @@ def _check_sections(settings: Settings) -> None:
     for key in settings.values:
         if key not in (*STAGES, "seed"):
             where = settings._origin(key)
-            raise SettingsError(f"unknown section or key {key!r}", where=where, fix=did_you_mean(key, [*STAGES, "seed"]))
+            raise SettingsError(
+                f"unknown section or key {key!r}", where=where, fix=did_you_mean(key, [*STAGES, "seed"])
+            )
 
 
 def _fields(config: type[BaseModel], path: list[str]) -> list[str]:

@@ -14,17 +14,17 @@ import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.progress import Progress
-from llmrec_cli.models.retrievers import Histories, MoreColumns, Retriever, Supports
+from llmrec_cli.models import checkpoints
+from llmrec_cli.models.retrievers import Histories, Retriever, Supports
+from llmrec_cli.models.topk import blocks, topk
 from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.features import Candidates, tie_order
+from llmrec_cli.tables.features import Candidates, join, tie_order
 from llmrec_cli.tables.metrics import MISS
 from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
-BLOCK_USERS = 512
-"""More users at a time are not faster; fewer where the memory asks for it."""
 
 
 class CandidateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -56,39 +56,64 @@ def collect(
 
     A source brings its best `depth` items that it puts above the mean of its row. `allowed` (items,) takes items out.
     `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. With
-    `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none learns from it. Features are
-    `source.kind`: z is standardised over the user's whole row; signed sources give raw, others ratio (log of the share of
-    the row's maximum) and level (log).
+    `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none learns from it.
+    Features are `source.kind`: z is standardised over the user's whole row; signed sources give raw, others ratio (log of
+    the share of the row's maximum) and level (log).
     """
-    kinds = _Items.of(catalogue, retrievers)
-    per_user = 4 * len(catalogue) * (3 + 2 * len(retrievers)) * 2
-    block = int(np.clip(max_memory // 2 // per_user, 1, BLOCK_USERS))
+    rules = _Rules(config, _Items.of(catalogue), allowed, exclude_seen)
     parts: list[Candidates] = []
     task: Any = progress.task("candidates", len(histories), "users") if progress else nullcontext()
     with task as told:
-        for start in range(0, len(histories), block):
-            users = histories.block(start, start + block)
-            wanted = None if targets is None else targets[start : start + block]
-            parts.append(_block(retrievers, users, kinds, config, wanted, allowed, exclude_seen))
+        for start, stop in blocks(len(histories), len(catalogue), max_memory // 2, 3 * len(retrievers)):
+            wanted = None if targets is None else targets[start:stop]
+            found = _block(retrievers, histories.block(start, stop), rules, wanted)
+            parts.append(found.keep(found.rows(found.has_target())) if found_only else found)
             if told is not None:
-                told.advance(len(users))
-    return _joined(parts)
+                told.advance(stop - start)
+    return join(parts) if parts else _block(retrievers, histories, rules, targets)
+
+
+def save_config(folder: Path, config: CandidateConfig) -> None:
+    """Keep beside the retrievers how many items each of them brings."""
+    checkpoints.save_config(folder / "candidates", config.model_dump(mode="json"))
+
+
+def load_config(folder: Path) -> CandidateConfig:
+    """What `save_config` wrote."""
+    return CandidateConfig(**checkpoints.load_config(folder / "candidates"))
 
 
 @dataclass(frozen=True)
 class _Items:
-    """What features need of the items: groups to compare, popularity, the fixed order of ties."""
+    """What features need of the items: groups to compare, the fixed order of ties."""
 
     categories: npt.NDArray[np.int64]
     tags: npt.NDArray[np.int64]
-    popularity: Floats
     ties: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, catalogue: Catalogue, retrievers: Mapping[str, Retriever]) -> _Items:
-        scores = getattr(retrievers.get("popularity"), "scores", np.zeros(len(catalogue), dtype=np.float32))
+    def of(cls, catalogue: Catalogue) -> _Items:
         first = [tags[0] if tags else "" for tags in catalogue.tags]
-        return cls(_groups(catalogue.categories), _groups(first), scores, tie_order(len(catalogue)))
+        return cls(_groups(catalogue.categories), _groups(first), tie_order(len(catalogue)))
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What is the same for every block."""
+
+    config: CandidateConfig
+    items: _Items
+    allowed: Mask | None
+    exclude_seen: bool
+
+    def hidden(self, sequences: Sequences) -> Mask:
+        """(users, items) what may not be shown."""
+        hidden = np.zeros((len(sequences), sequences.n_items), dtype=bool)
+        if self.allowed is not None:
+            hidden[:, ~self.allowed] = True
+        if self.exclude_seen:
+            hidden[sequences.users, sequences.codes] = True
+        return hidden
 
 
 def _groups(names: list[str]) -> npt.NDArray[np.int64]:
@@ -97,38 +122,21 @@ def _groups(names: list[str]) -> npt.NDArray[np.int64]:
     return np.where(known[codes] == "", -1, codes)
 
 
-def _block(
-    retrievers: Mapping[str, Retriever],
-    users: Histories,
-    items: _Items,
-    config: CandidateConfig,
-    targets: Codes | None,
-    allowed: Mask | None,
-    exclude_seen: bool,
-) -> Candidates:
-    sequences = users.sequences
-    hidden = np.zeros((len(users), sequences.n_items), dtype=bool)
-    if allowed is not None:
-        hidden[:, ~allowed] = True
-    if exclude_seen:
-        hidden[sequences.users, sequences.codes] = True
+def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules, targets: Codes | None) -> Candidates:
+    hidden = rules.hidden(users.sequences)
     chosen = np.zeros_like(hidden)
     columns: list[_Column] = []
     ranks: dict[str, npt.NDArray[np.int64]] = {}
     for name, retriever in retrievers.items():
         column = _Column.of(name, retriever.score(users), retriever.signed)
         columns.append(column)
-        masked = np.where(hidden, -np.inf, column.scores)
-        _choose(chosen, masked, column.mean, config.of(name))
+        masked = np.where(hidden, np.float32(-np.inf), column.scores)
+        _choose(chosen, masked, column.mean, rules.config.of(name), rules.items.ties)
         if targets is not None:
-            ranks[name] = _target_ranks(masked, targets, items.ties)
-        if isinstance(retriever, MoreColumns):
-            more = retriever.more(users)
-            columns += [_Column.of(f"{name}-{key}", scores, retriever.signed) for key, scores in more.items()]
-    chosen &= ~hidden
+            ranks[name] = _target_ranks(masked, targets, rules.items.ties)
     rows, codes = np.nonzero(chosen)
     named = [pair for column in columns for pair in column.features(rows, codes)]
-    named += _pair_features(retrievers, sequences, items, rows, codes.astype(np.int32))
+    named += _pair_features(retrievers, users.sequences, rules.items, rows, codes.astype(np.int32))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))])
     label = None if targets is None else codes == targets[rows]
     features = np.stack([values for _, values in named], axis=1).astype(np.float32)
@@ -164,11 +172,11 @@ class _Column:
             yield f"{self.name}.level", np.log(1e-4 + positive)
 
 
-def _choose(chosen: Mask, scores: Floats, mean: Floats, depth: int) -> None:
-    """Mark each row's best `depth` items that lie above its mean."""
-    values, codes = torch.from_numpy(scores).topk(min(depth, scores.shape[1]), dim=1, sorted=False)
-    rows, places = np.nonzero(values.numpy() > mean[:, None])
-    chosen[rows, codes.numpy()[rows, places]] = True
+def _choose(chosen: Mask, scores: Floats, mean: Floats, depth: int, ties: npt.NDArray[np.int64]) -> None:
+    """Mark each row's best `depth` items that lie above its mean: in a sparse source the rest is a tie at nothing."""
+    codes, values = topk(scores, depth, ties=ties)
+    rows, places = np.nonzero(values > mean[:, None])
+    chosen[rows, codes[rows, places]] = True
 
 
 def _target_ranks(scores: Floats, targets: Codes, ties: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -182,37 +190,15 @@ def _target_ranks(scores: Floats, targets: Codes, ties: npt.NDArray[np.int64]) -
 def _pair_features(
     retrievers: Mapping[str, Retriever], sequences: Sequences, items: _Items, rows: npt.NDArray[np.int64], codes: Codes
 ) -> Iterator[tuple[str, Floats]]:
-    """How a candidate relates to the two newest events, and what does not depend on the candidate."""
-    length = np.log1p(sequences.lengths).astype(np.float32)[rows]
-    yield "history.length", length
+    """How a candidate relates to the two newest events, and how long the history is."""
+    yield "history.length", np.log1p(sequences.lengths).astype(np.float32)[rows]
     for name, newest in (("last", sequences.last()), ("previous", sequences.without_last().last())):
         event = newest[rows]
         there = event >= 0
         for kind, groups in (("category", items.categories), ("tag", items.tags)):
             yield f"{kind}.{name}", (there & (groups[event] == groups[codes]) & (groups[codes] >= 0)).astype(np.float32)
         for source, retriever in retrievers.items():
-            if isinstance(retriever, Supports) and source in ("transitions", "itemknn"):
+            if isinstance(retriever, Supports):
                 strength = np.zeros(len(rows), dtype=np.float32)
                 strength[there] = retriever.support(event[there], codes[there])
                 yield f"{source}.{name}", np.log(1e-3 + strength)
-        if name == "last":
-            yield "popularity.last", np.where(there, items.popularity[event], 0).astype(np.float32)
-
-
-def _joined(parts: list[Candidates]) -> Candidates:
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    label = None if parts[0].label is None else np.concatenate([part.label for part in parts if part.label is not None])
-    ranks = {name: np.concatenate([part.source_ranks[name] for part in parts]) for name in parts[0].source_ranks}
-    return Candidates(
-        np.concatenate([[0], np.cumsum(lengths)]),
-        np.concatenate([part.items for part in parts]),
-        np.concatenate([part.features for part in parts]),
-        parts[0].names,
-        label,
-        ranks,
-    )
-
-
-def load_config(folder: Path) -> CandidateConfig:
-    """The settings saved beside the retrievers."""
-    return CandidateConfig.model_validate_json((folder / "candidates.json").read_text(encoding="utf-8"))

@@ -63,7 +63,9 @@ def csr_tensors(name: str, matrix: sp.csr_matrix) -> Tensors:
 
 def csr_matrix(name: str, tensors: Tensors) -> sp.csr_matrix:
     """What `csr_tensors` made."""
-    data, indices, indptr, shape = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr", "shape"))
+    data, indices, indptr, shape = (
+        tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr", "shape")
+    )
     return sp.csr_matrix((data, indices, indptr), shape=tuple(shape))
 
 

@@ -63,7 +63,7 @@ class Log:
 
 
 def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
-    from llmrec_cli.tables import cleaning, funnel, splits
+    from llmrec_cli.tables import cleaning, content, funnel, splits
     from llmrec_cli.tables.engine import Engine
 
     after = _microseconds(config)
@@ -74,7 +74,8 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
         _check_events(kept, config)
         account = _account(judged, kept, config)
-        items, users = _items(kept, config.items), _users(kept, config.users)
+        items = content.items(*_described(kept, config.items, "item_id"), config.items)
+        users = content.users(*_described(kept, config.users, "user_id"), config.users)
 
         work.write(ITEMS, items)
         work.write(USERS, users)
@@ -157,9 +158,9 @@ def _check_events(kept: Kept, config: CleanConfig) -> None:
     """Warn of a weight for a kind of event that does not occur, which is likely misspelt."""
     if config.event_weights:
         there = kept.engine.counts(kept.events, "event")
-        unknown = ", ".join(repr(name) for name in config.event_weights if name not in there)
-        if unknown:
-            kept.warnings.append(f"event_weights: no event is called {unknown}; {did_you_mean(unknown, filter(None, there))}")
+        for name in (name for name in config.event_weights if name not in there):
+            near = did_you_mean(name, filter(None, there))
+            kept.warnings.append(f"event_weights: no event is called {name!r}; {near}")
 
 
 def _microseconds(config: CleanConfig) -> int:
@@ -220,54 +221,8 @@ class Kept:
     warnings: list[str]
 
 
-def _items(kept: Kept, config: ItemsConfig) -> pa.Table:
-    from llmrec_cli.tables import content
-    from llmrec_cli.tables.tags import item_tags
-
-    only_seen = config.unseen == "drop"
-    table, names = _described(kept, config, "item_id", config.item, kept.log.roles.item, only_seen=only_seen)
-    titles = content.text(table, names(config.title))
-    categories = content.categories(table, names(config.category), config.category_separator)
-    tags = content.tags(table, names(config.tags), config.tags_separator)
-    return pa.table(
-        {
-            "item_id": table.column(content.ID),
-            "title": titles,
-            "text": content.text(table, names(config.text)),
-            "category": categories,
-            "tags": item_tags(tags, categories, titles),
-            "image": content.text(table, names(config.image), first=True),
-            "audio": content.text(table, names(config.audio), first=True),
-            "attributes": content.attributes(table, names(config.attributes)),
-            "n_events": table.column(content.COUNT),
-        }
-    )
-
-
-def _users(kept: Kept, config: UsersConfig) -> pa.Table:
-    from llmrec_cli.tables import content
-
-    table, names = _described(kept, config, "user_id", config.user, kept.log.roles.user)
-    return pa.table(
-        {
-            "user_id": table.column(content.ID),
-            "age": content.numbers(content.text(table, names(config.age))),
-            "gender": content.text(table, names(config.gender)),
-            "region": content.text(table, names(config.region)),
-            "attributes": content.attributes(table, names(config.attributes)),
-            "n_events": table.column(content.COUNT),
-        }
-    )
-
-
 def _described(
-    kept: Kept,
-    config: ItemsConfig | UsersConfig,
-    id_name: str,
-    key: Column | None,
-    role: str,
-    *,
-    only_seen: bool = False,
+    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"]
 ) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
     """One row for each id with events or in the file, with columns as text; and the names of columns in it."""
     from llmrec_cli.tables import content
@@ -281,19 +236,20 @@ def _described(
     columns = list(dict.fromkeys(names(config.described())))
     counts = engine.arrow(content.event_counts(kept.events, id_name))
     if config.path is None:
+        role = kept.log.roles.item if id_name == "item_id" else kept.log.roles.user
         texts = engine.texts(kept.log.raw)
         said = {column: engine.arrow(content.most_frequent(texts, role, column)) for column in columns}
         return content.from_log(counts, said), names
-    (key_name,) = names(key)
-    raw = engine.raw(inputs, list(dict.fromkeys([key_name, *columns])))
-    rows = engine.arrow(content.first_rows(engine.texts(raw), key_name, columns))
+    (key,) = names(config.key)
+    raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
+    rows = engine.arrow(content.first_rows(engine.texts(raw), key, columns))
     for n, what in (
         (engine.unparsable(raw), "cannot be read: a wrong number of columns"),
         (content.repeated(rows), "repeat the id of an earlier row, which counts"),
     ):
         if n:
             kept.warnings.append(f"{', '.join(i.file.location.name for i in inputs)}: {n:,} rows {what}")
-    return content.from_file(counts, rows, only_seen=only_seen), names
+    return content.from_file(counts, rows, only_seen=config.only_seen), names
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -112,7 +112,9 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     work.write(RANKER_REPORT, pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
 
     context.progress.say("train-ranker: refitting the sources on every event")
-    refitted = {name: fit_source(Variant(type(r), r.config), sequences, catalogue, context) for name, r in fitted.items()}
+    refitted = {
+        name: fit_source(Variant(type(r), r.config), sequences, catalogue, context) for name, r in fitted.items()
+    }
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
         save_config(folder, limits)
@@ -280,7 +282,9 @@ def report(scores: list[Score], chosen: Score, candidates: Candidates, seed: int
     found = candidates.has_target()
     size = len(candidates) / max(int(found.sum()), 1)
     lines = leaderboard.lines(scores, chosen, seed)
-    lines.append(f"{len(found):,} users; of some {size:,.0f} candidates each, the next item is one for {found.mean():.0%}")
+    lines.append(
+        f"{len(found):,} users; of some {size:,.0f} candidates each, the next item is one for {found.mean():.0%}"
+    )
     best = {name: float(values.mean()) for name, values in chosen.metrics().items()}
     return Report({"users": len(found), "candidates": len(candidates)}, best, lines, warnings)
 

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.artifacts import ATTRIBUTES
+from llmrec_cli.tables.roles import Columns, ItemsConfig, UsersConfig
+from llmrec_cli.tables.tags import item_tags
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 ID, COUNT, REPEATS = "#id", "#n", "#repeats"
@@ -92,6 +94,43 @@ def from_file(counts: pa.Table, rows: pa.Table, *, only_seen: bool = False) -> p
 def repeated(rows: pa.Table) -> int:
     """How many rows of the file repeat the id of an earlier one."""
     return pc.sum(rows.column(REPEATS)).as_py() or 0
+
+
+Names = Callable[[Columns | None], list[str]]
+
+
+def items(table: pa.Table, names: Names, config: ItemsConfig) -> pa.Table:
+    """The columns of `clean/items` from those of the file or the log; `names` finds the columns of a setting."""
+    titles = text(table, names(config.title))
+    paths = categories(table, names(config.category), config.category_separator)
+    given = tags(table, names(config.tags), config.tags_separator)
+    return pa.table(
+        {
+            "item_id": table.column(ID),
+            "title": titles,
+            "text": text(table, names(config.text)),
+            "category": paths,
+            "tags": item_tags(given, paths, titles),
+            "image": text(table, names(config.image), first=True),
+            "audio": text(table, names(config.audio), first=True),
+            "attributes": attributes(table, names(config.attributes)),
+            "n_events": table.column(COUNT),
+        }
+    )
+
+
+def users(table: pa.Table, names: Names, config: UsersConfig) -> pa.Table:
+    """The columns of `clean/users`, likewise."""
+    return pa.table(
+        {
+            "user_id": table.column(ID),
+            "age": numbers(text(table, names(config.age))),
+            "gender": text(table, names(config.gender)),
+            "region": text(table, names(config.region)),
+            "attributes": attributes(table, names(config.attributes)),
+            "n_events": table.column(COUNT),
+        }
+    )
 
 
 # --- columns of an Arrow table; a value that JSON lines or Parquet hold as a list comes as its JSON text -------------

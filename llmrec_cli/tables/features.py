@@ -68,6 +68,23 @@ class Candidates:
         return found
 
 
+def join(parts: list[Candidates]) -> Candidates:
+    """The users of all parts, one part after the other. Empties the list as it goes: a table is not held twice."""
+    names, sources = parts[0].names, tuple(parts[0].source_ranks)
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    items = np.concatenate([part.items for part in parts])
+    labels = [part.label for part in parts if part.label is not None]
+    ranks = {name: np.concatenate([part.source_ranks[name] for part in parts]) for name in sources}
+    features = np.empty((len(items), len(names)), dtype=np.float32)
+    row = 0
+    while parts:
+        part = parts.pop(0)
+        features[row : row + len(part)] = part.features
+        row += len(part)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Candidates(offsets, items, features, names, np.concatenate(labels) if labels else None, ranks)
+
+
 def tie_order(n_items: int) -> npt.NDArray[np.int64]:
     """(items,) the place of each item among items of equal score: a fixed shuffle (splitmix64) of the codes.
 

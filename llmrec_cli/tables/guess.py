@@ -1,4 +1,4 @@
-"""What the columns of a raw file mean, guessed from their names and from what stands in them; each guess has a reason."""
+"""What the columns of a raw file mean, guessed from their names and what stands in them; each guess has a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 NAMES = {
     "user": r"user|customer|client|reviewer|member|visitor|shopper|buyer|subscriber|account",
-    "item": r"item|product|movie|film|article|artist|song|track|book|game|stock|sku|asin|isbn|business|venue|news|video",
+    "item": r"item|product|movie|film|article|artist|song|track|book|game|stock|sku|asin|isbn|venue|news|video",
     "time": r"time|date|\bts\b|when",
     "value": r"rating|score|star|overall|quantity|qty|weight|count|hours|duration|dwell|play|amount",
     "event": r"event|action|behaviou?r|\btype\b",
@@ -178,7 +178,7 @@ def properties(table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
 def key_column(table: pa.Table) -> str | None:
     """The first column whose values hardly ever repeat and are short, as ids are."""
     for fact in facts(table).values():
-        if fact.filled and fact.distinct >= 0.9 * fact.rows and fact.filled == fact.rows and fact.words < 1.5:
+        if fact.filled == fact.rows and fact.distinct >= 0.9 * fact.rows and fact.words < 1.5 and not is_time(fact):
             return fact.name
     return None
 
@@ -208,7 +208,11 @@ def _item_role(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
         ("image", address and fact.named("image") and "image" not in have, "its name; addresses of pictures"),
         ("audio", address and fact.named("audio") and "audio" not in have, "its name; addresses"),
         ("", address or bool(is_time(fact)), ""),
-        ("title", _titles(fact, varied, headless) and "title" not in have, "texts of a few words, nearly all different"),
+        (
+            "title",
+            _titles(fact, varied, headless) and "title" not in have,
+            "texts of a few words, nearly all different",
+        ),
         ("category", fact.named("category") and not fact.numbers and "category" not in have, "its name"),
         ("tags", listed and not flags and "tags" not in have, "values separated by |"),
         ("text", fact.named("text") and fact.words >= 3 and 2 * fact.filled > fact.rows, "its name; long texts"),
@@ -223,7 +227,7 @@ def _titles(fact: Facts, varied: bool, headless: bool) -> bool:
 
 def user_roles(columns: Sequence[Facts]) -> list[Guess]:
     """What the columns of a users file, its key left out, say of a user: age, gender, region, attributes."""
-    found = []
+    found: list[Guess] = []
     for fact in (f for f in columns if f.distinct > 1):
         low, high = fact.numbers or (0.0, 0.0)
         ages = fact.whole and low >= 0 and 40 <= high <= 120 and fact.distinct > 4

@@ -1,4 +1,4 @@
-"""From scored candidates to lists of k items a user: the best that the rules allow, then popularity where too few are left."""
+"""From scored candidates to lists of k items a user: the best that the rules allow, then what is popular."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from llmrec_cli.core.stage import Report
 from llmrec_cli.tables.features import Candidates, places
-from llmrec_cli.tables.rules import Rules, choose
+from llmrec_cli.tables.metrics import coverage
+from llmrec_cli.tables.rules import Rules, choose, overlap
 from llmrec_cli.tables.sequences import Sequences
 
 Codes = npt.NDArray[np.int32]
@@ -39,12 +41,14 @@ class Lists:
 
 
 OF_SEGMENT, OF_ALL = -1, -2
+TOO_ALIKE = 0.8
+"""Above this share of items in common the lists are called much alike."""
 
 
-def best(candidates: Candidates, scores: Floats, ties: Ints, sources: Sequence[str], k: int, rules: Rules) -> Lists:
+def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, *, ties: Ints, sources: Sequence[str]) -> Lists:
     """The k best candidates of each user that the rules allow.
 
-    The source of a row is the one that puts the item highest above the rest of its own scores (the largest z).
+    The source of a row is the one that puts the item highest among the user's candidates; of equals the largest z.
     """
     place, users = places(candidates, scores, ties), candidates.users
     width = int(np.diff(candidates.offsets).max(initial=0))
@@ -57,13 +61,33 @@ def best(candidates: Candidates, scores: Floats, ties: Ints, sources: Sequence[s
     chosen = choose(items, _relevance(_at(scores, pool), there), k, rules)
     rows = np.where(chosen >= 0, np.take_along_axis(pool, np.maximum(chosen, 0), axis=1), -1)
     found = rows >= 0
-    z = np.stack([candidates.column(f"{source}.z") for source in sources], axis=1)
-    strongest = z[np.maximum(rows, 0)].argmax(axis=2) if len(z) else np.zeros(rows.shape, dtype=np.int64)
     return Lists(
         np.where(found, _at(candidates.items, rows), -1).astype(np.int32),
         np.where(found, _at(scores, rows), np.nan).astype(np.float32),
-        np.where(found, strongest, OF_ALL),
+        np.where(found, _highest(candidates, rows, sources), OF_ALL),
     )
+
+
+def _highest(candidates: Candidates, rows: Ints, sources: Sequence[str]) -> Ints:
+    """(users, k) the source that gives each chosen row (-1 for none) the best place; popularity only where it is alone.
+
+    Places and not scores are compared, for the scores of some sources have far heavier tails than those of others.
+    """
+    asked = [source for source in sources if source != "popularity"] or list(sources)
+    lengths = np.diff(candidates.offsets)
+    column = np.arange(int(lengths.max(initial=0)))
+    everyone = np.where(column < lengths[:, None], candidates.offsets[:-1, None] + column, -1)
+    best = np.full(rows.shape, -1, dtype=np.int64)
+    least = np.full(rows.shape, np.inf)
+    for source in asked:
+        z = candidates.column(f"{source}.z")
+        theirs = np.where(everyone >= 0, _at(z, everyone), -np.inf)
+        own = _at(z, rows)
+        above = np.stack([(theirs > own[:, [place]]).sum(axis=1) for place in range(rows.shape[1])], axis=1)
+        worth = above - np.arctan(own) / np.pi  # a place, and within it the z
+        better = worth < least
+        best[better], least[better] = list(sources).index(source), worth[better]
+    return best
 
 
 @dataclass(frozen=True)
@@ -97,8 +121,10 @@ class Popular:
         return cls(counts, people, order[allowed[order]], np.append(named, False))
 
     def leading(self, segments: Ints, width: int) -> tuple[Codes, Floats, Mask]:
-        """(n, width) items of each segment by falling popularity, equal ones by everyone's; their share; whether it is the
-        segment's own."""
+        """(n, width) items of each segment, the most popular first, their share, and whether that is the segment's own.
+
+        Items that are equal in the segment stand in the order of everyone's popularity.
+        """
         distinct, of = np.unique(segments, return_inverse=True)
         own = self.counts[distinct][:, self.order].toarray()
         columns = np.argsort(-own, axis=1, kind="stable")[:, :width]
@@ -142,6 +168,43 @@ def filled(lists: Lists, popular: Popular, segments: Ints, seen: Sequences | Non
     out.scores[short] = np.where(chosen >= 0, np.take_along_axis(wide.scores, columns, axis=1), np.nan)
     out.sources[short] = np.take_along_axis(wide.sources, columns, axis=1)
     return out
+
+
+def joined(parts: Sequence[Lists]) -> Lists:
+    """The lists of all blocks, in order."""
+    items, scores, sources = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("items", "scores", "sources")
+    )
+    return Lists(items, scores, sources)
+
+
+def summary(lists: Lists, strategies: Sequence[str], allowed: Mask, *, held: str, cold: int, seed: int) -> Report:
+    """What a person should know of the lists as a whole; `held` says which promises were checked, `cold` counts users
+    without events.
+    """
+    n_users, k = lists.items.shape
+    there = lists.there
+    full, rows = int(there.all(axis=1).sum()), int(there.sum())
+    distinct = len(np.unique(lists.items[there]))
+    share, alike = coverage(lists.items, len(allowed), k), overlap(lists.items, seed)
+    codes, counts = np.unique(lists.sources[there], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    lines = [
+        f"{n_users:,} users, {rows:,} rows, {full:,} lists full with {k} items",
+        held,
+        f"{distinct:,} different items, {share:.0%} of the catalogue; two lists share {alike:.0%} of their items",
+        "found by: " + ", ".join(f"{strategies[codes[i]]} {counts[i] / max(rows, 1):.0%}" for i in order),
+    ]
+    if cold:
+        lines.append(f"{cold:,} users without events have what is popular in their segment")
+    if full < n_users:
+        short, left = n_users - full, int(allowed.sum())
+        lines.insert(1, f"{short:,} lists are short: {left:,} items are allowed, less those seen or over a cap")
+    warnings = []
+    if alike > TOO_ALIKE:
+        warnings.append(f"lists are much alike ({alike:.0%} shared): little in the data tells these users apart")
+    counted = {"users": n_users, "rows": rows, "full": full, "cold": cold, "items": distinct}
+    return Report(counted, {"coverage": share, "overlap": alike}, lines, warnings)
 
 
 def _at(values: npt.NDArray[np.generic], rows: Ints) -> npt.NDArray[np.generic]:

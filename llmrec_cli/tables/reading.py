@@ -8,6 +8,7 @@ from llmrec_cli.tables.sources import Input, RawFile
 
 # No text has it, so a line is read as one column.
 NEVER = "\x01"
+BLANKS = " \t\n\r\v\f"
 # Seconds, milli-, micro- and nanoseconds since 1970 differ by magnitude: 1e11 seconds are the year 5138.
 UNIX = """CASE WHEN {n} <= 0 THEN NULL WHEN {n} < 1e11 THEN ({n} * 1e6)::BIGINT WHEN {n} < 1e14 THEN ({n} * 1e3)::BIGINT
     WHEN {n} < 1e17 THEN {n}::BIGINT WHEN {n} < 1e20 THEN ({n} / 1e3)::BIGINT END"""
@@ -33,7 +34,8 @@ def _csv(each: Input, columns: Sequence[str]) -> str:
     return (
         f'SELECT row_number() OVER () AS "#row", true AS "#parsable"{chosen} '
         f"FROM read_csv({literal(str(each.file.path))}, delim={literal(dialect.separator)}, quote={quote}, "
-        f"escape={quote}, header={dialect.header}, auto_detect=false, columns={{{declared}}}, compression='none', store_rejects=true)"
+        f"escape={quote}, header={dialect.header}, auto_detect=false, columns={{{declared}}}, "
+        "compression='none', store_rejects=true)"
     )
 
 
@@ -112,7 +114,7 @@ def column(name: str | None) -> str:
 
 def cell(name: str | None) -> str:
     """The text of a cell without the blanks around it; NULL where nothing is left."""
-    return f"nullif(trim({column(name)}, E' \\t\\n\\r\\v\\f'), '')"
+    return f"nullif(trim({column(name)}, {literal(BLANKS)}), '')"
 
 
 def number(text: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.artifacts import EVIDENCE
+from llmrec_cli.tables.lists import OF_SEGMENT
 from llmrec_cli.tables.sequences import Sequences
 
 Codes = npt.NDArray[np.int32]
@@ -134,6 +135,22 @@ def shared_interests(interests: sp.csr_matrix, item_tags: sp.csr_matrix, users: 
     )
 
 
+def popularity(sources: Ints, segments: Ints, shares: Floats) -> Evidence:
+    """The segment, or everyone, for rows that a list was filled with (`sources` below 0, as in `lists.Lists`).
+
+    `segments` (rows,) is the tag code of the user's segment, `shares` (rows,) of its people chose the item.
+    """
+    rows = np.flatnonzero(sources < 0)
+    own = sources[rows] == OF_SEGMENT
+    return Evidence(
+        rows,
+        np.where(own, SEGMENT, EVERYONE).astype(np.int8),
+        np.full(len(rows), -1, dtype=np.int32),
+        np.where(own, segments[rows], -1),
+        shares[rows],
+    )
+
+
 def together(*parts: Evidence) -> Evidence:
     """All pieces, row by row, those of earlier parts first; of each row at most `MOST_EVIDENCE`."""
     part = np.repeat(np.arange(len(parts)), [len(each) for each in parts])
@@ -162,13 +179,15 @@ def interest_matrix(profiles: pa.ChunkedArray[Any], tags: pa.Array[Any]) -> sp.c
 
 
 def often(choosers: sp.csr_matrix, events: Codes, items: Codes) -> Mask:
-    """(n,) whether enough of those who chose `events[i]` chose `items[i]` too; `choosers` is (items, users) with ones."""
+    """(n,) whether enough of those who chose `events[i]` chose `items[i]` too; `choosers` is (items, users), ones."""
     both = np.zeros(len(events), dtype=np.int64)
     for start in range(0, len(events), 4096):
         stop = start + 4096
         common = choosers[events[start:stop]].multiply(choosers[items[start:stop]])
         both[start:stop] = np.asarray(common.sum(axis=1)).reshape(-1)
-    return (both >= FEWEST_OFTEN) & (both >= SHARE_OFTEN * np.diff(choosers.indptr)[events])
+    enough = np.maximum(FEWEST_OFTEN, SHARE_OFTEN * np.diff(choosers.indptr)[events])
+    usual: Mask = both >= enough
+    return usual
 
 
 @dataclass(frozen=True)
@@ -185,7 +204,9 @@ class Wording:
         first = evidence.first(len(strategies))
         second = np.append(evidence.rows[1:] == evidence.rows[:-1], False)
         return [
-            self._of(evidence, piece, bool(second[piece]), bool(usual)) if piece >= 0 else _FALLBACK.get(strategy, _PLAIN)
+            self._of(evidence, piece, bool(second[piece]), bool(usual))
+            if piece >= 0
+            else _FALLBACK.get(strategy, _PLAIN)
             for piece, strategy, usual in zip(first.tolist(), strategies, frequent.tolist(), strict=True)
         ]
 

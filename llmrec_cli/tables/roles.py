@@ -67,6 +67,14 @@ class ItemsConfig(FileConfig, frozen=True, extra="forbid"):
             raise ValueError("an items file needs `item`, the column of the id")
         return self
 
+    @property
+    def key(self) -> Column | None:
+        return self.item
+
+    @property
+    def only_seen(self) -> bool:
+        return self.unseen == "drop"
+
     def described(self) -> list[Column]:
         every = (self.title, self.text, self.category, self.tags, self.image, self.audio, self.attributes)
         return [column for columns in every for column in listed(columns)]
@@ -84,6 +92,14 @@ class UsersConfig(FileConfig, frozen=True, extra="forbid"):
         if self.path is not None and self.user is None:
             raise ValueError("a users file needs `user`, the column of the id")
         return self
+
+    @property
+    def key(self) -> Column | None:
+        return self.user
+
+    @property
+    def only_seen(self) -> bool:
+        return False
 
     def described(self) -> list[Column]:
         every = (self.age, self.gender, self.region, self.attributes)

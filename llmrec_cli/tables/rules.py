@@ -88,11 +88,12 @@ def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[
     ids = np.array(item_ids, dtype=object)
     wanted, unwanted = set(allow), set(deny)
     mask = np.array([i in wanted for i in ids], dtype=bool) if wanted else np.ones(len(ids), dtype=bool)
-    return mask & ~np.array([i in unwanted for i in ids], dtype=bool)
+    mask &= ~np.array([i in unwanted for i in ids], dtype=bool)
+    return mask
 
 
 def broken(lists: Codes, seen: npt.NDArray[np.int64], allowed: Mask, rules: Rules) -> dict[str, int]:
-    """How many rows of (users, k) lists break each rule; `seen` are sorted keys user x items + item, empty to allow them."""
+    """How many rows of (users, k) lists break each rule; `seen` are keys user x items + item, empty to allow them."""
     there = lists >= 0
     users, _ = np.nonzero(there)
     items = lists[there].astype(np.int64)
@@ -118,7 +119,7 @@ def broken(lists: Codes, seen: npt.NDArray[np.int64], allowed: Mask, rules: Rule
 
 
 def overlap(lists: Codes, seed: int, pairs: int = 20_000) -> float:
-    """Mean share of items that two users' lists have in common, over random pairs of users; 0 for fewer than two users."""
+    """Mean share of items that two users' lists have in common, over random pairs of users; 0 for one user."""
     if len(lists) < 2:
         return 0.0
     generator = np.random.default_rng([seed, len(lists)])

@@ -85,9 +85,9 @@ class SentenceEncoder:
         lengths = np.array([len(ids) for ids in tokens.get("input_ids", [])], dtype=np.int64)
         with torch.inference_mode():
             for block in length_sorted(lengths, self.batch_tokens):
-                batch = tokenizer.pad(
-                    {"input_ids": [tokens["input_ids"][i] for i in block]}, return_tensors="pt"
-                ).to(device)
+                batch = tokenizer.pad({"input_ids": [tokens["input_ids"][i] for i in block]}, return_tensors="pt").to(
+                    device
+                )
                 states = model(**batch).last_hidden_state.float()
                 weights = batch["attention_mask"][:, :, None].float()
                 pooled = (states * weights).sum(1) / weights.sum(1)

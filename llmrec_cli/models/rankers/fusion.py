@@ -93,9 +93,7 @@ def _conditional_logit(x: torch.Tensor, sample: Candidates, config: FusionConfig
     users, label = torch.from_numpy(sample.users), torch.from_numpy(sample.label)
     weights = torch.zeros(x.shape[1], requires_grad=True)
     ridge = config.l2 / sample.n_users
-    optimiser = torch.optim.LBFGS(
-        [weights], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
-    )
+    optimiser = torch.optim.LBFGS([weights], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()

@@ -10,7 +10,6 @@ from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig
 from llmrec_cli.tables.features import Candidates
 
 
-
 class MatrixFactorisation(Fusion):
     """score = a x <p_u, q_i> + b_i: the factors of the `als` source with a popularity bias (Koren et al. 2009)."""
 

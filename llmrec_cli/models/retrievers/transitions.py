@@ -23,7 +23,9 @@ class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
 
     distances: int = Field(10, ge=1, description="successors up to this far count")
     power: float = Field(0.5, ge=0, description="a successor at distance d counts 1 / d**power")
-    tau: float = Field(0.0, ge=0, description="counts saturate beyond tau / items; 0 chooses by the density of the data")
+    tau: float = Field(
+        0.0, ge=0, description="counts saturate beyond tau / items; 0 chooses by the density of the data"
+    )
     head: int = Field(7, ge=1, description="newest events that carry most of the weight")
     mass: float = Field(0.8, gt=0, le=1, description="weight of the newest events together")
     decay: float = Field(0.6, gt=0, le=1, description="weight of an event against the one after it, among the newest")
@@ -112,7 +114,9 @@ def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_ma
     long = lengths > config.head
     rest = (1 - config.mass) / np.maximum(lengths - config.head, 1)
     weights = np.where(ages < config.head, geometric * np.where(long, config.mass, 1.0), rest)
-    matrix = sp.csr_matrix((weights.astype(np.float32), recent.codes, recent.offsets), shape=(len(recent), recent.n_items))
+    matrix = sp.csr_matrix(
+        (weights.astype(np.float32), recent.codes, recent.offsets), shape=(len(recent), recent.n_items)
+    )
     matrix.sum_duplicates()
     return matrix
 

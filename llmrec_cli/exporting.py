@@ -1,0 +1,115 @@
+"""What `recommend --format` writes: the lists with titles as csv, json lines or parquet, to a file or to stdout."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.errors import SettingsError, did_you_mean
+from llmrec_cli.core.workdir import WorkDir, told_disk_errors
+from llmrec_cli.showing import Json, Titles, rows_of, unknown
+
+COLUMNS = ("user_id", "rank", "item_id", "title", "score", "strategy", "reason")
+FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+def format_of(output: str | None) -> str:
+    """The format that a file name asks for; json lines for stdout."""
+    if output in (None, "-"):
+        return "jsonl"
+    suffix = Path(str(output)).suffix.lower()
+    if suffix not in FORMATS:
+        raise SettingsError(f"the name {output!r} does not say which format", fix="--format csv, jsonl or parquet")
+    return FORMATS[suffix]
+
+
+def export(work: WorkDir, format: str, users: Sequence[str] | None, output: str | None) -> None:
+    """Write the lists of some users or of all to a file, whole or not at all, or to stdout ("-" or None)."""
+    writers: dict[str, Callable[[Iterable[Json], BinaryIO], None]] = {
+        "csv": _write_csv,
+        "jsonl": _write_jsonl,
+        "parquet": _write_parquet,
+    }
+    if format not in writers:
+        raise SettingsError(f"no format is called {format!r}", fix=did_you_mean(format, writers))
+    work.need(RECOMMENDATIONS)
+    rows = _allrows_of(work, users)
+    if users:
+        some = list(rows)
+        missing = sorted(set(users) - {row["user_id"] for row in some})
+        if missing:
+            raise unknown("user", missing[0], work.read(PROFILES, ["user_id"]).column("user_id"))
+        rows = iter(some)
+    with _opened(output) as file:
+        writers[format](rows, file)
+
+
+def _allrows_of(work: WorkDir, users: Sequence[str] | None) -> Iterator[Json]:
+    titles = Titles(work)
+    pieces = rows_of(work, RECOMMENDATIONS, "user_id", users).to_batches() if users else work.batches(RECOMMENDATIONS)
+    for piece in pieces:
+        for row in piece.select([name for name in COLUMNS if name != "title"]).to_pylist():
+            yield {**row, "title": titles[row["item_id"]]}
+
+
+@contextmanager
+def _opened(output: str | None) -> Iterator[BinaryIO]:
+    """A binary stream: stdout, or a temporary file that takes the place of the named one at the end."""
+    if output in (None, "-"):
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    final = Path(str(output))
+    temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
+    with told_disk_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                yield file
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_jsonl(rows: Iterable[Json], file: BinaryIO) -> None:
+    """One object a user."""
+    kept = ("item_id", "title", "score", "reason", "strategy")
+    for user_id, group in itertools.groupby(rows, key=lambda row: row["user_id"]):
+        items = [{key: row[key] for key in kept} for row in group]
+        file.write(json.dumps({"user_id": user_id, "items": items}, ensure_ascii=False).encode() + b"\n")
+
+
+def _write_csv(rows: Iterable[Json], file: BinaryIO) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows([harmless(row[name]) for name in COLUMNS] for row in rows)
+    text.detach()  # the stream belongs to the caller
+
+
+def _write_parquet(rows: Iterable[Json], file: BinaryIO) -> None:
+    kept = {name: RECOMMENDATIONS.schema.field(name).type for name in COLUMNS if name != "title"}
+    schema = pa.schema([(name, kept.get(name, pa.string())) for name in COLUMNS])
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        left = iter(rows)
+        while piece := list(itertools.islice(left, 65_536)):
+            writer.write_table(pa.Table.from_pylist(piece, schema=schema))
+
+
+def harmless(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula, with a quote before it; anything else as it is."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,187 @@
+"""The figures of the page as plain geometry: positions between 0 and 100 that the template turns into SVG and words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, TOPICS, VERDICT
+from llmrec_cli.core.workdir import WorkDir
+
+Json = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+METRIC = "ndcg@10"
+BASELINE = "popularity"
+
+STRATEGY_NAMES = {
+    "sequence": "Sequence model",
+    "transitions": "What follows what",
+    "content-transitions": "What follows the like",
+    "itemknn": "Chosen together",
+    "ease": "Chosen together, weighed",
+    "als": "Like-minded people",
+    "content": "Alike in meaning",
+    "words": "Alike in words",
+    "popularity": "Popular with everyone",
+    "segment-popularity": "Popular with their segment",
+}
+"""How the page calls a strategy; one that is not here keeps its own name."""
+
+
+def funnel(table: pa.Table) -> list[Json]:
+    """One bar for each step: what is left and, on its right, what the step took out."""
+    rows = table.to_pylist()
+    largest = max((row["left"] + row["removed"] for row in rows), default=0) or 1
+    return [
+        {
+            "rule": row["rule"],
+            "left": row["left"],
+            "removed": row["removed"],
+            "kept_width": 100 * row["left"] / largest,
+            "removed_width": 100 * row["removed"] / largest,
+        }
+        for row in rows
+    ]
+
+
+def leaderboard(report: pa.Table) -> list[Json]:
+    """Sources and rankers with their intervals on one scale, the best first within its kind."""
+    rows = placed([row for row in report.to_pylist() if row["metric"] == METRIC])
+    for row in rows:
+        row["label"] = STRATEGY_NAMES.get(row["name"], row["name"]) if row["kind"] == "retriever" else row["name"]
+    titles = {"ranker": "Rankers: order what the sources bring", "retriever": "Sources: each alone, over the catalogue"}
+    boards: list[Json] = []
+    for kind, title in titles.items():
+        own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: -row["value"])
+        boards.append({"kind": kind, "title": title, "rows": own})
+    return [board for board in boards if board["rows"]]
+
+
+def validation(boards: list[Json]) -> Json | None:
+    """The ranker that was kept against popularity and the best source, on validation."""
+    rows = {board["kind"]: board["rows"] for board in boards}
+    kept = next((row for row in rows.get("ranker", []) if row["chosen"]), None)
+    everyone = [*rows.get("retriever", []), *rows.get("ranker", [])]
+    other = next((row for row in everyone if row["name"] == BASELINE), None)
+    if kept is None or other is None:
+        return None
+    source = next(iter(rows.get("retriever", [])), None)
+    systems = [kept, other] if source in (None, other) else [kept, other, source]
+    return {
+        "ours": kept,
+        "source": source,
+        "rankers": len(rows["ranker"]),
+        "systems": placed([dict(row) for row in systems]),
+        "beats": kept["low"] > other["high"],
+        "times": kept["value"] / other["value"] if other["value"] > 0 else None,
+    }
+
+
+def backtests(work: WorkDir) -> list[Json]:
+    """The verdicts of the backtests of this work directory, by name; the bars of each on one scale."""
+    out = []
+    for path in sorted(work.path.glob(f"evaluate/*/{VERDICT.path}")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        systems = [{"name": "llmrec", **found["pipeline"]}]
+        systems += [{"name": each["baseline"], **each["value"]} for each in found["versus"]]
+        out.append(
+            {
+                **found,
+                "name": path.parents[1].name,
+                "systems": placed(systems),
+                "times": found["versus"][0]["times"],
+            }
+        )
+    return out
+
+
+def placed(rows: list[Json]) -> list[Json]:
+    """The rows with where their value and interval lie on one scale that begins at 0."""
+    largest = max((row["high"] for row in rows), default=0) or 1
+    for row in rows:
+        row |= {
+            "at": 100 * row["value"] / largest,
+            "from": 100 * row["low"] / largest,
+            "to": 100 * row["high"] / largest,
+        }
+    return rows
+
+
+def curve(table: pa.Table) -> Json | None:
+    """Validation accuracy after each epoch of the search as a polyline, with the best epoch."""
+    rows = [row for row in table.to_pylist() if row["phase"] == "search" and row["ndcg"] is not None]
+    if len(rows) < 2:
+        return None
+    accuracy, loss = (np.array([row[key] for row in rows], dtype=np.float64) for key in ("ndcg", "loss"))
+    across = np.linspace(0, 100, len(rows))
+    best = int(accuracy.argmax())
+    return {
+        "accuracy": _polyline(across, accuracy),
+        "loss": _polyline(across, loss),
+        "epochs": [rows[0]["epoch"], rows[-1]["epoch"]],
+        "best": {
+            "epoch": rows[best]["epoch"],
+            "ndcg": accuracy[best],
+            "x": across[best],
+            "y": _heights(accuracy)[best],
+        },
+        "accuracy_range": [accuracy.min(), accuracy.max()],
+        "loss_range": [loss.min(), loss.max()],
+    }
+
+
+def strategies(column: pa.ChunkedArray[Any]) -> list[Json]:
+    """How many rows each strategy found, the most first, as pieces of one bar."""
+    counts = sorted(column.value_counts().to_pylist(), key=lambda each: (-each["counts"], each["values"]))
+    total, start, out = sum(each["counts"] for each in counts) or 1, 0.0, []
+    for place, each in enumerate(counts):
+        share = each["counts"] / total
+        name = STRATEGY_NAMES.get(each["values"], each["values"])
+        out.append(
+            {
+                "name": name,
+                "key": each["values"],
+                "share": share,
+                "start": 100 * start,
+                "width": 100 * share,
+                "hue": place % 8,
+            }
+        )
+        start += share
+    return out
+
+
+def topics(work: WorkDir, n: int = 8) -> list[Json]:
+    """The largest topics with their leading words; none where profiles found none."""
+    rows = work.read(TOPICS).to_pylist() if work.has(TOPICS) else []
+    rows = sorted(rows, key=lambda row: -row["weight"])[:n]
+    largest = max((row["weight"] for row in rows), default=0) or 1
+    return [{"words": row["words"][:5], "share": row["weight"], "width": 100 * row["weight"] / largest} for row in rows]
+
+
+def all_of(work: WorkDir) -> Json:
+    """Every figure for which the work directory has the data."""
+    report = work.read(RANKER_REPORT) if work.has(RANKER_REPORT) else RANKER_REPORT.schema.empty_table()
+    boards = leaderboard(report)
+    return {
+        "funnel": funnel(work.read(FUNNEL)) if work.has(FUNNEL) else [],
+        "leaderboard": boards,
+        "validation": validation(boards),
+        "backtests": backtests(work),
+        "curve": curve(work.read(PRETRAIN_CURVE)) if work.has(PRETRAIN_CURVE) else None,
+        "topics": topics(work),
+    }
+
+
+def _heights(values: Floats) -> Floats:
+    """Downwards from the top, as SVG counts."""
+    span = values.max() - values.min()
+    return np.asarray(100 - 100 * (values - values.min()) / (span if span > 0 else 1))
+
+
+def _polyline(across: Floats, values: Floats) -> str:
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in zip(across, _heights(values), strict=True))

@@ -1,0 +1,216 @@
+"""What `show` and `recommend --user` tell of one user or one item."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmrec_cli.core.artifacts import (
+    ITEM_TEXTS,
+    ITEM_VECTORS,
+    ITEMS,
+    PROFILES,
+    RECOMMENDATIONS,
+    SEQUENCES,
+    TASTE_TEXTS,
+    Table,
+)
+from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.workdir import WorkDir, to_numpy
+
+Json = dict[str, Any]
+NEWEST, NEIGHBOURS, POPULAR = 15, 8, 10
+"""Events, neighbours and popular items that are told."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The same twice: lines for a person, plain data for a program."""
+
+    lines: list[str]
+    data: Json
+
+
+def user(work: WorkDir, user_id: str) -> Shown:
+    """Profile, newest choices and recommendations of a user; DataError with near ids for one that is not known."""
+    profile = next(iter(rows_of(work, PROFILES, "user_id", [user_id]).to_pylist()), None)
+    if profile is None:
+        raise unknown("user", user_id, work.read(PROFILES, ["user_id"]).column("user_id"))
+    titles = Titles(work)
+    history: Json = next(
+        iter(rows_of(work, SEQUENCES, "user_id", [user_id]).to_pylist()), {"item_ids": [], "times": []}
+    )
+    newest = list(zip(history["item_ids"], history["times"], strict=True))[::-1][:NEWEST]
+    taste = next(iter(_optional(work, TASTE_TEXTS, "user_id", user_id)), {"text": ""})["text"]
+    data = {
+        **{name: profile[name] for name in ("user_id", "n_events", "cold", "segment", "age_band", "gender", "region")},
+        "last_time": profile["last_time"],
+        **{name: _weights(profile[name]) for name in ("interests", "recent_interests", "topics")},
+        "taste": taste,
+        "history": [{"item_id": i, "title": titles[i], "time": time} for i, time in newest],
+        "recommendations": _list(work, user_id, titles),
+    }
+    about = [f"{data['n_events']:,} events", *filter(None, (data["age_band"], data["gender"], data["region"]))]
+    lines = [f"user {user_id}: {', '.join(about)}", f"  segment    {data['segment']}"]
+    for label, name in (("interests", "interests"), ("lately", "recent_interests"), ("topics", "topics")):
+        if data[name]:
+            lines.append(f"  {label:<10} " + ", ".join(f"{each['tag']} {each['weight']:.0%}" for each in data[name]))
+    lines += [f"  taste      {taste}"] if taste else []
+    if data["history"]:
+        lines += ["newest choices", *(f"  {_day(each['time'])}{each['title']}" for each in data["history"])]
+    return Shown([*lines, "recommendations", *_list_lines(data["recommendations"])], data)
+
+
+def item(work: WorkDir, item_id: str) -> Shown:
+    """Facts, description, nearest items and how often an item is recommended; DataError with near ids or titles."""
+    row = next(iter(rows_of(work, ITEMS, "item_id", [item_id]).to_pylist()), None)
+    if row is None:
+        items = work.read(ITEMS, ["item_id", "title"])
+        raise unknown("item", item_id, items.column("item_id"), items.column("title"))
+    data = {
+        **{name: row[name] for name in ("item_id", "title", "category", "tags", "n_events")},
+        "attributes": {each["name"]: each["value"] for each in row["attributes"] or []},
+        "text": next(iter(_optional(work, ITEM_TEXTS, "item_id", item_id)), {"text": row["text"] or ""})["text"],
+        "neighbours": _neighbours(work, item_id),
+        "recommended": _recommended_to(work, item_id),
+    }
+    lines = [f"item {item_id}: {row['title'] or '(no title)'}", f"  chosen     {row['n_events']:,} times"]
+    facts = {"category": row["category"], "tags": ", ".join(row["tags"] or []), **data["attributes"]}
+    lines += [f"  {name:<10} {value}" for name, value in {**facts, "text": data["text"]}.items() if value]
+    told = data["recommended"]
+    if told is not None:
+        mean = f", at place {told['mean_rank']:.1f} on average" if told["users"] else ""
+        lines.append(f"  in lists   of {told['users']:,} users{mean}")
+    if data["neighbours"]:
+        lines.append("nearest items, as the sequence model sees them")
+        lines += [f"  {each['similarity']:.2f}  {each['title']}" for each in data["neighbours"]]
+    return Shown(lines, data)
+
+
+def recommended(work: WorkDir, user_id: str) -> Shown:
+    """The list of one user; for an id that is not known what is popular, said so."""
+    titles = Titles(work)
+    rows = _list(work, user_id, titles)
+    data: Json = {"user_id": user_id, "known": bool(rows), "items": rows or _popular(work)}
+    note = [] if rows else ["not among the users of this work directory: what is popular with everyone"]
+    return Shown([f"user {user_id}", *note, *_list_lines(data["items"])], data)
+
+
+def _list(work: WorkDir, user_id: str, titles: Titles) -> list[Json]:
+    rows = rows_of(work, RECOMMENDATIONS, "user_id", [user_id]).sort_by("rank").to_pylist()
+    return [_told(row, titles) for row in rows]
+
+
+def _told(row: Json, titles: Titles) -> Json:
+    """A row of recommendations with the titles of its item and of its evidence."""
+    evidence = [
+        {key: value for key, value in each.items() if value is not None}
+        | ({"title": titles[each["item_id"]]} if each["item_id"] else {})
+        for each in row["evidence"]
+    ]
+    told = {key: row[key] for key in ("rank", "item_id", "score", "strategy", "reason")}
+    return {**told, "title": titles[row["item_id"]], "evidence": evidence}
+
+
+def _list_lines(rows: Sequence[Json]) -> list[str]:
+    if not rows:
+        return ["  none"]
+    width = min(48, max(len(row["title"]) for row in rows))
+    return [f"{row['rank']:>4}  {_cut(row['title'], width):<{width}}  {row['reason']}" for row in rows]
+
+
+def _popular(work: WorkDir) -> list[Json]:
+    items = work.read(ITEMS, ["item_id", "title", "n_events"]).sort_by(
+        [("n_events", "descending"), ("item_id", "ascending")]
+    )
+    return [
+        {
+            "rank": place,
+            "item_id": row["item_id"],
+            "title": row["title"] or row["item_id"],
+            "score": float(row["n_events"]),
+            "strategy": "popularity",
+            "reason": "One of the items that people choose most.",
+            "evidence": [],
+        }
+        for place, row in enumerate(items.slice(0, POPULAR).to_pylist(), start=1)
+    ]
+
+
+def _neighbours(work: WorkDir, item_id: str) -> list[Json]:
+    if not work.has(ITEM_VECTORS):
+        return []
+    table = work.read(ITEM_VECTORS)
+    rows = to_numpy(table.column("vector"))
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    place = pc.index(table.column("item_id"), pa.scalar(item_id)).as_py()
+    likeness = unit @ unit[place]
+    titles, ids = Titles(work), table.column("item_id")
+    order = [code for code in np.argsort(-likeness, kind="stable")[: NEIGHBOURS + 1].tolist() if code != place]
+    return [
+        {"item_id": other, "title": titles[other], "similarity": round(float(likeness[code]), 4)}
+        for code in order[:NEIGHBOURS]
+        for other in [ids[code].as_py()]
+    ]
+
+
+def _recommended_to(work: WorkDir, item_id: str) -> Json | None:
+    """How many lists have the item and at which place; None before `recommend` has run."""
+    if not work.has(RECOMMENDATIONS):
+        return None
+    ranks = rows_of(work, RECOMMENDATIONS, "item_id", [item_id]).column("rank").to_numpy()
+    return {"users": len(ranks), "mean_rank": round(float(ranks.mean()), 2) if len(ranks) else None}
+
+
+class Titles:
+    """Item id -> what to call the item."""
+
+    def __init__(self, work: WorkDir) -> None:
+        items = work.read(ITEMS, ["item_id", "title"])
+        self.titles = dict(zip(items.column("item_id").to_pylist(), items.column("title").to_pylist(), strict=True))
+
+    def __getitem__(self, item_id: str) -> str:
+        return self.titles.get(item_id) or item_id
+
+
+def rows_of(work: WorkDir, table: Table, key: str, ids: Sequence[str]) -> pa.Table:
+    """The rows of some ids, found in one pass that holds a piece of the table at a time."""
+    work.need(table)
+    wanted = pa.array(ids, type=pa.string())
+    pieces = [piece.filter(pc.is_in(piece.column(key), value_set=wanted)) for piece in work.batches(table)]
+    return pa.Table.from_batches(pieces) if pieces else table.schema.empty_table()
+
+
+def _optional(work: WorkDir, table: Table, key: str, wanted: str) -> list[Json]:
+    return rows_of(work, table, key, [wanted]).to_pylist() if work.has(table) else []
+
+
+def unknown(kind: str, wanted: str, ids: pa.ChunkedArray[Any], titles: pa.ChunkedArray[Any] | None = None) -> DataError:
+    """The error for an id that is not there, with up to three ids (or titles) near it."""
+    known = ids.to_pylist()
+    alike = [each for each in known if abs(len(each) - len(wanted)) <= 2 and each[:1] == wanted[:1]]
+    near = difflib.get_close_matches(wanted, alike[:20_000], n=3, cutoff=0.6)
+    told = ", ".join(repr(each) for each in near)
+    if titles is not None and not near and len(wanted) > 2:
+        found = np.flatnonzero(pc.fill_null(pc.match_substring(titles, wanted, ignore_case=True), False).to_numpy())
+        told = ", ".join(f"{known[row]!r} ({titles[row].as_py()})" for row in found[:3])
+    hint = f"did you mean {told}?" if told else f"there are {len(known):,}, such as {known[0]!r}" if known else ""
+    return DataError(f"there is no {kind} {wanted!r}", fix=hint)
+
+
+def _weights(tags: list[Json] | None) -> list[Json]:
+    return [{"tag": each["tag"], "weight": round(each["weight"], 4)} for each in tags or []]
+
+
+def _day(time: Any) -> str:
+    return f"{time:%Y-%m-%d}  " if time is not None else ""
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

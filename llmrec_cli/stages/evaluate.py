@@ -1,0 +1,182 @@
+"""Compare the lists of a backtest with what the users chose afterwards, and say plainly whether they beat popularity.
+
+Reads: clean/holdout, clean/items, clean/users, clean/sequences, profile/profiles, train-ranker/retrievers,
+recommend/recommendations, all of a work directory that was replayed as of the cut-off.
+Writes: evaluate/evaluation, evaluate/verdict.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, Field, PositiveInt
+
+from llmrec_cli.core.artifacts import (
+    EVALUATION,
+    HOLDOUT,
+    ITEMS,
+    PROFILES,
+    RECOMMENDATIONS,
+    RETRIEVERS,
+    SEQUENCES,
+    USERS,
+    VERDICT,
+)
+from llmrec_cli.core.errors import DataError, GateError, SettingsError, did_you_mean
+from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.workdir import WorkDir, to_numpy
+
+if TYPE_CHECKING:
+    from llmrec_cli.models.retrievers import Retriever
+    from llmrec_cli.tables.comparison import Question
+    from llmrec_cli.tables.sequences import Sequences
+
+Codes = npt.NDArray[np.int32]
+Json = dict[str, Any]
+POPULARITY = "popularity"
+
+
+class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
+    holdout: Literal["last", "last-n", "time"] = Field("last", description="what the backtest withholds of each user")
+    holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
+    holdout_after: str = Field("", description="ISO time from which on everything is withheld, for time")
+    ks: list[PositiveInt] = Field([5, 10], min_length=1, description="lengths of the lists that are compared")
+    baselines: list[str] = Field(
+        [POPULARITY, "itemknn"], description="candidate sources to beat; popularity is always among them"
+    )
+    bootstrap: int = Field(1000, ge=100, description="resamples of the users behind each 95 % interval")
+    fail_under: float | None = Field(None, ge=0, le=1, description="exit 7 when NDCG of the longest list is below this")
+
+
+def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
+    from llmrec_cli.models.retrievers import Histories, load_retrievers
+    from llmrec_cli.models.runtime import set_threads
+    from llmrec_cli.models.topk import best_items
+    from llmrec_cli.tables.comparison import PIPELINE, Comparison
+    from llmrec_cli.tables.sequences import from_table
+
+    set_threads(context.threads)
+    baselines = chosen(load_retrievers(work.need(RETRIEVERS)), config.baselines)
+    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS, ["user_id"])
+    sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"))
+    given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
+    longest = max(config.ks)
+    if given.shape[1] < longest:
+        raise SettingsError(
+            f"the lists have {given.shape[1]} items, too few for ks = {config.ks}", fix=f"--set recommend.k={longest}"
+        )
+    settings = recommend_settings(work)
+    question = ask(work.read(HOLDOUT), users, items, sequences, given, filter_seen=settings.get("filter_seen", True))
+    lists = {PIPELINE: given[question.users]}
+    vectors = to_numpy(work.read(PROFILES, ["vector"]).column("vector"))
+    histories = Histories(question.histories, vectors[question.users])
+    for name, retriever in baselines.items():
+        context.progress.say(f"evaluate: lists by {name}")
+        lists[name], _ = best_items(
+            retriever, histories, longest, exclude_seen=question.filter_seen, max_memory=context.max_memory // 2
+        )
+    found = Comparison.of(question, lists, sequences, config.ks, seed=context.seed, resamples=config.bootstrap)
+    verdict = {**found.verdict(), "protocol": protocol(config, question, context.seed)}
+    work.write(EVALUATION, found.table())
+    with work.writing(VERDICT) as path:
+        path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    hold_gate(verdict, config.fail_under)
+    metrics = {name: float(value.mean()) for name, value in found.values[PIPELINE].items()}
+    lines = [*found.lines(), *verdict["words"], verdict["protocol"]]
+    return Report({"users": len(question.users)}, metrics, lines, verdict["warnings"])
+
+
+def chosen(retrievers: Mapping[str, Retriever], names: Sequence[str]) -> dict[str, Retriever]:
+    """The baselines by name, popularity first; SettingsError for one that train-ranker did not fit."""
+    wanted = list(dict.fromkeys([POPULARITY, *names]))
+    for name in wanted:
+        if name not in retrievers:
+            raise SettingsError(
+                f"the baseline {name!r} is not among train-ranker.retrievers", fix=did_you_mean(name, retrievers)
+            )
+    return {name: retrievers[name] for name in wanted}
+
+
+def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Codes:
+    """(users, k) item codes in the order of the users table, -1 where a list is short or missing."""
+    rows = pc.index_in(recommendations.column("user_id"), value_set=users.column("user_id").combine_chunks())
+    codes = pc.index_in(recommendations.column("item_id"), value_set=items.column("item_id").combine_chunks())
+    ranks = recommendations.column("rank").to_numpy()
+    lists = np.full((users.num_rows, int(ranks.max(initial=1))), -1, dtype=np.int32)
+    lists[rows.to_numpy(), ranks - 1] = codes.to_numpy()
+    return lists
+
+
+def ask(
+    holdout: pa.Table, users: pa.Table, items: pa.Table, sequences: Sequences, lists: Codes, *, filter_seen: bool
+) -> Question:
+    """The withheld events as targets of the users who have a list; DataError where there is nobody to ask about."""
+    from llmrec_cli.tables.comparison import Question
+
+    known = pc.index_in(holdout.column("user_id"), value_set=users.column("user_id").combine_chunks())
+    rows = pc.fill_null(known, -1).to_numpy().astype(np.int64)
+    codes = pc.index_in(holdout.column("item_id"), value_set=items.column("item_id").combine_chunks())
+    targets = pc.fill_null(codes, items.num_rows).to_numpy().astype(np.int32)
+    everyone = pc.count_distinct(holdout.column("user_id")).as_py()
+    kept = (rows >= 0) & (lists[rows, 0] >= 0)
+    order = np.argsort(rows[kept], kind="stable")
+    asked, counts = np.unique(rows[kept], return_counts=True)
+    if len(asked) == 0:
+        raise DataError("nothing was withheld of a user who has a list", fix="choose another evaluate.holdout")
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    skipped = everyone - len(asked)
+    return Question(asked, (offsets, targets[kept][order]), sequences.select(asked), skipped, filter_seen)
+
+
+def protocol(config: EvaluateConfig, question: Question, seed: int) -> str:
+    """What was asked, so that the figures can be compared with others."""
+    withheld = {
+        "last": "leave-one-out (each user's last event withheld)",
+        "last-n": f"each user's last {config.holdout_n} events withheld",
+        "time": f"everything from {config.holdout_after} on withheld",
+    }[config.holdout]
+    seen = "seen items filtered" if question.filter_seen else "seen items not filtered"
+    ranking = f"full ranking over {question.histories.n_items:,} items"
+    return f"protocol: {withheld}, {ranking}, {seen}, {config.bootstrap:,} bootstrap resamples of users, seed {seed}"
+
+
+def hold_gate(verdict: Json, fail_under: float | None) -> None:
+    """GateError where the user asked for more than was reached; table and verdict are written before."""
+    value = verdict["pipeline"]["value"]
+    if fail_under is not None and value < fail_under:
+        raise GateError(
+            f"{verdict['metric'].upper()} {value:.4f} is below the gate {fail_under}",
+            where="evaluate.fail_under",
+            fix="look at evaluate/verdict.json: what changed since the last backtest?",
+        )
+
+
+def recommend_settings(work: WorkDir) -> Json:
+    """The settings that the lists were made with; empty where there is no record of them."""
+    record = work.record("recommend")
+    return record["parts"]["settings"] if record else {}
+
+
+STAGE = Stage(
+    "evaluate",
+    EvaluateConfig,
+    # clean writes the holdout only for a backtest; here it is needed
+    reads=(
+        replace(HOLDOUT, optional=False),
+        ITEMS,
+        USERS,
+        SEQUENCES,
+        PROFILES,
+        RETRIEVERS,
+        RECOMMENDATIONS,
+    ),
+    writes=(EVALUATION, VERDICT),
+    run=run,
+)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmrec_cli.tables.features import Candidates, tie_order
+from llmrec_cli.tables.lists import OF_ALL, OF_SEGMENT, Lists, Popular, best, filled, joined, summary
+from llmrec_cli.tables.rules import Rules
+from llmrec_cli.tables.sequences import Sequences
+
+FREE = Rules(np.arange(6), np.full(6, -1))
+TIES = tie_order(6)
+
+
+def candidates(rows: list[list[int]], **z: list[float]) -> Candidates:
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    features = np.array(list(z.values()), dtype=np.float32).T
+    names = tuple(f"{name}.z" for name in z)
+    return Candidates(offsets, np.concatenate(rows).astype(np.int32), features, names)
+
+
+def histories(*rows: list[int]) -> Sequences:
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return Sequences(np.concatenate([np.array(row, dtype=np.int32) for row in rows]), offsets, 6)
+
+
+def test_the_best_k_by_score_and_the_source_that_puts_them_highest() -> None:
+    pool = candidates([[0, 1, 2], [4, 5]], near=[9, 1, 5, 1, 2], far=[0.1, 0.3, 0.2, 0.2, 0.1])
+    found = best(pool, np.array([1, 3, 2, 1, 2], dtype=np.float32), 2, FREE, ties=TIES, sources=["near", "far"])
+    assert found.items.tolist() == [[1, 2], [5, 4]]
+    assert found.scores.tolist() == [[3, 2], [2, 1]]
+    # items 1 and 4 stand first by far, item 5 by near; item 2 is second for both and its z is larger by near
+    assert found.sources.tolist() == [[1, 0], [0, 1]]
+
+
+def test_popularity_is_no_source_beside_others() -> None:
+    pool = candidates([[0, 1]], near=[1, 2], popularity=[9, 1])
+    found = best(pool, np.array([2, 1], dtype=np.float32), 2, FREE, ties=TIES, sources=["near", "popularity"])
+    assert found.sources.tolist() == [[0, 0]]
+
+
+def test_users_without_candidates_have_empty_lists() -> None:
+    pool = candidates([[], [3]], near=[1])
+    found = best(pool, np.array([1], dtype=np.float32), 2, FREE, ties=TIES, sources=["near"])
+    assert found.items.tolist() == [[-1, -1], [3, -1]]
+
+
+@pytest.fixture
+def popular() -> Popular:
+    """Segment 0 chooses 0 and 1, segment 1 chooses 2; item 5 is not allowed, segment 2 is nobody's."""
+    log = histories([0, 1, 5], [0, 5], [2], [])
+    allowed = np.array([1, 1, 1, 1, 1, 0], dtype=bool)
+    return Popular.of(log, np.array([0, 0, 1, 0]), np.array([True, True, True]), allowed, TIES)
+
+
+def empty(users: int, k: int) -> Lists:
+    return Lists(
+        np.full((users, k), -1, dtype=np.int32),
+        np.full((users, k), np.nan, dtype=np.float32),
+        np.full((users, k), OF_ALL),
+    )
+
+
+def test_the_cold_get_what_their_segment_chooses_then_what_all_choose(popular: Popular) -> None:
+    found = filled(empty(2, 3), popular, np.array([0, 1]), None, FREE)
+    assert found.items.tolist()[0] == [0, 1, 2]
+    assert found.sources.tolist() == [[OF_SEGMENT, OF_SEGMENT, OF_ALL], [OF_SEGMENT, OF_ALL, OF_ALL]]
+    assert found.items.tolist()[1][:2] == [2, 0]
+    assert found.scores[0, 0] == 1.0 and found.scores[0, 1] == 0.5
+
+
+def test_an_empty_segment_backs_off_to_everyone(popular: Popular) -> None:
+    found = filled(empty(1, 2), popular, np.array([2]), None, FREE)
+    assert found.items[0, 0] == 0 and found.sources.tolist() == [[OF_ALL, OF_ALL]]
+
+
+def test_a_short_list_is_filled_behind_what_it_holds_without_the_seen(popular: Popular) -> None:
+    short = Lists(
+        np.array([[2, -1, -1]], dtype=np.int32),
+        np.array([[7, np.nan, np.nan]], dtype=np.float32),
+        np.zeros((1, 3), int),
+    )
+    found = filled(short, popular, np.array([3]), histories([0]), FREE)
+    assert found.items[0].tolist()[:2] == [2, 1]
+    assert found.sources[0].tolist() == [0, OF_ALL, OF_ALL]
+    assert 0 not in found.items and 5 not in found.items
+
+
+def test_rules_hold_for_what_is_filled_in(popular: Popular) -> None:
+    held = Rules(np.array([0, 0, 1, 2, 3, 4]), np.full(6, -1))
+    assert 1 not in filled(empty(1, 3), popular, np.array([0]), None, held).items
+
+
+def test_summary_counts_and_warns_of_like_lists() -> None:
+    lists = joined(
+        [Lists(np.array([[0, 1], [0, 1]], dtype=np.int32), np.ones((2, 2), np.float32), np.array([[0, 1], [0, -2]]))]
+    )
+    told = summary(lists, ["near", "far", "popularity", "segment"], np.ones(4, bool), held="held", cold=1, seed=1)
+    assert told.counts == {"users": 2, "rows": 4, "full": 2, "cold": 1, "items": 2}
+    assert "near 50%, popularity 25%, far 25%" in told.lines[3]
+    assert "alike" in told.warnings[0]
+
+
+def test_summary_says_why_lists_are_short() -> None:
+    lists = Lists(np.array([[0, -1]], dtype=np.int32), np.ones((1, 2), np.float32), np.zeros((1, 2), int))
+    told = summary(lists, ["near"], np.array([True, False]), held="held", cold=0, seed=1)
+    assert "1 lists are short: 1 items are allowed" in told.lines[1]

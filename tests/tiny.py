@@ -1,0 +1,178 @@
+"""A work directory small enough to know the answer: two rings of items that people walk around, and a few newcomers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec_cli.core import artifacts as A
+from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
+from llmrec_cli.models.candidates import CandidateConfig, collect, save_config
+from llmrec_cli.models.rankers import load_class as ranker_class
+from llmrec_cli.models.rankers import save_ranker
+from llmrec_cli.models.retrievers import Histories, load_class, save_retrievers
+from llmrec_cli.tables import catalogue as catalogues
+from llmrec_cli.tables.funnel import funnel
+from llmrec_cli.tables.sequences import from_table
+
+RING = 8
+N_ITEMS = 2 * RING
+SOURCES = ("transitions", "itemknn", "content", "popularity")
+WALKERS, NEWCOMERS = 48, 3
+STEPS = 3
+
+
+def item_id(code: int) -> str:
+    return f"i{code:02d}"
+
+
+def walk(user: int, steps: int = STEPS) -> list[int]:
+    """Items of a walker: even ones go around the first ring, odd ones around the second."""
+    ring = (user % 2) * RING
+    return [ring + (user // 2 + step) % RING for step in range(steps)]
+
+
+def following(user: int) -> int:
+    """The item that comes next on the ring."""
+    return (user % 2) * RING + (user // 2 + STEPS) % RING
+
+
+def make(folder: Path, titles: dict[int, str] | None = None, *, fit: bool = True) -> WorkDir:
+    """Everything that `recommend` reads; `fit=False` leaves the models out."""
+    work = WorkDir(folder)
+    _clean(work, titles or {})
+    _vectors(work)
+    _profiles(work)
+    _rest(work)
+    if fit:
+        _models(work)
+    return work
+
+
+def _clean(work: WorkDir, titles: dict[int, str]) -> None:
+    users = [f"u{user:02d}" for user in range(WALKERS)] + [f"z{n}" for n in range(NEWCOMERS)]
+    histories = [walk(user) for user in range(WALKERS)]
+    counts = np.bincount(np.concatenate(histories), minlength=N_ITEMS)
+    region = ["France" if user % 2 == 0 else "Spain" for user in range(WALKERS)] + ["France", "Spain", None]
+    none, empty = pa.nulls(N_ITEMS, pa.string()), pa.array([[]] * N_ITEMS, type=A.ATTRIBUTES)
+    work.write(
+        A.ITEMS,
+        pa.table(
+            {
+                "item_id": [item_id(code) for code in range(N_ITEMS)],
+                "title": [titles.get(code, f"Thing {code}") for code in range(N_ITEMS)],
+                "text": none,
+                "category": [f"Ring {code // RING} > Half {code % RING // 4}" for code in range(N_ITEMS)],
+                "tags": [[f"ring {code // RING}"] for code in range(N_ITEMS)],
+                "image": none,
+                "audio": none,
+                "attributes": empty,
+                "n_events": counts,
+            }
+        ),
+    )
+    n_events = [STEPS] * WALKERS + [0] * NEWCOMERS
+    people = len(users)
+    work.write(
+        A.USERS,
+        pa.table(
+            {
+                "user_id": users,
+                "age": pa.nulls(people, pa.float64()),
+                "gender": pa.nulls(people, pa.string()),
+                "region": region,
+                "attributes": pa.array([[]] * people, type=A.ATTRIBUTES),
+                "n_events": pa.array(n_events),
+            }
+        ),
+    )
+    columns = {
+        "user_id": users[:WALKERS],
+        "item_ids": [[item_id(code) for code in history] for history in histories],
+        "times": pa.array([[None] * STEPS] * WALKERS, type=pa.list_(A.TIME)),
+        "weights": [[1.0] * STEPS] * WALKERS,
+        "sessions": [[0] * STEPS] * WALKERS,
+    }
+    work.write(A.SEQUENCES, pa.table(columns, schema=A.SEQUENCES.schema))
+    work.write(A.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, ()))
+
+
+def _vectors(work: WorkDir) -> None:
+    ids = work.read(A.ITEMS, ["item_id"]).column("item_id")
+    angle = 2 * np.pi * np.arange(N_ITEMS) / RING
+    ring = np.repeat(np.eye(2), RING, axis=0)
+    text = np.concatenate([ring, 0.3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)], axis=1)
+    rows = vectors(text / np.linalg.norm(text, axis=1, keepdims=True))
+    for table in (A.ITEM_VECTORS, A.ITEM_TEXT_VECTORS):
+        work.write(table, pa.table({"item_id": ids, "vector": rows}))
+
+
+def _profiles(work: WorkDir) -> None:
+    users = work.read(A.USERS)
+    people, region = users.num_rows, users.column("region").to_pylist()
+    cold = [n == 0 for n in users.column("n_events").to_pylist()]
+    tags = [[{"tag": f"ring {user % 2}", "weight": 1.0}] for user in range(people)]
+    columns = {
+        "user_id": users.column("user_id"),
+        "vector": vectors(np.zeros((people, 4))),
+        "short_vector": vectors(np.zeros((people, 4))),
+        "interests": pa.array(tags, type=A.TAGS),
+        "recent_interests": pa.array(tags, type=A.TAGS),
+        "topics": pa.array(tags, type=A.TAGS),
+        "age_band": pa.nulls(people, pa.string()),
+        "gender": pa.nulls(people, pa.string()),
+        "region": users.column("region"),
+        "segment": [each or "everyone" for each in region],
+        "n_events": users.column("n_events"),
+        "last_time": pa.nulls(people, A.TIME),
+        "cold": cold,
+    }
+    work.write(A.PROFILES, pa.table(columns))
+
+
+def _rest(work: WorkDir) -> None:
+    rows = [
+        {
+            "kind": kind,
+            "name": name,
+            "metric": "ndcg@10",
+            "value": value,
+            "low": value - 0.02,
+            "high": value + 0.02,
+            "n_users": WALKERS,
+            "seconds": 1.0,
+            "chosen": name == "fusion",
+        }
+        for kind, name, value in (
+            ("retriever", "transitions", 0.5),
+            ("ranker", "fusion", 0.6),
+            ("ranker", "popularity", 0.1),
+        )
+    ]
+    work.write(A.RANKER_REPORT, pa.Table.from_pylist(rows, schema=A.RANKER_REPORT.schema))
+    curve = {"phase": ["search"] * 3, "epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "recall": [0.1, 0.2, 0.25]}
+    more = {"ndcg": [0.05, 0.1, 0.09], "targets_per_s": [1e4] * 3}
+    work.write(A.PRETRAIN_CURVE, pa.table({**curve, **more}, schema=A.PRETRAIN_CURVE.schema))
+
+
+def _models(work: WorkDir) -> None:
+    items = work.read(A.ITEMS)
+    rows = to_numpy(work.read(A.ITEM_VECTORS).column("vector"))
+    catalogue = catalogues.from_tables(items, rows, rows)
+    sequences = from_table(work.read(A.SEQUENCES), items)
+    config = CandidateConfig(depth=N_ITEMS, depths={})
+    past = sequences.without_last()
+
+    def fitted(log):  # type: ignore[no-untyped-def]
+        return {name: load_class(name).fit(load_class(name).Config(), log, catalogue, 1) for name in SOURCES}
+
+    histories = Histories(past, np.zeros((len(past), 4), dtype=np.float32))
+    candidates = collect(fitted(past), histories, catalogue, config, targets=sequences.last())
+    ranker = ranker_class("fusion")
+    with work.writing(A.RANKER) as folder:
+        save_ranker(folder, "fusion", ranker.fit(ranker.Config(), candidates, 1))
+    with work.writing(A.RETRIEVERS) as folder:
+        save_retrievers(folder, fitted(sequences))
+        save_config(folder, config)
