@@ -71,9 +71,9 @@ def offline_models() -> list[Row]:
     return [
         {
             "model": model.name,
-            "for": model.purpose,
-            "size": model.size,
-            "where": str(model.where) if model.where else f"not here: {model.how}",
+            "for": model.about,
+            "size": f"{model.megabytes} MB",
+            "where": str(model.path) if model.path else f"not here: llmrec models fetch {model.name}",
         }
         for model in offline.catalogue()
     ]

@@ -160,7 +160,8 @@ def _sorted_out(looked: Sequence[Looked], given: Sequence[str]) -> tuple[Looked,
     log = max(logs, key=lambda each: (len(_log_roles(each)), each.table.num_rows))
     tables = [each for each in looked if each is not log and keys[each.path] is not None]
     users = next((each for each in tables if _describes_users(each)), None)
-    items = max((t for t in tables if t is not users), key=lambda t: len(t.table.column_names), default=None)
+    others = [each for each in tables if each is not users]
+    items = max(others, key=lambda each: len(guess.item_roles(list(guess.facts(each.table).values()))), default=None)
     return log, items, users
 
 

@@ -25,8 +25,8 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 Json = dict[str, Any]
-NEWEST, NEIGHBOURS, POPULAR = 15, 8, 10
-"""Events, neighbours and popular items that are told."""
+NEWEST, NEIGHBOURS = 15, 8
+"""Events and neighbours that are told."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def recommended(work: WorkDir, user_id: str) -> Shown:
     """The list of one user; for an id that is not known what is popular, said so."""
     titles = Titles(work)
     rows = _list(work, user_id, titles)
-    data: Json = {"user_id": user_id, "known": bool(rows), "items": rows or _popular(work)}
+    data: Json = {"user_id": user_id, "known": bool(rows), "items": rows or _popular(work, _length_of_lists(work))}
     note = [] if rows else ["not among the users of this work directory: what is popular with everyone"]
     return Shown([f"user {user_id}", *note, *_list_lines(data["items"])], data)
 
@@ -125,7 +125,12 @@ def _list_lines(rows: Sequence[Json]) -> list[str]:
     return [f"{row['rank']:>4}  {_cut(row['title'], width):<{width}}  {row['reason']}" for row in rows]
 
 
-def _popular(work: WorkDir) -> list[Json]:
+def _length_of_lists(work: WorkDir) -> int:
+    longest = pc.max(work.read(RECOMMENDATIONS, ["rank"]).column("rank")).as_py()
+    return int(longest or 0)
+
+
+def _popular(work: WorkDir, n: int) -> list[Json]:
     items = work.read(ITEMS, ["item_id", "title", "n_events"]).sort_by(
         [("n_events", "descending"), ("item_id", "ascending")]
     )
@@ -139,7 +144,7 @@ def _popular(work: WorkDir) -> list[Json]:
             "reason": "One of the items that people choose most.",
             "evidence": [],
         }
-        for place, row in enumerate(items.slice(0, POPULAR).to_pylist(), start=1)
+        for place, row in enumerate(items.slice(0, n).to_pylist(), start=1)
     ]
 
 
@@ -195,7 +200,8 @@ def unknown(kind: str, wanted: str, ids: pa.ChunkedArray[Any], titles: pa.Chunke
     """The error for an id that is not there, with up to three ids (or titles) near it."""
     known = ids.to_pylist()
     alike = [each for each in known if abs(len(each) - len(wanted)) <= 2 and each[:1] == wanted[:1]]
-    near = difflib.get_close_matches(wanted, alike[:20_000], n=3, cutoff=0.6)
+    longer = [each for each in alike if wanted and each.startswith(wanted)]
+    near = longer[:3] or difflib.get_close_matches(wanted, alike[:20_000], n=3, cutoff=0.6)
     told = ", ".join(repr(each) for each in near)
     if titles is not None and not near and len(wanted) > 2:
         found = np.flatnonzero(pc.fill_null(pc.match_substring(titles, wanted, ignore_case=True), False).to_numpy())

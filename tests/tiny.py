@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from llmrec_cli.core import artifacts as A
+from llmrec_cli.core import artifacts
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from llmrec_cli.models.candidates import CandidateConfig, collect, save_config
 from llmrec_cli.models.rankers import load_class as ranker_class
@@ -56,9 +56,9 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
     histories = [walk(user) for user in range(WALKERS)]
     counts = np.bincount(np.concatenate(histories), minlength=N_ITEMS)
     region = ["France" if user % 2 == 0 else "Spain" for user in range(WALKERS)] + ["France", "Spain", None]
-    none, empty = pa.nulls(N_ITEMS, pa.string()), pa.array([[]] * N_ITEMS, type=A.ATTRIBUTES)
+    none, empty = pa.nulls(N_ITEMS, pa.string()), pa.array([[]] * N_ITEMS, type=artifacts.ATTRIBUTES)
     work.write(
-        A.ITEMS,
+        artifacts.ITEMS,
         pa.table(
             {
                 "item_id": [item_id(code) for code in range(N_ITEMS)],
@@ -76,14 +76,14 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
     n_events = [STEPS] * WALKERS + [0] * NEWCOMERS
     people = len(users)
     work.write(
-        A.USERS,
+        artifacts.USERS,
         pa.table(
             {
                 "user_id": users,
                 "age": pa.nulls(people, pa.float64()),
                 "gender": pa.nulls(people, pa.string()),
                 "region": region,
-                "attributes": pa.array([[]] * people, type=A.ATTRIBUTES),
+                "attributes": pa.array([[]] * people, type=artifacts.ATTRIBUTES),
                 "n_events": pa.array(n_events),
             }
         ),
@@ -91,26 +91,26 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
     columns = {
         "user_id": users[:WALKERS],
         "item_ids": [[item_id(code) for code in history] for history in histories],
-        "times": pa.array([[None] * STEPS] * WALKERS, type=pa.list_(A.TIME)),
+        "times": pa.array([[None] * STEPS] * WALKERS, type=pa.list_(artifacts.TIME)),
         "weights": [[1.0] * STEPS] * WALKERS,
         "sessions": [[0] * STEPS] * WALKERS,
     }
-    work.write(A.SEQUENCES, pa.table(columns, schema=A.SEQUENCES.schema))
-    work.write(A.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, ()))
+    work.write(artifacts.SEQUENCES, pa.table(columns, schema=artifacts.SEQUENCES.schema))
+    work.write(artifacts.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, ()))
 
 
 def _vectors(work: WorkDir) -> None:
-    ids = work.read(A.ITEMS, ["item_id"]).column("item_id")
+    ids = work.read(artifacts.ITEMS, ["item_id"]).column("item_id")
     angle = 2 * np.pi * np.arange(N_ITEMS) / RING
     ring = np.repeat(np.eye(2), RING, axis=0)
     text = np.concatenate([ring, 0.3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)], axis=1)
     rows = vectors(text / np.linalg.norm(text, axis=1, keepdims=True))
-    for table in (A.ITEM_VECTORS, A.ITEM_TEXT_VECTORS):
+    for table in (artifacts.ITEM_VECTORS, artifacts.ITEM_TEXT_VECTORS):
         work.write(table, pa.table({"item_id": ids, "vector": rows}))
 
 
 def _profiles(work: WorkDir) -> None:
-    users = work.read(A.USERS)
+    users = work.read(artifacts.USERS)
     people, region = users.num_rows, users.column("region").to_pylist()
     cold = [n == 0 for n in users.column("n_events").to_pylist()]
     tags = [[{"tag": f"ring {user % 2}", "weight": 1.0}] for user in range(people)]
@@ -118,18 +118,18 @@ def _profiles(work: WorkDir) -> None:
         "user_id": users.column("user_id"),
         "vector": vectors(np.zeros((people, 4))),
         "short_vector": vectors(np.zeros((people, 4))),
-        "interests": pa.array(tags, type=A.TAGS),
-        "recent_interests": pa.array(tags, type=A.TAGS),
-        "topics": pa.array(tags, type=A.TAGS),
+        "interests": pa.array(tags, type=artifacts.TAGS),
+        "recent_interests": pa.array(tags, type=artifacts.TAGS),
+        "topics": pa.array(tags, type=artifacts.TAGS),
         "age_band": pa.nulls(people, pa.string()),
         "gender": pa.nulls(people, pa.string()),
         "region": users.column("region"),
         "segment": [each or "everyone" for each in region],
         "n_events": users.column("n_events"),
-        "last_time": pa.nulls(people, A.TIME),
+        "last_time": pa.nulls(people, artifacts.TIME),
         "cold": cold,
     }
-    work.write(A.PROFILES, pa.table(columns))
+    work.write(artifacts.PROFILES, pa.table(columns))
 
 
 def _rest(work: WorkDir) -> None:
@@ -151,17 +151,17 @@ def _rest(work: WorkDir) -> None:
             ("ranker", "popularity", 0.1),
         )
     ]
-    work.write(A.RANKER_REPORT, pa.Table.from_pylist(rows, schema=A.RANKER_REPORT.schema))
+    work.write(artifacts.RANKER_REPORT, pa.Table.from_pylist(rows, schema=artifacts.RANKER_REPORT.schema))
     curve = {"phase": ["search"] * 3, "epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "recall": [0.1, 0.2, 0.25]}
     more = {"ndcg": [0.05, 0.1, 0.09], "targets_per_s": [1e4] * 3}
-    work.write(A.PRETRAIN_CURVE, pa.table({**curve, **more}, schema=A.PRETRAIN_CURVE.schema))
+    work.write(artifacts.PRETRAIN_CURVE, pa.table({**curve, **more}, schema=artifacts.PRETRAIN_CURVE.schema))
 
 
 def _models(work: WorkDir) -> None:
-    items = work.read(A.ITEMS)
-    rows = to_numpy(work.read(A.ITEM_VECTORS).column("vector"))
+    items = work.read(artifacts.ITEMS)
+    rows = to_numpy(work.read(artifacts.ITEM_VECTORS).column("vector"))
     catalogue = catalogues.from_tables(items, rows, rows)
-    sequences = from_table(work.read(A.SEQUENCES), items)
+    sequences = from_table(work.read(artifacts.SEQUENCES), items)
     config = CandidateConfig(depth=N_ITEMS, depths={})
     past = sequences.without_last()
 
@@ -171,8 +171,8 @@ def _models(work: WorkDir) -> None:
     histories = Histories(past, np.zeros((len(past), 4), dtype=np.float32))
     candidates = collect(fitted(past), histories, catalogue, config, targets=sequences.last())
     ranker = ranker_class("fusion")
-    with work.writing(A.RANKER) as folder:
+    with work.writing(artifacts.RANKER) as folder:
         save_ranker(folder, "fusion", ranker.fit(ranker.Config(), candidates, 1))
-    with work.writing(A.RETRIEVERS) as folder:
+    with work.writing(artifacts.RETRIEVERS) as folder:
         save_retrievers(folder, fitted(sequences))
         save_config(folder, config)

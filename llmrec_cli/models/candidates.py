@@ -159,7 +159,7 @@ class _Column:
         block = torch.from_numpy(scores)
         std, mean = torch.std_mean(block, dim=1, correction=0)
         top = block.max(dim=1).values
-        return cls(name, scores, signed, mean.numpy(), std.numpy() + 1e-9, np.maximum(top.numpy(), 1e-6))
+        return cls(name, scores, signed, mean.numpy(), (std + 1e-9).numpy(), top.clamp_min(1e-6).numpy())
 
     def features(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
         values = self.scores[rows, codes]

@@ -19,7 +19,7 @@ def softmax_cross_entropy(
     sums are kept in float32. The gradients are computed chunk by chunk in the forward pass, so memory is that of one
     chunk of logits and each is computed once; with bfloat16 gradients agree with float32 to about 2e-3.
     """
-    loss: torch.Tensor = _ChunkedSoftmax.apply(states, table, targets, dtype)
+    loss: torch.Tensor = _ChunkedSoftmax.apply(states, table, targets, dtype)  # type: ignore[no-untyped-call]
     return loss
 
 

@@ -66,6 +66,14 @@ def choose_device(device: str) -> str:
     return device
 
 
+def describe(device: str) -> str:
+    """The device that would be used, its number format and the threads, in words."""
+    where = choose_device(device)
+    name = torch.cuda.get_device_name() if where == "cuda" else where
+    dtype = str(fast_dtype(torch.device(where))).removeprefix("torch.")
+    return f"{name}, {dtype} products, {torch.get_num_threads()} threads"
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it (CUDA from Ampere on, CPUs with AVX512-BF16 or AMX), else float32.
 

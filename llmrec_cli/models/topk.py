@@ -27,7 +27,7 @@ def topk(
     `scores` is (users, items); −inf takes an item out, as does `forbidden`: a mask of the same shape or a sparse matrix
     with entries at the forbidden cells. Equal scores are ordered by `ties` (`tie_order` of the catalogue).
     """
-    users, items = scores.shape
+    items = scores.shape[1]
     places = torch.from_numpy(tie_order(items) if ties is None else ties)
     block = torch.from_numpy(_without(scores, forbidden))
     n = min(k, items)

@@ -48,7 +48,9 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
     max_length: int = Field(50, ge=2, description="newest events of a user that the model looks at")
     epochs: int = Field(16, ge=1, description="passes over the events at most; the learning rate falls to 0 by then")
-    patience: int = Field(4, ge=0, description="stop after this many epochs without a better NDCG@10; 0 never stops early")
+    patience: int = Field(
+        4, ge=0, description="stop after this many epochs without a better NDCG@10; 0 never stops early"
+    )
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
     tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 4096 by the size of the data")
     text_encoder: str = Field("auto", description="auto, minilm, hashed, a transformers folder, or module:Class")
@@ -150,7 +152,9 @@ def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Re
     with context.progress.task("pretrain texts", total=len(texts), unit="texts") as task:
         encoder = text.build(config.text_encoder, context.device, task.advance)
         found = fusion.centred(encoder.encode(texts))
-    report.lines.append(f"item texts: {sum(map(bool, texts)):,} of {len(texts):,} by {encoder.name}, {found.shape[1]} wide")
+    report.lines.append(
+        f"item texts: {sum(map(bool, texts)):,} of {len(texts):,} by {encoder.name}, {found.shape[1]} wide"
+    )
     if config.text_encoder == "auto" and text.minilm_folder() is None:
         report.warnings.append(f"texts are encoded by {encoder.name}; a sentence encoder is better: {text.INSTALL}")
     return found

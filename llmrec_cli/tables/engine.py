@@ -243,7 +243,7 @@ class Engine:
             )
         except (duckdb.ParserException, duckdb.BinderException, duckdb.ConversionException) as error:
             raise SettingsError(
-                f"the row filter cannot be used: {str(error).partition('LINE')[0].strip()}",
+                f"the row filter cannot be used: {str(error).splitlines()[0]}",
                 where=f"clean.interactions.where = {where!r}",
                 fix="write the condition as SQL over the columns; TRY_CAST(x AS DOUBLE) reads a text as a number",
             ) from error

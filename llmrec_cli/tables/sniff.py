@@ -103,7 +103,7 @@ def records(text: str, separator: str, quoting: bool) -> list[list[str]]:
 def find_separator(text: str) -> str:
     """The first separator that cuts nearly every line into the same number of columns, two at least.
 
-    Where none does, as in a damaged file, that which does so most often, if for half of the lines; else a comma.
+    Where none does, as in a damaged file, that which does so most often, if for most of the lines; else a comma.
     """
     shares = {}
     for separator in SEPARATORS:
@@ -113,7 +113,7 @@ def find_separator(text: str) -> str:
         if shares[separator] >= CONSISTENT:
             return separator
     best = max(shares, key=lambda separator: shares[separator])
-    return best if shares[best] >= 0.5 else ","
+    return best if shares[best] > 0.5 else ","
 
 
 def common_width(rows: Sequence[Sequence[str]]) -> int:

@@ -105,7 +105,7 @@ def _near(path: Path) -> str:
 def _did_you_mean(name: str, names: Sequence[str]) -> str:
     """Near matches by whole name or by the part before the first dot, else the first names there are."""
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
-    chosen = [n for n in sorted(names) if n.lower() in near] or sorted(names)[:8]
+    chosen = [n for close in near for n in sorted(names) if n.lower() == close] or sorted(names)[:8]
     return (
         f"did you mean {' or '.join(map(repr, chosen))}?" if near else f"there are: {', '.join(chosen) or 'no files'}"
     )

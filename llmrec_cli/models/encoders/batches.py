@@ -41,7 +41,13 @@ def next_item_rows(sequences: Sequences, length: int, rng: np.random.Generator) 
     first = np.zeros(len(shuffled.codes), dtype=bool)
     first[shuffled.offsets[:-1]] = True
     newest = shuffled.ages == 0
-    return _rows(shuffled.codes[~newest], shuffled.codes[~first], shuffled.users[~newest], length, rng)
+    return _rows(
+        shuffled.codes[~newest].astype(np.int64),
+        shuffled.codes[~first].astype(np.int64),
+        shuffled.users[~newest],
+        length,
+        rng,
+    )
 
 
 def masked_item_rows(

@@ -20,13 +20,14 @@ class Transformer(nn.Module):
         super().__init__()
         self.causal, self.dropout = causal, dropout
         self.bias = nn.Parameter(torch.zeros(layers, heads, bucket_count(causal)))
-        self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
+        blocks = [Block(dim, heads, dropout) for _ in range(layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        for block in self.blocks:
+        for block in blocks:
             nn.init.normal_(block.out.weight, std=0.02 / math.sqrt(2 * layers))
             nn.init.normal_(block.down.weight, std=0.02 / math.sqrt(2 * layers))
 

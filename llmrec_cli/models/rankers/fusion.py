@@ -101,5 +101,5 @@ def _conditional_logit(x: torch.Tensor, sample: Candidates, config: FusionConfig
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     return weights.detach().numpy()

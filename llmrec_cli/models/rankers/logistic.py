@@ -60,5 +60,5 @@ class Logistic:
 
     @classmethod
     def restore(cls, config: LogisticConfig, tensors: Tensors) -> Self:
-        arrays = (tensors[name].numpy() for name in ("mean", "std", "weights"))
-        return cls(config, *arrays, float(tensors["intercept"]))
+        mean, std, weights = (tensors[name].numpy() for name in ("mean", "std", "weights"))
+        return cls(config, mean, std, weights, float(tensors["intercept"]))

@@ -73,12 +73,10 @@ class DeepFusion:
 
 
 def _network(n_features: int, config: DeepConfig) -> nn.Sequential:
-    network = nn.Sequential(
-        nn.Linear(n_features, config.hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, 1)
-    )
-    nn.init.zeros_(network[-1].weight)
-    nn.init.zeros_(network[-1].bias)
-    return network
+    last = nn.Linear(config.hidden, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(n_features, config.hidden), nn.GELU(), nn.Dropout(config.dropout), last)
 
 
 def _train(network: nn.Sequential, linear: Fusion, sample: Candidates, config: DeepConfig, seed: int) -> None:

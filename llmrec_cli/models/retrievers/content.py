@@ -16,6 +16,8 @@ from llmrec_cli.tables.catalogue import Catalogue
 from llmrec_cli.tables.sequences import Sequences
 
 BLOCK = 1024
+GATHER_COST = 100
+"""Fetching the two vectors of a pair takes as long as so many cosines of a matrix product."""
 
 
 class ContentConfig(BaseModel, frozen=True, extra="forbid"):
@@ -45,7 +47,11 @@ class Content:
         return {"last": self._cosine(histories.sequences.tail(1).matrix())}
 
     def support(self, history: Codes, items: Codes) -> Floats:
-        cosines = torch.einsum("nd,nd->n", self.vectors[history], self.vectors[items])
+        events, place = np.unique(history, return_inverse=True)
+        if len(events) * len(self.vectors) < GATHER_COST * len(history):
+            cosines = (self.vectors[events] @ self.vectors.T)[place, items]
+        else:
+            cosines = torch.einsum("nd,nd->n", self.vectors[history], self.vectors[items])
         return cosines.clamp(0, 1).numpy()
 
     def tensors(self) -> Tensors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
@@ -48,7 +49,7 @@ class Transitions:
     @classmethod
     def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         config = config if config.tau else config.model_copy(update={"tau": density_tau(sequences)})
-        counts = successors(sequences, (1.0 + np.arange(config.distances)) ** -config.power)
+        counts = successors(sequences, ((1.0 + np.arange(config.distances)) ** -config.power).tolist())
         counts.data = np.log1p(counts.data * (np.count_nonzero(sequences.counts()) / config.tau)).astype(np.float32)
         frequency = sequences.counts() + 1.0
         prior = config.popularity * np.log(frequency / frequency.sum())
@@ -85,12 +86,13 @@ class ContentTransitions:
 
     @classmethod
     def fit(cls, config: ContentTransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        config = config if config.tau else config.model_copy(update={"tau": density_tau(sequences)})
         plain = Transitions.fit(config, sequences, catalogue, seed)
         vectors = catalogue.text_vectors
         alike = nearest(lambda rows: vectors[rows] @ vectors.T, len(catalogue), config.neighbours)
         alike.data **= 2
         total = np.maximum(np.asarray(alike.sum(1)).ravel(), 1e-6)
-        return cls(plain.config, (sp.diags(1 / total) @ alike).tocsr().astype(np.float32), plain.strength)
+        return cls(config, (sp.diags(1 / total) @ alike).tocsr().astype(np.float32), plain.strength)
 
     def score(self, histories: Histories) -> Floats:
         start = recent_weights(histories.sequences, self.config) @ self.alike
@@ -121,9 +123,10 @@ def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_ma
     return matrix
 
 
-def _geometric_share(n: np.ndarray, decay: float) -> np.ndarray:
+def _geometric_share(n: npt.NDArray[np.int64], decay: float) -> npt.NDArray[np.float64]:
     """1 / (1 + decay + ... + decay**(n - 1))."""
-    return 1 / n if decay == 1 else (1 - decay) / (1 - decay**n)
+    shares: npt.NDArray[np.float64] = 1.0 / n if decay == 1 else (1 - decay) / (1 - np.power(decay, n))
+    return shares
 
 
 def density_tau(sequences: Sequences) -> float:

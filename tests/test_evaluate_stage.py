@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, VERDICT
+from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
+from llmrec_cli.core.stage import Context, Report, execute
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.stages import recommend
+from llmrec_cli.stages.evaluate import STAGE, EvaluateConfig
+from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question
+from llmrec_cli.tables.sequences import Sequences
+from tests import tiny
+
+Next = dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
+    from llmrec_cli.core.progress import Lines
+
+    folder = tmp_path_factory.mktemp("tiny")
+    work = tiny.make(folder / "work")
+    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    execute(recommend.STAGE, work, recommend.RecommendConfig(k=5, report=False), context)
+    return work
+
+
+def came_next() -> Next:
+    return {f"u{user:02d}": [tiny.item_id(tiny.following(user))] for user in range(tiny.WALKERS)}
+
+
+def evaluated(work: WorkDir, context: Context, happened: Next, **settings: Any) -> Report:
+    rows = [
+        {"user_id": user, "position": 90 + place, "item_id": item, "time": None}
+        for user, items in happened.items()
+        for place, item in enumerate(items)
+    ]
+    work.write(HOLDOUT, pa.Table.from_pylist(rows, schema=HOLDOUT.schema))
+    config = EvaluateConfig(**{"ks": [1, 5], "baselines": ["itemknn"], "bootstrap": 200, **settings})
+    return execute(STAGE, work, config, context, force=True).report
+
+
+def values(work: WorkDir) -> dict[tuple[str, str], float]:
+    return {(row["system"], row["metric"]): row["value"] for row in work.read(EVALUATION).to_pylist()}
+
+
+def test_lists_that_foresee_everything_beat_popularity(made: WorkDir, context: Context) -> None:
+    report = evaluated(made, context, came_next())
+    found = values(made)
+    for metric in ("recall@1", "ndcg@5", "mrr@5", "map@5"):
+        assert found["pipeline", metric] == 1.0
+    # 16 items equally popular, 3 of them seen: a list of 5 by popularity can rarely be right
+    assert found["popularity", "recall@5"] < 0.7
+    assert {system for system, _ in found} == {"pipeline", "popularity", "itemknn"}
+    verdict = json.loads(made.where(VERDICT).read_text())
+    assert verdict["beats_popularity"] and verdict["metric"] == "ndcg@5" and verdict["n_users"] == tiny.WALKERS
+    assert report.metrics["ndcg@5"] == 1.0
+    assert "NDCG@5 1.0000 (95 % 1.0000–1.0000) over 48 users" in report.lines
+    assert any(line.startswith("Beats popularity: NDCG@5 1.0000 against 0.") for line in report.lines)
+    assert report.lines[-1] == (
+        "protocol: leave-one-out (each user's last event withheld), full ranking over 16 items, seen items filtered, "
+        "200 bootstrap resamples of users, seed 42"
+    )
+
+
+def test_what_does_not_beat_popularity_is_told_so(made: WorkDir, context: Context) -> None:
+    # what nobody's list has: items that the users have had before
+    happened = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
+    report = evaluated(made, context, happened)
+    assert values(made)["pipeline", "recall@5"] == 0
+    assert any(line.startswith("Does not beat popularity") for line in report.lines)
+    assert not json.loads(made.where(VERDICT).read_text())["beats_popularity"]
+    assert report.warnings == ["48 users chose only items again that they had before: no list can be right for them"]
+
+
+def test_what_is_out_of_reach_counts_as_a_miss(made: WorkDir, context: Context) -> None:
+    happened = came_next() | {"u00": ["brand new"], "u01": ["brand new", "newer"]}
+    report = evaluated(made, context, happened | {"stranger": ["i01"]})
+    assert report.counts["users"] == tiny.WALKERS
+    assert values(made)["pipeline", "recall@5"] == pytest.approx(46 / 48)
+    assert "2 users chose only items that nobody had before: no list can be right for them" in report.warnings
+    assert "1 users came after the cut-off: they have no list and are left out" in report.warnings
+
+
+def test_several_withheld_events_of_a_user(made: WorkDir, context: Context) -> None:
+    happened = {user: [*items, "brand new"] for user, items in came_next().items()}
+    report = evaluated(made, context, happened, holdout="last-n", holdout_n=2)
+    assert values(made)["pipeline", "recall@5"] == 0.5
+    assert not report.warnings and "last 2 events withheld" in report.lines[-1]
+
+
+def test_users_without_history_are_asked_too(made: WorkDir, context: Context) -> None:
+    report = evaluated(made, context, {"z0": ["i00"], "u00": ["i03"]})
+    assert report.counts["users"] == 2
+
+
+def test_the_gate_fails_after_everything_is_written(made: WorkDir, context: Context) -> None:
+    happened = came_next() | {f"u{user:02d}": ["brand new"] for user in range(10)}
+    made.remove(EVALUATION)
+    made.remove(VERDICT)
+    with pytest.raises(GateError, match=r"NDCG@5 0\.79\d* is below the gate 0\.9") as raised:
+        evaluated(made, context, happened, fail_under=0.9)
+    assert raised.value.exit_code == 7
+    assert made.has(EVALUATION) and made.has(VERDICT)
+    evaluated(made, context, happened, fail_under=0.5)
+
+
+def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="too few for ks") as raised:
+        evaluated(made, context, came_next(), ks=[20])
+    assert "recommend.k=20" in raised.value.fix
+    with pytest.raises(SettingsError, match="baseline 'itemkn'") as raised:
+        evaluated(made, context, came_next(), baselines=["itemkn"])
+    assert "itemknn" in raised.value.fix
+    with pytest.raises(DataError, match="nothing was withheld"):
+        evaluated(made, context, {"stranger": ["i01"]})
+    with pytest.raises(UpstreamError):
+        execute(STAGE, WorkDir(tmp_path), EvaluateConfig(), context)
+
+
+def test_the_same_seed_gives_the_same_bytes(made: WorkDir, context: Context) -> None:
+    evaluated(made, context, came_next())
+    before = made.fingerprint(EVALUATION), made.fingerprint(VERDICT)
+    evaluated(made, context, came_next())
+    assert (made.fingerprint(EVALUATION), made.fingerprint(VERDICT)) == before
+
+
+def compared(ours: list[list[int]], theirs: list[list[int]]) -> Comparison:
+    n = len(ours)
+    log = Sequences(np.zeros(0, dtype=np.int32), np.zeros(n + 1, dtype=np.int64), 4)
+    targets = np.arange(n + 1, dtype=np.int64), np.zeros(n, dtype=np.int32)
+    question = Question(np.arange(n), targets, log, 0, True)
+    lists = {PIPELINE: np.array(ours, dtype=np.int32), "popularity": np.array(theirs, dtype=np.int32)}
+    return Comparison.of(question, lists, log, [2], seed=1, resamples=200)
+
+
+def test_known_values_of_one_target() -> None:
+    found = compared([[0, 1], [1, 0], [1, 2], [0, -1]], [[1, 2]] * 4)
+    assert found.values[PIPELINE]["ndcg@2"].tolist() == pytest.approx([1, 1 / np.log2(3), 0, 1])
+    assert found.values[PIPELINE]["mrr@2"].tolist() == [1, 0.5, 0, 1]
+    assert found.values[PIPELINE]["coverage@2"].tolist() == [0.75]
+    assert found.against("popularity")["times"] is None
+
+
+def test_worse_equal_and_better_are_three_outcomes() -> None:
+    hit, miss = [[0, 1]] * 20, [[1, 2]] * 20
+    assert compared(hit, miss).verdict()["versus"][0]["outcome"] == "beats"
+    assert compared(hit, hit).verdict()["versus"][0]["outcome"] == "does not beat"
+    worse = compared(miss, hit).verdict()
+    assert worse["versus"][0]["outcome"] == "is worse than" and "Is worse than popularity" in worse["words"][1]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from llmrec_cli.core.artifacts import RECOMMENDATIONS
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.stage import Context
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.exporting import COLUMNS, export, format_of, harmless
+from llmrec_cli.stages import recommend
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
+    folder = tmp_path_factory.mktemp("exporting")
+    made = tiny.make(folder, {3: '=HYPERLINK("http://x")', 4: 'a, "quoted"\nline'})
+    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    recommend.run(made, recommend.RecommendConfig(k=3, report=False), context)
+    return made
+
+
+def test_csv_is_whole_and_harmless(work: WorkDir, tmp_path: Path) -> None:
+    export(work, "csv", None, str(tmp_path / "out" / "lists.csv"))
+    with (tmp_path / "out" / "lists.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == work.read(RECOMMENDATIONS).num_rows
+    assert list(rows[0]) == list(COLUMNS)
+    titles = {row["item_id"]: row["title"] for row in rows}
+    assert titles["i03"] == '\'=HYPERLINK("http://x")' and titles["i04"] == 'a, "quoted"\nline'
+    assert not list((tmp_path / "out").glob(".tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("=1", "'=1"), ("-1", "'-1"), ("@a", "'@a"), ("\tb", "'\tb"), ("a=1", "a=1"), (-1, -1)]
+)
+def test_formulas_are_disarmed(value: object, wanted: object) -> None:
+    assert harmless(value) == wanted
+
+
+def test_json_lines_hold_one_user_each(work: WorkDir, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    export(work, "jsonl", None, "-")
+    lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert len(lines) == tiny.WALKERS + tiny.NEWCOMERS
+    assert set(lines[0]) == {"user_id", "items"}
+    assert set(lines[0]["items"][0]) == {"item_id", "title", "score", "reason", "strategy"}
+
+
+def test_parquet_and_some_users(work: WorkDir, tmp_path: Path) -> None:
+    export(work, "parquet", ["u01", "z0"], str(tmp_path / "some.parquet"))
+    table = pq.read_table(tmp_path / "some.parquet")
+    assert table.column_names == list(COLUMNS)
+    assert set(table.column("user_id").to_pylist()) == {"u01", "z0"} and table.num_rows == 6
+
+
+def test_mistakes_are_told_and_nothing_is_written(work: WorkDir, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no user 'u99'"):
+        export(work, "csv", ["u01", "u99"], str(tmp_path / "a.csv"))
+    with pytest.raises(SettingsError, match="no format"):
+        export(work, "cvs", None, str(tmp_path / "a.csv"))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SettingsError, match="which format"):
+        format_of("lists.xls")
+    assert [format_of(name) for name in ("a.CSV", "b.jsonl", "c.parquet", "-", None)] == [
+        "csv",
+        "jsonl",
+        "parquet",
+        "jsonl",
+        "jsonl",
+    ]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmrec_cli import showing
+from llmrec_cli.core.artifacts import RECOMMENDATIONS
+from llmrec_cli.core.errors import DataError, UpstreamError
+from llmrec_cli.core.stage import Context, execute
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.stages.recommend import STAGE, RecommendConfig
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
+    from llmrec_cli.core.progress import Lines
+
+    folder = tmp_path_factory.mktemp("tiny")
+    made = tiny.make(folder / "work")
+    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    execute(STAGE, made, RecommendConfig(k=3, report=False), context)
+    return made
+
+
+def test_a_user_with_profile_history_and_list(work: WorkDir) -> None:
+    shown = showing.user(work, "u00")
+    assert [each["title"] for each in shown.data["history"]] == ["Thing 2", "Thing 1", "Thing 0"]
+    assert shown.data["recommendations"][0]["title"] == "Thing 3"
+    assert shown.data["recommendations"][0]["evidence"][0]["title"].startswith("Thing")
+    text = "\n".join(shown.lines)
+    assert text.startswith("user u00: 3 events, France") and "interests  ring 0 100%" in text
+    assert "newest choices" in text and "Because you chose" in text
+    json.dumps(shown.data, default=str)
+
+
+def test_a_user_without_events(work: WorkDir) -> None:
+    shown = showing.user(work, "z0")
+    assert shown.data["cold"] and shown.data["history"] == []
+    assert "newest choices" not in shown.lines
+    assert any("Popular with people in France." in line for line in shown.lines)
+
+
+def test_an_item_with_neighbours_and_how_often_it_is_recommended(work: WorkDir) -> None:
+    shown = showing.item(work, "i03")
+    ranks = [row["rank"] for row in work.read(RECOMMENDATIONS).to_pylist() if row["item_id"] == "i03"]
+    assert shown.data["recommended"] == {"users": len(ranks), "mean_rank": round(sum(ranks) / len(ranks), 2)}
+    nearest = [each["item_id"] for each in shown.data["neighbours"][:2]]
+    assert set(nearest) == {"i02", "i04"}
+    assert "i03" not in {each["item_id"] for each in shown.data["neighbours"]}
+    assert shown.lines[0] == "item i03: Thing 3" and any("Ring 0 > Half 0" in line for line in shown.lines)
+
+
+def test_unknown_ids_are_told_with_near_ones(work: WorkDir) -> None:
+    with pytest.raises(DataError, match="no user 'u0'") as raised:
+        showing.user(work, "u0")
+    assert "u00" in raised.value.fix
+    with pytest.raises(DataError, match="no item 'thing 12'") as raised:
+        showing.item(work, "thing 12")
+    assert "'i12' (Thing 12)" in raised.value.fix
+
+
+def test_a_list_for_anybody(work: WorkDir) -> None:
+    known = showing.recommended(work, "u00")
+    assert known.data["known"] and known.data["items"][0]["item_id"] == "i03"
+    stranger = showing.recommended(work, "nobody")
+    assert not stranger.data["known"] and {row["strategy"] for row in stranger.data["items"]} == {"popularity"}
+    assert "not among the users" in stranger.lines[1]
+
+
+def test_before_recommend_has_run_the_command_is_named(tmp_path: Path) -> None:
+    bare = tiny.make(tmp_path / "work", fit=False)
+    with pytest.raises(UpstreamError, match="recommend"):
+        showing.recommended(bare, "u00")
+    assert showing.item(bare, "i03").data["recommended"] is None
