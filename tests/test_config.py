@@ -88,7 +88,7 @@ def test_an_unknown_section_is_told(file: Path) -> None:
 
 
 def test_a_value_out_of_range_says_which_and_where(file: Path) -> None:
-    with pytest.raises(SettingsError, match="recommend.k = 0") as told:
+    with pytest.raises(SettingsError, match=r"recommend\.k = 0") as told:
         load(file, ["recommend.k=0"], {}).section("recommend", Config)
     assert told.value.where == "--set recommend.k"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -64,6 +65,11 @@ def choose_device(device: str) -> str:
     if not there[kind]:
         raise SettingsError(f"the device {device!r} is not there", fix="use --device auto, or install torch for it")
     return device
+
+
+def tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """The array as a tensor that shares its memory."""
+    return torch.from_numpy(array)
 
 
 def describe(device: str) -> str:

@@ -102,8 +102,6 @@ class _Training:
         validation: tuple[Sequences, Ints] | None = None,
         stop_after: int | None = None,
     ) -> tuple[SequenceEncoder, list[Epoch]]:
-        import torch
-
         from llmrec_cli.models import runtime
         from llmrec_cli.models.encoders import batches, training
 
@@ -113,8 +111,8 @@ class _Training:
         rows = max(1, (self.config.tokens_per_step or tokens_per_step(targets)) // training.row_length(shape))
         steps = -(-batches.row_count(targets, training.row_length(shape)) // rows)
         runtime.seed_everything(*seeds)
-        text = torch.from_numpy(self.text)
-        model = training.NextItemModel(shape, text[torch.from_numpy(vocabulary)], self.machine.dtype)
+        text = runtime.tensor(self.text)
+        model = training.NextItemModel(shape, text[runtime.tensor(vocabulary)], self.machine.dtype)
         accelerator = self.machine.accelerator
         share = (accelerator.process_index, accelerator.num_processes)
         job = runtime.Job(

@@ -50,7 +50,9 @@ class Transitions:
     def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         config = config if config.tau else config.model_copy(update={"tau": density_tau(sequences)})
         counts = successors(sequences, ((1.0 + np.arange(config.distances)) ** -config.power).tolist())
-        counts.data = np.log1p(counts.data * (np.count_nonzero(sequences.counts()) / config.tau)).astype(np.float32)
+        counts.data = np.log1p(counts.data * (int(np.count_nonzero(sequences.counts())) / config.tau)).astype(
+            np.float32
+        )
         frequency = sequences.counts() + 1.0
         prior = config.popularity * np.log(frequency / frequency.sum())
         return cls(config, counts, prior.astype(np.float32))
@@ -125,11 +127,12 @@ def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_ma
 
 def _geometric_share(n: npt.NDArray[np.int64], decay: float) -> npt.NDArray[np.float64]:
     """1 / (1 + decay + ... + decay**(n - 1))."""
-    shares: npt.NDArray[np.float64] = 1.0 / n if decay == 1 else (1 - decay) / (1 - np.power(decay, n))
+    total = n.astype(np.float64) if decay == 1 else (1 - np.power(decay, n)) / (1 - decay)
+    shares: npt.NDArray[np.float64] = 1 / total
     return shares
 
 
 def density_tau(sequences: Sequences) -> float:
     """The published values (150 for MovieLens, 11,250 to 15,000 for the Amazon sets) follow the events an item has."""
-    events_per_item = len(sequences.codes) / max(np.count_nonzero(sequences.counts()), 1)
+    events_per_item = len(sequences.codes) / max(int(np.count_nonzero(sequences.counts())), 1)
     return float(np.clip(15000 * (15 / max(events_per_item, 1.0)) ** 1.6, 150, 15000))
