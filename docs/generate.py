@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,8 +71,28 @@ def artifacts() -> str:
     return "\n".join(parts)
 
 
+def file_map(readme: str) -> str:
+    """The README with its file map: each file of the program with the first line of its docstring."""
+    package = HERE.parent / "llmrec_cli"
+    paths = [p.relative_to(package).as_posix() for p in package.rglob("*.py") if p.name != "__init__.py"]
+    paths.sort(key=lambda path: (path.count("/") > 0, path))
+    width = max(map(len, paths)) + 2
+    lines = [path.ljust(width) + _first_line(package / path) for path in paths]
+    before, start, rest = readme.partition(MAP_START)
+    _, end, after = rest.partition(MAP_END)
+    return before + start + "\n```text\n" + "\n".join(lines) + "\n```\n" + end + after
+
+
+def _first_line(path: Path) -> str:
+    sentence = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()[0]
+    return sentence.partition(". ")[0].rstrip(".")
+
+
+MAP_START, MAP_END = "<!-- file map: written by `make docs` -->", "<!-- end of the file map -->"
 PAGES = {"commands.md": commands, "settings.md": settings, "artifacts.md": artifacts}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():
         (HERE / file).write_text(page(), encoding="utf-8")
+    readme = HERE.parent / "README.md"
+    readme.write_text(file_map(readme.read_text(encoding="utf-8")), encoding="utf-8")

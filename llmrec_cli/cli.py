@@ -255,16 +255,16 @@ def pretrain(
 @command(STAGES)
 def profile(
     common: Common,
-    topics: Annotated[int | None, typer.Option(help="Number of LDA topics.")] = None,
+    n_topics: Annotated[int | None, typer.Option("--topics", help="Number of LDA topics.")] = None,
     force: Force = False,
 ) -> None:
     """Describe each user: vectors, interests, topics and demographics, for users without events too.
 
     Reads clean and pretrain. Writes profiles and topics under WORK/profile/.
 
-    Example: llmrec profile && llmrec show user 17850
+    Example: llmrec profile && llmrec show user 17048
     """
-    _stage(common, "profile", "llmrec train-ranker", force=force, topics=topics)
+    _stage(common, "profile", "llmrec train-ranker", force=force, n_topics=n_topics)
 
 
 @command(STAGES, "train-ranker")
@@ -323,7 +323,7 @@ def recommend(
 
     Reads everything before it. Writes recommendations and report.html under WORK/recommend/.
 
-    Example: llmrec recommend --user 17850      Example: llmrec recommend --format jsonl -o - | head -1
+    Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
     from llmrec_cli import exporting, showing
 
@@ -435,7 +435,7 @@ def show(
 ) -> None:
     """Show what is known of a user or an item, and what is recommended.
 
-    Example: llmrec show user 17850
+    Example: llmrec show user 17048
     """
     from llmrec_cli import showing
     from llmrec_cli.core.errors import did_you_mean

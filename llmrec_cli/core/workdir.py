@@ -202,6 +202,7 @@ def told_disk_errors(path: Path) -> Iterator[None]:
         errno.EACCES: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
         errno.EPERM: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
         errno.ENOTDIR: ("a file stands where a folder is needed", "choose another folder with --work"),
+        errno.ENOENT: ("the folder cannot be made there", "choose a writable folder with --work"),
         errno.EEXIST: ("a file stands where a folder is needed", "choose another folder with --work"),
     }
     try:

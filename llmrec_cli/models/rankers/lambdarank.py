@@ -112,5 +112,6 @@ def _parameters(config: LambdaRankConfig, rows: int, seed: int) -> dict[str, Any
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
+        "num_threads": torch.get_num_threads(),
         "verbosity": -1,
     }
