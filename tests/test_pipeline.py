@@ -1,0 +1,91 @@
+"""The whole program on the built-in sample: what it promises of reruns, seeds and the backtest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT, SAMPLE
+from tests.test_cli import llmrec
+
+pytestmark = pytest.mark.slow
+STAGES = ["clean", "pretrain", "profile", "train-ranker", "generate", "recommend"]
+
+
+class Project:
+    """A folder with its own copy of the raw file and a short training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.raw = folder / SAMPLE.name
+        shutil.copy(SAMPLE, self.raw)
+
+    def run(self, *arguments: str) -> dict[str, Any]:
+        settings = ["--set", f"clean.interactions.path={self.raw}", "--set", "pretrain.epochs=3"]
+        config = str(ROOT / "configs" / "retail.toml")
+        done = llmrec(*arguments, "--config", config, "--json", "-q", *settings, cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def ran(self, *arguments: str) -> list[str]:
+        """The stages that were not up to date."""
+        return [stage["stage"] for stage in self.run("run", *arguments)["stages"] if stage["status"] == "done"]
+
+    def recommendations(self, work: str = "work") -> bytes:
+        return (self.folder / work / "recommend" / "recommendations.parquet").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("project"))
+    assert made.ran() == STAGES
+    return made
+
+
+def test_every_user_has_a_full_list_with_reasons(project: Project) -> None:
+    table = pq.read_table(project.folder / "work" / "recommend" / "recommendations.parquet")
+    assert table.num_rows == 210 * 10
+    assert all(table.column("reason").to_pylist())
+    page = (project.folder / "work" / "recommend" / "report.html").read_text(encoding="utf-8")
+    assert "17048" in page and "default-src &#39;none&#39;" in page
+
+
+def test_a_second_run_does_nothing_and_only_what_changed_is_rerun(project: Project) -> None:
+    assert project.ran() == []
+    assert project.ran("--set", "recommend.k=5") == ["recommend"]
+    assert project.ran() == ["recommend"]
+
+
+def test_the_same_seed_gives_the_same_bytes(project: Project) -> None:
+    assert project.ran("--work", "again") == STAGES
+    assert project.recommendations("again") == project.recommendations()
+
+
+def test_an_artifact_changed_by_hand_is_noticed(project: Project) -> None:
+    before = project.recommendations()
+    path = project.folder / "work" / "profile" / "profiles.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
+    reran = project.ran()
+    assert reran[0] == "profile" and project.recommendations() == before
+
+
+def test_a_backtest_tells_whether_popularity_is_beaten(project: Project) -> None:
+    told = project.run("evaluate")
+    verdict = json.loads((project.folder / "work" / "evaluate" / "last" / "evaluate" / "verdict.json").read_text())
+    assert told["stages"][0]["stage"] == "evaluate"
+    assert verdict["n_users"] == 210 and verdict["metric"] == "ndcg@10"
+    page = (project.folder / "work" / "recommend" / "report.html").read_text(encoding="utf-8")
+    assert "Backtest" in page
+    assert project.ran() == []
+
+
+def test_a_change_of_the_raw_file_reruns_all(project: Project) -> None:
+    lines = project.raw.read_text(encoding="utf-8").splitlines(keepends=True)
+    project.raw.write_text("".join(lines[:-200]), encoding="utf-8")
+    assert project.ran() == STAGES
