@@ -165,8 +165,11 @@ def _models(work: WorkDir) -> None:
     config = CandidateConfig(depth=N_ITEMS, depths={})
     past = sequences.without_last()
 
+    given = {"transitions": {"tau": 10.0}}
+
     def fitted(log):  # type: ignore[no-untyped-def]
-        return {name: load_class(name).fit(load_class(name).Config(), log, catalogue, 1) for name in SOURCES}
+        kinds = {name: load_class(name) for name in SOURCES}
+        return {name: kind.fit(kind.Config(**given.get(name, {})), log, catalogue, 1) for name, kind in kinds.items()}
 
     histories = Histories(past, np.zeros((len(past), 4), dtype=np.float32))
     candidates = collect(fitted(past), histories, catalogue, config, targets=sequences.last())

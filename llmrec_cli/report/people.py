@@ -66,7 +66,7 @@ def gather(work: WorkDir, n_users: int) -> Json:
             "recent": _tags(profile["recent_interests"]),
             "topics": _tags(profile["topics"]),
             "taste": tastes.get(profile["user_id"], ""),
-            "history": [book.place(item) for item in histories.get(profile["user_id"], [])[::-1][:NEWEST]],
+            "history": [book.place(item) for item in _newest(histories.get(profile["user_id"], []))],
             "list": _list(rows_of.get(profile["user_id"], []), book),
         }
         for profile in some.to_pylist()
@@ -82,6 +82,11 @@ class _Book:
 
     def place(self, item_id: str) -> int:
         return self.used.setdefault(item_id, len(self.used))
+
+
+def _newest(items: Sequence[str]) -> list[str]:
+    """The newest different items, newest first."""
+    return list(dict.fromkeys(reversed(items)))[:NEWEST]
 
 
 def _of_users(table: pa.Table, ids: pa.Array[Any]) -> pa.Table:
