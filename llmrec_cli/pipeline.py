@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from llmrec_cli.core.config import Settings
@@ -77,14 +76,15 @@ def backtest(
     stage = load("evaluate")
     config = settings.section("evaluate", stage.config)
     nested = WorkDir(work.path / "evaluate" / name)
-    told_here = replace(context, progress=context.progress)
     past = as_of_the_past(settings, config)
     with work.lock():
-        walk(nested, past, told_here, REPLAYED, force=force, told=told)
-        with nested.lock():
-            outcome = execute(stage, nested, config, told_here, force=force)
-        told(outcome)
-        redraw_page(work, context)
+        walk(nested, past, context, REPLAYED, force=force, told=told)
+        try:
+            with nested.lock():
+                outcome = execute(stage, nested, config, context, force=force)
+            told(outcome)
+        finally:  # also when a gate failed: the page must not keep an older verdict
+            redraw_page(work, context)
     return outcome
 
 
