@@ -1,0 +1,110 @@
+"""One set of laws, run over every retriever and every ranker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec_cli.models import rankers, retrievers
+from llmrec_cli.models.candidates import CandidateConfig, collect
+from llmrec_cli.models.retrievers import Histories
+from llmrec_cli.tables.catalogue import Catalogue
+from llmrec_cli.tables.features import Candidates, target_ranks, tie_order
+from llmrec_cli.tables.sequences import Sequences
+
+USERS, ITEMS = 60, 20
+
+
+def ring(users: int = USERS) -> Sequences:
+    """Even users walk around the even items, odd users around the odd ones; the next item is known."""
+    starts = np.arange(users)
+    codes = (starts[:, None] + 2 * np.arange(5)) % ITEMS
+    return Sequences(codes.astype(np.int32).ravel(), np.arange(users + 1) * 5, ITEMS)
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    rng = np.random.default_rng(0)
+    sides = np.zeros((ITEMS, 4), dtype=np.float32)
+    sides[np.arange(ITEMS), np.arange(ITEMS) % 2] = 1
+    titles = [f"{'even red square' if i % 2 == 0 else 'odd blue circle'} number{i}" for i in range(ITEMS)]
+    kinds = [titles[i].split()[0] for i in range(ITEMS)]
+    vectors = rng.normal(size=(ITEMS, 8)).astype(np.float32)
+    ids = [f"{i:02d}" for i in range(ITEMS)]
+    return Catalogue(ids, titles, [""] * ITEMS, kinds, [[kind] for kind in kinds], sides, vectors)
+
+
+@pytest.fixture(scope="module")
+def histories() -> Histories:
+    """The last user has no events."""
+    whole = ring()
+    offsets = np.append(whole.offsets, whole.offsets[-1])
+    vectors = np.random.default_rng(1).normal(size=(USERS + 1, 8)).astype(np.float32)
+    return Histories(Sequences(whole.codes, offsets, ITEMS), vectors)
+
+
+@pytest.fixture(scope="module")
+def candidates(catalogue: Catalogue) -> Candidates:
+    past, targets = ring().without_last(), ring().last()
+    vectors = np.random.default_rng(1).normal(size=(USERS, 8)).astype(np.float32)
+    names = ("popularity", "itemknn", "als", "transitions", "content")
+    fitted = {}
+    for name in names:
+        cls = retrievers.load_class(name)
+        fitted[name] = cls.fit(cls.Config(), past, catalogue, 0)
+    return collect(fitted, Histories(past, vectors), catalogue, CandidateConfig(), targets=targets)
+
+
+@pytest.mark.parametrize("name", retrievers.RETRIEVERS)
+def test_a_retriever_keeps_the_laws(name: str, catalogue: Catalogue, histories: Histories, tmp_path: Path) -> None:
+    cls = retrievers.load_class(name)
+    fitted = cls.fit(cls.Config(), ring(), catalogue, 3)
+    scores = fitted.score(histories)
+    assert scores.shape == (USERS + 1, ITEMS) and np.isfinite(scores).all()
+    assert np.array_equal(scores, cls.fit(cls.Config(), ring(), catalogue, 3).score(histories))
+    retrievers.save_retrievers(tmp_path, {name: fitted})
+    back = retrievers.load_retrievers(tmp_path)[name]
+    assert back.config == fitted.config
+    assert np.array_equal(back.score(histories), scores)
+    if isinstance(fitted, retrievers.Supports):
+        support = fitted.support(np.array([0, 0], dtype=np.int32), np.array([2, 3], dtype=np.int32))
+        assert (support >= 0).all() and (support <= 1 + 1e-6).all() and support[0] > support[1]
+
+
+@pytest.mark.parametrize("name", ["itemknn", "als", "ease", "content", "words"])
+def test_the_side_of_a_user_is_found(name: str, catalogue: Catalogue, histories: Histories) -> None:
+    cls = retrievers.load_class(name)
+    scores = cls.fit(cls.Config(), ring(), catalogue, 3).score(histories)[:USERS]
+    same = (np.arange(USERS)[:, None] % 2) == (np.arange(ITEMS)[None] % 2)
+    assert (np.where(same, scores, np.nan) >= -1e9).any()
+    assert (np.nanmean(np.where(same, scores, np.nan), 1) > np.nanmean(np.where(same, np.nan, scores), 1)).all()
+
+
+@pytest.mark.parametrize("name", rankers.RANKERS)
+def test_a_ranker_keeps_the_laws(name: str, candidates: Candidates, tmp_path: Path) -> None:
+    cls = rankers.load_class(name)
+    fitted = cls.fit(cls.Config(), candidates, 3)
+    scores = fitted.score(candidates)
+    assert scores.shape == (len(candidates),) and np.isfinite(scores).all()
+    assert np.array_equal(scores, cls.fit(cls.Config(), candidates, 3).score(candidates))
+    assert fitted.importance().shape == (len(candidates.names),)
+    rankers.save_ranker(tmp_path, name, fitted)
+    assert np.array_equal(rankers.load_ranker(tmp_path).score(candidates), scores)
+
+
+@pytest.mark.parametrize("name", ["fusion", "mf-deep", "logistic"])
+def test_a_ranker_that_learns_finds_the_next_item(name: str, candidates: Candidates) -> None:
+    cls = rankers.load_class(name)
+    ranks = target_ranks(candidates, cls.fit(cls.Config(), candidates, 3).score(candidates), tie_order(ITEMS))
+    assert candidates.has_target().mean() > 0.9
+    assert (ranks < 3).mean() > 0.8
+
+
+def test_candidates_are_never_seen_and_never_invented(candidates: Candidates) -> None:
+    past = ring().without_last()
+    seen = set(zip(past.users.tolist(), past.codes.tolist(), strict=True))
+    rows = set(zip(candidates.users.tolist(), candidates.items.tolist(), strict=True))
+    assert rows and not rows & seen
+    assert len(rows) == len(candidates) and np.isfinite(candidates.features).all()
