@@ -49,7 +49,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
         one_hot_states = grad_states.float() - table[targets]
         grad_table.index_add_(0, targets, h.float(), alpha=-1)
         ctx.save_for_backward(one_hot_states.div_(n), grad_table.div_(n))
-        return -picked.clamp_min(1e-9).log().mean()
+        return -picked.clamp_min(torch.finfo(torch.float32).tiny).log().mean()
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

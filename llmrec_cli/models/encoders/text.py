@@ -111,6 +111,8 @@ class HashedEncoder:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
+        if not texts:
+            return np.zeros((0, 1), dtype=np.float32)
         counts = HashingVectorizer(n_features=self.features, ngram_range=(1, 2), norm=None, alternate_sign=False)
         words = counts.transform(texts)
         used = np.flatnonzero(words.getnnz(axis=0))

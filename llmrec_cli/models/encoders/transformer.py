@@ -105,7 +105,7 @@ def dropout(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
     """Dropout; on CPUs with p in steps of 1/256 from a byte for each element, which is several times faster."""
     if not training or p == 0 or x.device.type != "cpu":
         return F.dropout(x, p, training)
-    dropped = round(p * 256)
+    dropped = min(round(p * 256), 255)
     generator = np.random.Generator(np.random.SFC64(int(torch.randint(2**62, (1,)))))
     noise = torch.frombuffer(bytearray(generator.bytes(x.numel())), dtype=torch.uint8).view(x.shape)
     return x * (noise >= dropped).to(x.dtype).mul_(256 / (256 - dropped))

@@ -1,0 +1,60 @@
+"""The chunked softmax against the plain one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from llmrec_cli.models import losses
+from llmrec_cli.models.losses import softmax_cross_entropy
+
+
+def problem(n: int = 37, n_items: int = 53, dim: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    states = torch.randn(n, dim, generator=generator, requires_grad=True)
+    table = torch.randn(n_items, dim, generator=generator, requires_grad=True)
+    return states, table, torch.randint(n_items, (n,), generator=generator)
+
+
+def loss_and_gradients(loss: torch.Tensor, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return (loss.detach(), *torch.autograd.grad(loss, leaves))
+
+
+@pytest.mark.parametrize("elements", [1, 53 * 20, 1 << 22])
+def test_loss_and_gradients_are_those_of_the_plain_softmax(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "CHUNK_ELEMENTS", elements)  # several chunks, a ragged last one, and all at once
+    states, table, targets = problem()
+    plain = loss_and_gradients(F.cross_entropy(states @ table.T, targets), states, table)
+    chunked = loss_and_gradients(softmax_cross_entropy(states, table, targets), states, table)
+    for found, wanted in zip(chunked, plain, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_an_item_that_is_the_target_several_times_gets_every_share() -> None:
+    states, table, _ = problem()
+    targets = torch.full((len(states),), 7)
+    plain = torch.autograd.grad(F.cross_entropy(states @ table.T, targets), table)[0]
+    chunked = torch.autograd.grad(softmax_cross_entropy(states, table, targets), table)[0]
+    torch.testing.assert_close(chunked, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_products_are_close() -> None:
+    states, table, targets = problem(dim=64)
+    small = (table * 0.1).detach().requires_grad_()
+    plain = loss_and_gradients(F.cross_entropy(states @ small.T, targets), states, small)
+    halved = loss_and_gradients(softmax_cross_entropy(states, small, targets, torch.bfloat16), states, small)
+    for found, wanted in zip(halved, plain, strict=True):
+        assert (found - wanted).norm() <= 0.02 * wanted.norm()
+
+
+def test_gradients_scale_with_what_comes_from_above() -> None:
+    states, table, targets = problem()
+    once = torch.autograd.grad(softmax_cross_entropy(states, table, targets), states)[0]
+    thrice = torch.autograd.grad(3 * softmax_cross_entropy(states, table, targets), states)[0]
+    torch.testing.assert_close(thrice, 3 * once)
+
+
+def test_a_hopeless_target_gives_a_finite_loss() -> None:
+    states, table = torch.tensor([[1000.0]]), torch.tensor([[1.0], [-1.0]])
+    assert torch.isfinite(softmax_cross_entropy(states, table, torch.tensor([1])))
