@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from llmrec_cli.core.artifacts import (
     ENCODER,
@@ -45,18 +45,24 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     dim: int = Field(64, ge=4, description="width of the model and of its vectors")
     layers: int = Field(2, ge=1, description="transformer blocks")
     heads: int = Field(2, ge=1, description="attention heads of a block")
-    dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
     max_length: int = Field(50, ge=2, description="newest events of a user that the model looks at")
     epochs: int = Field(16, ge=1, description="passes over the events at most; the learning rate falls to 0 by then")
     patience: int = Field(
         4, ge=0, description="stop after this many epochs without a better NDCG@10; 0 never stops early"
     )
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
-    tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 4096 by the size of the data")
+    tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
     text_encoder: str = Field("auto", description="auto, minilm, hashed, a transformers folder, or module:Class")
     text_dim: int = Field(128, ge=1, description="principal directions of the text vectors that the model sees")
     refit: bool = Field(True, description="train again on all events for the best number of epochs")
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> PretrainConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide dim = {self.dim}")
+        return self
 
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -67,13 +73,14 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
 
     machine = runtime.start(context.device, context.threads)
     items = work.read(ITEMS)
-    everything = tables.from_table(work.read(SEQUENCES), items)
+    everything = tables.from_table(work.read(SEQUENCES, columns=["item_ids"]), items)
     past, histories, targets = _without_newest(everything, config, context.seed)
     report = Report()
-    text_vectors = _embed(items, config, context, report)
+    scratch = work.scratch("pretrain", context.ticket)
+    text_vectors = _embed(items, config, context, scratch, report)
     text = fusion.reduced(text_vectors, config.text_dim)
 
-    training = _Training(config, context, machine, text, work.scratch("pretrain", context.ticket))
+    training = _Training(config, context, machine, text, scratch)
     searched, search = training.train(SEARCH, past, validation=(histories, targets))
     best = runtime.best_epoch(search, WATCH)
     final, refit = training.train(REFIT, everything, stop_after=best) if config.refit else (searched, [])
@@ -142,14 +149,18 @@ def _shape(config: PretrainConfig) -> Shape:
     return Shape(**{name: getattr(config, name) for name in Shape.model_fields})
 
 
-def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> Floats:
-    """(items, t) centred text vectors at unit length; zero rows for items without text."""
+def _embed(items: pa.Table, config: PretrainConfig, context: Context, scratch: Path, report: Report) -> Floats:
+    """(items, t) centred text vectors at unit length; zero rows for items without text. Kept for a killed run's return."""
+    from llmrec_cli.models import checkpoints, runtime
     from llmrec_cli.models.encoders import fusion, text
 
     texts = text.item_texts(items)
-    with context.progress.task("pretrain texts", total=len(texts), unit="texts") as task:
+    kept = scratch / "texts.safetensors"
+    with context.progress.task("pretrain texts", total=sum(map(bool, texts)), unit="texts") as task:
         encoder = text.build(config.text_encoder, context.device, task.advance)
-        found = fusion.centred(encoder.encode(texts))
+        if not kept.exists():
+            checkpoints.save_state(kept, {"vectors": runtime.tensor(fusion.centred(encoder.encode(texts)))}, {})
+    found: Floats = checkpoints.load_state(kept)[0]["vectors"].numpy()
     report.lines.append(
         f"item texts: {sum(map(bool, texts)):,} of {len(texts):,} by {encoder.name}, {found.shape[1]} wide"
     )

@@ -266,11 +266,12 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
 
 
 def features_table(ranker: Ranker, candidates: Candidates) -> pa.Table:
+    rows = candidates.features if len(candidates) else np.zeros((1, len(candidates.names)), dtype=np.float32)
     return pa.table(
         {
             "feature": list(candidates.names),
-            "mean": candidates.features.mean(axis=0, dtype=np.float64),
-            "std": candidates.features.std(axis=0, dtype=np.float64),
+            "mean": rows.mean(axis=0, dtype=np.float64),
+            "std": rows.std(axis=0, dtype=np.float64),
             "importance": ranker.importance().astype(np.float64),
         }
     )
@@ -295,4 +296,5 @@ STAGE = Stage(
     reads=(SEQUENCES, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
+    revision=2,
 )

@@ -27,7 +27,7 @@ class Shape(BaseModel, frozen=True, extra="forbid"):
     dim: int = Field(64, ge=4)
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
     max_length: int = Field(50, ge=2)
 
     def network(self) -> Transformer:

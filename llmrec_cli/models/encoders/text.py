@@ -113,6 +113,8 @@ class HashedEncoder:
 
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
+        if not texts:
+            return np.zeros((0, 1), dtype=np.float32)
         counts = HashingVectorizer(n_features=self.features, ngram_range=(1, 2), norm=None, alternate_sign=False)
         words = counts.transform(texts)
         used = np.flatnonzero(words.getnnz(axis=0))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from llmrec_cli.tables.metrics import single_target_metrics
 from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
@@ -33,7 +34,6 @@ def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targ
 
 
 def recall_and_ndcg(ranks: Ints, k: int = 10) -> dict[str, float]:
-    """Recall@k and NDCG@k with one relevant item a user."""
-    hit = ranks < k
-    gain = np.where(hit, 1 / np.log2(ranks + 2.0), 0.0)
-    return {f"recall@{k}": float(hit.mean()), f"ndcg@{k}": float(gain.mean())}
+    """Mean recall@k and NDCG@k with one relevant item a user."""
+    found = single_target_metrics(ranks, k)
+    return {name: float(found[name].mean()) for name in (f"recall@{k}", f"ndcg@{k}")}

@@ -64,15 +64,6 @@ class Retriever(Protocol):
 
 
 @runtime_checkable
-class MoreColumns(Protocol):
-    """A retriever whose look at the same evidence gives rankers further columns."""
-
-    def more(self, histories: Histories) -> dict[str, Floats]:
-        """Name after the retriever's -> (users, items) finite scores; they describe candidates, they bring none."""
-        ...
-
-
-@runtime_checkable
 class Supports(Protocol):
     """A retriever that can say which event speaks for an item."""
 

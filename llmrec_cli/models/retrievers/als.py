@@ -18,11 +18,11 @@ from llmrec_cli.tables.sequences import Sequences
 class AlsConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.als]`."""
 
-    factors: int = Field(64, ge=1, description="width of the factors")
+    factors: int = Field(128, ge=1, description="width of the factors")
     iterations: int = Field(12, ge=1, description="alternations")
     regularization: float = Field(0.05, ge=0, description="ridge on the factors")
-    alpha: float = Field(10.0, gt=0, description="confidence of an event is 1 + alpha")
-    decay: float = Field(0.95, gt=0, le=1, description="confidence of an event against the one after it, at fold-in")
+    alpha: float = Field(20.0, gt=0, description="confidence of an event is 1 + alpha")
+    decay: float = Field(0.8, gt=0, le=1, description="confidence of an event against the one after it, at fold-in")
 
 
 class Als:
@@ -49,7 +49,7 @@ class Als:
                 regularization=config.regularization,
                 alpha=config.alpha,
                 random_state=seed,
-                use_native=True,
+                num_threads=torch.get_num_threads(),
             )
             model.fit(users, show_progress=False)
         return cls(config, np.ascontiguousarray(model.item_factors, dtype=np.float32))

@@ -27,7 +27,7 @@ class ContentConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class Content:
-    """score = cosine of the item's text embedding with the decayed mean of the history's; a further column: the last item's."""
+    """score = cosine of the item's text embedding with the decayed mean of the history's."""
 
     Config = ContentConfig
     signed = True
@@ -41,10 +41,9 @@ class Content:
         return cls(config, torch.from_numpy(np.ascontiguousarray(catalogue.text_vectors)))
 
     def score(self, histories: Histories) -> Floats:
-        return self._cosine(histories.sequences.matrix(self.config.decay))
-
-    def more(self, histories: Histories) -> dict[str, Floats]:
-        return {"last": self._cosine(histories.sequences.tail(1).matrix())}
+        weights = histories.sequences.matrix(self.config.decay)
+        taste = torch.from_numpy(np.asarray(weights @ self.vectors.numpy(), dtype=np.float32))
+        return (torch.nn.functional.normalize(taste, dim=1) @ self.vectors.T).numpy()
 
     def support(self, history: Codes, items: Codes) -> Floats:
         events, place = np.unique(history, return_inverse=True)
@@ -61,10 +60,6 @@ class Content:
     def restore(cls, config: ContentConfig, tensors: Tensors) -> Self:
         return cls(config, tensors["vectors"])
 
-    def _cosine(self, weights: sp.csr_matrix) -> Floats:
-        taste = torch.from_numpy(np.asarray(weights @ self.vectors.numpy(), dtype=np.float32))
-        return (torch.nn.functional.normalize(taste, dim=1) @ self.vectors.T).numpy()
-
 
 class WordsConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.words]`."""
@@ -80,7 +75,7 @@ class Words:
     signed = False
 
     def __init__(self, config: WordsConfig, similarity: sp.csr_matrix) -> None:
-        self.config, self.similarity = config, similarity
+        self.config, self.similarity, self.maxima = config, similarity, row_maxima(similarity)
 
     @classmethod
     def fit(cls, config: WordsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -97,11 +92,8 @@ class Words:
     def score(self, histories: Histories) -> Floats:
         return (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
 
-    def more(self, histories: Histories) -> dict[str, Floats]:
-        return {"last": (histories.sequences.tail(1).matrix() @ self.similarity).toarray()}
-
     def support(self, history: Codes, items: Codes) -> Floats:
-        return pair_values(self.similarity, history, items) / row_maxima(self.similarity)[history]
+        return pair_values(self.similarity, history, items) / self.maxima[history]
 
     def tensors(self) -> Tensors:
         return csr_tensors("similarity", self.similarity)

@@ -17,8 +17,8 @@ from llmrec_cli.tables.sequences import Sequences
 class EaseConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.ease]`."""
 
-    l2: float = Field(200.0, gt=0, description="ridge on the item-item counts")
-    decay: float = Field(0.9, gt=0, le=1, description="weight of an event against the one after it")
+    l2: float = Field(500.0, gt=0, description="ridge on the item-item counts")
+    decay: float = Field(0.8, gt=0, le=1, description="weight of an event against the one after it")
     max_items: int = Field(6000, ge=1, description="left out for larger catalogues: it inverts an items x items matrix")
 
 

@@ -19,7 +19,7 @@ class KNNConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.itemknn]`."""
 
     shrink: float = Field(10.0, ge=0, description="added to the norm: distrusts pairs of rare items")
-    decay: float = Field(0.8, gt=0, le=1, description="weight of an event against the one after it")
+    decay: float = Field(0.5, gt=0, le=1, description="weight of an event against the one after it")
     neighbours: int = Field(500, ge=1, description="most alike items kept for each item")
     max_history: int = Field(500, ge=1, description="newest events of a user that count pairs")
 
@@ -31,7 +31,7 @@ class ItemKNN:
     signed = False
 
     def __init__(self, config: KNNConfig, similarity: sp.csr_matrix) -> None:
-        self.config, self.similarity = config, similarity
+        self.config, self.similarity, self.maxima = config, similarity, row_maxima(similarity)
 
     @classmethod
     def fit(cls, config: KNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -49,7 +49,7 @@ class ItemKNN:
         return (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
 
     def support(self, history: Codes, items: Codes) -> Floats:
-        return pair_values(self.similarity, history, items) / row_maxima(self.similarity)[history]
+        return pair_values(self.similarity, history, items) / self.maxima[history]
 
     def tensors(self) -> Tensors:
         return csr_tensors("similarity", self.similarity)

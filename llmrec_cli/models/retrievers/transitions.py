@@ -24,14 +24,12 @@ class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
 
     distances: int = Field(10, ge=1, description="successors up to this far count")
     power: float = Field(0.5, ge=0, description="a successor at distance d counts 1 / d**power")
-    tau: float = Field(
-        0.0, ge=0, description="counts saturate beyond tau / items; 0 chooses by the density of the data"
-    )
+    tau: float = Field(0.0, ge=0, description="counts saturate beyond tau / items; 0 takes 50 √items")
     head: int = Field(7, ge=1, description="newest events that carry most of the weight")
     mass: float = Field(0.8, gt=0, le=1, description="weight of the newest events together")
     decay: float = Field(0.6, gt=0, le=1, description="weight of an event against the one after it, among the newest")
     history: int = Field(50, ge=1, description="newest events of a user that are looked at")
-    popularity: float = Field(-0.04, description="weight of the log popularity of an item")
+    popularity: float = Field(-0.05, description="weight of the log popularity of an item")
 
 
 class Transitions:
@@ -45,14 +43,14 @@ class Transitions:
 
     def __init__(self, config: TransitionsConfig, strength: sp.csr_matrix, prior: Floats) -> None:
         self.config, self.strength, self.prior = config, strength, prior
+        self.maxima = row_maxima(strength)
 
     @classmethod
     def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        config = config if config.tau else config.model_copy(update={"tau": density_tau(sequences)})
+        n_items = max(int(np.count_nonzero(sequences.counts())), 1)
+        config = config if config.tau else config.model_copy(update={"tau": 50.0 * n_items**0.5})
         counts = successors(sequences, ((1.0 + np.arange(config.distances)) ** -config.power).tolist())
-        counts.data = np.log1p(counts.data * (int(np.count_nonzero(sequences.counts())) / config.tau)).astype(
-            np.float32
-        )
+        counts.data = np.log1p(counts.data * (n_items / config.tau)).astype(np.float32)
         frequency = sequences.counts() + 1.0
         prior = config.popularity * np.log(frequency / frequency.sum())
         return cls(config, counts, prior.astype(np.float32))
@@ -61,7 +59,7 @@ class Transitions:
         return (recent_weights(histories.sequences, self.config) @ self.strength).toarray() + self.prior
 
     def support(self, history: Codes, items: Codes) -> Floats:
-        return pair_values(self.strength, history, items) / row_maxima(self.strength)[history]
+        return pair_values(self.strength, history, items) / self.maxima[history]
 
     def tensors(self) -> Tensors:
         return {**csr_tensors("strength", self.strength), "prior": torch.from_numpy(self.prior)}
@@ -88,12 +86,12 @@ class ContentTransitions:
 
     @classmethod
     def fit(cls, config: ContentTransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        config = config if config.tau else config.model_copy(update={"tau": density_tau(sequences)})
         plain = Transitions.fit(config, sequences, catalogue, seed)
         vectors = catalogue.text_vectors
         alike = nearest(lambda rows: vectors[rows] @ vectors.T, len(catalogue), config.neighbours)
         alike.data **= 2
         total = np.maximum(np.asarray(alike.sum(1)).ravel(), 1e-6)
+        config = config.model_copy(update={"tau": plain.config.tau})
         return cls(config, (sp.diags(1 / total) @ alike).tocsr().astype(np.float32), plain.strength)
 
     def score(self, histories: Histories) -> Floats:
@@ -130,9 +128,3 @@ def _geometric_share(n: npt.NDArray[np.int64], decay: float) -> npt.NDArray[np.f
     total = n.astype(np.float64) if decay == 1 else (1 - np.power(decay, n)) / (1 - decay)
     shares: npt.NDArray[np.float64] = 1 / total
     return shares
-
-
-def density_tau(sequences: Sequences) -> float:
-    """The published values (150 for MovieLens, 11,250 to 15,000 for the Amazon sets) follow the events an item has."""
-    events_per_item = len(sequences.codes) / max(int(np.count_nonzero(sequences.counts())), 1)
-    return float(np.clip(15000 * (15 / max(events_per_item, 1.0)) ** 1.6, 150, 15000))

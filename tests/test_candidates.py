@@ -1,0 +1,155 @@
+"""The union of the sources' best items, its features, and the table that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec_cli.models.candidates import CandidateConfig, collect, load_config, save_config
+from llmrec_cli.models.retrievers import Histories, Retriever, load_class
+from llmrec_cli.tables.catalogue import Catalogue
+from llmrec_cli.tables.features import Candidates, join, places, successors, target_ranks, tie_order
+from llmrec_cli.tables.metrics import MISS
+from llmrec_cli.tables.sequences import Sequences
+
+ITEMS = 12
+SOURCES = ("transitions", "itemknn", "popularity")
+
+
+def walks(users: int = 36, steps: int = 4) -> Sequences:
+    codes = (np.arange(users)[:, None] + np.arange(steps)) % ITEMS
+    return Sequences(codes.astype(np.int32).ravel(), np.arange(users + 1) * steps, ITEMS)
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    names = [f"item{i}" for i in range(ITEMS)]
+    none = np.zeros((ITEMS, 0), dtype=np.float32)
+    kinds = ["low" if i < 6 else "" for i in range(ITEMS)]
+    return Catalogue(names, names, [""] * ITEMS, kinds, [[f"tag{i % 2}"] for i in range(ITEMS)], none, none)
+
+
+@pytest.fixture(scope="module")
+def fitted(catalogue: Catalogue) -> dict[str, Retriever]:
+    given = {"transitions": {"tau": 10.0}}
+    classes = {name: load_class(name) for name in SOURCES}
+    past = walks().without_last()
+    return {name: cls.fit(cls.Config(**given.get(name, {})), past, catalogue, 0) for name, cls in classes.items()}
+
+
+def histories(sequences: Sequences) -> Histories:
+    return Histories(sequences, np.zeros((len(sequences), 1), dtype=np.float32))
+
+
+def test_blocks_of_any_size_give_the_same_table(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
+    past, targets = walks().without_last(), walks().last()
+    config = CandidateConfig(depth=3, depths={"popularity": 2})
+    whole = collect(fitted, histories(past), catalogue, config, targets=targets)
+    pieces = collect(fitted, histories(past), catalogue, config, targets=targets, max_memory=1)
+    assert whole.names == pieces.names and len(whole.names) == len(set(whole.names))
+    for name in ("offsets", "items", "features", "label"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
+    assert whole.source_ranks.keys() == fitted.keys()
+    assert np.diff(whole.offsets).max() <= 3 + 3 + 2
+
+
+def test_targets_are_marked_and_never_added(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
+    past, targets = walks().without_last(), walks().last()
+    config = CandidateConfig(depth=2, depths={})
+    plain = collect(fitted, histories(past), catalogue, config)
+    # the last user is said to have gone where no source would send anybody
+    targets[-1] = (past.last()[-1] + 6) % ITEMS
+    told = collect(fitted, histories(past), catalogue, config, targets=targets)
+    np.testing.assert_array_equal(plain.items, told.items)
+    np.testing.assert_array_equal(plain.features, told.features)
+    assert told.label is not None and plain.label is None
+    np.testing.assert_array_equal(told.label, told.items == targets[told.users])
+    assert told.has_target()[:-1].all() and not told.has_target()[-1]
+    assert told.source_ranks["transitions"][:-1].max() == 0
+    only = collect(fitted, histories(past), catalogue, config, targets=targets, found_only=True)
+    assert np.diff(only.offsets)[-1] == 0 and only.n_users == told.n_users
+    np.testing.assert_array_equal(only.items, told.items[told.rows(told.has_target())])
+
+
+def test_what_may_not_be_shown_is_no_candidate(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
+    past = walks()
+    allowed = np.arange(ITEMS) % 3 != 0
+    config = CandidateConfig(depth=ITEMS)
+    found = collect(fitted, histories(past), catalogue, config, allowed=allowed)
+    seen = np.zeros((len(past), ITEMS), dtype=bool)
+    seen[past.users, past.codes] = True
+    assert len(found) and allowed[found.items].all() and not seen[found.users, found.items].any()
+    again = collect(fitted, histories(past), catalogue, config, exclude_seen=False)
+    assert seen[again.users, again.items].any()
+    hidden = collect(fitted, histories(past), catalogue, config, targets=past.last())
+    assert (hidden.source_ranks["popularity"] == MISS).all() and not hidden.has_target().any()
+
+
+def test_features_say_what_their_names_say(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
+    past = walks()
+    found = collect(fitted, histories(past), catalogue, CandidateConfig())
+    last = past.last()[found.users]
+    np.testing.assert_array_equal(found.column("tag.last"), (last % 2 == found.items % 2).astype(np.float32))
+    both_low = (last < 6) & (found.items < 6)  # no category is not a category
+    np.testing.assert_array_equal(found.column("category.last"), both_low.astype(np.float32))
+    np.testing.assert_allclose(found.column("popularity.raw"), np.log1p(past.without_last().counts())[found.items])
+    row = fitted["transitions"].score(histories(past))
+    z = (row - row.mean(1, keepdims=True)) / row.std(1, keepdims=True)
+    np.testing.assert_allclose(found.column("transitions.z"), z[found.users, found.items], rtol=1e-3, atol=1e-4)
+
+
+def test_nobody_and_users_without_events(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
+    cold = Sequences(np.zeros(0, dtype=np.int32), np.zeros(3, dtype=np.int64), ITEMS)
+    found = collect(fitted, histories(cold), catalogue, CandidateConfig())
+    assert found.n_users == 2 and np.isfinite(found.features).all()
+    nobody = collect(fitted, histories(cold.select(np.arange(0))), catalogue, CandidateConfig())
+    assert nobody.n_users == 0 and nobody.names == found.names
+
+
+def test_depths_are_kept_beside_the_sources(tmp_path: Path) -> None:
+    config = CandidateConfig(depth=7, depths={"als": 3})
+    save_config(tmp_path, config)
+    assert load_config(tmp_path) == config and config.of("als") == 3 and config.of("other") == 7
+
+
+def table(lengths: list[int], seed: int = 0) -> Candidates:
+    rng = np.random.default_rng(seed)
+    rows = sum(lengths)
+    items = np.concatenate([np.sort(rng.permutation(50)[:n]) for n in lengths]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    label = np.zeros(rows, dtype=bool)
+    label[offsets[:-1][np.array(lengths) > 0]] = True
+    ranks = {"a": np.arange(len(lengths))}
+    return Candidates(offsets, items, rng.normal(size=(rows, 2)).astype(np.float32), ("a.z", "b.z"), label, ranks)
+
+
+def test_a_joined_table_is_its_parts_one_after_the_other() -> None:
+    first, second = table([2, 0, 3]), table([4], seed=1)
+    joined = join([table([2, 0, 3]), table([4], seed=1)])
+    assert joined.offsets.tolist() == [0, 2, 2, 5, 9]
+    np.testing.assert_array_equal(joined.features, np.concatenate([first.features, second.features]))
+    np.testing.assert_array_equal(joined.source_ranks["a"], [0, 1, 2, 0])
+    back = joined.keep(joined.rows(np.array([False, False, False, True])))
+    np.testing.assert_array_equal(back.items, second.items)
+    assert back.offsets.tolist() == [0, 0, 0, 0, 4]
+
+
+def test_places_and_ranks_break_ties_by_the_fixed_order() -> None:
+    found, ties = table([5, 0, 4]), tie_order(50)
+    flat = places(found, np.zeros(len(found)), ties)
+    for user in (0, 2):
+        rows = np.flatnonzero(found.users == user)
+        np.testing.assert_array_equal(flat[rows], np.argsort(np.argsort(ties[found.items[rows]])))
+    scores = np.where(found.label, 2.0, 1.0)
+    assert target_ranks(found, scores, ties).tolist() == [0, MISS, 0]
+    assert target_ranks(found, -scores, ties).tolist() == [4, MISS, 3]
+
+
+def test_successors_are_counted_by_distance_within_a_user() -> None:
+    counts = successors(Sequences(np.array([0, 1, 2, 0, 1], dtype=np.int32), np.array([0, 3, 5]), 3), (1.0, 0.5))
+    np.testing.assert_allclose(counts.toarray(), [[0, 2, 0.5], [0, 0, 1], [0, 0, 0]])
+    empty = replace(walks(), codes=np.zeros(0, dtype=np.int32), offsets=np.zeros(4, dtype=np.int64))
+    assert successors(empty, (1.0, 0.5)).nnz == 0

@@ -1,0 +1,102 @@
+"""Metrics against ir-measures, intervals against what is known of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmrec_cli.tables.metrics import (
+    MISS,
+    bootstrap,
+    coverage,
+    diversity,
+    novelty,
+    paired_bootstrap,
+    rank_metrics,
+    single_target_metrics,
+)
+
+Lists = np.ndarray
+
+
+def example(seed: int = 0, users: int = 40, items: int = 30) -> tuple[Lists, np.ndarray, np.ndarray]:
+    """Lists of 0 to 12 items without repeats and 1 to 6 targets for each user, some of them given twice."""
+    rng = np.random.default_rng(seed)
+    lists = np.full((users, 12), -1, dtype=np.int32)
+    for user in range(users):
+        n = rng.integers(0, 13)
+        lists[user, :n] = rng.permutation(items)[:n]
+    lengths = rng.integers(1, 7, users)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return lists, offsets, rng.integers(0, items, offsets[-1]).astype(np.int32)
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, 20])
+def test_accuracy_equals_ir_measures(k: int) -> None:
+    ir_measures = pytest.importorskip("ir_measures")
+    lists, offsets, items = example()
+    ours = rank_metrics(lists, (offsets, items), k)
+    qrels = [
+        ir_measures.Qrel(str(u), str(i), 1)
+        for u in range(len(lists))
+        for i in sorted(set(items[offsets[u] : offsets[u + 1]].tolist()))
+    ]
+    run = [
+        ir_measures.ScoredDoc(str(u), str(i), -float(place))
+        for u in range(len(lists))
+        for place, i in enumerate(lists[u])
+        if i >= 0
+    ]
+    names = {"recall": ir_measures.R, "ndcg": ir_measures.nDCG, "mrr": ir_measures.RR, "map": ir_measures.AP}
+    compared = 0
+    for name, measure in names.items():
+        theirs = {m.query_id: m.value for m in ir_measures.iter_calc([measure @ k], qrels, run)}
+        for user in range(len(lists)):
+            assert ours[f"{name}@{k}"][user] == pytest.approx(theirs.get(str(user), 0.0)), (name, user)
+            compared += 1
+    assert compared == 4 * len(lists)
+
+
+def test_one_target_is_a_special_case_of_many() -> None:
+    lists, _, _ = example(1)
+    targets = np.random.default_rng(2).integers(0, 30, len(lists)).astype(np.int32)
+    found = lists == targets[:, None]
+    ranks = np.where(found.any(1), found.argmax(1), MISS)
+    many = rank_metrics(lists, (np.arange(len(lists) + 1), targets), 10)
+    for name, values in single_target_metrics(ranks, 10).items():
+        np.testing.assert_allclose(values, many[name])
+    assert single_target_metrics(np.array([0]), 10)["ndcg@10"][0] == 1.0
+
+
+def test_a_user_without_targets_is_refused() -> None:
+    with pytest.raises(ValueError, match="target"):
+        rank_metrics(np.zeros((2, 3), dtype=np.int32), (np.array([0, 1, 1]), np.array([0], dtype=np.int32)), 3)
+
+
+def test_what_lists_are_like_together() -> None:
+    lists = np.array([[0, 1], [0, -1]], dtype=np.int32)
+    assert coverage(lists, 4, 2) == 0.5 and coverage(lists, 4, 1) == 0.25
+    np.testing.assert_allclose(novelty(lists, np.array([3, 0, 0, 0]), 7, 2), [(1 + 3) / 2, 1])
+    vectors = np.eye(4, dtype=np.float32)
+    np.testing.assert_allclose(diversity(lists, vectors, 2), [1.0, 0.0])
+    np.testing.assert_allclose(diversity(lists, np.ones((4, 1), dtype=np.float32), 2), [0.0, 0.0], atol=1e-6)
+
+
+def test_the_interval_is_that_of_the_mean() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, 2000)
+    mean, low, high = bootstrap(values, seed=1)
+    standard_error = values.std() / np.sqrt(len(values))
+    assert mean == pytest.approx(values.mean())
+    assert low == pytest.approx(mean - 1.96 * standard_error, abs=0.3 * standard_error)
+    assert high == pytest.approx(mean + 1.96 * standard_error, abs=0.3 * standard_error)
+    assert bootstrap(values, seed=1) == (mean, low, high)
+    assert np.isnan(bootstrap(np.zeros(0), seed=1).mean)
+
+
+def test_pairing_sees_a_difference_that_apart_is_lost() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 5, 500)
+    a, b = hard + 0.3 + rng.normal(0, 0.5, 500), hard
+    assert bootstrap(a, 0).low < bootstrap(b, 0).high
+    assert paired_bootstrap(a, b, 0).low > 0
+    assert paired_bootstrap(b, a, 0).high < 0

@@ -1,0 +1,209 @@
+"""The stage as a whole on rings of items that users walk around: what comes next is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llmrec_cli.core.artifacts import (
+    ENCODER,
+    ENCODER_VALIDATION,
+    ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
+    ITEMS,
+    PRETRAIN_CURVE,
+    SEQUENCES,
+)
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.stage import Context, execute
+from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.models import checkpoints
+from llmrec_cli.models.encoders.sequence import SequenceEncoder
+from llmrec_cli.stages.pretrain import STAGE, PretrainConfig, sparkline, tokens_per_step
+from llmrec_cli.tables.sequences import from_table
+
+N_ITEMS, N_USERS, NEVER_BOUGHT = 20, 150, 2
+QUICK: dict[str, Any] = {"text_encoder": "hashed", "dim": 16, "epochs": 4, "dropout": 0.1, "learning_rate": 0.01}
+MODELS = (ENCODER, ENCODER_VALIDATION, ITEM_VECTORS, ITEM_TEXT_VECTORS)
+
+
+def work_with(folder: Path, histories: list[list[int]]) -> WorkDir:
+    """The parts of `clean` that the stage reads; item 20 has a text like item 3's, item 21 has none."""
+    work = WorkDir(folder)
+    counts = np.bincount(np.concatenate(histories), minlength=N_ITEMS + NEVER_BOUGHT)
+    rows = [{"item_id": f"i{n:02d}", "title": f"thing number{n}", "n_events": int(c)} for n, c in enumerate(counts)]
+    rows[20]["title"], rows[21]["title"] = "thing number3", None
+    work.write(
+        ITEMS, pa.Table.from_pylist([{"tags": [], "attributes": [], **row} for row in rows], schema=ITEMS.schema)
+    )
+    users = [
+        {
+            "user_id": f"u{user:03d}",
+            "item_ids": [f"i{n:02d}" for n in items],
+            "times": [None] * len(items),
+            "weights": [1.0] * len(items),
+            "sessions": [0] * len(items),
+        }
+        for user, items in enumerate(histories)
+    ]
+    work.write(SEQUENCES, pa.Table.from_pylist(users, schema=SEQUENCES.schema))
+    return work
+
+
+def walks() -> list[list[int]]:
+    """Each user walks on from a random item, 2 to 8 steps around the ring of 20; the last 10 take one step only."""
+    rng = np.random.default_rng(0)
+    lengths = np.append(rng.integers(3, 9, N_USERS - 10), np.ones(10, dtype=int))
+    return [
+        [int((start + step) % N_ITEMS) for step in range(n)]
+        for start, n in zip(rng.integers(0, 20, N_USERS), lengths, strict=True)
+    ]
+
+
+@pytest.fixture
+def quick(context: Context) -> Context:
+    return replace(context, threads=1)
+
+
+def content(work: WorkDir) -> dict[str, str]:
+    return {artifact.path: work.fingerprint(artifact) for artifact in MODELS}
+
+
+def test_the_next_item_on_the_ring_is_learnt(tmp_path: Path, quick: Context) -> None:
+    work = work_with(tmp_path, walks())
+    outcome = execute(STAGE, work, PretrainConfig(**{**QUICK, "epochs": 12}), quick)
+    assert outcome.report.metrics["ndcg@10"] > 0.8 > 2 * outcome.report.metrics["popularity_ndcg@10"]
+    encoder = SequenceEncoder.load(work.where(ENCODER))
+    items = work.read(ITEMS)
+    sequences = from_table(work.read(SEQUENCES), items)
+    scores = encoder.encode(sequences) @ encoder.item_vectors.T
+    walkers = sequences.lengths >= 3
+    following = (sequences.last() + 1) % N_ITEMS
+    assert (scores.argmax(1) == following)[walkers].mean() > 0.9
+    assert np.isfinite(scores).all()
+    assert scores[~walkers].any(axis=1).all()  # one event is enough to be encoded
+
+
+def test_vectors_are_in_the_order_of_the_items(tmp_path: Path, quick: Context) -> None:
+    work = work_with(tmp_path, walks())
+    execute(STAGE, work, PretrainConfig(**QUICK), quick)
+    ids = work.read(ITEMS).column("item_id")
+    fused, text = work.read(ITEM_VECTORS), work.read(ITEM_TEXT_VECTORS)
+    assert fused.column("item_id").equals(ids) and text.column("item_id").equals(ids)
+    np.testing.assert_array_equal(
+        to_numpy(fused.column("vector")), SequenceEncoder.load(work.where(ENCODER)).item_vectors
+    )
+    vectors = to_numpy(text.column("vector"))
+    assert not vectors[21].any()
+    np.testing.assert_allclose(np.linalg.norm(vectors[:21], axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(vectors[20], vectors[3], atol=1e-6)
+
+
+def test_curve_tells_both_phases(tmp_path: Path, quick: Context) -> None:
+    work = work_with(tmp_path, walks())
+    outcome = execute(STAGE, work, PretrainConfig(**QUICK), quick)
+    curve = work.read(PRETRAIN_CURVE).to_pylist()
+    search = [row for row in curve if row["phase"] == "search"]
+    refit = [row for row in curve if row["phase"] == "refit"]
+    assert [row["epoch"] for row in search] == [1, 2, 3, 4]
+    assert search[-1]["loss"] < search[0]["loss"] and all(0 <= row["ndcg"] <= 1 for row in search)
+    assert len(refit) == outcome.report.metrics["best_epoch"]
+    assert all(row["ndcg"] is None for row in refit)
+
+
+def test_without_refit_both_encoders_are_the_same(tmp_path: Path, quick: Context) -> None:
+    work = work_with(tmp_path, walks())
+    execute(STAGE, work, PretrainConfig(**QUICK, refit=False), quick)
+    assert work.fingerprint(ENCODER) == work.fingerprint(ENCODER_VALIDATION)
+    execute(STAGE, work, PretrainConfig(**QUICK), quick)
+    assert work.fingerprint(ENCODER) != work.fingerprint(ENCODER_VALIDATION)
+
+
+def test_search_never_sees_the_newest_event(tmp_path: Path, quick: Context) -> None:
+    """Two logs that differ in nothing but the newest events are the same lesson."""
+    histories = walks()
+    other = [[*items[:-1], (items[-1] + 7) % N_ITEMS] if len(items) > 1 else items for items in histories]
+    losses = []
+    for name, lists in (("a", histories), ("b", other)):
+        work = work_with(tmp_path / name, lists)
+        execute(STAGE, work, PretrainConfig(**{**QUICK, "epochs": 2, "patience": 0, "refit": False}), quick)
+        losses.append(work.read(PRETRAIN_CURVE).column("loss").to_pylist())
+    assert losses[0] == losses[1]
+
+
+def test_same_seed_same_bytes_other_seed_other_model(tmp_path: Path, quick: Context) -> None:
+    one, two, three = (work_with(tmp_path / name, walks()) for name in "abc")
+    execute(STAGE, one, PretrainConfig(**QUICK), quick)
+    execute(STAGE, two, PretrainConfig(**QUICK), quick)
+    execute(STAGE, three, PretrainConfig(**QUICK), replace(quick, seed=43))
+    assert content(one) == content(two)
+    assert content(one)[ENCODER.path] != content(three)[ENCODER.path]
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 4, 6])
+def test_a_killed_training_ends_with_the_same_bytes(
+    tmp_path: Path, quick: Context, monkeypatch: pytest.MonkeyPatch, killed_after: int
+) -> None:
+    """Killed after the texts (1), in the search (2, 4) or in the refit (6), and started again."""
+    config = PretrainConfig(**QUICK, patience=0)
+    whole, killed = work_with(tmp_path / "whole", walks()), work_with(tmp_path / "killed", walks())
+    execute(STAGE, whole, config, quick)
+    real, saved = checkpoints.save_state, []
+
+    def save_then_die(*args: Any) -> None:
+        real(*args)
+        saved.append(args[0].stem)
+        if len(saved) == killed_after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_state", save_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            execute(STAGE, killed, config, quick)
+        assert killed.record("pretrain") is None
+        patched.setattr(checkpoints, "save_state", lambda *args: (saved.append(args[0].stem), real(*args)))
+        execute(STAGE, killed, config, quick)
+    best = len([row for row in whole.read(PRETRAIN_CURVE).to_pylist() if row["phase"] == "refit"])
+    assert saved == ["texts"] + ["search"] * 4 + ["refit"] * best  # nothing was done twice
+    assert content(killed) == content(whole)
+    assert not (killed.path / "pretrain" / ".scratch").exists()
+
+
+def test_bert_learns_the_ring_too(tmp_path: Path, quick: Context) -> None:
+    work = work_with(tmp_path, walks())
+    config = PretrainConfig(**{**QUICK, "epochs": 25, "patience": 0}, architecture="bert", refit=False)
+    report = execute(STAGE, work, config, quick).report
+    assert report.metrics["ndcg@10"] > 0.6 > 2 * report.metrics["popularity_ndcg@10"]
+
+
+@pytest.mark.parametrize("histories", [[[1], [2]], [[1, 2], [3, 4]]])
+def test_too_little_to_learn_from_is_told(tmp_path: Path, quick: Context, histories: list[list[int]]) -> None:
+    with pytest.raises(DataError) as caught:
+        execute(STAGE, work_with(tmp_path, histories), PretrainConfig(**QUICK), quick)
+    assert caught.value.fix
+
+
+def test_a_mistyped_text_encoder_fails_before_any_training(tmp_path: Path, quick: Context) -> None:
+    with pytest.raises(SettingsError):
+        execute(STAGE, work_with(tmp_path, walks()), PretrainConfig(text_encoder="minlm"), quick)
+    assert not (tmp_path / "pretrain" / "encoder").exists()
+
+
+def test_heads_must_divide_dim() -> None:
+    with pytest.raises(ValueError, match="divide"):
+        PretrainConfig(dim=10, heads=4)
+
+
+def test_steps_grow_with_the_data() -> None:
+    sizes = [tokens_per_step(targets) for targets in (100, 10_000, 100_000, 1_000_000, 100_000_000)]
+    assert sizes == sorted(sizes) and sizes[0] >= 64
+
+
+def test_sparkline_rises_with_the_values() -> None:
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▄█"
+    assert sparkline([0.3, 0.3]) == "▁▁"

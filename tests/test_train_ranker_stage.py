@@ -1,0 +1,157 @@
+"""The stage as a whole on two rings of items that users walk around: what comes next is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from llmrec_cli.core.artifacts import (
+    ENCODER,
+    ENCODER_VALIDATION,
+    RANKER,
+    RANKER_FEATURES,
+    RANKER_REPORT,
+    RETRIEVERS,
+    SEQUENCES,
+)
+from llmrec_cli.core.config import Settings
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.stage import Context, Outcome, execute
+from llmrec_cli.core.workdir import WorkDir, fingerprint
+from llmrec_cli.models.candidates import collect, load_config
+from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
+from llmrec_cli.models.rankers import load_ranker
+from llmrec_cli.models.retrievers import Histories, load_retrievers
+from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
+from llmrec_cli.tables.features import places, tie_order
+from tests import tiny
+
+SOURCES = ("sequence", "transitions", "itemknn", "als", "content", "popularity")
+SMALL: dict[str, Any] = {
+    "retrievers": SOURCES,
+    "transitions": {"tau": 10.0},
+    "candidates": {"depth": tiny.N_ITEMS, "depths": {}},
+}
+
+
+def ready(folder: Path) -> WorkDir:
+    """What the stage reads; the transformers know nothing."""
+    work = tiny.make(folder, fit=False)
+    torch.manual_seed(0)
+    shape = Shape(dim=4, layers=1, heads=1, max_length=8)
+    for artifact in (ENCODER, ENCODER_VALIDATION):
+        with work.writing(artifact) as path:
+            SequenceEncoder(shape, shape.network(), torch.randn(tiny.N_ITEMS + 1, 4)).save(path)
+    return work
+
+
+def run(work: WorkDir, context: Context, **settings: Any) -> Outcome:
+    return execute(STAGE, work, TrainRankerConfig.model_validate({**SMALL, **settings}), context, force=True)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[WorkDir, Outcome]:
+    from llmrec_cli.core.progress import Lines
+
+    folder = tmp_path_factory.mktemp("train-ranker")
+    context = Context(seed=42, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    work = ready(folder)
+    return work, run(work, context)
+
+
+def test_every_source_and_ranker_is_reported_and_the_best_is_kept(done: tuple[WorkDir, Outcome]) -> None:
+    work, outcome = done
+    report = work.read(RANKER_REPORT).to_pylist()
+    names = {(row["kind"], row["name"]) for row in report}
+    assert names == {("retriever", n) for n in SOURCES} | {("ranker", n) for n in TrainRankerConfig().rankers}
+    ndcg = [row for row in report if row["metric"] == "ndcg@10" and row["kind"] == "ranker"]
+    chosen = [row for row in ndcg if row["chosen"]]
+    assert len(chosen) == 1 and chosen[0]["value"] == max(row["value"] for row in ndcg)
+    assert chosen[0]["value"] > 0.9
+    assert any("beats popularity" in line for line in outcome.report.lines)
+    features = work.read(RANKER_FEATURES).to_pydict()
+    assert "transitions.z" in features["feature"] and np.isfinite(features["importance"]).all()
+
+
+def test_what_is_saved_ranks_the_next_item_first(done: tuple[WorkDir, Outcome]) -> None:
+    work, _ = done
+    catalogue, sequences = read(work)
+    retrievers, ranker = load_retrievers(work.need(RETRIEVERS)), load_ranker(work.need(RANKER))
+    vectors = SequenceEncoder.load(work.need(ENCODER)).encode(sequences)
+    limits = load_config(work.need(RETRIEVERS))
+    found = collect(retrievers, Histories(sequences, vectors), catalogue, limits)
+    assert found.names == tuple(work.read(RANKER_FEATURES).column("feature").to_pylist())
+    first = found.items[places(found, ranker.score(found), tie_order(tiny.N_ITEMS)) == 0]
+    expected = [tiny.following(user) for user in range(tiny.WALKERS)]
+    assert (first == expected).mean() > 0.9
+
+
+def test_the_sources_are_refitted_on_every_event(done: tuple[WorkDir, Outcome]) -> None:
+    work, _ = done
+    popularity = load_retrievers(work.need(RETRIEVERS))["popularity"]
+    _, sequences = read(work)
+    scores = popularity.score(Histories(sequences.select([0]), np.zeros((1, 4), dtype=np.float32)))
+    np.testing.assert_allclose(scores[0], np.log1p(sequences.counts()), rtol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_models(done: tuple[WorkDir, Outcome], context: Context, tmp_path: Path) -> None:
+    work, _ = done
+    again = ready(tmp_path)
+    run(again, context)
+    for artifact in (RANKER, RETRIEVERS, RANKER_FEATURES):
+        assert fingerprint(again.need(artifact)) == fingerprint(work.need(artifact))
+
+
+def test_one_source_and_one_ranker_are_enough(context: Context, tmp_path: Path) -> None:
+    outcome = run(ready(tmp_path), context, retrievers=("words",), rankers=("lambdarank",))
+    assert outcome.report.counts["users"] == tiny.WALKERS
+    assert not any("popularity" in line for line in outcome.report.lines)
+
+
+def test_a_source_too_large_for_the_catalogue_is_left_out_with_a_word(context: Context, tmp_path: Path) -> None:
+    work = ready(tmp_path)
+    sources = ("ease", "popularity")
+    small = run(work, context, retrievers=sources, rankers=("fusion",), ease={"max_items": 5})
+    assert "ease is left out" in small.report.warnings[0]
+    assert list(load_retrievers(work.need(RETRIEVERS))) == ["popularity"]
+    run(work, context, retrievers=sources, rankers=("fusion",))
+    assert list(load_retrievers(work.need(RETRIEVERS))) == ["ease", "popularity"]
+
+
+def test_a_mistyped_name_or_setting_fails_with_a_hint(context: Context, tmp_path: Path) -> None:
+    def hint(**settings: Any) -> str:
+        with pytest.raises(SettingsError) as error:
+            build(TrainRankerConfig.model_validate(settings))
+        return str(error.value)
+
+    assert "'transitions'" in hint(retrievers=("transition",))
+    assert "'lambdarank'" in hint(rankers=("lambda-rank",))
+    assert "train-ranker.transitions.tua" in hint(transitions={"tua": 3}) and "'tau'" in hint(transitions={"tua": 3})
+    assert "train-ranker.ease.l2" in hint(ease={"l2": -1})
+    assert "'hidden'" in hint(mf_deep={"hiden": 3})
+    assert "needs the retriever 'als'" in hint(retrievers=("popularity",), rankers=("mf",))
+    section = {"train-ranker": {"mf-deep": {"hidden": 8}, "content-transitions": {"neighbours": 3}}}
+    sources, orders, _ = build(Settings(section).section("train-ranker", TrainRankerConfig))
+    assert orders["mf-deep"].config.hidden == 8 and sources["content-transitions"].config.neighbours == 3
+
+
+def test_a_ranker_of_your_own_is_taken_by_its_path(context: Context, tmp_path: Path) -> None:
+    name = "llmrec_cli.models.rankers.fusion:Fusion"
+    work = ready(tmp_path)
+    run(work, context, rankers=("popularity", name))
+    assert type(load_ranker(work.need(RANKER))).__name__ == "Fusion"
+
+
+def test_users_with_one_event_only_cannot_teach(context: Context, tmp_path: Path) -> None:
+    work = ready(tmp_path)
+    table = work.read(SEQUENCES)
+    ids = pa.array([[each[0]] for each in table.column("item_ids").to_pylist()])
+    work.write(SEQUENCES, table.set_column(table.column_names.index("item_ids"), "item_ids", ids))
+    with pytest.raises(DataError, match="two events"):
+        run(work, replace(context, seed=1))
