@@ -163,8 +163,13 @@ def _guarded(common: Common, work: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
     except Exception as error:
+        from llmrec_cli.core.workdir import full_disk
+
         if common.debug or isinstance(error, typer.Exit):
             raise
+        if told := full_disk(error, common.work):
+            common.console.error(told)
+            raise typer.Exit(told.exit_code) from None
         common.console.bug(error)
         raise typer.Exit(1) from None
 

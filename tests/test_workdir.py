@@ -11,7 +11,7 @@ import pytest
 
 from llmrec_cli.core import artifacts
 from llmrec_cli.core.errors import DataError, LockedError, UpstreamError
-from llmrec_cli.core.workdir import WorkDir, fingerprint, to_numpy, told_disk_errors, vectors
+from llmrec_cli.core.workdir import WorkDir, fingerprint, full_disk, to_numpy, told_disk_errors, vectors
 
 VECTOR_TABLE = artifacts.ITEM_VECTORS
 
@@ -152,3 +152,9 @@ def test_a_file_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(DataError, match="a file stands where a folder is needed"), WorkDir(path).lock():
         pass
+
+
+def test_a_full_disk_is_recognised_in_the_errors_of_libraries(tmp_path: Path) -> None:
+    told = full_disk(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
+    assert told is not None and told.exit_code == 3 and "the disk is full" in str(told)
+    assert full_disk(RuntimeError("something else"), tmp_path) is None

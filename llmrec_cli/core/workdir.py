@@ -192,26 +192,37 @@ class WorkDir:
         )
 
 
+DISK_ERRORS = {
+    errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished stages are kept"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.EROFS: ("the file system is read-only", "choose a writable folder with --work"),
+    errno.EACCES: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
+    errno.EPERM: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "choose another folder with --work"),
+    errno.ENOENT: ("the folder cannot be made there", "choose a writable folder with --work"),
+    errno.EEXIST: ("a file stands where a folder is needed", "choose another folder with --work"),
+}
+
+
 @contextmanager
 def told_disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk, a read-only folder and the like into one clear line."""
-    reasons = {
-        errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished stages are kept"),
-        errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
-        errno.EROFS: ("the file system is read-only", "choose a writable folder with --work"),
-        errno.EACCES: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
-        errno.EPERM: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
-        errno.ENOTDIR: ("a file stands where a folder is needed", "choose another folder with --work"),
-        errno.ENOENT: ("the folder cannot be made there", "choose a writable folder with --work"),
-        errno.EEXIST: ("a file stands where a folder is needed", "choose another folder with --work"),
-    }
     try:
         yield
     except OSError as error:
-        if error.errno not in reasons:
+        if error.errno not in DISK_ERRORS:
             raise
-        what, fix = reasons[error.errno]
+        what, fix = DISK_ERRORS[error.errno]
         raise DataError(f"cannot write: {what}", where=str(path), fix=fix) from error
+
+
+def full_disk(error: BaseException, path: Path) -> DataError | None:
+    """A DataError where the cause is a full disk or quota, which libraries report as errors of their own kinds."""
+    for code in (errno.ENOSPC, errno.EDQUOT):
+        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+            what, fix = DISK_ERRORS[code]
+            return DataError(f"cannot write: {what}", where=str(path), fix=fix)
+    return None
 
 
 def fingerprint(path: Path) -> str:
