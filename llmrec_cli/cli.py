@@ -515,9 +515,6 @@ def _main(
 
 def main() -> None:
     """The `llmrec` command."""
-    # Threads that wait by spinning slow each other many times over where the cores are shared with other work;
-    # on idle cores sleeping costs nothing that could be measured. Must be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 
