@@ -97,6 +97,7 @@ class Common:
         return config.load(self.config, self.overrides or (), options={"seed": self.seed, **dotted})
 
     def context(self, settings: Settings) -> Context:
+        from llmrec_cli.core.config import parse_bytes
         from llmrec_cli.core.stage import Context
 
         return Context(
@@ -107,19 +108,6 @@ class Common:
             threads=self.threads,
             max_memory=parse_bytes(self.max_memory),
         )
-
-
-def parse_bytes(text: str) -> int:
-    """`4GB`, `512M`, `1.5g` as bytes; SettingsError for anything else."""
-    number = text.strip().upper().rstrip("B").rstrip("I")
-    scale = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}.get(number[-1:], 1)
-    try:
-        size = int(float(number.rstrip("KMGT")) * scale)
-    except ValueError:
-        size = 0
-    if size < 64 << 20:
-        raise SettingsError(f"--max-memory {text!r} is no size of at least 64MB", fix="--max-memory 4GB")
-    return size
 
 
 def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -200,6 +188,7 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Run even when it is 
 @command(STAGES)
 def clean(
     common: Common,
+    *,
     min_user_events: Annotated[int | None, typer.Option(help="Drop users with fewer events.")] = None,
     min_item_events: Annotated[int | None, typer.Option(help="Drop items with fewer events.")] = None,
     repeats: Annotated[str | None, typer.Option(help="Same user and item again: keep, first or last.")] = None,
@@ -228,6 +217,7 @@ def clean(
 @command(STAGES)
 def pretrain(
     common: Common,
+    *,
     architecture: Annotated[str | None, typer.Option(help="gpt (causal) or bert (masked).")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most this many passes.")] = None,
     dim: Annotated[int | None, typer.Option(help="Width of the model.")] = None,
@@ -260,6 +250,7 @@ def pretrain(
 @command(STAGES)
 def profile(
     common: Common,
+    *,
     n_topics: Annotated[int | None, typer.Option("--topics", help="Number of LDA topics.")] = None,
     force: Force = False,
 ) -> None:
@@ -275,6 +266,7 @@ def profile(
 @command(STAGES, "train-ranker")
 def train_ranker(
     common: Common,
+    *,
     retrievers: Annotated[str | None, typer.Option(help="Candidate sources, by commas.")] = None,
     rankers: Annotated[str | None, typer.Option(help="Rankers to compare, by commas.")] = None,
     force: Force = False,
@@ -299,6 +291,7 @@ def train_ranker(
 @command(STAGES)
 def generate(
     common: Common,
+    *,
     writer: Annotated[str | None, typer.Option(help="template, or hf for a local language model.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or name of a local language model.")] = None,
     force: Force = False,
@@ -316,6 +309,7 @@ def generate(
 @command(STAGES)
 def recommend(
     common: Common,
+    *,
     k: Annotated[int | None, typer.Option("--k", "-k", help="Items for each user.")] = None,
     user: Annotated[list[str] | None, typer.Option(help="Print this user's list; may be repeated.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
@@ -353,6 +347,7 @@ def recommend(
 @command(BESIDE)
 def init(
     common: Common,
+    *,
     files: Annotated[list[Path], typer.Argument(help="The log; item and user files may follow.")],
     folder: Annotated[Path, typer.Option("--into", help="Where to write the project.")] = Path("."),
 ) -> None:
@@ -369,6 +364,7 @@ def init(
 @command(BESIDE)
 def run(
     common: Common,
+    *,
     until: Annotated[str | None, typer.Option("--to", help="Stop after this stage.")] = None,
     force: Force = False,
 ) -> None:
@@ -394,6 +390,7 @@ def run(
 @command(BESIDE)
 def evaluate(
     common: Common,
+    *,
     name: Annotated[str, typer.Option(help="Folder under WORK/evaluate/.")] = "last",
     holdout: Annotated[str | None, typer.Option(help="What to withhold: last, last-n or time.")] = None,
     fail_under: Annotated[float | None, typer.Option(help="Exit 7 when NDCG@10 is below this.")] = None,
@@ -435,6 +432,7 @@ def status(common: Common) -> None:
 @command(BESIDE)
 def show(
     common: Common,
+    *,
     kind: Annotated[str, typer.Argument(help="user or item")],
     name: Annotated[str, typer.Argument(help="The id.")],
 ) -> None:
@@ -467,6 +465,7 @@ def config(common: Common, stage: Annotated[str | None, typer.Argument(help="Onl
 @command(BESIDE)
 def models(
     common: Common,
+    *,
     action: Annotated[str, typer.Argument(help="list or fetch")] = "list",
     name: Annotated[str | None, typer.Argument(help="Which model to fetch.")] = None,
 ) -> None:
@@ -516,7 +515,3 @@ def _main(
 def main() -> None:
     """The `llmrec` command."""
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from llmrec_cli import pipeline
-from llmrec_cli.cli import app, parse_bytes
+from llmrec_cli.cli import app
+from llmrec_cli.core.config import parse_bytes
 from llmrec_cli.core.errors import SettingsError
 from tests.conftest import SAMPLE
 
@@ -36,7 +37,8 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from llmrec_cli.cli import app; from typer.testing import CliRunner;"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
-        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch','pandas','numpy','pyarrow','sklearn','duckdb'}))"
+        "heavy = {'torch','pandas','numpy','pyarrow','sklearn','duckdb'};"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

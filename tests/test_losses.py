@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from llmrec_cli.models import losses
 from llmrec_cli.models.losses import softmax_cross_entropy
@@ -25,7 +24,7 @@ def loss_and_gradients(loss: torch.Tensor, *leaves: torch.Tensor) -> tuple[torch
 def test_loss_and_gradients_are_those_of_the_plain_softmax(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", elements)  # several chunks, a ragged last one, and all at once
     states, table, targets = problem()
-    plain = loss_and_gradients(F.cross_entropy(states @ table.T, targets), states, table)
+    plain = loss_and_gradients(torch.nn.functional.cross_entropy(states @ table.T, targets), states, table)
     chunked = loss_and_gradients(softmax_cross_entropy(states, table, targets), states, table)
     for found, wanted in zip(chunked, plain, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
@@ -34,7 +33,7 @@ def test_loss_and_gradients_are_those_of_the_plain_softmax(elements: int, monkey
 def test_an_item_that_is_the_target_several_times_gets_every_share() -> None:
     states, table, _ = problem()
     targets = torch.full((len(states),), 7)
-    plain = torch.autograd.grad(F.cross_entropy(states @ table.T, targets), table)[0]
+    plain = torch.autograd.grad(torch.nn.functional.cross_entropy(states @ table.T, targets), table)[0]
     chunked = torch.autograd.grad(softmax_cross_entropy(states, table, targets), table)[0]
     torch.testing.assert_close(chunked, plain, rtol=1e-5, atol=1e-6)
 
@@ -42,7 +41,7 @@ def test_an_item_that_is_the_target_several_times_gets_every_share() -> None:
 def test_bfloat16_products_are_close() -> None:
     states, table, targets = problem(dim=64)
     small = (table * 0.1).detach().requires_grad_()
-    plain = loss_and_gradients(F.cross_entropy(states @ small.T, targets), states, small)
+    plain = loss_and_gradients(torch.nn.functional.cross_entropy(states @ small.T, targets), states, small)
     halved = loss_and_gradients(softmax_cross_entropy(states, small, targets, torch.bfloat16), states, small)
     for found, wanted in zip(halved, plain, strict=True):
         assert (found - wanted).norm() <= 0.02 * wanted.norm()

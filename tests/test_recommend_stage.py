@@ -146,3 +146,13 @@ def test_the_page_is_drawn_only_when_asked(made: WorkDir, context: Context) -> N
     assert made.has(REPORT_PAGE)
     recommended(made, replace(context, seed=1), report=False)
     assert not made.has(REPORT_PAGE)
+
+
+def test_a_missing_list_of_ids_is_told(tmp_path: Path) -> None:
+    from llmrec_cli.core.errors import DataError
+    from llmrec_cli.stages.recommend import RecommendConfig, id_files
+
+    (tmp_path / "deny.txt").write_text("a\n")
+    assert id_files(RecommendConfig(deny="deny.txt"), tmp_path) == [tmp_path / "deny.txt"]
+    with pytest.raises(DataError, match="no list of item ids"):
+        id_files(RecommendConfig(allow="nowhere.txt"), tmp_path)

@@ -1,4 +1,4 @@
-"""Every artifact of the work directory: its stage, name, columns, key and one sentence. The one vocabulary of the program."""
+"""Every artifact of the work directory: stage, name, columns, key and one sentence: the vocabulary of the program."""
 
 from __future__ import annotations
 
@@ -32,31 +32,23 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Folder:
+class _NoTable:
+    stage: str
+    name: str
+    about: str
+    optional: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"{self.stage}/{self.name}"
+
+
+class Folder(_NoTable):
     """A folder `WORK/<stage>/<name>/`: a saved model (`config.json` + `*.safetensors`) or generated files."""
 
-    stage: str
-    name: str
-    about: str
-    optional: bool = False
 
-    @property
-    def path(self) -> str:
-        return f"{self.stage}/{self.name}"
-
-
-@dataclass(frozen=True)
-class File:
+class File(_NoTable):
     """A single file that is no table, `WORK/<stage>/<name>`."""
-
-    stage: str
-    name: str
-    about: str
-    optional: bool = False
-
-    @property
-    def path(self) -> str:
-        return f"{self.stage}/{self.name}"
 
 
 Artifact = Table | Folder | File

@@ -121,6 +121,19 @@ def literal(text: str) -> Any:
         return text
 
 
+def parse_bytes(text: str) -> int:
+    """`4GB`, `512M`, `1.5g` as bytes; SettingsError for anything else."""
+    number = text.strip().upper().rstrip("B").rstrip("I")
+    scale = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}.get(number[-1:], 1)
+    try:
+        size = int(float(number.rstrip("KMGT")) * scale)
+    except ValueError:
+        size = 0
+    if size < 64 << 20:
+        raise SettingsError(f"--max-memory {text!r} is no size of at least 64MB", fix="--max-memory 4GB")
+    return size
+
+
 def leaves(config: BaseModel, prefix: str) -> Iterable[tuple[str, Any, str]]:
     """(dotted key, value, help) of every setting of a stage, sections inside it included."""
     for name, info in type(config).model_fields.items():

@@ -1,4 +1,4 @@
-"""The work directory: checked, atomic reading and writing of artifacts, their fingerprints, the records and the lock."""
+"""The work directory: checked, atomic reading and writing of artifacts, fingerprints, records and the lock."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WorkDir:
     # --- tables -------------------------------------------------------------------------------------------------
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
-        """The whole table (or some columns) in memory; UpstreamError where it is missing, damaged or of another shape."""
+        """The whole table (or some columns) in memory; UpstreamError where it is missing or damaged."""
         path = self.need(table)
         try:
             data = pq.read_table(path, columns=list(columns) if columns else None)
@@ -140,7 +140,7 @@ class WorkDir:
     # --- records ------------------------------------------------------------------------------------------------
 
     def record(self, stage: str) -> Json | None:
-        """What the last finished run of the stage wrote about itself, or None; None also when its signature is wrong."""
+        """What the last finished run of the stage wrote about itself; None also when its signature is wrong."""
         path = self.path / stage / "record.json"
         try:
             record: Json = json.loads(path.read_text(encoding="utf-8"))

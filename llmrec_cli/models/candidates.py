@@ -1,4 +1,4 @@
-"""From retrievers to rankers: the union of every source's best items, with what each source says of them as features."""
+"""From retrievers to rankers: every source's best items, with what each source says of them as features."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def collect(
     A source brings its best `depth` items that it puts above the mean of its row. `allowed` (items,) takes items out.
     `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. With
     `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none learns from it.
-    Features are `source.kind`: z is standardised over the user's whole row; signed sources give raw, others ratio (log of
+    Features are `source.kind`: z is standardised over the user's row; signed sources give raw, others ratio (log of
     the share of the row's maximum) and level (log).
     """
     rules = _Rules(config, _Items.of(catalogue), allowed, exclude_seen)

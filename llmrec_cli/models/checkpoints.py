@@ -78,7 +78,7 @@ def _damaged(folder: Path, error: Exception) -> UpstreamError:
 
 
 def save_state(path: Path, tensors: Tensors, told: Json) -> None:
-    """A resumable state in one file: tensors, and plain values in its header. The old file stays until the new is whole."""
+    """A resumable state in one file: tensors, plain values in its header. The old stays until the new is whole."""
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     save_file(_plain(tensors), temporary, metadata={"told": json.dumps(told)})
     os.replace(temporary, path)

@@ -129,7 +129,7 @@ class Job:
     """One training: what to learn from, for how long, and how to tell when it is enough.
 
     `model(*batch)` returns the mean loss of a batch. `batches(epoch)` gives this process's share of an epoch, and must
-    depend on nothing but the epoch. `evaluate()` returns metrics; `watch` names the one that decides (higher is better).
+    depend on nothing but the epoch. `evaluate()` returns metrics; `watch` names the one that decides.
     """
 
     name: str
@@ -149,7 +149,7 @@ class Job:
 def train(model: nn.Module, job: Job, runtime: Runtime, progress: Progress) -> list[Epoch]:
     """Train in place; the model ends with the weights of its best epoch (the last one where nothing is measured).
 
-    After each epoch the whole state goes to `job.checkpoint`; a killed training that is started again continues there and
+    After each epoch the whole state goes to `job.checkpoint`; a killed training, started again, continues there and
     ends with the same weights as an uninterrupted one. Returns the epochs, those before the interruption included.
     """
     optimiser = torch.optim.AdamW(
@@ -161,7 +161,7 @@ def train(model: nn.Module, job: Job, runtime: Runtime, progress: Progress) -> l
     while len(history) < last and not _enough(history, job):
         epoch = len(history) + 1
         seed_everything(*job.seeds, epoch)
-        loss, speed = _one_epoch(trained, stepper, epoch, job, runtime, progress)
+        loss, speed = _one_epoch(trained, stepper, job, epoch=epoch, runtime=runtime, progress=progress)
         model.eval()
         metrics = job.evaluate() if job.evaluate else {}
         history.append(Epoch(epoch, loss, speed, metrics))
@@ -188,7 +188,7 @@ def _enough(history: list[Epoch], job: Job) -> bool:
 
 
 def _one_epoch(
-    model: nn.Module, optimiser: Any, epoch: int, job: Job, runtime: Runtime, progress: Progress
+    model: nn.Module, optimiser: Any, job: Job, *, epoch: int, runtime: Runtime, progress: Progress
 ) -> tuple[float, float]:
     """(mean loss, targets a second of all processes) of one pass."""
     model.train()
@@ -214,7 +214,8 @@ def _one_epoch(
 
 def _told(epoch: Epoch, job: Job) -> str:
     measured = "".join(f", {name} {value:.4f}" for name, value in epoch.metrics.items())
-    return f"pretrain {job.name} epoch {epoch.epoch}: loss {epoch.loss:.4f}{measured}, {epoch.targets_per_s:,.0f} targets/s"
+    speed = f"{epoch.targets_per_s:,.0f} targets/s"
+    return f"pretrain {job.name} epoch {epoch.epoch}: loss {epoch.loss:.4f}{measured}, {speed}"
 
 
 def _save(

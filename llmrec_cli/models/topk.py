@@ -70,7 +70,7 @@ def _settle_ties(block: torch.Tensor, values: torch.Tensor, codes: torch.Tensor,
 
 
 def blocks(n_users: int, n_items: int, max_memory: int, arrays: int = 4) -> Iterator[tuple[int, int]]:
-    """(start, stop) of blocks of users so that `arrays` dense float32 blocks of users × items stay within `max_memory`."""
+    """(start, stop) of blocks of users so that `arrays` float32 blocks of users × items fit `max_memory`."""
     step = int(np.clip(max_memory // max(4 * n_items * arrays, 1), 1, BLOCK_USERS))
     for start in range(0, n_users, step):
         yield start, min(start + step, n_users)

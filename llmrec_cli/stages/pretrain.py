@@ -139,7 +139,7 @@ class _Training:
 
 
 def tokens_per_step(targets: int) -> int:
-    """About 150 steps an epoch, of 256 to 2,048 tokens: few data need many small steps, many data pay for large ones."""
+    """About 150 steps an epoch, of 256 to 2,048 tokens: few data need many small steps, many pay for large ones."""
     return int(np.clip(targets // 150, 256, 2048))
 
 
@@ -150,7 +150,7 @@ def _shape(config: PretrainConfig) -> Shape:
 
 
 def _embed(items: pa.Table, config: PretrainConfig, context: Context, scratch: Path, report: Report) -> Floats:
-    """(items, t) centred text vectors at unit length; zero rows for items without text. Kept for a killed run's return."""
+    """(items, t) centred text vectors at unit length, zero without text. Kept for a killed run's return."""
     from llmrec_cli.models import checkpoints, runtime
     from llmrec_cli.models.encoders import fusion, text
 

@@ -98,6 +98,17 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     return report
 
 
+def id_files(config: RecommendConfig, base: Path) -> list[Path]:
+    """The files that `allow` and `deny` name; DataError for one that is not there."""
+    paths = [base / given for given in (config.allow, config.deny) if isinstance(given, str)]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(
+                f"there is no list of item ids {str(path)!r}", fix="check recommend.allow and recommend.deny"
+            )
+    return paths
+
+
 def ids_of(given: list[str] | str, base: Path) -> list[str]:
     """The ids themselves, or those in a text file: one a line, blank lines and lines after # left out."""
     if isinstance(given, list):
@@ -278,5 +289,5 @@ STAGE = Stage(
     ),
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
-    sources=lambda config, base: [base / given for given in (config.allow, config.deny) if isinstance(given, str)],
+    sources=id_files,
 )

@@ -100,7 +100,9 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     set_threads(context.threads)
     catalogue, sequences = read(work)
     sources, warnings = affordable(sources, len(catalogue))
-    candidates, fitted, scores = validation(work, config, context, sources, limits, catalogue, sequences)
+    candidates, fitted, scores = validation(
+        work, config, context, sources=sources, limits=limits, catalogue=catalogue, sequences=sequences
+    )
     scores += cross_fitted(rankers, candidates, config.folds, context)
     chosen = leaderboard.best(scores)
     context.progress.say(f"train-ranker: {chosen.name} is best; fitting it on all validation users")
@@ -181,6 +183,7 @@ def validation(
     work: WorkDir,
     config: TrainRankerConfig,
     context: Context,
+    *,
     sources: dict[str, Variant],
     limits: CandidateConfig,
     catalogue: Catalogue,

@@ -1,1 +1,1 @@
-"""The kitchen: table expressions and pure functions on arrays and frames. No torch; files only in `engine` and `sources`."""
+"""The kitchen: table expressions and pure functions on arrays and frames. No torch."""

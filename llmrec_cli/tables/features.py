@@ -31,7 +31,7 @@ class Candidates:
     label: npt.NDArray[np.bool_] | None = None
     """(rows,) True for the item that came next; None when it is not known."""
     source_ranks: dict[str, Ints] = field(default_factory=dict)
-    """Retriever -> (users,) the place of the target among the whole catalogue, 0 = first; only where targets were given."""
+    """Retriever -> (users,) the target's place in the whole catalogue, 0 = first; only where targets were given."""
 
     def __len__(self) -> int:
         return len(self.items)

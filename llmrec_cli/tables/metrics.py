@@ -30,7 +30,7 @@ def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Floa
     """Per-user accuracy of the first k of each list, as (users,) arrays keyed `recall@k`, `ndcg@k`, `mrr@k`, `map@k`.
 
     `recommended` is (users, width) item codes, best first, -1 where a list is short. A target counts once however often
-    it is given. Relevance is binary; the ideal list of nDCG has min(k, targets) hits; MAP divides by the number of targets
+    it is given. Relevance is binary; the ideal list of nDCG has min(k, targets) hits; MAP divides by the targets
     (as trec_eval does). Raises ValueError for a user without targets, whose accuracy is not defined.
     """
     hits, n_targets = _hits(recommended[:, :k], targets)
@@ -50,7 +50,7 @@ def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Floa
 
 
 def single_target_metrics(ranks: npt.NDArray[np.integer], k: int) -> dict[str, Floats]:
-    """`recall@k`, `ndcg@k`, `mrr@k` where each user has one target that stands at `ranks` (0 = first, MISS = nowhere)."""
+    """`recall@k`, `ndcg@k`, `mrr@k` with one target a user, at place `ranks` (0 = first, MISS = nowhere)."""
     hit = ranks < k
     place = np.where(hit, ranks, 0).astype(np.float64)
     return {

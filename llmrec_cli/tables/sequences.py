@@ -77,7 +77,7 @@ class Sequences:
         return out
 
     def matrix(self, decay: float = 1.0, limit: int | None = None) -> sp.csr_matrix:
-        """(users, items) sparse float32: the sum of decay**age over a user's events of an item (of the last `limit`)."""
+        """(users, items) sparse float32: sum of decay**age over a user's events of an item (of the last `limit`)."""
         weights = np.power(np.float32(decay), self.ages.astype(np.float32))
         if limit is not None:
             weights = np.where(self.ages < limit, weights, np.float32(0))

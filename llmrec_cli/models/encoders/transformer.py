@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 EXACT_DISTANCES = 32
@@ -59,7 +58,7 @@ class Block(nn.Module):
         """x (B, L, d), bias (B, heads, L, L) added to the attention scores."""
         y = self.out(self._attend(self.norm_attention(x), bias))
         x = x + dropout(y, self.dropout, self.training)
-        y = self.down(F.gelu(self.up(self.norm_forward(x))))
+        y = self.down(nn.functional.gelu(self.up(self.norm_forward(x))))
         return x + dropout(y, self.dropout, self.training)
 
     def _attend(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -96,7 +95,9 @@ def toeplitz(diagonals: torch.Tensor) -> torch.Tensor:
     look-up of L x L entries, and none to scatter back in the backward pass.
     """
     length = (diagonals.shape[-1] + 1) // 2
-    repeated = F.pad(diagonals, (0, 1)).unsqueeze(-2).expand(*diagonals.shape[:-1], length, 2 * length).flatten(-2)
+    repeated = (
+        nn.functional.pad(diagonals, (0, 1)).unsqueeze(-2).expand(*diagonals.shape[:-1], length, 2 * length).flatten(-2)
+    )
     skewed = repeated[..., : length * (2 * length - 1)].unflatten(-1, (length, 2 * length - 1))  # type: ignore[no-untyped-call]
     return skewed[..., length - 1 :]
 
@@ -104,7 +105,7 @@ def toeplitz(diagonals: torch.Tensor) -> torch.Tensor:
 def dropout(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
     """Dropout; on CPUs with p in steps of 1/256 from a byte for each element, which is several times faster."""
     if not training or p == 0 or x.device.type != "cpu":
-        return F.dropout(x, p, training)
+        return nn.functional.dropout(x, p, training)
     dropped = min(round(p * 256), 255)
     generator = np.random.Generator(np.random.SFC64(int(torch.randint(2**62, (1,)))))
     noise = torch.frombuffer(bytearray(generator.bytes(x.numel())), dtype=torch.uint8).view(x.shape)

@@ -1,4 +1,4 @@
-"""A weighted sum of the sources: a conditional logit over each user's candidates (McFadden 1974), fitted on validation."""
+"""A weighted sum of the sources: a conditional logit over each user's candidates (McFadden 1974)."""
 
 from __future__ import annotations
 

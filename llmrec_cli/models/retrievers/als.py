@@ -1,4 +1,4 @@
-"""Matrix factorisation of implicit feedback by alternating least squares (Hu, Koren and Volinsky 2008), with fold-in."""
+"""Matrix factorisation of implicit feedback by alternating least squares (Hu et al. 2008), with fold-in."""
 
 from __future__ import annotations
 

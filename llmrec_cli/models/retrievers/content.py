@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
 
-from llmrec_cli.models.checkpoints import Tensors, csr_matrix, csr_tensors
+from llmrec_cli.models.checkpoints import Tensors
 from llmrec_cli.models.retrievers import Codes, Floats, Histories
-from llmrec_cli.models.retrievers.pairs import pair_values, row_maxima
+from llmrec_cli.models.retrievers.pairs import Neighbourhood
 from llmrec_cli.tables.catalogue import Catalogue
 from llmrec_cli.tables.sequences import Sequences
 
@@ -68,14 +70,10 @@ class WordsConfig(BaseModel, frozen=True, extra="forbid"):
     neighbours: int = Field(300, ge=1, description="most alike items kept for each item")
 
 
-class Words:
+class Words(Neighbourhood):
     """TF-IDF of words, word pairs, category and tags; score = decayed sum of the similarities to the history."""
 
     Config = WordsConfig
-    signed = False
-
-    def __init__(self, config: WordsConfig, similarity: sp.csr_matrix) -> None:
-        self.config, self.similarity, self.maxima = config, similarity, row_maxima(similarity)
 
     @classmethod
     def fit(cls, config: WordsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -89,26 +87,13 @@ class Words:
             return cls(config, sp.csr_matrix((len(texts), len(texts)), dtype=np.float32))
         return cls(config, nearest(lambda rows: (words[rows] @ words.T).toarray(), len(texts), config.neighbours))
 
-    def score(self, histories: Histories) -> Floats:
-        return (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
 
-    def support(self, history: Codes, items: Codes) -> Floats:
-        return pair_values(self.similarity, history, items) / self.maxima[history]
-
-    def tensors(self) -> Tensors:
-        return csr_tensors("similarity", self.similarity)
-
-    @classmethod
-    def restore(cls, config: WordsConfig, tensors: Tensors) -> Self:
-        return cls(config, csr_matrix("similarity", tensors))
-
-
-def nearest(similarities: object, n_items: int, n: int) -> sp.csr_matrix:
-    """(items, items) the n largest positive similarities of each item to others; `similarities(rows)` gives a dense block."""
+def nearest(similarities: Callable[[npt.NDArray[np.int64]], Floats], n_items: int, n: int) -> sp.csr_matrix:
+    """(items, items) each item's n largest positive similarities to others; `similarities(rows)` gives a block."""
     parts = []
     for start in range(0, n_items, BLOCK):
         rows = np.arange(start, min(start + BLOCK, n_items))
-        block = torch.from_numpy(np.ascontiguousarray(similarities(rows)))  # type: ignore[operator]
+        block = torch.from_numpy(np.ascontiguousarray(similarities(rows)))
         block[torch.arange(len(rows)), torch.from_numpy(rows)] = 0
         values, columns = block.topk(min(n, n_items), dim=1)
         indptr = np.arange(len(rows) + 1) * values.shape[1]

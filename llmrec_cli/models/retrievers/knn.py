@@ -8,9 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
-from llmrec_cli.models.checkpoints import Tensors, csr_matrix, csr_tensors
-from llmrec_cli.models.retrievers import Codes, Floats, Histories
-from llmrec_cli.models.retrievers.pairs import pair_values, row_maxima
+from llmrec_cli.models.retrievers.pairs import Neighbourhood
 from llmrec_cli.tables.catalogue import Catalogue
 from llmrec_cli.tables.sequences import Sequences
 
@@ -24,14 +22,10 @@ class KNNConfig(BaseModel, frozen=True, extra="forbid"):
     max_history: int = Field(500, ge=1, description="newest events of a user that count pairs")
 
 
-class ItemKNN:
+class ItemKNN(Neighbourhood):
     """score = sum over the history of decay**age x co-count / (sqrt(d_i d_j) + shrink)."""
 
     Config = KNNConfig
-    signed = False
-
-    def __init__(self, config: KNNConfig, similarity: sp.csr_matrix) -> None:
-        self.config, self.similarity, self.maxima = config, similarity, row_maxima(similarity)
 
     @classmethod
     def fit(cls, config: KNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -44,19 +38,6 @@ class ItemKNN:
         values = counts / (degree[rows] * degree[columns] + config.shrink)
         similarity = sp.csr_matrix((values.astype(np.float32), (rows, columns)), shape=together.shape)
         return cls(config, strongest(similarity, config.neighbours))
-
-    def score(self, histories: Histories) -> Floats:
-        return (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
-
-    def support(self, history: Codes, items: Codes) -> Floats:
-        return pair_values(self.similarity, history, items) / self.maxima[history]
-
-    def tensors(self) -> Tensors:
-        return csr_tensors("similarity", self.similarity)
-
-    @classmethod
-    def restore(cls, config: KNNConfig, tensors: Tensors) -> Self:
-        return cls(config, csr_matrix("similarity", tensors))
 
 
 def strongest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:

@@ -107,7 +107,7 @@ class ContentTransitions:
 
 
 def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_matrix:
-    """(users, items) weights that sum to 1 a user: `mass` falls geometrically over the newest `head`, the rest is even."""
+    """(users, items) weights, 1 a user: `mass` falls geometrically over the newest `head`, the rest is even."""
     recent = sequences.tail(config.history)
     ages = recent.ages
     lengths = np.repeat(recent.lengths, recent.lengths)
