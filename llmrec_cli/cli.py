@@ -96,7 +96,7 @@ class Common:
         dotted = {key.replace("__", ".").replace("train_ranker", "train-ranker"): v for key, v in options.items()}
         return config.load(self.config, self.overrides or (), options={"seed": self.seed, **dotted})
 
-    def context(self, settings: Settings) -> Context:
+    def context(self, settings: Settings, *, finish: bool = False) -> Context:
         from llmrec_cli.core.config import parse_bytes
         from llmrec_cli.core.stage import Context
 
@@ -107,6 +107,7 @@ class Common:
             device=self.device,
             threads=self.threads,
             max_memory=parse_bytes(self.max_memory),
+            finish=finish,
         )
 
 
@@ -144,7 +145,7 @@ def _guarded(common: Common, work: Callable[[], None]) -> None:
         common.console.error(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        print("interrupted: run the same command again, it continues", file=sys.stderr)
+        common.console.interrupted()
         raise typer.Exit(130) from None
     except BrokenPipeError:
         # the reader of a pipe (head, say) has seen enough
@@ -170,15 +171,19 @@ STAGES = "Stages, in order"
 BESIDE = "Beside the stages"
 
 
-def _stage(common: Common, name: str, following: str, *, force: bool, **options: Any) -> None:
-    """Run one stage with its named options and print what comes next."""
+def _stage(
+    common: Common, name: str, following: str, *, force: bool, dry: bool = False, finish: bool = False, **options: Any
+) -> None:
+    """Run one stage with its named options and print what comes next, or only what the stage would cost."""
     from llmrec_cli import pipeline
 
     prefix = name.replace("-", "_")
     settings = common.settings(**{f"{prefix}__{key}": value for key, value in options.items()})
-    outcomes = pipeline.walk(
-        common.workdir, settings, common.context(settings), [name], force=force, told=common.console.outcome
-    )
+    context = common.context(settings, finish=finish)
+    if dry:
+        common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name))
+        return
+    outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force, told=common.console.outcome)
     common.console.finish(outcomes, str(common.work), following)
 
 
@@ -224,12 +229,14 @@ def pretrain(
     layers: Annotated[int | None, typer.Option(help="Transformer blocks.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Newest events the model looks at.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="auto, minilm, hashed or a folder.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Settle for the epochs done before Ctrl-C.")] = False,
     force: Force = False,
 ) -> None:
     """Train the sequence transformer on behaviour and on the items' texts.
 
     Reads clean. Writes item_vectors, item_text_vectors, encoder and pretrain_curve under WORK/pretrain/. Killed and
-    run again, it continues after the last finished epoch.
+    run again, it continues after the last finished epoch. Under torchrun, many processes train as one.
 
     Example: llmrec pretrain --architecture bert --epochs 20
     """
@@ -238,6 +245,8 @@ def pretrain(
         "pretrain",
         "llmrec profile",
         force=force,
+        dry=dry_run,
+        finish=finish,
         architecture=architecture,
         epochs=epochs,
         dim=dim,
@@ -278,14 +287,8 @@ def train_ranker(
 
     Example: llmrec train-ranker --rankers fusion,lambdarank
     """
-    _stage(
-        common,
-        "train-ranker",
-        "llmrec generate",
-        force=force,
-        retrievers=retrievers.split(",") if retrievers else None,
-        rankers=rankers.split(",") if rankers else None,
-    )
+    chosen = [names.split(",") if names else None for names in (retrievers, rankers)]
+    _stage(common, "train-ranker", "llmrec generate", force=force, retrievers=chosen[0], rankers=chosen[1])
 
 
 @command(STAGES)
@@ -327,15 +330,8 @@ def recommend(
     from llmrec_cli import exporting, showing
 
     streaming = output == "-"
-    _stage(
-        common,
-        "recommend",
-        "" if user or streaming else f"open {common.work}/recommend/report.html, or `llmrec evaluate`",
-        force=force,
-        k=k,
-        diversity=diversity,
-        max_per_category=max_per_category,
-    )
+    following = "" if user or streaming else f"open {common.work}/recommend/report.html, or `llmrec evaluate`"
+    _stage(common, "recommend", following, force=force, k=k, diversity=diversity, max_per_category=max_per_category)
     if format_ or output:
         exporting.export(common.workdir, format_ or exporting.format_of(output), user, output)
     elif user:
@@ -380,9 +376,8 @@ def run(
     names = pipeline.STAGES[: pipeline.STAGES.index(until) + 1] if until else pipeline.STAGES
     settings = common.settings()
     pipeline.check(settings)
-    outcomes = pipeline.walk(
-        common.workdir, settings, common.context(settings), names, force=force, told=common.console.outcome
-    )
+    context = common.context(settings)
+    outcomes = pipeline.walk(common.workdir, settings, context, names, force=force, told=common.console.outcome)
     following = "" if until else f"open {common.work}/recommend/report.html; check it with `llmrec evaluate`"
     common.console.finish(outcomes, str(common.work), following)
 
@@ -407,9 +402,8 @@ def evaluate(
 
     settings = common.settings(evaluate__holdout=holdout, evaluate__fail_under=fail_under)
     pipeline.check(settings)
-    outcome = pipeline.backtest(
-        common.workdir, settings, common.context(settings), name, force=force, told=common.console.outcome
-    )
+    context = common.context(settings)
+    outcome = pipeline.backtest(common.workdir, settings, context, name, force=force, told=common.console.outcome)
     if not outcome.ran:
         for line in outcome.report.lines:
             common.console.say(line)

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from llmrec_cli.core.errors import LlmrecError
+from llmrec_cli.core.launch import launch
 from llmrec_cli.core.progress import Lines, Task
-from llmrec_cli.core.stage import Outcome
+from llmrec_cli.core.stage import Outcome, Report
 
 
 class _JsonLines(Lines):
@@ -36,6 +37,7 @@ class Console:
     """The progress that stages talk to, and the printer of outcomes, tables and errors."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False, log: str = "text") -> None:
+        quiet |= launch().follows
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.lines = (_JsonLines if log == "json" else Lines)(quiet=quiet)
         # isatty and not rich's own guess: with FORCE_COLOR rich would animate into files
@@ -75,7 +77,7 @@ class Console:
         if not outcome.ran:
             self.say(f"{outcome.stage}: {outcome.why}, skipped")
             return
-        self.say(f"{outcome.stage}: done in {outcome.seconds:.1f} s ({outcome.why})")
+        self.say(f"{outcome.stage}: done ({outcome.why}); cost: {outcome.cost}")
         for line in outcome.report.lines:
             self.say(f"  {line}" if self.interactive else line)
         for warning in outcome.report.warnings:
@@ -87,6 +89,13 @@ class Console:
             self.print_json({"work": work, "stages": [_plain(o) for o in outcomes], "next": following})
         elif following:
             self.say(f"next: {following}")
+
+    def estimate(self, stage: str, report: Report) -> None:
+        """What a stage would cost: the answer of --dry-run, so on stdout."""
+        if self.as_json:
+            self.print_json({"stage": stage, "estimate": asdict(report)})
+        else:
+            self.text([*report.lines, *(f"warning: {warning}" for warning in report.warnings)])
 
     def print_json(self, value: Any) -> None:
         print(json.dumps(value, ensure_ascii=False, default=str))
@@ -105,15 +114,32 @@ class Console:
 
     def error(self, error: LlmrecError) -> None:
         """What is wrong, where, how to mend it; as an object on stdout too when --json was asked for."""
+        if not _cause():
+            return
         if self.as_json:
             fields = {"type": type(error).__name__, "message": error.what, "where": error.where, "fix": error.fix}
             self.print_json({"error": {"code": error.exit_code, **fields}})
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     def bug(self, error: BaseException) -> None:
+        if not _cause():
+            return
         name = type(error).__name__
         print(f"error: a bug in llmrec: {name}: {error}", file=sys.stderr)
         print("  fix:   run the same command with --debug and report what it prints", file=sys.stderr, flush=True)
+
+    def interrupted(self) -> None:
+        if not launch().follows:
+            print("interrupted: run the same command again, it continues", file=sys.stderr)
+
+
+def _cause() -> bool:
+    """Of several processes of one launch, only the one that fails first has something to tell."""
+    if launch().size == 1:
+        return True
+    from llmrec_cli.models import team
+
+    return team.join().first_to_fail()
 
 
 def _plain(outcome: Outcome) -> Mapping[str, Any]:
@@ -121,6 +147,6 @@ def _plain(outcome: Outcome) -> Mapping[str, Any]:
         "stage": outcome.stage,
         "status": "done" if outcome.ran else "up to date",
         "why": outcome.why,
-        "seconds": round(outcome.seconds, 3),
+        **outcome.cost.told(),
         **asdict(outcome.report),
     }

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.core.stage import Context, Outcome, Stage, State, execute, resign, state
+from llmrec_cli.core.launch import Team, launch
+from llmrec_cli.core.stage import Context, Outcome, Report, Stage, State, estimate, execute, follow, resign, state
 from llmrec_cli.core.workdir import WorkDir
 
 # In the order in which `llmrec run` walks them. The order is the data flow: each artifact has one maker.
@@ -39,8 +43,17 @@ def walk(
     force: bool = False,
     told: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Run the named stages in order under the lock of the work directory, skipping what is up to date."""
+    """Run the named stages in order under the lock of the work directory, skipping what is up to date.
+
+    Of several processes of one launch the first does all this; the others help it train, and end here.
+    """
     configs = check(settings, names)
+    context = replace(context, team=_team())
+    if context.team and launch().follows:
+        for stage in map(load, names):
+            if stage.together:
+                follow(stage, work, configs[stage.name], context, context.team)
+        sys.exit()
     outcomes = []
     with work.lock():
         for name in names:
@@ -48,6 +61,22 @@ def walk(
             told(outcome)
             outcomes.append(outcome)
     return outcomes
+
+
+def estimated(work: WorkDir, settings: Settings, context: Context, name: str) -> Report:
+    """What a stage would cost, without running it and without a change to the work directory."""
+    if _team() and launch().follows:
+        sys.exit()
+    return estimate(load(name), work, check(settings, [name])[name], context)
+
+
+def _team() -> Team | None:
+    """The processes of this launch, where there are several."""
+    if launch().size == 1:
+        return None
+    from llmrec_cli.models import team
+
+    return team.join()
 
 
 def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tuple[Stage, State | UpstreamError]]:
@@ -77,7 +106,7 @@ def backtest(
     config = settings.section("evaluate", stage.config)
     nested = WorkDir(work.path / "evaluate" / name)
     past = as_of_the_past(settings, config)
-    with work.lock():
+    with nullcontext() if launch().follows else work.lock():
         walk(nested, past, context, REPLAYED, force=force, told=told)
         try:
             with nested.lock():

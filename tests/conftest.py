@@ -14,6 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample" / "online_retail_sample.csv"
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors of content are kept for one test session, away from the user's own."""
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path_factory.getbasetemp() / "vectors"))
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
     return Context(seed=42, base=tmp_path, progress=Lines(quiet=True), device="cpu", threads=1, max_memory=1 << 30)

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the foundation up; a file imports only from its own floor or a lower one.
 FLOORS = ("core", "tables", "models", "report", "stages")
 FAMILIES = ("encoders", "retrievers", "rankers", "topics", "writers", "painters")
-HEAVY = {"torch", "transformers", "sklearn", "implicit", "lightgbm", "accelerate", "safetensors"}
+HEAVY = {"torch", "transformers", "sklearn", "implicit", "lightgbm", "accelerate", "safetensors", "peft", "opacus"}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:

@@ -56,7 +56,7 @@ def test_each_command_has_help_and_an_example_or_is_plain(name: str) -> None:
 def test_named_options_are_settings_of_their_stage() -> None:
     from llmrec_cli.cli import Common
 
-    common = set(Common.__dataclass_fields__) | {"force", "user", "format_", "output"}
+    common = set(Common.__dataclass_fields__) | {"force", "user", "format_", "output", "dry_run", "finish"}
     seen = 0
     for info in app.registered_commands:
         name = info.name or info.callback.__name__  # type: ignore[union-attr]

@@ -57,3 +57,53 @@ def test_gradients_scale_with_what_comes_from_above() -> None:
 def test_a_hopeless_target_gives_a_finite_loss() -> None:
     states, table = torch.tensor([[1000.0]]), torch.tensor([[1.0], [-1.0]])
     assert torch.isfinite(softmax_cross_entropy(states, table, torch.tensor([1])))
+
+
+def test_sampled_softmax_is_the_full_one_on_average() -> None:
+    """With logQ the sum over sampled items is unbiased: many draws come near the loss over all items."""
+    states, table, targets = problem(n=16, n_items=200)
+    counts = torch.bincount(targets, minlength=200).float()
+    full = float(softmax_cross_entropy(states, table * 0.3, targets).detach())
+    torch.manual_seed(0)
+    drawn = [
+        float(
+            losses.sampled_softmax(
+                states, table * 0.3, targets, negatives=100, frequency=counts / counts.sum()
+            ).detach()
+        )
+        for _ in range(200)
+    ]
+    assert sum(drawn) / len(drawn) == pytest.approx(full, rel=0.02)
+
+
+def test_sampling_more_than_the_catalogue_is_the_full_softmax_nearly() -> None:
+    states, table, targets = problem()
+    torch.manual_seed(0)
+    frequency = torch.full((len(table),), 1 / len(table))
+    sampled = losses.sampled_softmax(states, table, targets, negatives=5000, frequency=frequency)
+    torch.testing.assert_close(sampled, softmax_cross_entropy(states, table, targets), rtol=1e-4, atol=1e-4)
+
+
+def test_a_correction_spares_the_target() -> None:
+    states, table, targets = problem()
+    correction = torch.randn(len(table))
+    logits = states @ table.T + correction
+    logits[torch.arange(len(targets)), targets] -= correction[targets]
+    plain = loss_and_gradients(torch.nn.functional.cross_entropy(logits, targets), states, table)
+    chunked = loss_and_gradients(
+        softmax_cross_entropy(states, table, targets, torch.float32, correction), states, table
+    )
+    for found, wanted in zip(chunked, plain, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_gbce_is_binary_cross_entropy_with_a_weakened_positive() -> None:
+    """t = 0 leaves beta = 1 (plain BCE); t = 1 gives beta = the sampled share (Petrov and Macdonald 2023)."""
+    states, table, targets = problem(n=1, n_items=2, dim=3)
+    positive = (states * table[targets]).sum()
+    torch.manual_seed(0)
+    drawn = torch.randint(2, (1,))
+    torch.manual_seed(0)
+    found = losses.generalised_bce(states, table, targets, negatives=1, calibration=0.0)
+    wrong = torch.nn.functional.softplus(states @ table[drawn].T).sum() * (drawn != targets)
+    torch.testing.assert_close(found, ((wrong - torch.nn.functional.logsigmoid(positive)) / 2).squeeze())

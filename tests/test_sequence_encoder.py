@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,65 +25,119 @@ def histories(*lists: list[int], n_items: int = N_ITEMS) -> Sequences:
     return Sequences(codes, np.cumsum([0, *map(len, lists)]), n_items)
 
 
-def encoder(architecture: str = "gpt", max_length: int = 6) -> SequenceEncoder:
+def encoder(architecture: str = "gpt", max_length: int = 6, **more: Any) -> SequenceEncoder:
     runtime.seed_everything(1)
-    shape = Shape(architecture=architecture, dim=8, max_length=max_length)
-    table = torch.randn(N_ITEMS + 1, 8)
+    shape = Shape(architecture=architecture, dim=8, max_length=max_length, **more)
     network = shape.network()
-    torch.nn.init.normal_(network.bias)
-    return SequenceEncoder(shape, network, table)
+    for weights in network.parameters():  # as large as trained ones, so that everything has an effect
+        if weights.ndim > 1:
+            torch.nn.init.normal_(weights, std=0.5)
+    return SequenceEncoder(shape, network, torch.randn(N_ITEMS + 1, 8))
+
+
+def lessons(sequences: Sequences, withheld: int = 0, **more: Any) -> training.Lessons:
+    return training.Lessons(sequences, Shape(dim=8, max_length=6), training.Objective(**more), withheld)
+
+
+def packed(tokens: batches.Tokens, length: int, rows: int = 1000, seed: int = 0) -> list[tuple[np.ndarray, ...]]:
+    return list(batches.steps(iter([tokens]), length, rows, np.random.default_rng(seed)))
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
 
 
+def pairs(steps: list[tuple[np.ndarray, ...]]) -> list[tuple[int, int]]:
+    found = []
+    for items, targets, *_ in steps:
+        asked = targets != batches.NO_TARGET
+        found += zip(items[asked].tolist(), targets[asked].tolist(), strict=True)
+    return sorted(found)
+
+
+LOG = histories([1, 2, 3], [4], [], [5, 6], [7, 8, 9, 10, 11, 7, 8, 9])
+FOLLOWING = [(1, 2), (2, 3), (5, 6), (7, 8), (7, 8), (8, 9), (8, 9), (9, 10), (10, 11), (11, 7)]
+
+
 def test_every_target_is_packed_once_after_its_own_predecessor() -> None:
-    sequences = histories([1, 2, 3], [4], [], [5, 6], [7, 8, 9, 10, 11, 7, 8, 9])
-    rows = batches.next_item_rows(sequences, 4, np.random.default_rng(0))
-    packed = rows.targets != batches.NO_TARGET
-    pairs = sorted(zip(rows.tokens[packed].tolist(), rows.targets[packed].tolist(), strict=True))
-    wanted = [(1, 2), (2, 3), (5, 6), (7, 8), (7, 8), (8, 9), (8, 9), (9, 10), (10, 11), (11, 7)]
-    assert pairs == wanted
-    assert len(rows) == batches.row_count(len(wanted), 4) == 3
+    steps = packed(batches.next_item_tokens(LOG), 4)
+    assert pairs(steps) == FOLLOWING
+    assert sum(len(items) for items, *_ in steps) == batches.row_count(len(FOLLOWING), 4) == 3
+
+
+@pytest.mark.parametrize("part", [1, 3, 5, 1 << 20])
+@pytest.mark.parametrize("objective", ["all", "prefixes"])
+def test_an_epoch_in_parts_teaches_the_same_in_the_steps_it_promised(
+    part: int, objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "PART", part)
+    found = lessons(histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3, 4][: 1 + user % 4] for user in range(300)]))
+    found.objective.__dict__["targets"] = objective
+    found = training.Lessons(found.log, found.shape, found.objective)
+    steps = [tuple(part.numpy() for part in step) for step in found.epoch(2, (7,))]
+    whole = sorted((int(found.vocabulary[a]), int(found.vocabulary[b])) for a, b in pairs(steps))
+    assert len(whole) == found.targets
+    assert len(steps) == found.steps(2)
+    code = {user: found.log[user] for user in range(300)}
+    assert whole == sorted((int(a), int(b)) for items in code.values() for a, b in pairwise(items))
 
 
 def test_segments_part_users() -> None:
-    rows = batches.next_item_rows(histories([1, 2, 3], [5, 6, 7], [9, 10, 11]), 64, np.random.default_rng(0))
-    assert len(rows) == 1
+    ((items, targets, segments),) = packed(batches.next_item_tokens(histories([1, 2, 3], [5, 6, 7], [9, 10, 11])), 64)
+    assert len(items) == 1
     for start in (1, 5, 9):
-        (users,) = ({int(s) for s in rows.segments[np.isin(rows.tokens, [start, start + 1]) & (rows.targets >= 0)]},)
-        assert len(users) == 1
-    assert len(set(rows.segments[rows.targets >= 0].tolist())) == 3
+        assert len({int(s) for s in segments[np.isin(items, [start, start + 1]) & (targets >= 0)]}) == 1
+    assert len(set(segments[targets >= 0].tolist())) == 3
 
 
 def test_rows_depend_on_the_generator_alone() -> None:
-    sequences = histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3] for user in range(50)])
-    a, b, c = (batches.next_item_rows(sequences, 8, np.random.default_rng(seed)).tokens for seed in (1, 1, 2))
+    tokens = batches.next_item_tokens(histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3] for user in range(50)]))
+    a, b, c = (packed(tokens, 8, seed=seed)[0][0] for seed in (1, 1, 2))
     assert (a == b).all() and (a != c).any()
+
+
+def test_prefixes_ask_once_each_at_the_end_of_the_newest_events() -> None:
+    tokens = batches.prefix_tokens(histories([1, 2, 3, 4], [5], [6, 7]), 2)
+    asked = tokens.targets != batches.NO_TARGET
+    assert tokens.items.tolist() == [1, 1, 2, 2, 3, 6]
+    assert tokens.targets[asked].tolist() == [2, 3, 4, 7]
+    assert tokens.segments.tolist() == [0, 1, 1, 2, 2, 3]
+    assert asked.tolist() == [True, False, True, False, True, True]
+
+
+def test_times_say_when_the_next_item_is_asked_for() -> None:
+    log = Sequences(np.array([1, 2, 3], dtype=np.int32), np.array([0, 3]), N_ITEMS, np.array([10, 20, 40]))
+    assert batches.next_item_tokens(log).times.tolist() == [[10, 20], [10, 20]]  # type: ignore[union-attr]
+    assert batches.next_item_tokens(log, target_time=True).times.tolist() == [[20, 40], [10, 20]]  # type: ignore[union-attr]
+    prefixes = batches.prefix_tokens(log, 5, target_time=True).times
+    assert prefixes.tolist() == [[20, 10, 40], [10, 10, 20]]  # type: ignore[union-attr]
 
 
 def test_masked_rows_hide_what_they_ask_for() -> None:
     sequences = histories(*[list(range(10)) for _ in range(200)])
-    rows = batches.masked_item_rows(sequences, 64, N_ITEMS, 0.3, np.random.default_rng(0))
-    asked = rows.targets != batches.NO_TARGET
-    assert (rows.tokens[asked] == N_ITEMS).all()
-    assert not (rows.tokens[~asked] == N_ITEMS).any()
-    filled = rows.segments >= 0
-    assert filled.sum() == 2000
+    tokens = batches.masked_item_tokens(sequences, N_ITEMS, 0.3, np.random.default_rng(0))
+    asked = tokens.targets != batches.NO_TARGET
+    assert (tokens.items[asked] == N_ITEMS).all()
+    assert not (tokens.items[~asked] == N_ITEMS).any()
+    assert len(tokens) == 2000
     assert 0.28 < asked.sum() / 2000 < 0.36
 
 
 def test_processes_share_the_rows_of_each_step() -> None:
-    sequences = histories(*[[user % N_ITEMS, 1, 2, 3, 4] for user in range(300)])
-    shape = Shape(dim=8)
+    found = lessons(histories(*[[user % N_ITEMS, 1, 2, 3, 4] for user in range(300)]))
 
     def tokens(share: tuple[int, int]) -> list[torch.Tensor]:
-        return [batch[0] for batch in training.epoch_batches(sequences, shape, 4, (7,), share)]
+        return [batch[0] for batch in found.epoch(4, (7,), share)]
 
     whole, first, second = tokens((0, 1)), tokens((0, 2)), tokens((1, 2))
     assert len(whole) == len(first) == len(second) == 5  # 19 rows
     for step, (a, b) in enumerate(zip(first, second, strict=True)):
         assert sorted(torch.cat([a, b]).tolist()) == sorted(whole[step].tolist()), step
+
+
+def test_what_is_withheld_is_not_learnt_and_not_counted() -> None:
+    found = lessons(LOG, withheld=1)
+    assert found.targets == 7 and found.vocabulary.tolist() == [1, 2, 5, 7, 8, 9, 10, 11]
+    assert found.all_counts()[[3, 7, 9]].tolist() == [0, 2, 1]
 
 
 def test_blocks_of_like_length_hold_every_user_and_keep_to_the_budget() -> None:
@@ -185,17 +241,65 @@ def test_saved_encoder_gives_the_same_scores_from_its_folder_alone(tmp_path: Pat
         SequenceEncoder.load(tmp_path / "elsewhere")
 
 
-def test_items_that_were_never_trained_get_the_mean_id_and_their_own_text() -> None:
+@pytest.mark.parametrize("item_dropout", [0.0, 0.5])
+def test_items_that_were_never_trained_are_placed_by_their_content(item_dropout: float) -> None:
     text = torch.nn.functional.normalize(torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
-    sequences, vocabulary = training.compact(histories([0, 3, 4], [4, 0], n_items=5))
-    assert vocabulary.tolist() == [0, 3, 4]
-    assert sequences.codes.tolist() == [0, 1, 2, 2, 0]
-    model = training.NextItemModel(Shape(dim=8), text[vocabulary], torch.float32)
-    found = torch.from_numpy(model.encoder(vocabulary, text).item_vectors)
-    table = model.table().detach()
-    torch.testing.assert_close(found[[0, 3, 4]], table[:3])
+    found = lessons(histories([0, 3, 4], [4, 0], n_items=5), item_dropout=item_dropout)
+    assert found.vocabulary.tolist() == [0, 3, 4] and found.counts.tolist() == [2, 1, 2]
+    counts = torch.from_numpy(found.counts).float()
+    model = training.NextItemModel(found.shape, found.objective, text[found.vocabulary], counts, torch.float32).eval()
+    vectors = torch.from_numpy(model.encoder(found.vocabulary, text).item_vectors)
+    torch.testing.assert_close(vectors[[0, 3, 4]], model.table().detach()[:3])
     mean, own = model.ids.weight[:3].mean(0), text @ model.projection.weight.T  # type: ignore[union-attr]
-    torch.testing.assert_close(found[[1, 2]], (mean + own[[1, 2]]).detach())
+    unseen = own[[1, 2]] + (0 if item_dropout else mean)
+    torch.testing.assert_close(vectors[[1, 2]], unseen.detach())
+
+
+@pytest.mark.parametrize("architecture", ["gpt", "bert"])
+@pytest.mark.parametrize("positions", ["rotary", "none"])
+def test_plain_transformers_opens_the_folder_and_gives_the_same_states(
+    architecture: str, positions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModel, LlamaModel
+
+    model = encoder(architecture, positions=positions)
+    monkeypatch.setattr("llmrec_cli.models.encoders.sequence.fast_dtype", lambda device: torch.float32)
+    model.save(tmp_path)
+    plain = AutoModel.from_pretrained(tmp_path).eval()
+    assert isinstance(plain, LlamaModel)
+    asked = [3, 1, 4, 1, 5] + ([N_ITEMS] if architecture == "bert" else [])
+    with torch.no_grad():
+        states = plain(input_ids=torch.tensor([asked])).last_hidden_state[0, -1]
+    np.testing.assert_allclose(model.encode(histories([3, 1, 4, 1, 5]))[0], states.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["rotary", "relative", "learned"])
+def test_order_matters_but_for_none(positions: str) -> None:
+    one, other = histories([1, 2, 3, 4]), histories([2, 1, 3, 4])
+    assert not np.allclose(
+        encoder(positions=positions).encode(one), encoder(positions=positions).encode(other), atol=1e-3
+    )
+    still = encoder(positions="none", layers=1)
+    np.testing.assert_allclose(still.encode(one), still.encode(other), atol=0.02)
+
+
+def test_the_time_between_events_matters_where_it_is_looked_at() -> None:
+    codes, offsets = np.array([1, 2, 3], dtype=np.int32), np.array([0, 3])
+    soon, late = (Sequences(codes, offsets, N_ITEMS, np.array([0, 10, gap])) for gap in (20, 10_000_000))
+    blind, looking = encoder(), encoder(time_bias=True)
+    np.testing.assert_array_equal(blind.encode(soon), blind.encode(late))
+    assert not np.allclose(looking.encode(soon), looking.encode(late), atol=1e-3)
+    asking = encoder(time_bias=True, target_time=True)
+    now, later = np.array([20]), np.array([20_000_000])
+    assert not np.allclose(asking.encode(soon, now), asking.encode(soon, later), atol=1e-3)
+    np.testing.assert_array_equal(looking.encode(soon, now), looking.encode(soon, later))
+
+
+def test_cosine_scores_are_cosines_over_the_temperature() -> None:
+    model = encoder(similarity="cosine", temperature=0.1)
+    scores = model.encode(histories([1, 2, 3])) @ model.item_vectors.T
+    assert np.abs(scores).max() <= 10.001
+    np.testing.assert_allclose(np.linalg.norm(model.item_vectors, axis=1), 1, atol=1e-5)
 
 
 def test_ranks_leave_out_what_was_seen_and_are_pessimistic_in_ties() -> None:

@@ -63,9 +63,10 @@ def test_sentence_encoder_does_not_mix_texts_of_a_batch(folder: Path) -> None:
     told: list[int] = []
     encoder = text.build(str(folder), "cpu", told.append)
     together = encoder.encode(TEXTS)
-    alone = np.concatenate([encoder.encode([line]) for line in TEXTS])
+    some = [row for row, line in enumerate(TEXTS) if line.strip()]
+    alone = np.concatenate([encoder.encode([TEXTS[row]]) for row in some])
     assert together.shape == (len(TEXTS), 16)
-    np.testing.assert_allclose(together, alone, atol=0.02)  # padding changes the order of bf16 sums, nothing else
+    np.testing.assert_allclose(together[some], alone, atol=0.02)  # padding changes the order of bf16 sums, nothing else
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), [1, 0, 1, 1, 0, 1], atol=1e-5)
     assert sum(told) == 2 * 4
 

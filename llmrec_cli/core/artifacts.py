@@ -150,36 +150,19 @@ HOLDOUT = Table(
     optional=True,
 )
 
-ITEM_VECTORS = Table(
-    "pretrain",
-    "item_vectors",
-    "Each item as the sequence model sees it (id embedding fused with content), in the order of items.",
-    ("item_id",),
-    _schema(item_id=ID, vector=VECTOR),
+
+def _item_vectors(name: str, about: str, optional: bool = False) -> Table:
+    return Table("pretrain", name, about, ("item_id",), _schema(item_id=ID, vector=VECTOR), optional)
+
+
+ITEM_VECTORS = _item_vectors(
+    "item_vectors", "Each item as the sequence model sees it (id embedding fused with content), in the order of items."
 )
-ITEM_TEXT_VECTORS = Table(
-    "pretrain",
-    "item_text_vectors",
-    "Unit-length, centred text embeddings of the items, in the order of items.",
-    ("item_id",),
-    _schema(item_id=ID, vector=VECTOR),
+ITEM_TEXT_VECTORS = _item_vectors(
+    "item_text_vectors", "Unit-length, centred text embeddings of the items, in the order of items; zero without text."
 )
-ITEM_IMAGE_VECTORS = Table(
-    "pretrain",
-    "item_image_vectors",
-    "Image embeddings of the items that have an image.",
-    ("item_id",),
-    _schema(item_id=ID, vector=VECTOR),
-    optional=True,
-)
-ITEM_AUDIO_VECTORS = Table(
-    "pretrain",
-    "item_audio_vectors",
-    "Audio embeddings of the items that have a recording.",
-    ("item_id",),
-    _schema(item_id=ID, vector=VECTOR),
-    optional=True,
-)
+ITEM_IMAGE_VECTORS = _item_vectors("item_image_vectors", "The same of their images, where a model looks at them.", True)
+ITEM_AUDIO_VECTORS = _item_vectors("item_audio_vectors", "The same of their recordings.", True)
 ENCODER = Folder("pretrain", "encoder", "The sequence transformer, trained on every event.")
 ENCODER_VALIDATION = Folder(
     "pretrain",
@@ -200,6 +183,15 @@ PRETRAIN_CURVE = Table(
         targets_per_s=pa.float64(),
     ),
 )
+SEMANTIC_IDS = Table(
+    "pretrain",
+    "semantic_ids",
+    "Each item's content as a few digits, coarse to fine; the last one tells apart items that are equal up to there.",
+    ("item_id",),
+    _schema(item_id=ID, codes=pa.list_(pa.int32())),
+    optional=True,
+)
+LANGUAGE_ADAPTER = Folder("pretrain", "language_adapter", "LoRA adapter tuned on users' titles.", optional=True)
 
 PROFILES = Table(
     "profile",

@@ -51,3 +51,9 @@ class Lines:
     def say(self, text: str) -> None:
         if not self.quiet:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def sparkline(values: list[float]) -> str:
+    """A learning curve in one line of text."""
+    bars, low, high = "▁▂▃▄▅▆▇█", min(values), max(values)
+    return "".join(bars[int((value - low) / ((high - low) or 1) * (len(bars) - 1))] for value in values)

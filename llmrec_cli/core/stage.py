@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,17 @@ from pydantic import BaseModel
 
 from llmrec_cli import __version__
 from llmrec_cli.core.artifacts import Artifact
+from llmrec_cli.core.cost import NOTHING, Cost, Meter
+from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.launch import Team
 from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.workdir import Json, WorkDir, fingerprint
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage needs beside its own settings; nothing here changes a result except the seed."""
+    """What a stage needs beside its own settings; nothing here changes a result except the seed and `finish`."""
 
     seed: int
     base: Path
@@ -33,6 +36,10 @@ class Context:
     max_memory: int = 4 << 30
     """Bytes that blocks of scores and the table engine may take together."""
     ticket: str = ""
+    finish: bool = False
+    """Settle for what an interrupted training has reached."""
+    team: Team | None = None
+    """The processes that were started together with this one."""
 
 
 @dataclass
@@ -59,6 +66,10 @@ class Stage:
     """Files outside of the work directory whose content the stage depends on."""
     revision: int = 1
     """Raised when the stage's results change for the same input, so that old outputs are not taken for fresh."""
+    together: bool = False
+    """All processes of a launch call `run`, to train as one; the others' writes go nowhere."""
+    estimate: Callable[[WorkDir, Any, Context], Report] | None = None
+    """What `run` would cost, found in seconds; its writes go nowhere."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class Outcome:
     ran: bool
     why: str
     report: Report
-    seconds: float
+    cost: Cost = NOTHING
 
 
 def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Json:
@@ -99,9 +110,7 @@ def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Contex
 
 def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> State:
     """Compare the signed record with the world as it is. Raises UpstreamError where an input is missing."""
-    for artifact in stage.reads:
-        if not artifact.optional:
-            work.need(artifact)
+    _need_inputs(stage, work)
     parts = ticket_parts(stage, work, config, context)
     ticket = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     record = work.record(stage.name)
@@ -121,22 +130,29 @@ def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> S
 
 
 def execute(stage: Stage, work: WorkDir, config: BaseModel, context: Context, *, force: bool = False) -> Outcome:
-    """Run the stage unless it is up to date; sign the record last. The caller holds the lock."""
+    """Run the stage unless it is up to date; sign the record last. The caller holds the lock and leads its team."""
     now = state(stage, work, config, context)
-    if now.fresh and not force:
+    team = context.team if stage.together else None
+    needed = force or not now.fresh
+    if team:
+        team.decide(now.ticket if needed else "")
+    if not needed:
         why = "up to date (an output was touched, its content is unchanged)" if now.touched else now.why
-        return Outcome(stage.name, False, why, _report_of(work.record(stage.name)), 0.0)
-    started = time.monotonic()
+        return Outcome(stage.name, False, why, _report_of(work.record(stage.name)))
+    meter = Meter()
     parts = ticket_parts(stage, work, config, context)
     (work.path / stage.name / "record.json").unlink(missing_ok=True)
     before = {a.path: _written(work, a) for a in stage.writes if a.optional}
-    report = stage.run(work, config, _with_ticket(context, now.ticket))
+    with team.training() if team else nullcontext():
+        report = stage.run(work, config, replace(context, ticket=now.ticket))
     for artifact in stage.writes:
         if not artifact.optional:
             work.need(artifact)
         elif work.has(artifact) and _written(work, artifact) == before[artifact.path]:
             work.remove(artifact)  # left over from an earlier run that had such content
-    seconds = time.monotonic() - started
+    cost = meter.read()
+    if team:
+        cost = replace(cost, core_seconds=team.total(cost.core_seconds))
     record = {
         "format": "llmrec.record/1",
         "stage": stage.name,
@@ -144,12 +160,31 @@ def execute(stage: Stage, work: WorkDir, config: BaseModel, context: Context, *,
         "parts": parts,
         "outputs": outputs(stage, work),
         "report": asdict(report),
-        "seconds": round(seconds, 3),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        **cost.told(),
     }
     work.sign(stage.name, record)
     work.clear_scratch(stage.name)
-    return Outcome(stage.name, True, "forced" if now.fresh else now.why, report, seconds)
+    return Outcome(stage.name, True, "forced" if now.fresh else now.why, report, cost)
+
+
+def follow(stage: Stage, work: WorkDir, config: BaseModel, context: Context, team: Team) -> None:
+    """Take part in the leader's `execute` of a stage that processes run together."""
+    ticket = team.decision()
+    if not ticket:
+        return
+    meter = Meter()
+    with team.training(), read_only(work, own_scratch=False) as reader:
+        stage.run(reader, config, replace(context, ticket=ticket))
+    team.total(meter.read().core_seconds)
+
+
+def estimate(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Report:
+    """What the stage would cost. Changes nothing; SettingsError for a stage that cannot tell."""
+    if stage.estimate is None:
+        raise SettingsError(f"`{stage.name}` cannot estimate what it costs", fix="leave out --dry-run")
+    _need_inputs(stage, work)
+    with read_only(work, own_scratch=True) as reader:
+        return stage.estimate(reader, config, context)
 
 
 def outputs(stage: Stage, work: WorkDir) -> dict[str, Json]:
@@ -168,10 +203,10 @@ def resign(stage: Stage, work: WorkDir) -> None:
         work.sign(stage.name, {**record, "outputs": outputs(stage, work)})
 
 
-def _with_ticket(context: Context, ticket: str) -> Context:
-    from dataclasses import replace
-
-    return replace(context, ticket=ticket)
+def _need_inputs(stage: Stage, work: WorkDir) -> None:
+    for artifact in stage.reads:
+        if not artifact.optional:
+            work.need(artifact)
 
 
 def _written(work: WorkDir, artifact: Artifact) -> int | None:

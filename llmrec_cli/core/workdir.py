@@ -59,10 +59,12 @@ class WorkDir:
                 raise self._damaged(table, f"column {field.name!r} should be {field.type}")
         return data
 
-    def batches(self, table: Table, rows: int = 65536) -> Iterator[pa.RecordBatch]:
-        """The table in pieces, for what may be larger than memory."""
+    def batches(
+        self, table: Table, rows: int = 65536, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The table (or some columns) in pieces, for what may be larger than memory."""
         with pq.ParquetFile(self.need(table)) as file:
-            yield from file.iter_batches(rows)
+            yield from file.iter_batches(rows, columns=list(columns) if columns else None)
 
     def write(self, table: Table, data: pa.Table) -> None:
         """Write the whole table atomically, after checking columns, types and key."""

@@ -33,7 +33,7 @@ def load_config(folder: Path) -> Json:
     try:
         config: Json = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
     return config
 
 
@@ -48,7 +48,7 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Json, Tensors]:
     try:
         return load_config(folder), load_file(folder / WEIGHTS_NAME, device=device)
     except (FileNotFoundError, SafetensorError) as error:
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
 
 
 def csr_tensors(name: str, matrix: sp.csr_matrix) -> Tensors:
@@ -69,7 +69,7 @@ def csr_matrix(name: str, tensors: Tensors) -> sp.csr_matrix:
     return sp.csr_matrix((data, indices, indptr), shape=tuple(shape))
 
 
-def _damaged(folder: Path, error: Exception) -> UpstreamError:
+def damaged(folder: Path, error: Exception) -> UpstreamError:
     return UpstreamError(
         f"the saved model {folder.name} is missing or damaged: {error}",
         where=str(folder),

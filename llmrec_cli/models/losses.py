@@ -1,32 +1,83 @@
-"""Full-softmax cross-entropy over a large catalogue, without the matrix of logits ever being kept."""
+"""Losses of next-item training over a large catalogue, without the matrix of logits ever being kept."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+from torch import nn
 
 # Logits of one chunk: small enough to stay in the last-level cache of a CPU.
 CHUNK_ELEMENTS = 4 << 20
 
 
 def softmax_cross_entropy(
-    states: torch.Tensor, table: torch.Tensor, targets: torch.Tensor, dtype: torch.dtype = torch.float32
+    states: torch.Tensor,
+    table: torch.Tensor,
+    targets: torch.Tensor,
+    dtype: torch.dtype = torch.float32,
+    correction: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean of -log softmax(states @ table.T)[target].
 
     states (N, d), table (V, d), targets (N,) int64 rows of the table. `dtype` is the format of the large products;
     sums are kept in float32. The gradients are computed chunk by chunk in the forward pass, so memory is that of one
     chunk of logits and each is computed once; with bfloat16 gradients agree with float32 to about 2e-3.
+    `correction` (V,) is added to the logits of all rows but the target's own.
     """
-    loss: torch.Tensor = _ChunkedSoftmax.apply(states, table, targets, dtype)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _ChunkedSoftmax.apply(states, table, targets, dtype, correction)  # type: ignore[no-untyped-call]
     return loss
+
+
+def sampled_softmax(
+    states: torch.Tensor,
+    table: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    negatives: int,
+    frequency: torch.Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Softmax cross-entropy against the batch's own targets and `negatives` random items, shared by the whole batch.
+
+    An item's logit is raised by -log of its chance to be there (logQ, Bengio and Senécal 2008), which makes the sum in
+    the denominator unbiased; the target is always there and stays as it is. `frequency` (V,) sums to 1: how often each
+    item is a target.
+    """
+    n_items = len(table)
+    drawn = torch.randint(n_items, (negatives,), device=table.device)
+    there = torch.unique(torch.cat([targets, drawn]))
+    missed = negatives * math.log1p(-1 / n_items) if n_items > 1 else 0.0
+    chance = -torch.expm1(len(targets) * torch.log1p(-frequency[there].clamp_max(1 - 1e-6)) + missed)
+    rows = nn.functional.embedding(there, table)
+    places = torch.searchsorted(there, targets)
+    return softmax_cross_entropy(states, rows, places, dtype, -chance.clamp_min(1e-9).log())
+
+
+def generalised_bce(
+    states: torch.Tensor, table: torch.Tensor, targets: torch.Tensor, negatives: int, calibration: float = 0.75
+) -> torch.Tensor:
+    """gBCE (Petrov and Macdonald 2023, t = `calibration`) with `negatives` random items shared by the whole batch."""
+    n_items = len(table)
+    drawn = torch.randint(n_items, (min(negatives, n_items),), device=table.device)
+    share = min(1.0, len(drawn) / max(1, n_items - 1))
+    beta = share * (calibration * (1 - 1 / share) + 1 / share)
+    positive = (states * nn.functional.embedding(targets, table)).sum(-1)
+    logits = states @ nn.functional.embedding(drawn, table).T
+    wrong = nn.functional.softplus(logits.float()).masked_fill(drawn[None] == targets[:, None], 0.0).sum(-1)
+    return (wrong - beta * nn.functional.logsigmoid(positive.float())).mean() / (len(drawn) + 1)
 
 
 class _ChunkedSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, states: torch.Tensor, table: torch.Tensor, targets: torch.Tensor, dtype: torch.dtype
+    def forward(  # noqa: PLR0917
+        ctx: Any,
+        states: torch.Tensor,
+        table: torch.Tensor,
+        targets: torch.Tensor,
+        dtype: torch.dtype,
+        correction: torch.Tensor | None,
     ) -> torch.Tensor:
         n, n_items = len(states), len(table)
         states, table = states.detach().float(), table.detach().float()
@@ -38,11 +89,16 @@ class _ChunkedSoftmax(torch.autograd.Function):
         logits = torch.empty(min(rows, n), n_items, dtype=dtype, device=h.device)
         share = torch.empty_like(logits)
         for start in range(0, n, rows):
-            chunk = h[start : start + rows]
-            p = share[: len(chunk)]
-            torch.mm(chunk, items.T, out=logits[: len(chunk)])
-            torch.softmax(logits[: len(chunk)], -1, out=p)
-            picked[start : start + rows] = p.gather(1, targets[start : start + rows, None])[:, 0]
+            chunk, wanted = h[start : start + rows], targets[start : start + rows, None]
+            p, scores = share[: len(chunk)], logits[: len(chunk)]
+            if correction is None:
+                torch.mm(chunk, items.T, out=scores)
+            else:
+                added = correction.to(dtype)
+                torch.addmm(added, chunk, items.T, out=scores)
+                scores.scatter_add_(1, wanted, -added[wanted])
+            torch.softmax(scores, -1, out=p)
+            picked[start : start + rows] = p.gather(1, wanted)[:, 0]
             torch.mm(p, items, out=grad_states[start : start + rows])
             grad_table += torch.mm(p.T, chunk)
         # The one-hot part of the gradient, outside of the large matrices
@@ -54,4 +110,4 @@ class _ChunkedSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_states, grad_table = ctx.saved_tensors
-        return grad_states * grads[0], grad_table * grads[0], None, None
+        return grad_states * grads[0], grad_table * grads[0], None, None, None

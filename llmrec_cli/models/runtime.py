@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import nn
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
@@ -20,6 +22,7 @@ from llmrec_cli.core.progress import Progress
 from llmrec_cli.models import checkpoints
 
 Batch = tuple[torch.Tensor, ...]
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,24 @@ def start(device: str = "auto", threads: int = 0) -> Runtime:
     """Set the threads (0 = all cores) and choose the device: auto, cpu, cuda or mps."""
     where = choose_device(device)
     set_threads(threads)
-    accelerator = Accelerator(cpu=where == "cpu", mixed_precision="no")
+    # the first process may do hours of work of its own while the others wait for it
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
+    accelerator = Accelerator(cpu=where == "cpu", mixed_precision="no", kwargs_handlers=[patience])
+    if accelerator.distributed_type in SHARDED:
+        raise SettingsError(
+            "every process trains the whole model; sharding it (FSDP, DeepSpeed) is not supported",
+            where="the configuration of accelerate",
+            fix="use torchrun, or `accelerate launch --multi_gpu`",
+        )
     return Runtime(accelerator, fast_dtype(accelerator.device))
 
 
 def set_threads(threads: int) -> None:
-    """0 means all cores that this process may use."""
+    """0 means all cores that this process may use, shared with those that a launcher started beside it."""
     import os
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or usable)
+    torch.set_num_threads(threads or max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def choose_device(device: str) -> str:
@@ -144,33 +155,41 @@ class Job:
     stop_after: int | None = None
     """Train this many epochs of the schedule only."""
     checkpoint: Path | None = None
+    finish: bool = False
+    """Train no further: the best of the epochs in the checkpoint is the result."""
 
 
 def train(model: nn.Module, job: Job, runtime: Runtime, progress: Progress) -> list[Epoch]:
     """Train in place; the model ends with the weights of its best epoch (the last one where nothing is measured).
 
-    After each epoch the whole state goes to `job.checkpoint`; a killed training, started again, continues there and
-    ends with the same weights as an uninterrupted one. Returns the epochs, those before the interruption included.
+    Frozen parameters stay as they are; all other state goes to `job.checkpoint` after each epoch. A killed training,
+    started again, continues there and ends with the same weights as an uninterrupted one. Returns the epochs, those
+    before the interruption included. Of several processes the first measures and saves; all end with the same weights.
+    SettingsError where `job.finish` finds no epoch.
     """
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=job.schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        learning, lr=job.schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
     trained, stepper = runtime.accelerator.prepare(model, optimiser)
     history, best = _resume(job, model, optimiser)
-    last = job.stop_after or job.schedule.epochs
-    while len(history) < last and not _enough(history, job):
-        epoch = len(history) + 1
-        seed_everything(*job.seeds, epoch)
-        loss, speed = _one_epoch(trained, stepper, job, epoch=epoch, runtime=runtime, progress=progress)
-        model.eval()
-        metrics = job.evaluate() if job.evaluate else {}
-        history.append(Epoch(epoch, loss, speed, metrics))
-        if best_epoch(history, job.watch) == epoch:
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        if runtime.accelerator.is_main_process and job.checkpoint is not None:
-            _save(job.checkpoint, model, optimiser, history, best)
-        progress.say(_told(history[-1], job))
-    model.load_state_dict(best)
+    try:
+        while not _enough(history, job):
+            epoch = len(history) + 1
+            seed_everything(*job.seeds, epoch)
+            loss, speed = _one_epoch(trained, stepper, job, epoch=epoch, runtime=runtime, progress=progress)
+            model.eval()
+            history.append(Epoch(epoch, loss, speed, _measured(job, runtime)))
+            if best_epoch(history, job.watch) == epoch:
+                best = {name: value.detach().clone() for name, value in _changing(model).items()}
+            if runtime.accelerator.is_main_process and job.checkpoint is not None:
+                _save(job.checkpoint, model, optimiser, history, best)
+            progress.say(_told(history[-1], job))
+    except (KeyboardInterrupt, SystemExit):
+        if job.watch and job.checkpoint is not None and job.checkpoint.exists():
+            progress.say(f"pretrain {job.name}: finished epochs are kept; --finish settles for the best of them")
+        raise
+    _restore(model, best)
     model.eval()
     return history
 
@@ -183,8 +202,18 @@ def best_epoch(history: list[Epoch], watch: str) -> int:
 
 
 def _enough(history: list[Epoch], job: Job) -> bool:
+    if job.finish and not history:
+        raise SettingsError("no epoch is finished yet: there is nothing to settle for", fix="leave out --finish")
     waited = bool(job.watch and history) and history[-1].epoch - best_epoch(history, job.watch)
-    return bool(job.patience and waited >= job.patience)
+    impatient = bool(job.patience and waited >= job.patience)
+    return job.finish or impatient or len(history) >= (job.stop_after or job.schedule.epochs)
+
+
+def _measured(job: Job, runtime: Runtime) -> dict[str, float]:
+    """The metrics of the first process, for all: were they to differ in a digit, one might stop and the others not."""
+    found = [job.evaluate() if job.evaluate and runtime.accelerator.is_main_process else {}]
+    metrics: dict[str, float] = broadcast_object_list(found)[0]
+    return metrics
 
 
 def _one_epoch(
@@ -218,10 +247,20 @@ def _told(epoch: Epoch, job: Job) -> str:
     return f"pretrain {job.name} epoch {epoch.epoch}: loss {epoch.loss:.4f}{measured}, {speed}"
 
 
+def _changing(model: nn.Module) -> checkpoints.Tensors:
+    """The model's state without its frozen parameters."""
+    frozen = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def _restore(model: nn.Module, changed: checkpoints.Tensors) -> None:
+    model.load_state_dict({**model.state_dict(), **changed})
+
+
 def _save(
     path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history: list[Epoch], best: checkpoints.Tensors
 ) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in _changing(model).items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{slot}": value for slot, value in slots.items()}
@@ -233,7 +272,7 @@ def _resume(job: Job, model: nn.Module, optimiser: torch.optim.Optimizer) -> tup
     if job.checkpoint is None or not job.checkpoint.exists():
         return [], {}
     tensors, told = checkpoints.load_state(job.checkpoint)
-    model.load_state_dict(checkpoints.under("model.", tensors))
+    _restore(model, checkpoints.under("model.", tensors))
     state = optimiser.state_dict()
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in checkpoints.under("optimiser.", tensors).items():

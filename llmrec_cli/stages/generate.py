@@ -1,6 +1,7 @@
 """Write a description of each item and a summary of each user's taste, check them against the facts, and paint images.
 
-Reads: clean/items, clean/sequences, profile/profiles; the image files that the items name.
+Reads: clean/items, clean/sequences, profile/profiles; pretrain/language_adapter where it is asked for; the image files
+that the items name.
 Writes: generate/item_texts, generate/taste_texts; generate/item_images and generate/images where items have pictures.
 """
 
@@ -17,18 +18,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from llmrec_cli.core.artifacts import (
     IMAGES,
     ITEM_IMAGES,
     ITEM_TEXTS,
     ITEMS,
+    LANGUAGE_ADAPTER,
     PROFILES,
     SEQUENCES,
     TASTE_TEXTS,
     Table,
 )
+from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.variants import load_variant
 from llmrec_cli.core.workdir import WorkDir
@@ -45,6 +48,7 @@ FEWEST_PICTURES, MOST_PICTURES = 8, 20_000  # that a painter learns from
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     writer: str = Field("template", description="who writes: template, hf (a local language model), or module:Class")
     model: str = Field("smollm2-135m", description="of hf: a model folder, or a name of `llmrec models list`")
+    adapter: bool = Field(False, description="write with that model as `pretrain --lm` has tuned it")
     max_items: int | None = Field(None, ge=0, description="items described, most popular first; all when not set")
     max_users: int | None = Field(None, ge=0, description="users summarised, most active first; all when not set")
     model_texts: int = Field(
@@ -56,6 +60,12 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     max_images: int = Field(64, ge=0, description="images painted: items without a picture first, most popular first")
     image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a painted image's side")
     image_steps: int = Field(250, ge=1, description="training steps of the painter")
+
+    @model_validator(mode="after")
+    def _an_adapter_needs_a_model(self) -> GenerateConfig:
+        if self.adapter and self.writer == "template":
+            raise ValueError("adapter = true needs a writer with a language model: writer = 'hf'")
+        return self
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,12 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     from llmrec_cli.models.writers import WRITERS, WriterConfig
     from llmrec_cli.models.writers.evidence import ItemEvidence, TasteEvidence
 
-    settings = WriterConfig(model=config.model, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+    settings = WriterConfig(
+        model=config.model,
+        adapter=adapter_folder(work, config),
+        batch_size=config.batch_size,
+        max_new_tokens=config.max_new_tokens,
+    )
     writer = load_variant("writer", WRITERS, config.writer).open(settings, context.device, context.threads)
     painter = load_variant("painter", PAINTERS, config.painter) if config.painter else None
     items, sequences = work.read(ITEMS), work.read(SEQUENCES)
@@ -98,6 +113,17 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     if painter is not None:
         paint(work, painter, items.take(popular), config, context, report=report)
     return report
+
+
+def adapter_folder(work: WorkDir, config: GenerateConfig) -> str:
+    """Where the adapter of the language model lies, "" where it is not asked for."""
+    if config.adapter and not work.has(LANGUAGE_ADAPTER):
+        raise UpstreamError(
+            f"{LANGUAGE_ADAPTER.path} is missing: no language model was tuned here",
+            where=str(work.path),
+            fix=f"llmrec pretrain --lm {config.model}",
+        )
+    return str(work.where(LANGUAGE_ADAPTER)) if config.adapter else ""
 
 
 def most_events_first(n_events: pa.ChunkedArray[Any]) -> Ints:
@@ -223,7 +249,7 @@ def painted_rows(conditions: Sequence[str], known: npt.NDArray[np.str_], with_pi
 STAGE = Stage(
     "generate",
     GenerateConfig,
-    reads=(ITEMS, SEQUENCES, PROFILES),
+    reads=(ITEMS, SEQUENCES, PROFILES, LANGUAGE_ADAPTER),
     writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
     run=run,
 )

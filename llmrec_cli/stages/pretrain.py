@@ -1,34 +1,45 @@
-"""Train the sequence transformer on behaviour, with the items' texts fused into its item table.
+"""Train the sequence transformer on behaviour, with the items' texts, images and recordings fused into its item table.
 
 Reads: clean/items, clean/sequences.
-Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, pretrain_curve.
+Writes: pretrain/item_vectors, item_text_vectors, item_image_vectors, item_audio_vectors, encoder, encoder_validation,
+pretrain_curve, semantic_ids, language_adapter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
 from llmrec_cli.core.artifacts import (
     ENCODER,
     ENCODER_VALIDATION,
+    ITEM_AUDIO_VECTORS,
+    ITEM_IMAGE_VECTORS,
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
+    LANGUAGE_ADAPTER,
     PRETRAIN_CURVE,
+    SEMANTIC_IDS,
     SEQUENCES,
+    Folder,
 )
 from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.progress import sparkline
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
+    from llmrec_cli.models.encoders.phases import Plan, Start
+    from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import Epoch, Runtime
     from llmrec_cli.tables.sequences import Sequences
 
@@ -36,6 +47,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 SEARCH, REFIT = "search", "refit"
 WATCH = "ndcg@10"
+CONTENT_VECTORS = {"text": ITEM_TEXT_VECTORS, "image": ITEM_IMAGE_VECTORS, "audio": ITEM_AUDIO_VECTORS}
 
 
 class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
@@ -47,181 +59,234 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     heads: int = Field(2, ge=1, description="attention heads of a block")
     dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
     max_length: int = Field(50, ge=2, description="newest events of a user that the model looks at")
+    positions: Literal["rotary", "relative", "learned", "none"] = Field(
+        "rotary", description="how order is told: rotary, relative (a learned bias by distance), learned, none"
+    )
+    time_bias: bool = Field(False, description="also a learned attention bias by the time between events")
+    target_time: bool = Field(
+        False, description="with time_bias: tell the model when the next item is asked for; not comparable without"
+    )
+    loss: Literal["softmax", "sampled", "gbce"] = Field(
+        "softmax", description="softmax over all items, over sampled ones (large catalogues), or gbce"
+    )
+    negatives: int = Field(1024, ge=1, description="random items that a step of the sampled losses shares")
+    similarity: Literal["dot", "cosine"] = Field("dot", description="how a history meets an item: dot or cosine")
+    temperature: float = Field(1.0, gt=0, description="similarities are divided by this; 0.07 is usual for cosine")
+    targets: Literal["all", "prefixes"] = Field(
+        "all", description="learn at all positions of a history, or at the end of each of its prefixes"
+    )
+    item_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of items whose id is hidden in a step, so that content places new items"
+    )
     epochs: int = Field(16, ge=1, description="passes over the events at most; the learning rate falls to 0 by then")
     patience: int = Field(
         4, ge=0, description="stop after this many epochs without a better NDCG@10; 0 never stops early"
     )
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
     tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
-    text_encoder: str = Field("auto", description="auto, minilm, hashed, a transformers folder, or module:Class")
-    text_dim: int = Field(128, ge=1, description="principal directions of the text vectors that the model sees")
+    text_encoder: str = Field(
+        "auto", description="auto, minilm, hashed, a transformers folder, a hub name, or module:Class"
+    )
+    image_encoder: str = Field("", description="transformers folder or hub name of a vision model; empty: no images")
+    audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")
+    text_dim: int = Field(128, ge=1, description="principal directions of each kind of content that the model sees")
+    init_from: str = Field("", description="work directory whose encoder is the start; its items keep their vectors")
     refit: bool = Field(True, description="train again on all events for the best number of epochs")
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
+    semantic_ids: bool = Field(False, description="also write ids of a few digits, learnt from the items' content")
+    lm: str = Field("", description="language model (folder or name) to tune on users' titles with LoRA; empty: none")
+    lm_steps: int = Field(100, ge=1, description="training steps of the language model")
+    lm_rank: int = Field(8, ge=1, description="rank of its adapter")
 
     @model_validator(mode="after")
-    def _heads_divide_dim(self) -> PretrainConfig:
+    def _possible(self) -> PretrainConfig:
         if self.dim % self.heads:
             raise ValueError(f"heads = {self.heads} does not divide dim = {self.dim}")
+        if self.positions == "rotary" and self.dim // self.heads % 2:
+            raise ValueError(f"rotary positions need an even dim / heads, not {self.dim} / {self.heads}")
+        if self.target_time and not self.time_bias:
+            raise ValueError("target_time needs time_bias = true")
         return self
 
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
-    """Embed the texts, search for the number of epochs without the newest events, refit on all of them."""
+    """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.models import runtime
     from llmrec_cli.models.encoders import fusion
-    from llmrec_cli.tables import sequences as tables
+    from llmrec_cli.models.encoders.phases import Validation
 
     machine = runtime.start(context.device, context.threads)
-    items = work.read(ITEMS)
-    everything = tables.from_table(work.read(SEQUENCES, columns=["item_ids"]), items)
-    past, histories, targets = _without_newest(everything, config, context.seed)
-    report = Report()
     scratch = work.scratch("pretrain", context.ticket)
-    text_vectors = _embed(items, config, context, scratch, report)
-    text = fusion.reduced(text_vectors, config.text_dim)
-
-    training = _Training(config, context, machine, text, scratch)
-    searched, search = training.train(SEARCH, past, validation=(histories, targets))
-    best = runtime.best_epoch(search, WATCH)
-    final, refit = training.train(REFIT, everything, stop_after=best) if config.refit else (searched, [])
-
-    ids = items.column("item_id")
-    with work.writing(ENCODER_VALIDATION) as folder:
-        searched.save(folder)
-    with work.writing(ENCODER) as folder:
-        final.save(folder)
-    work.write(ITEM_VECTORS, pa.table({"item_id": ids, "vector": vectors(final.item_vectors)}))
-    work.write(ITEM_TEXT_VECTORS, pa.table({"item_id": ids, "vector": vectors(text_vectors)}))
+    report = Report()
+    with _log(work, config, scratch) as (items, log):
+        asked = Validation.sample(log, config.validation_users, context.seed)
+        content = _embed(items, config, context, report)
+        reduced = [fusion.reduced(rows, config.text_dim) for rows in content.values()]
+        plan = _plan(config, context, machine=machine, log=log, content=np.concatenate(reduced, 1), scratch=scratch)
+        start = _start(config, context, items, ENCODER_VALIDATION)
+        first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
+        best = runtime.best_epoch(search, WATCH)
+        searched = final = first.encoder()
+        refit: list[Epoch] = []
+        if config.refit:
+            start = _start(config, context, items, ENCODER)
+            second, refit = plan.train(REFIT, 0, context.progress, start=start, stop_after=best)
+            final = second.encoder()
+        report.lines += _semantic_ids(work, config, items, content["text"], context.seed)
+        report.lines += _language_model(work, config, context, machine, items=items, log=log)
+        popularity = asked.popularity(first.lessons.all_counts())[WATCH]
+    _write(work, items, content, searched, final)
     work.write(PRETRAIN_CURVE, _curve({SEARCH: search, REFIT: refit}))
-    return _told(report, search, best, _popularity(past, histories, targets))
+    return _told(report, config, search, best, popularity)
 
 
-class _Training:
-    """What both phases share; each phase is one training from its own seed."""
+def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
+    """What `run` would cost on this machine: sizes, and the time of a few real steps."""
+    from llmrec_cli.models import runtime
 
-    def __init__(self, config: PretrainConfig, context: Context, machine: Runtime, text: Floats, scratch: Path) -> None:
-        self.config, self.context, self.machine, self.text, self.scratch = config, context, machine, text, scratch
-
-    def train(
-        self,
-        phase: str,
-        sequences: Sequences,
-        validation: tuple[Sequences, Ints] | None = None,
-        stop_after: int | None = None,
-    ) -> tuple[SequenceEncoder, list[Epoch]]:
-        from llmrec_cli.models import runtime
-        from llmrec_cli.models.encoders import batches, training
-
-        shape, seeds = _shape(self.config), (self.context.seed, (SEARCH, REFIT).index(phase))
-        compact, vocabulary = training.compact(sequences)
-        targets = training.count_targets(compact, shape)
-        rows = max(1, (self.config.tokens_per_step or tokens_per_step(targets)) // training.row_length(shape))
-        steps = -(-batches.row_count(targets, training.row_length(shape)) // rows)
-        runtime.seed_everything(*seeds)
-        text = runtime.tensor(self.text)
-        model = training.NextItemModel(shape, text[runtime.tensor(vocabulary)], self.machine.dtype)
-        accelerator = self.machine.accelerator
-        share = (accelerator.process_index, accelerator.num_processes)
-        job = runtime.Job(
-            name=phase,
-            seeds=seeds,
-            schedule=runtime.Schedule(self.config.epochs, steps, self.config.learning_rate),
-            batches=lambda epoch: training.epoch_batches(compact, shape, rows, (*seeds, epoch), share),
-            targets=targets,
-            evaluate=(lambda: _measure(model.encoder(vocabulary, text), *validation)) if validation else None,
-            watch=WATCH if validation else "",
-            patience=self.config.patience,
-            stop_after=stop_after,
-            checkpoint=self.scratch / f"{phase}.safetensors",
-        )
-        history = runtime.train(model, job, self.machine, self.context.progress)
-        return model.encoder(vocabulary, text), history
+    machine = runtime.start(context.device, context.threads)
+    scratch = work.scratch("pretrain", context.ticket)
+    with _log(work, config, scratch) as (items, log):
+        # the values of the content, which take long to make, do not change the time of a step
+        content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)
+        plan = _plan(config, context, machine=machine, log=log, content=content, scratch=scratch)
+        phase = plan.phase(SEARCH, 1)
+        lines, metrics = phase.cost(config.epochs * (1 + config.refit), runtime.describe(context.device))
+    return Report(metrics=metrics, lines=lines)
 
 
-def tokens_per_step(targets: int) -> int:
-    """About 150 steps an epoch, of 256 to 2,048 tokens: few data need many small steps, many pay for large ones."""
-    return int(np.clip(targets // 150, 256, 2048))
-
-
-def _shape(config: PretrainConfig) -> Shape:
+def _plan(
+    config: PretrainConfig, context: Context, *, machine: Runtime, log: Sequences, content: Floats, scratch: Path
+) -> Plan:
+    from llmrec_cli.models.encoders.phases import Plan
     from llmrec_cli.models.encoders.sequence import Shape
+    from llmrec_cli.models.encoders.training import Objective
 
-    return Shape(**{name: getattr(config, name) for name in Shape.model_fields})
-
-
-def _embed(items: pa.Table, config: PretrainConfig, context: Context, scratch: Path, report: Report) -> Floats:
-    """(items, t) centred text vectors at unit length, zero without text. Kept for a killed run's return."""
-    from llmrec_cli.models import checkpoints, runtime
-    from llmrec_cli.models.encoders import fusion, text
-
-    texts = text.item_texts(items)
-    kept = scratch / "texts.safetensors"
-    with context.progress.task("pretrain texts", total=sum(map(bool, texts)), unit="texts") as task:
-        encoder = text.build(config.text_encoder, context.device, task.advance)
-        if not kept.exists():
-            checkpoints.save_state(kept, {"vectors": runtime.tensor(fusion.centred(encoder.encode(texts)))}, {})
-    found: Floats = checkpoints.load_state(kept)[0]["vectors"].numpy()
-    report.lines.append(
-        f"item texts: {sum(map(bool, texts)):,} of {len(texts):,} by {encoder.name}, {found.shape[1]} wide"
+    given = config.model_dump()
+    return Plan(
+        shape=Shape(**{name: given[name] for name in Shape.model_fields}),
+        objective=Objective(**{name: given[name] for name in Objective.model_fields}),
+        **{name: given[name] for name in ("epochs", "learning_rate", "patience", "tokens_per_step")},
+        log=log,
+        content=content,
+        machine=machine,
+        seed=context.seed,
+        max_memory=context.max_memory,
+        scratch=scratch,
+        finish=context.finish,
     )
+
+
+@contextmanager
+def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple[pa.Table, Sequences]]:
+    """The items, and the log as codes that lie in files without a name: it may be larger than memory."""
+    from tempfile import TemporaryFile
+
+    from llmrec_cli.tables.sequences import from_batches
+
+    items = work.read(ITEMS)
+    columns = ["item_ids", "times"] if config.time_bias else ["item_ids"]
+    with TemporaryFile(dir=scratch) as codes, TemporaryFile(dir=scratch) as times:
+        log = from_batches(work.batches(SEQUENCES, columns=columns), items, codes, times)
+        if config.time_bias and log.times is None:
+            raise DataError(
+                "time_bias needs the time of every event", where=SEQUENCES.path, fix="set time_bias = false"
+            )
+        yield items, log
+
+
+def _start(config: PretrainConfig, context: Context, items: pa.Table, artifact: Folder) -> Start | None:
+    """The model of another work directory to start from: in the search one that has not seen the newest events."""
+    if not config.init_from:
+        return None
+    from llmrec_cli.models.encoders.phases import Start
+    from llmrec_cli.models.encoders.sequence import SequenceEncoder
+
+    other = WorkDir(context.base / Path(config.init_from).expanduser())
+    ids = other.read(ITEM_VECTORS, ["item_id"]).column("item_id").combine_chunks()
+    rows = pc.fill_null(pc.index_in(items.column("item_id").combine_chunks(), value_set=ids), -1)
+    return Start(SequenceEncoder.load(other.need(artifact)), np.asarray(rows, dtype=np.int64))
+
+
+def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> dict[str, Floats]:
+    """(items, t) centred vectors at unit length of each kind of content that is looked at."""
+    from llmrec_cli.models.encoders import content, text
+
+    encoders = {kind: getattr(config, f"{kind}_encoder") for kind in content.NOUNS}
+    found, lines = content.encode_items(items, encoders, context.base, context.device, context.progress)
+    report.lines += lines
+    report.warnings += [warning for encoded in found.values() for warning in encoded.warnings]
     if config.text_encoder == "auto" and text.minilm_folder() is None:
-        report.warnings.append(f"texts are encoded by {encoder.name}; a sentence encoder is better: {text.INSTALL}")
-    return found
+        report.warnings.append(f"texts are encoded by hashed TF-IDF; a sentence encoder is better: {text.INSTALL}")
+    return {kind: encoded.vectors for kind, encoded in found.items()}
 
 
-def _without_newest(everything: Sequences, config: PretrainConfig, seed: int) -> tuple[Sequences, Sequences, Ints]:
-    """(histories to search on, histories of the measured users, their newest items)."""
-    past = everything.without_last()
-    if not (past.lengths >= 2).any():
-        raise DataError(
-            "no user has three events: there is nothing to learn an order from",
-            where="clean/sequences",
-            fix="lower clean.min_item_events, widen clean.interactions.where, or bring a longer log",
-        )
-    users = np.flatnonzero(past.lengths >= 1)
-    if len(users) > config.validation_users:
-        rng = np.random.default_rng([seed, len(users)])
-        users = np.sort(rng.choice(users, config.validation_users, replace=False))
-    return past, past.select(users), everything.last()[users].astype(np.int64)
+def _write(
+    work: WorkDir, items: pa.Table, content: dict[str, Floats], searched: SequenceEncoder, final: SequenceEncoder
+) -> None:
+    ids = items.column("item_id")
+    for artifact, encoder in ((ENCODER_VALIDATION, searched), (ENCODER, final)):
+        with work.writing(artifact) as folder:
+            encoder.save(folder)
+    work.write(ITEM_VECTORS, pa.table({"item_id": ids, "vector": vectors(final.item_vectors)}))
+    for kind, rows in content.items():
+        work.write(CONTENT_VECTORS[kind], pa.table({"item_id": ids, "vector": vectors(rows)}))
 
 
-def _measure(encoder: SequenceEncoder, histories: Sequences, targets: Ints) -> dict[str, float]:
-    """Recall and NDCG at 10 of the newest items, in a full ranking without what was seen."""
-    from llmrec_cli.models.encoders import validation
+def _semantic_ids(work: WorkDir, config: PretrainConfig, items: pa.Table, text: Floats, seed: int) -> list[str]:
+    if not config.semantic_ids:
+        return []
+    from llmrec_cli.models import semantic_ids
 
-    states, table = encoder.encode(histories), encoder.item_vectors.T
-    ranks = validation.target_ranks(lambda start, stop: states[start:stop] @ table, histories, targets)
-    return validation.recall_and_ndcg(ranks)
+    codes = semantic_ids.learn(text, seed=seed)
+    digits = pa.FixedSizeListArray.from_arrays(pa.array(codes.reshape(-1)), codes.shape[1]).cast(pa.list_(pa.int32()))
+    work.write(SEMANTIC_IDS, pa.table({"item_id": items.column("item_id"), "codes": digits}))
+    return [f"semantic ids: {semantic_ids.sharing(codes)}"]
 
 
-def _popularity(past: Sequences, histories: Sequences, targets: Ints) -> float:
-    """NDCG@10 of the most frequent items, for comparison."""
-    from llmrec_cli.models.encoders import validation
+def _language_model(
+    work: WorkDir, config: PretrainConfig, context: Context, machine: Runtime, *, items: pa.Table, log: Sequences
+) -> list[str]:
+    if not config.lm:
+        return []
+    from llmrec_cli.models.encoders import language
 
-    counts = past.counts().astype(np.float32)
-    ranks = validation.target_ranks(
-        lambda start, stop: np.broadcast_to(counts, (stop - start, len(counts))), histories, targets
+    tuned = language.tune(
+        log,
+        [title or "" for title in items.column("title").to_pylist()],
+        config.lm,
+        rank=config.lm_rank,
+        steps=config.lm_steps,
+        seed=context.seed,
+        machine=machine,
+        scratch=work.scratch("pretrain", context.ticket),
+        progress=context.progress,
     )
-    return validation.recall_and_ndcg(ranks)[WATCH]
+    with work.writing(LANGUAGE_ADAPTER) as folder:
+        tuned.save(folder)
+    before, after = tuned.perplexity_before, tuned.perplexity_after
+    return [f"language model {config.lm}: perplexity of newest titles {before:.1f} before, {after:.1f} after"]
 
 
 def _curve(phases: dict[str, list[Epoch]]) -> pa.Table:
-    rows: list[dict[str, Any]] = [
-        {
-            "phase": phase,
-            "epoch": epoch.epoch,
-            "loss": epoch.loss,
-            "recall": epoch.metrics.get("recall@10"),
-            "ndcg": epoch.metrics.get(WATCH),
-            "targets_per_s": epoch.targets_per_s,
-        }
-        for phase, epochs in phases.items()
-        for epoch in epochs
-    ]
+    rows: list[dict[str, Any]] = []
+    for phase, epochs in phases.items():
+        for epoch in epochs:
+            measured = {"recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
+            told = {"epoch": epoch.epoch, "loss": epoch.loss, "targets_per_s": epoch.targets_per_s}
+            rows.append({"phase": phase, **told, **measured})
     return pa.Table.from_pylist(rows, schema=PRETRAIN_CURVE.schema)
 
 
-def _told(report: Report, search: list[Epoch], best: int, popularity: float) -> Report:
+def _sources(config: PretrainConfig, base: Path) -> list[Path]:
+    """The work directory that the training starts from is an input too."""
+    if not config.init_from:
+        return []
+    other = WorkDir(base / Path(config.init_from).expanduser())
+    return [other.need(ENCODER_VALIDATION), other.need(ENCODER), other.need(ITEM_VECTORS)]
+
+
+def _told(report: Report, config: PretrainConfig, search: list[Epoch], best: int, popularity: float) -> Report:
     reached = search[best - 1].metrics[WATCH]
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
@@ -233,16 +298,22 @@ def _told(report: Report, search: list[Epoch], best: int, popularity: float) -> 
     return report
 
 
-def sparkline(values: list[float]) -> str:
-    """A learning curve in one line of text."""
-    bars, low, high = "▁▂▃▄▅▆▇█", min(values), max(values)
-    return "".join(bars[int((value - low) / ((high - low) or 1) * (len(bars) - 1))] for value in values)
-
-
 STAGE = Stage(
     "pretrain",
     PretrainConfig,
     reads=(ITEMS, SEQUENCES),
-    writes=(ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION, PRETRAIN_CURVE),
+    writes=(
+        ITEM_VECTORS,
+        *CONTENT_VECTORS.values(),
+        ENCODER,
+        ENCODER_VALIDATION,
+        PRETRAIN_CURVE,
+        SEMANTIC_IDS,
+        LANGUAGE_ADAPTER,
+    ),
     run=run,
+    sources=_sources,
+    revision=2,
+    together=True,
+    estimate=estimate,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,8 @@ class Sequences:
     offsets: Ints
     """(users + 1,) where each user's events begin."""
     n_items: int
+    times: Ints | None = None
+    """(events,) seconds since 1970, where they are known of every event."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -54,12 +58,13 @@ class Sequences:
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         lengths = self.lengths[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        starts = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
-        return Sequences(self.codes[starts + np.arange(offsets[-1])], offsets, self.n_items)
+        at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Sequences(self.codes[at], offsets, self.n_items, None if self.times is None else self.times[at])
 
     def _keep(self, mask: npt.NDArray[np.bool_]) -> Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
-        return Sequences(self.codes[mask], np.concatenate([[0], np.cumsum(lengths)]), self.n_items)
+        times = None if self.times is None else self.times[mask]
+        return Sequences(self.codes[mask], np.concatenate([[0], np.cumsum(lengths)]), self.n_items, times)
 
     def tail(self, n: int) -> Sequences:
         """At most the last n events of each user."""
@@ -90,21 +95,53 @@ class Sequences:
 
 
 def from_table(sequences: pa.Table, items: pa.Table, user_ids: pa.ChunkedArray | None = None) -> Sequences:
-    """Encode `clean/sequences` by the order of `clean/items`.
+    """Encode `clean/sequences` by the order of `clean/items`; with times where that column is given and complete.
 
     With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events.
     Raises ValueError where a sequence has an item that is not in the catalogue.
     """
-    lists = sequences.column("item_ids").combine_chunks()
-    codes = pc.index_in(lists.flatten(), value_set=items.column("item_id").combine_chunks())
-    if codes.null_count:
-        raise ValueError("a sequence has an item that is not in the catalogue")
-    lengths = np.asarray(pc.list_value_length(lists)).astype(np.int64)
-    flat = np.asarray(codes, dtype=np.int32)
-    found = Sequences(flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), items.num_rows)
+    codes, lengths, seconds = _encoded(sequences, items.column("item_id").combine_chunks())
+    found = Sequences(codes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), items.num_rows, seconds)
     if user_ids is None:
         return found
     rows = pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks())
     rows_or_last = np.asarray(pc.fill_null(rows, len(found)), dtype=np.int64)
-    padded = Sequences(found.codes, np.append(found.offsets, found.offsets[-1]), found.n_items)
+    padded = Sequences(found.codes, np.append(found.offsets, found.offsets[-1]), found.n_items, found.times)
     return padded.select(rows_or_last)
+
+
+def from_batches(batches: Iterable[pa.RecordBatch], items: pa.Table, codes: IO[bytes], times: IO[bytes]) -> Sequences:
+    """`from_table` for a log that may be larger than memory: what it has of events lies in the two open files."""
+    ids = items.column("item_id").combine_chunks()
+    lengths, timed = [np.zeros(1, dtype=np.int64)], True
+    for batch in batches:
+        part, n, seconds = _encoded(pa.Table.from_batches([batch]), ids)
+        codes.write(part.tobytes())
+        lengths.append(n)
+        timed = timed and seconds is not None
+        if seconds is not None:
+            times.write(seconds.tobytes())
+    offsets = np.cumsum(np.concatenate(lengths))
+    return Sequences(
+        _mapped(codes, np.int32), offsets, items.num_rows, _mapped(times, np.int64) if timed and offsets[-1] else None
+    )
+
+
+def _mapped(file: IO[bytes], kind: type) -> Any:
+    file.flush()
+    return np.memmap(file, dtype=kind, mode="r") if file.tell() else np.zeros(0, dtype=kind)
+
+
+def _encoded(table: pa.Table, ids: pa.Array) -> tuple[npt.NDArray[np.int32], Ints, Ints | None]:
+    """(item codes of all events, events of each user, seconds of all events where all are known)."""
+    lists = table.column("item_ids").combine_chunks()
+    codes = pc.index_in(lists.flatten(), value_set=ids)
+    if codes.null_count:
+        raise ValueError("a sequence has an item that is not in the catalogue")
+    lengths = np.asarray(pc.list_value_length(lists)).astype(np.int64)
+    seconds = None
+    if "times" in table.column_names:
+        flat = table.column("times").combine_chunks().flatten()
+        if not flat.null_count:
+            seconds = np.asarray(flat.cast(pa.int64()), dtype=np.int64) // 1_000_000
+    return np.asarray(codes, dtype=np.int32), lengths, seconds

@@ -15,61 +15,103 @@ NO_TARGET = -1
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Packed training rows, each (rows, length): tokens in, the item to predict at each (or NO_TARGET), the segment."""
+class Tokens:
+    """Training tokens of some users one after the other: what is seen, what to predict (or NO_TARGET), whose it is."""
 
-    tokens: Ints
+    items: Ints
     targets: Ints
     segments: Ints
+    """Equal for the tokens of one history, different for neighbours."""
+    times: Ints | None = None
+    """(2, tokens) seconds of what each token asks for and of its own event, where times are known."""
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.items)
 
 
-def row_count(events: int, length: int) -> int:
-    """How many rows `events` tokens fill."""
-    return -(-events // length)
+def next_item_tokens(sequences: Sequences, target_time: bool = False) -> Tokens:
+    """Causal training: each event predicts the one after it. Histories shorter than 2 teach nothing."""
+    some = sequences.select(np.flatnonzero(sequences.lengths >= 2))
+    first = np.zeros(len(some.codes), dtype=bool)
+    first[some.offsets[:-1]] = True
+    newest = some.ages == 0
+    times = None
+    if some.times is not None:
+        own = some.times[~newest]
+        times = np.stack([some.times[~first] if target_time else own, own])
+    return Tokens(some.codes[~newest].astype(np.int64), some.codes[~first].astype(np.int64), some.users[~newest], times)
 
 
-def next_item_rows(sequences: Sequences, length: int, rng: np.random.Generator) -> Rows:
-    """Causal training: each event predicts the one after it, every target once.
+def prefix_tokens(sequences: Sequences, length: int, target_time: bool = False) -> Tokens:
+    """Each event but the first is predicted once, from a history of its own of the `length` events before it.
 
-    Histories follow each other in random order and are cut every `length` tokens, elsewhere in each epoch; what is cut
-    off from its beginning simply has a shorter past.
+    The prefix augmentation of Tan et al. 2016: the target of every prefix stands at its last position only.
     """
-    shuffled = sequences.select(rng.permutation(np.flatnonzero(sequences.lengths >= 2)))
-    first = np.zeros(len(shuffled.codes), dtype=bool)
-    first[shuffled.offsets[:-1]] = True
-    newest = shuffled.ages == 0
-    return _rows(
-        shuffled.codes[~newest].astype(np.int64),
-        shuffled.codes[~first].astype(np.int64),
-        shuffled.users[~newest],
-        length,
-        rng,
-    )
+    n = np.maximum(sequences.lengths - 1, 0)
+    of_user = np.repeat(np.arange(len(sequences)), n)
+    place = np.arange(len(of_user)) - np.repeat(np.cumsum(n) - n, n) + 1
+    width = np.minimum(place, length)
+    ends = np.cumsum(width)
+    target = sequences.offsets[of_user] + place
+    at = np.repeat(target - width - (ends - width), width) + np.arange(width.sum())
+    targets = np.full(len(at), NO_TARGET, dtype=np.int64)
+    targets[ends - 1] = sequences.codes[target]
+    times = None
+    if sequences.times is not None:
+        own = sequences.times[at]
+        asked = own.copy()
+        if target_time:
+            asked[ends - 1] = sequences.times[target]
+        times = np.stack([asked, own])
+    return Tokens(sequences.codes[at].astype(np.int64), targets, np.repeat(np.arange(len(width)), width), times)
 
 
-def masked_item_rows(
-    sequences: Sequences, length: int, mask_token: int, share: float, rng: np.random.Generator
-) -> Rows:
+def masked_item_tokens(sequences: Sequences, mask_token: int, share: float, rng: np.random.Generator) -> Tokens:
     """Bidirectional training (BERT4Rec, Sun et al. 2019): a share of the events, and half of the newest, are masked."""
-    shuffled = sequences.select(rng.permutation(np.flatnonzero(sequences.lengths >= 2)))
-    masked = rng.random(len(shuffled.codes)) < np.where(shuffled.ages == 0, 0.5, share)
-    tokens = np.where(masked, mask_token, shuffled.codes)
-    targets = np.where(masked, shuffled.codes, NO_TARGET)
-    return _rows(tokens, targets, shuffled.users, length, rng)
+    some = sequences.select(np.flatnonzero(sequences.lengths >= 2))
+    masked = rng.random(len(some.codes)) < np.where(some.ages == 0, 0.5, share)
+    items = np.where(masked, mask_token, some.codes)
+    targets = np.where(masked, some.codes, NO_TARGET)
+    return Tokens(items, targets, some.users, None if some.times is None else np.stack([some.times, some.times]))
 
 
-def _rows(tokens: Ints, targets: Ints, users: Ints, length: int, rng: np.random.Generator) -> Rows:
-    order = rng.permutation(row_count(len(tokens), length))
+def steps(
+    parts: Iterator[Tokens], length: int, rows_per_step: int, rng: np.random.Generator
+) -> Iterator[tuple[Ints, ...]]:
+    """Packed rows of `length` tokens, `rows_per_step` at a time: (items, targets, segments) and, if known, times.
 
-    def cut(values: Ints, filler: int) -> Ints:
-        padded = np.full(len(order) * length, filler, dtype=np.int64)
-        padded[: len(values)] = values
-        return padded.reshape(-1, length)[order]
+    Nothing is padded but the very end. Histories are cut where a row ends; what is cut off from its beginning simply
+    has a shorter past. Rows are shuffled within a part; what does not fill a step waits for the next part.
+    """
+    waiting, first = np.empty((3, 0), dtype=np.int64), 0
+    ahead = next(parts, None)
+    while ahead is not None:
+        part, ahead = ahead, next(parts, None)
+        columns = [part.items, part.targets, part.segments + first, *(part.times if part.times is not None else ())]
+        first += int(part.segments[-1]) + 1 if len(part) else 0
+        table = np.stack(columns)
+        table = np.concatenate([waiting, table], axis=1) if waiting.size else table
+        step = length * rows_per_step
+        whole = table.shape[1] if ahead is None else table.shape[1] // step * step
+        waiting = table[:, whole:]
+        rows = _rows(table[:, :whole], length, rng)
+        for start in range(0, rows.shape[1], rows_per_step):
+            items, targets, segments, *times = rows[:, start : start + rows_per_step]
+            yield (items, targets, segments, np.stack(times)) if times else (items, targets, segments)
 
-    return Rows(cut(tokens, 0), cut(targets, NO_TARGET), cut(users, -1))
+
+def row_count(tokens: int, length: int) -> int:
+    """How many rows `tokens` fill."""
+    return -(-tokens // length)
+
+
+def _rows(table: Ints, length: int, rng: np.random.Generator) -> Ints:
+    """(columns, tokens) as (columns, rows, length) in random order, the last row filled up."""
+    count = row_count(table.shape[1], length)
+    filler = np.array([0, NO_TARGET, -1, 0, 0], dtype=np.int64)[: len(table), None]
+    padded = np.broadcast_to(filler, (len(table), count * length)).copy()
+    padded[:, : table.shape[1]] = table
+    return padded.reshape(len(table), count, length)[:, rng.permutation(count)]
 
 
 def length_sorted(lengths: Ints, tokens: int) -> Iterator[Ints]:

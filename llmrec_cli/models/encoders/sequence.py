@@ -1,4 +1,4 @@
-"""The trained sequence model as later stages use it: histories in, vectors out; a folder on disk."""
+"""The trained sequence model as later stages use it: histories in, vectors out; transformers opens its folder too."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.models import checkpoints
 from llmrec_cli.models.encoders import batches
-from llmrec_cli.models.encoders.transformer import Transformer
+from llmrec_cli.models.encoders.transformer import Transformer, llama_config
 from llmrec_cli.models.runtime import choose_device, fast_dtype
 from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
-FORMAT = "llmrec.sequence-encoder/1"
+Ints = npt.NDArray[np.int64]
+FORMAT = "llmrec.sequence-encoder/2"
 
 
 class Shape(BaseModel, frozen=True, extra="forbid"):
@@ -29,9 +30,24 @@ class Shape(BaseModel, frozen=True, extra="forbid"):
     heads: int = Field(2, ge=1)
     dropout: float = Field(0.3, ge=0, lt=1)
     max_length: int = Field(50, ge=2)
+    positions: Literal["rotary", "relative", "learned", "none"] = "rotary"
+    time_bias: bool = False
+    target_time: bool = False
+    similarity: Literal["dot", "cosine"] = "dot"
+    temperature: float = Field(1.0, gt=0)
 
     def network(self) -> Transformer:
-        return Transformer(self.dim, self.layers, self.heads, self.dropout, causal=self.architecture == "gpt")
+        return Transformer(self)
+
+    def scaled(self, states: torch.Tensor) -> torch.Tensor:
+        """States as they meet the item table: of unit length for "cosine", over the temperature."""
+        if self.similarity == "cosine":
+            states = torch.nn.functional.normalize(states.float(), dim=-1)
+        return states if self.temperature == 1 else states / self.temperature
+
+    def compared(self, table: torch.Tensor) -> torch.Tensor:
+        """The item table as states meet it."""
+        return torch.nn.functional.normalize(table.float(), dim=-1) if self.similarity == "cosine" else table
 
 
 class SequenceEncoder:
@@ -44,21 +60,32 @@ class SequenceEncoder:
     @property
     def item_vectors(self) -> Floats:
         """(items, d) in the order of `clean/items`."""
-        vectors: Floats = self.table[:-1].float().cpu().numpy()
+        vectors: Floats = self.shape.compared(self.table[:-1]).float().cpu().numpy()
         return vectors
 
     @torch.inference_mode()
-    def encode(self, sequences: Sequences, batch_tokens: int = 8192) -> Floats:
-        """(users, d) states after the newest event, from the last `max_length` events; zeros for empty histories."""
+    def encode(self, sequences: Sequences, asked: Ints | None = None, batch_tokens: int = 8192) -> Floats:
+        """(users, d) states after the newest event, from the last `max_length` events; zeros for empty histories.
+
+        `asked` (users,) is when the next item is asked for, in seconds, for models with `target_time`; where it is not
+        given, the newest time of all histories, which is the present of a log.
+        """
         recent = sequences.tail(self.shape.max_length)
+        if self.shape.time_bias and recent.times is None:
+            recent = Sequences(
+                recent.codes, recent.offsets, recent.n_items, np.zeros(len(recent.codes), dtype=np.int64)
+            )
+        if asked is None and recent.times is not None:
+            asked = np.full(len(recent), recent.times.max(initial=0))
         out = np.zeros((len(recent), self.shape.dim), dtype=np.float32)
         some = np.flatnonzero(recent.lengths)
         for block in batches.length_sorted(recent.lengths[some], batch_tokens):
             users = some[block]
-            out[users] = self._states(recent.select(users)).float().cpu().numpy()
+            states = self._states(recent.select(users), None if asked is None else asked[users])
+            out[users] = self.shape.scaled(states).float().cpu().numpy()
         return out
 
-    def _states(self, sequences: Sequences) -> torch.Tensor:
+    def _states(self, sequences: Sequences, asked: Ints | None) -> torch.Tensor:
         """(users, d) states at the newest event ("gpt") or at a mask token after it ("bert")."""
         masked = self.shape.architecture == "bert"
         mask_token = len(self.table) - 1
@@ -68,23 +95,52 @@ class SequenceEncoder:
         rows = np.arange(len(sequences))
         segments[rows, at] = 0
         device = self.table.device
+        times = self._times(sequences, length, rows, at, asked)
         dtype = fast_dtype(device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             x = torch.nn.functional.embedding(torch.from_numpy(tokens).to(device), self.table)
-            states = self.network(x, torch.from_numpy(segments).to(device))
+            states = self.network(x, torch.from_numpy(segments).to(device), times)
         return states[torch.from_numpy(rows).to(device), torch.from_numpy(at).to(device)]
 
+    def _times(
+        self, sequences: Sequences, length: int, rows: Ints, at: Ints, asked: Ints | None
+    ) -> torch.Tensor | None:
+        """(2, users, length) seconds of each token as a query and as an event, where the network looks at them."""
+        if not self.shape.time_bias or sequences.times is None:
+            return None
+        own, _ = batches.padded(Sequences(sequences.times, sequences.offsets, 0), length, 0)  # type: ignore[arg-type]
+        newest = own[rows, sequences.lengths - 1]
+        if self.shape.architecture == "bert":
+            own[rows, at] = newest
+        queries = own.copy()
+        if self.shape.target_time and asked is not None:
+            queries[rows, at] = np.maximum(asked, newest)
+        return torch.from_numpy(np.stack([queries, own])).to(self.table.device)
+
     def save(self, folder: Path) -> None:
-        """`config.json` and `model.safetensors`; nothing else is needed to load it."""
-        config: dict[str, Any] = {"format": FORMAT, **self.shape.model_dump()}
-        checkpoints.save_model(folder, config, {"table": self.table, **self.network.state_dict(prefix="network.")})
+        """`config.json` and `model.safetensors`, which `transformers.AutoModel.from_pretrained` opens as a LlamaModel.
+
+        Its rows of tokens are the items in the order of `clean/items`, then the mask token. Shapes with learned
+        positions or attention biases have tensors of their own beside those of LlamaModel, which it leaves out.
+        """
+        config: dict[str, Any] = llama_config(self.shape, len(self.table)).to_diff_dict()
+        config |= {"architectures": ["LlamaModel"], "format": FORMAT, "shape": self.shape.model_dump()}
+        weights = {name.removeprefix("llama."): value for name, value in self.network.state_dict().items()}
+        checkpoints.save_model(folder, config, {"embed_tokens.weight": self.table.float(), **weights})
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> SequenceEncoder:
         """What `save` wrote; UpstreamError where it is missing or damaged."""
         where = choose_device(device)
         config, tensors = checkpoints.load_model(folder, device=where)
-        shape = Shape(**{name: config[name] for name in Shape.model_fields})
-        network = shape.network().to(where)
-        network.load_state_dict(checkpoints.under("network.", tensors))
-        return cls(shape, network, tensors["table"])
+        try:
+            shape = Shape(**config["shape"])
+            table = tensors.pop("embed_tokens.weight")
+            network = shape.network().to(where)
+            own = {name for name in network.state_dict() if not name.startswith("llama.")}
+            network.load_state_dict(
+                {name if name in own else f"llama.{name}": value for name, value in tensors.items()}
+            )
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise checkpoints.damaged(folder, error) from error
+        return cls(shape, network, table)

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from llmrec_cli.models.media import inside, read_picture
 from llmrec_cli.models.painters import Ints, Pixels
-
-LARGEST = 50_000_000  # pixels; beyond it a file is taken for a decompression bomb
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,16 @@ def read_pictures(paths: Sequence[str | None], folder: Path, size: int, limit: i
             continue
         if len(rows) == limit:
             break
-        file = (root / path).resolve()
-        if not file.is_relative_to(root):
+        file = inside(path, root)
+        if file is None:
             outside += 1
             continue
-        image = _read(file, size)
-        if image is None:
+        picture = read_picture(file, size)
+        if picture is None:
             unreadable += 1
             continue
         rows.append(row)
-        images.append(image)
+        images.append(np.asarray(ImageOps.fit(picture, (size, size)), dtype=np.uint8))  # its middle square
     stacked = np.stack(images) if images else np.zeros((0, size, size, 3), dtype=np.uint8)
     return Pictures(np.array(rows, dtype=np.int64), stacked, outside, unreadable)
 
@@ -59,15 +58,3 @@ def save_pictures(images: Pixels, folder: Path) -> list[str]:
     for name, image in zip(names, images, strict=True):
         Image.fromarray(image).save(folder / name)
     return names
-
-
-def _read(file: Path, size: int) -> Pixels | None:
-    """The middle square of a picture, scaled; None where the file holds none."""
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > LARGEST:
-                return None
-            image.draft("RGB", (size, size))
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for broken files
-        return None

@@ -82,6 +82,7 @@ RETRIEVERS = {
     "content": "llmrec_cli.models.retrievers.content:Content",
     "words": "llmrec_cli.models.retrievers.content:Words",
     "popularity": "llmrec_cli.models.retrievers.popularity:Popularity",
+    "generative": "llmrec_cli.models.retrievers.generative:Generative",
 }
 
 

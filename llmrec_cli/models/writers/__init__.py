@@ -16,6 +16,7 @@ from llmrec_cli.models.writers.facts import Facts
 
 class WriterConfig(BaseModel, frozen=True, extra="forbid"):
     model: str = Field("smollm2-135m", description="folder of a language model, or a name of `llmrec models list`")
+    adapter: str = Field("", description="folder of a LoRA adapter of that model; none when empty")
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
     max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
 
@@ -27,7 +28,7 @@ class Draft:
     text: str
     writer: str
     model: str
-    """Name of the language model, "" where there is none."""
+    """Name of the language model, "+ adapter" after it where one was tuned; "" where there is no model."""
     prompt_sha256: str
     """Of the prompt as the model read it; of the template's source where there is no model."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 
-from llmrec_cli.models import offline
+from llmrec_cli.models import causal
 from llmrec_cli.models.runtime import choose_device, fast_dtype, set_threads
 from llmrec_cli.models.writers import Draft, WriterConfig
 from llmrec_cli.models.writers.facts import Facts, TasteFacts, listing
@@ -24,7 +25,7 @@ JOINTS = (" and", " also", " as", " with", " is", " was", " including", ",", "."
 
 
 class HfWriter:
-    """Any causal model folder of transformers that has a chat template."""
+    """Any causal model folder of transformers that has a chat template, with its LoRA adapter where one is given."""
 
     name = "hf"
 
@@ -35,17 +36,11 @@ class HfWriter:
 
     @classmethod
     def open(cls, config: WriterConfig, device: str, threads: int) -> Self:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-
-        folder = offline.locate(config.model)
         set_threads(threads)
-        logging.disable_progress_bar()
         where = torch.device(choose_device(device))
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=fast_dtype(where)).to(where).eval()
+        model, tokenizer = causal.load(config.model, where, fast_dtype(where))
+        if config.adapter:
+            model = causal.with_saved_adapter(model, Path(config.adapter), config.model)
         return cls(config, model, tokenizer)
 
     @torch.inference_mode()
@@ -75,7 +70,7 @@ class HfWriter:
             Draft(
                 " ".join((start + rest).split()),
                 self.name,
-                self.config.model,
+                self.config.model + " + adapter" * bool(self.config.adapter),
                 hashlib.sha256(prompt.encode()).hexdigest(),
             )
             for start, rest, prompt in zip(openings, told, prompts, strict=True)

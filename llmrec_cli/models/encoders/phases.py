@@ -1,0 +1,251 @@
+"""One training of the sequence model from the settings of `pretrain`: a phase of it, its estimate, its warm start."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.progress import Progress
+from llmrec_cli.models import runtime
+from llmrec_cli.models.encoders import validation
+from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
+from llmrec_cli.models.encoders.training import Lessons, NextItemModel, Objective
+from llmrec_cli.tables.sequences import Sequences
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+WATCH = "ndcg@10"
+RIDGE = 1e-3
+COPIES = 6
+"""Arrays as large as the item table that training holds: table, gradient, two moments, best epoch, fused table."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """An encoder to begin from."""
+
+    encoder: SequenceEncoder
+    rows: Ints
+    """(items,) where each item of the catalogue is in its table, -1 where it is not."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Users whose newest event is asked for."""
+
+    histories: Sequences
+    """What they did before it."""
+    targets: Ints
+    times: Ints | None = None
+    """(users,) when it happened, for models with `target_time`."""
+
+    @classmethod
+    def sample(cls, log: Sequences, limit: int, seed: int) -> Validation:
+        """At most `limit` users with two events or more; DataError where nobody has a third to learn from."""
+        if not (log.lengths >= 3).any():
+            raise DataError(
+                "no user has three events: there is nothing to learn an order from",
+                where="clean/sequences",
+                fix="lower clean.min_item_events, widen clean.interactions.where, or bring a longer log",
+            )
+        users = np.flatnonzero(log.lengths >= 2)
+        if len(users) > limit:
+            users = np.sort(np.random.default_rng([seed, len(users)]).choice(users, limit, replace=False))
+        chosen = log.select(users)
+        times = None if chosen.times is None else chosen.times[chosen.offsets[1:] - 1]
+        return cls(chosen.without_last(), chosen.last().astype(np.int64), times)
+
+    def measure(self, encoder: SequenceEncoder) -> dict[str, float]:
+        """Recall and NDCG at 10 in a full ranking without what was seen."""
+        states, table = encoder.encode(self.histories, self.times), encoder.item_vectors.T
+        ranks = validation.target_ranks(lambda start, stop: states[start:stop] @ table, self.histories, self.targets)
+        return validation.recall_and_ndcg(ranks)
+
+    def popularity(self, counts: Ints) -> dict[str, float]:
+        """The same for the most frequent items."""
+        scores = counts.astype(np.float32)
+        ranks = validation.target_ranks(
+            lambda start, stop: np.broadcast_to(scores, (stop - start, len(scores))), self.histories, self.targets
+        )
+        return validation.recall_and_ndcg(ranks)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What both phases of a training share."""
+
+    shape: Shape
+    objective: Objective
+    epochs: int
+    learning_rate: float
+    patience: int
+    tokens_per_step: int
+    """0 chooses by the size of the data."""
+    log: Sequences
+    content: Floats
+    """(items, t) of the whole catalogue."""
+    machine: runtime.Runtime
+    seed: int
+    max_memory: int
+    scratch: Path
+    finish: bool = False
+    """Settle for what an interrupted search has reached."""
+
+    def phase(self, name: str, withheld: int) -> Phase:
+        """The model before its first step, for the log without the `withheld` newest events of each user."""
+        return Phase(self, name, withheld)
+
+    def train(
+        self,
+        name: str,
+        withheld: int,
+        progress: Progress,
+        *,
+        start: Start | None = None,
+        asked: Validation | None = None,
+        stop_after: int | None = None,
+    ) -> tuple[Phase, list[runtime.Epoch]]:
+        """One training, from `start` where it is given; it watches `asked`, or goes on for `stop_after` epochs."""
+        phase = self.phase(name, withheld)
+        if start is not None:
+            known = phase.begin_from(start)
+            progress.say(f"pretrain {name}: {known:,} of {len(phase.lessons.vocabulary):,} items start where they were")
+        return phase, phase.train(progress, asked, stop_after)
+
+
+class Phase:
+    """One training of a plan, from seeds of its own."""
+
+    def __init__(self, plan: Plan, name: str, withheld: int) -> None:
+        """DataError where the item table with its optimiser is larger than the plan's `max_memory`."""
+        self.plan, self.name, self.seeds = plan, name, (plan.seed, 1 - withheld)
+        self.content = runtime.tensor(plan.content)
+        self.lessons = Lessons(plan.log, plan.shape, plan.objective, withheld)
+        self._check_memory()
+        tokens = plan.tokens_per_step or tokens_per_step(self.lessons.targets)
+        self.rows = max(1, tokens // self.lessons.row_length)
+        self.steps = self.lessons.steps(self.rows)
+        runtime.seed_everything(*self.seeds)
+        known = runtime.tensor(self.lessons.vocabulary)
+        counts = runtime.tensor(self.lessons.counts).float()
+        self.model = NextItemModel(plan.shape, plan.objective, self.content[known], counts, plan.machine.dtype)
+
+    def encoder(self) -> SequenceEncoder:
+        """The encoder as the model is now."""
+        return self.model.encoder(self.lessons.vocabulary, self.content)
+
+    def begin_from(self, start: Start) -> int:
+        """Take over the network and the items of another encoder; the number of items taken over.
+
+        Its item table is explained by the content as far as a ridge regression can: that becomes the projection, so
+        that items it never had start where their content puts them, and the rest becomes the id embeddings.
+        """
+        if start.encoder.shape.model_copy(update={"dropout": self.plan.shape.dropout}) != self.plan.shape:
+            raise SettingsError(
+                "the model to start from has another shape",
+                fix=f"set the same architecture, dim, layers, heads, … as it has: {start.encoder.shape}",
+            )
+        old = start.rows[self.lessons.vocabulary]
+        known = np.flatnonzero(old >= 0)
+        table = start.encoder.table[torch.from_numpy(old[known])].float().cpu()
+        with torch.no_grad():
+            self.model.network.load_state_dict(start.encoder.network.state_dict())
+            ids = self.model.ids.weight
+            ids.zero_()
+            ids[-1] = start.encoder.table[-1]
+            if self.model.projection is not None and len(known):
+                content = self.model.get_buffer("content")[known].cpu()
+                square = content.T @ content + RIDGE * len(known) * torch.eye(content.shape[1])
+                weights = torch.linalg.solve(square, content.T @ table)
+                self.model.projection.weight.copy_(weights.T)
+                table = table - content @ weights
+            ids[known] = table.to(ids.device)
+        return len(known)
+
+    def train(self, progress: Progress, asked: Validation | None, stop_after: int | None) -> list[runtime.Epoch]:
+        """Train, watching a validation set where there is one; see `runtime.train`."""
+        accelerator = self.plan.machine.accelerator
+        share = (accelerator.process_index, accelerator.num_processes)
+        job = runtime.Job(
+            name=self.name,
+            seeds=self.seeds,
+            schedule=runtime.Schedule(self.plan.epochs, self.steps, self.plan.learning_rate),
+            batches=lambda epoch: self.lessons.epoch(self.rows, (*self.seeds, epoch), share),
+            targets=self.lessons.targets,
+            evaluate=(lambda: asked.measure(self.encoder())) if asked else None,
+            watch=WATCH if asked else "",
+            patience=self.plan.patience,
+            stop_after=stop_after,
+            checkpoint=self.plan.scratch / f"{self.name}.safetensors",
+            finish=self.plan.finish and asked is not None,
+        )
+        return runtime.train(self.model, job, self.plan.machine, progress)
+
+    def cost(self, epochs: int, device: str) -> tuple[list[str], dict[str, float]]:
+        """What so many epochs would take on this machine, in words and figures."""
+        step = self._seconds_per_step()
+        seconds = step * self.steps * epochs
+        parameters = sum(p.numel() for p in self.model.parameters())
+        figures = {
+            "items": float(len(self.lessons.vocabulary)),
+            "users": float(len(self.plan.log)),
+            "targets_per_epoch": float(self.lessons.targets),
+            "parameters": float(parameters),
+            "table_mb": self._table_bytes / 1e6,
+            "training_mb": self._table_bytes * COPIES / 1e6,
+            "epochs": float(epochs),
+            "seconds": seconds,
+            "core_seconds": seconds * torch.get_num_threads(),
+        }
+        return [
+            f"{figures['users']:,.0f} users, {figures['items']:,.0f} items, {self.lessons.targets:,} targets an epoch",
+            f"{parameters:,} parameters; item table {figures['table_mb']:,.1f} MB, with its gradient, optimiser and "
+            f"copies {figures['training_mb']:,.1f} MB",
+            f"on {device}: {1000 * step:.1f} ms a step, {self.lessons.targets / self.steps / step:,.0f} targets/s",
+            f"at most {epochs} epochs: {seconds / 60:,.1f} minutes, {figures['core_seconds']:,.0f} core-seconds, "
+            "without the encoding of new content and the measurements",
+        ], figures
+
+    def _check_memory(self) -> None:
+        if self._table_bytes * COPIES > self.plan.max_memory:
+            raise DataError(
+                f"{len(self.lessons.vocabulary):,} items × {self.plan.shape.dim} dimensions need "
+                f"{self._table_bytes * COPIES / 1e9:.2g} GB in training, --max-memory allows "
+                f"{self.plan.max_memory / 1e9:.2g} GB",
+                where="pretrain",
+                fix="raise --max-memory or clean.min_item_events, or lower pretrain.dim",
+            )
+
+    @property
+    def _table_bytes(self) -> int:
+        return 4 * (len(self.lessons.vocabulary) + 1) * self.plan.shape.dim
+
+    def _seconds_per_step(self, budget: float = 5.0) -> float:
+        """Timed on real steps until the budget of seconds is used; the first ones, which warm up, are left out."""
+        device = self.plan.machine.device
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
+        self.model.to(device).train()
+        times: list[float] = []
+        for batch in self.lessons.epoch(self.rows, self.seeds):
+            started = time.monotonic()
+            with self.plan.machine.autocast():
+                loss = self.model(*(part.to(device) for part in batch))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            float(loss)
+            times.append(time.monotonic() - started)
+            if sum(times) > budget:
+                break
+        return float(np.median(times[2:] or times))
+
+
+def tokens_per_step(targets: int) -> int:
+    """About 150 steps an epoch, of 256 to 2,048 tokens: few data need many small steps, many pay for large ones."""
+    return int(np.clip(targets // 150, 256, 2048))
