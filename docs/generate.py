@@ -88,6 +88,74 @@ def _first_line(path: Path) -> str:
     return sentence.partition(". ")[0].rstrip(".")
 
 
+def scale(page: str) -> str:
+    """docs/scale.md with its tables: what a large catalogue takes, and how long at the measured rates."""
+    return _between(_between(page, "size", _sizes()), "speed", _speeds())
+
+
+def _sizes() -> str:
+    rows = [
+        ("item table, float32", "4·V·d", [4 * ITEMS * d for d in DIMS], "B"),
+        ("with the two moments of AdamW", "12·V·d", [12 * ITEMS * d for d in DIMS], "B"),
+        ("memory of a training process", f"{COPIES}·4·V·d", [COPIES * 4 * ITEMS * d for d in DIMS], "B"),
+        ("item table in float16, to serve", "2·V·d", [2 * ITEMS * d for d in DIMS], "B"),
+        ("user vectors on disk, float32", "4·U·d", [4 * USERS * d for d in DIMS], "B"),
+        ("log in Parquet, some 8 bytes an event", "8·E", [8 * EVENTS] * 2, "B"),
+        ("log as codes, memory-mapped", "4·E + 8·U", [4 * EVENTS + 8 * USERS] * 2, "B"),
+        ("targets of an epoch", "E − U", [TARGETS] * 2, ""),
+        (f"steps of an epoch, T = {STEP:,} targets each", "(E − U) / T", [-(-TARGETS // STEP)] * 2, ""),
+        ("network, for a target", "72·L·d²", [72 * LAYERS * d * d for d in DIMS], "FLOP"),
+        ("full softmax, for a target", "6·V·d", [6 * ITEMS * d for d in DIMS], "FLOP"),
+        (f"sampled, N = {NEGATIVES:,}, at most", "6·(N + T)·d", [6 * (NEGATIVES + STEP) * d for d in DIMS], "FLOP"),
+        ("AdamW, memory read and written in a step", "28·V·d", [28 * ITEMS * d for d in DIMS], "B"),
+    ]
+    bounds = [
+        ("epoch, full softmax", [TARGETS * 6 * ITEMS * d / H100_FLOPS for d in DIMS]),
+        ("epoch, sampled", [TARGETS * 6 * (NEGATIVES + STEP) * d / H100_FLOPS for d in DIMS]),
+        ("epoch, AdamW", [TARGETS / STEP * 28 * ITEMS * d / H100_BYTES for d in DIMS]),
+    ]
+    lines = [f"| U = {USERS:,}, V = {ITEMS:,}, E = {EVENTS:,}, L = {LAYERS} | formula | d = 64 | d = 128 |"]
+    lines += ["|---|---|---|---|"]
+    lines += [f"| {what} | {how} | {_si(a, unit)} | {_si(b, unit)} |" for what, how, (a, b), unit in rows]
+    lines += [f"| {what}: no H100 is faster than [9] | | {_time(a)} | {_time(b)} |" for what, (a, b) in bounds]
+    return "\n".join(lines)
+
+
+def _speeds() -> str:
+    lines = ["| loss | items | targets/s of a core | an epoch of the table above, on one core |", "|---|---|---|---|"]
+    for loss, items, rate in RATES:
+        # the work of a full softmax grows with the catalogue, that of the others does not
+        slower = ITEMS / items if loss == "softmax" else 1.0
+        lines.append(f"| {loss} | {items:,} | {rate:,} | {_time(TARGETS / rate * slower)} |")
+    return "\n".join(lines if RATES else [*lines, "| not measured yet | | | |"])
+
+
+def _si(value: float, unit: str) -> str:
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= factor and unit:
+            return f"{value / factor:,.3g} {prefix}{unit}"
+    return f"{value:,} {unit}".rstrip()
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((365 * 86400, "years"), (86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * factor:
+            return f"{seconds / factor:,.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _between(page: str, name: str, text: str) -> str:
+    """The page with the text between the two comments of that name."""
+    start, end = page.index("-->", page.index(f"<!-- {name}: ")) + 3, page.index(f"<!-- end of {name} -->")
+    return f"{page[:start]}\n\n{text}\n\n{page[end:]}"
+
+
+USERS, ITEMS, EVENTS, LAYERS, DIMS = 100_000_000, 10_000_000, 5_000_000_000, 2, (64, 128)
+TARGETS, STEP, NEGATIVES = EVENTS - USERS, 65_536, 1_024
+COPIES = 6  # llmrec_cli.models.encoders.phases.COPIES; a test holds them together
+H100_FLOPS, H100_BYTES = 989e12, 3.35e12
+# (loss, items of the catalogue, targets/s of one core), copied from the results of benchmarks/speed.py, d = 64
+RATES: list[tuple[str, int, int]] = []
 MAP_START, MAP_END = "<!-- file map: written by `make docs` -->", "<!-- end of the file map -->"
 PAGES = {"commands.md": commands, "settings.md": settings, "artifacts.md": artifacts}
 
@@ -95,4 +163,5 @@ if __name__ == "__main__":
     for file, page in PAGES.items():
         (HERE / file).write_text(page(), encoding="utf-8")
     readme = HERE.parent / "README.md"
-    readme.write_text(file_map(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, written in ((readme, file_map), (HERE / "scale.md", scale)):
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")

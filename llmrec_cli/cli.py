@@ -229,6 +229,9 @@ def pretrain(
     layers: Annotated[int | None, typer.Option(help="Transformer blocks.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Newest events the model looks at.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="auto, minilm, hashed or a folder.")] = None,
+    init_from: Annotated[str | None, typer.Option(help="Start from the model of this work directory.")] = None,
+    semantic_ids: Annotated[bool | None, typer.Option("--semantic-ids", help="Also write semantic ids.")] = None,
+    lm: Annotated[str | None, typer.Option(help="Language model to tune with LoRA.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")] = False,
     finish: Annotated[bool, typer.Option("--finish", help="Settle for the epochs done before Ctrl-C.")] = False,
     force: Force = False,
@@ -253,6 +256,9 @@ def pretrain(
         layers=layers,
         max_length=max_length,
         text_encoder=text_encoder,
+        init_from=init_from,
+        semantic_ids=semantic_ids,
+        lm=lm,
     )
 
 

@@ -62,6 +62,16 @@ def test_the_file_map_is_what_the_files_say_of_themselves() -> None:
     assert "core/workdir.py" in README
 
 
+def test_the_page_about_scale_is_what_its_formulas_say() -> None:
+    from llmrec_cli.models.encoders.phases import COPIES
+
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert DOCS["scale"](page) == page, "run `make docs`"
+    assert DOCS["COPIES"] == COPIES
+    for row in ("4·V·d | 2.56 GB | 5.12 GB", "12·V·d | 7.68 GB | 15.4 GB", "(E − U) / T | 74,769 | 74,769"):
+        assert row in page
+
+
 def test_every_picture_and_link_to_a_file_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert len(links) >= 4

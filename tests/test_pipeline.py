@@ -56,6 +56,21 @@ def test_every_user_has_a_full_list_with_reasons(project: Project) -> None:
     assert "17048" in page and "default-src &#39;none&#39;" in page
 
 
+def test_a_dry_run_tells_the_cost_and_changes_nothing(project: Project) -> None:
+    files = [path for path in (project.folder / "work").rglob("*") if path.is_file() and path.name != ".lock"]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    told = project.run("pretrain", "--dry-run")
+    assert told["stage"] == "pretrain" and told["estimate"]["lines"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert {p for p in (project.folder / "work").rglob("*") if p.is_file() and p.name != ".lock"} == set(before)
+
+
+def test_what_each_stage_cost_is_told(project: Project) -> None:
+    stages = project.run("run", "--force", "--to", "pretrain")["stages"]
+    assert [stage["stage"] for stage in stages] == ["clean", "pretrain"]
+    assert all(stage["seconds"] > 0 and stage["core_seconds"] > 0 and stage["peak_memory_mb"] > 50 for stage in stages)
+
+
 def test_a_second_run_does_nothing_and_only_what_changed_is_rerun(project: Project) -> None:
     assert project.ran() == []
     assert project.ran("--set", "recommend.k=5") == ["recommend"]

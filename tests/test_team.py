@@ -108,6 +108,3 @@ def test_a_whole_run_trains_together_and_does_the_rest_once(tmp_path: Path) -> N
     code, out, err = llmrec(2, "run", "--json", "-q", "--config", config, *given, cwd=tmp_path)
     assert code == 0, err
     assert [stage["status"] for stage in json.loads(out)["stages"]] == ["done"] * 6
-    code, out, err = llmrec(2, "run", "--json", "-q", "--config", config, *given, cwd=tmp_path)
-    assert code == 0, err
-    assert [stage["status"] for stage in json.loads(out)["stages"]] == ["up to date"] * 6

@@ -85,7 +85,7 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
     tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
     text_encoder: str = Field(
-        "auto", description="auto, minilm, hashed, a transformers folder, a hub name, or module:Class"
+        "auto", min_length=1, description="auto, minilm, hashed, a transformers folder, a hub name, or module:Class"
     )
     image_encoder: str = Field("", description="transformers folder or hub name of a vision model; empty: no images")
     audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")

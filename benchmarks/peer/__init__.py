@@ -1,0 +1,1 @@
+"""What runs inside the peers' own virtual environment: nothing here imports llmrec."""

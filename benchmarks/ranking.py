@@ -1,0 +1,89 @@
+"""Where targets stand in a full ranking of the catalogue, seen items filtered and not, and the metrics of that."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from llmrec_cli.tables.metrics import bootstrap, single_target_metrics
+from llmrec_cli.tables.sequences import Sequences
+
+Floats = np.ndarray
+Ints = np.ndarray
+Ranks = dict[str, Ints]
+"""(users,) ranks from 0, by "filtered" (seen items left out) and "unfiltered"."""
+Metrics = dict[str, Floats]
+K = 10
+RESAMPLES_SEED = 42
+_SCORES_AT_ONCE = 16_000_000
+
+
+def tie_order(item_ids: Sequence[str]) -> Ints:
+    """(items,) the place of each item among equal scores, by the sha256 of its id: ids often leak order."""
+    digests = [hashlib.sha256(item.encode()).hexdigest() for item in item_ids]
+    places = np.empty(len(digests), dtype=np.int64)
+    places[np.argsort(digests)] = np.arange(len(digests))
+    return places
+
+
+def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targets: Ints, ties: Ints) -> Ranks:
+    """The rank of each user's target among all items; `score(start, stop)` is (stop - start, items) of those users.
+
+    A target that the user has seen already is ranked all the same: filtering takes away other items only.
+    """
+    filtered, unfiltered = np.empty(len(targets), dtype=np.int64), np.empty(len(targets), dtype=np.int64)
+    block = max(1, _SCORES_AT_ONCE // histories.n_items)
+    for start in range(0, len(targets), block):
+        stop = min(start + block, len(targets))
+        scores, wanted = score(start, stop), targets[start:stop]
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is no finite number")
+        own = np.take_along_axis(scores, wanted[:, None], axis=1)
+        above = (scores > own) | ((scores == own) & (ties < ties[wanted][:, None]))
+        unfiltered[start:stop] = above.sum(1)
+        seen = histories.select(np.arange(start, stop))
+        above[seen.users, seen.codes] = False
+        filtered[start:stop] = above.sum(1)
+    return {"filtered": filtered, "unfiltered": unfiltered}
+
+
+def by_vectors(queries: Floats, items: Floats) -> Callable[[int, int], Floats]:
+    """Scores as the product of (users, d) queries and (items, d) vectors."""
+    columns = np.ascontiguousarray(items.T, dtype=np.float32)
+    return lambda start, stop: queries[start:stop].astype(np.float32) @ columns
+
+
+def metrics(ranks: Ints) -> Metrics:
+    """recall@10 and ndcg@10 of each user."""
+    found = single_target_metrics(ranks, K)
+    return {name: found[name] for name in (f"recall@{K}", f"ndcg@{K}")}
+
+
+def over_seeds(runs: Sequence[Metrics]) -> Metrics:
+    """The mean over the runs (one a seed) of each user's metric."""
+    return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
+
+
+def means(values: Metrics) -> dict[str, float]:
+    return {name: float(value.mean()) for name, value in values.items()}
+
+
+def intervals(values: Metrics) -> dict[str, list[float]]:
+    """Mean and 95 % bootstrap interval over the users, as [mean, low, high]."""
+    return {name: list(map(float, bootstrap(value, RESAMPLES_SEED))) for name, value in values.items()}
+
+
+def at_random(n_candidates: Ints) -> dict[str, float]:
+    """What a ranking by chance is expected to reach, for (users,) numbers of items that are ranked."""
+    gains = 1 / np.log2(np.arange(K) + 2)
+    return {
+        f"recall@{K}": float(np.mean(K / n_candidates)),
+        f"ndcg@{K}": float(np.mean(gains.sum() / n_candidates)),
+    }
+
+
+def named(prefix: str, found: Mapping[str, float]) -> str:
+    """In one line, for the log."""
+    return prefix + ", ".join(f"{name} {value:.4f}" for name, value in found.items())
