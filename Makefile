@@ -43,5 +43,5 @@ docs: .venv/installed-dev
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,peft,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,peft,privacy,dev]'
 	@touch $@

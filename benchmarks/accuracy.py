@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import harness, ranking
-from benchmarks.harness import DataSet, Json
+from benchmarks.data_sets import DATA_SETS, DataSet
+from benchmarks.harness import Json
 from benchmarks.tables import Table, interval, score, show, thousands
 from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEMS
 from llmrec_cli.core.workdir import WorkDir
@@ -72,13 +73,13 @@ def seconds_of(work: WorkDir) -> np.ndarray:
 
 def tables(results: Json) -> list[Table]:
     published = tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))
-    order = [name for data in harness.DATA_SETS for name in sorted(results) if results[name]["data"] == data]
+    order = [name for data in DATA_SETS for name in sorted(results) if results[name]["data"] == data]
     made = [_against_others(results[name], published.get(results[name]["data"], [])) for name in order]
     return [*made, _by_seed([results[name] for name in order])]
 
 
 def _title(run: Json) -> str:
-    return harness.DATA_SETS[run["data"]].title + (f", variant {run['variant']}" if run["variant"] else "")
+    return DATA_SETS[run["data"]].title + (f", variant {run['variant']}" if run["variant"] else "")
 
 
 def _against_others(run: Json, published: list[Json]) -> Table:
@@ -118,7 +119,7 @@ def _by_seed(runs: list[Json]) -> Table:
 
 
 def main() -> None:
-    options = harness.options(__doc__, data=",".join(harness.DATA_SETS), seeds=True, variant=True)
+    options = harness.options(__doc__, data=",".join(DATA_SETS), seeds=True, variant=True)
     file = options.results / "accuracy.json"
     results = {}
     for data in harness.present(options.data):

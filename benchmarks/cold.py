@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import harness, ranking
-from benchmarks.harness import CommandError, DataSet, Json, Options, say
+from benchmarks.data_sets import DATA_SETS, DataSet
+from benchmarks.harness import CommandError, Json, Options, say
 from benchmarks.tables import Table, interval, score, show
 from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir, to_numpy
@@ -170,7 +171,7 @@ def distinct(histories: Sequences) -> np.ndarray:
 
 
 def tables(results: Json) -> list[Table]:
-    return [_one(results[name]) for name in harness.DATA_SETS if name in results]
+    return [_one(results[name]) for name in DATA_SETS if name in results]
 
 
 def _one(found: Json) -> Table:
@@ -188,7 +189,7 @@ def _one(found: Json) -> Table:
     if found["warm_difference"]:
         notes.append(f"Warm N@10 with item dropout less without: {_signed(found['warm_difference'])}.")
     columns = ["system", "cold R@10", "cold N@10", "warm N@10"]
-    return Table(harness.DATA_SETS[found["data"]].title, columns, rows, notes=notes)
+    return Table(DATA_SETS[found["data"]].title, columns, rows, notes=notes)
 
 
 def _gain(found: Json) -> float:

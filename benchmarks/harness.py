@@ -1,4 +1,4 @@
-"""What the benchmarks share: the data sets, work directories, running `llmrec`, and the files of results."""
+"""What the benchmarks share: the command line, running `llmrec`, work directories, and the files of results."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.data_sets import DATA_SETS, HERE, REPOSITORY, SETTINGS, DataSet, data_folder
 from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, PRETRAIN_CURVE, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.tables.sequences import Sequences, from_table
@@ -28,62 +29,9 @@ from llmrec_cli.tables.sequences import Sequences, from_table
 Json = dict[str, Any]
 Ints = np.ndarray
 
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parent
-SETTINGS = HERE / "settings"
-WRITTEN_IN_SETTINGS = "../../data/"
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data set by the name of its settings file, with what it must have after cleaning."""
-
-    name: str
-    title: str
-    users: int
-    items: int
-    events: int
-
-    @property
-    def settings(self) -> Path:
-        return SETTINGS / f"{self.name}.toml"
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """`--set` key to the path of each raw file, below the folder of the data sets."""
-        clean = tomllib.loads(self.settings.read_text(encoding="utf-8"))["clean"]
-        named = {key: clean[key]["path"] for key in ("interactions", "items", "users") if "path" in clean.get(key, {})}
-        return {f"clean.{key}.path": path.removeprefix(WRITTEN_IN_SETTINGS) for key, path in named.items()}
-
-    @property
-    def log(self) -> Path:
-        """The file of the log."""
-        return data_folder() / self.paths["clean.interactions.path"].partition("#")[0]
-
-    def missing(self) -> str:
-        """The first raw file that is not there; "" where all are."""
-        paths = (data_folder() / path.partition("#")[0] for path in self.paths.values())
-        return next((str(path) for path in paths if not path.is_file()), "")
-
-
-DATA_SETS = {
-    each.name: each
-    for each in (
-        DataSet("beauty", "Amazon Beauty 5-core", 22_363, 12_101, 198_502),
-        DataSet("sports", "Amazon Sports 5-core", 35_598, 18_357, 296_337),
-        DataSet("toys", "Amazon Toys 5-core", 19_412, 11_924, 167_597),
-        DataSet("ml-1m", "MovieLens 1M", 6_040, 3_706, 1_000_209),
-        DataSet("ml-100k", "MovieLens 100K", 943, 1_682, 100_000),
-    )
-}
-
-
-def data_folder() -> Path:
-    """Where the data sets lie: LLMREC_TEST_DATA, or data/ of the repository."""
-    return Path(os.environ.get("LLMREC_TEST_DATA") or REPOSITORY / "data").resolve()
 
 
 def present(names: Sequence[str]) -> list[DataSet]:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.harness import ONE_THREAD, REPOSITORY, Json, say
+from benchmarks.data_sets import HERE, REPOSITORY
+from benchmarks.harness import ONE_THREAD, Json, say
 from benchmarks.tables import Table, show
 from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.core.workdir import WorkDir
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=2, help="tries to kill each training")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, passed to llmrec")
     parser.add_argument("--work", type=Path, default=REPOSITORY / "work" / "benchmarks" / "resume")
-    parser.add_argument("--results", type=Path, default=harness.HERE / "results")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
     given = parser.parse_args()
     found = measure(given.trials, given.kills, given.set, given.work.resolve())
     harness.keep(given.results / "resume.json", "retail", found)

@@ -16,7 +16,8 @@ from statistics import median
 import numpy as np
 
 from benchmarks import harness, peers
-from benchmarks.harness import ONE_THREAD, REPOSITORY, CommandError, DataSet, Json, Options, say
+from benchmarks.data_sets import DATA_SETS, REPOSITORY, DataSet
+from benchmarks.harness import ONE_THREAD, CommandError, Json, Options, say
 from benchmarks.tables import Table, show, thousands
 from llmrec_cli.core.artifacts import ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
@@ -121,7 +122,7 @@ def _failed(row: Json, why: str) -> Json:
 
 
 def tables(results: Json) -> list[Table]:
-    return [_one(results[name]) for name in harness.DATA_SETS if name in results]
+    return [_one(results[name]) for name in DATA_SETS if name in results]
 
 
 def _one(found: Json) -> Table:
@@ -147,7 +148,7 @@ def _one(found: Json) -> Table:
         f"torch {found['with']['torch']}, load before {max(_loads(systems), default=0):.1f}.",
         f"{found['protocol'][0].upper()}{found['protocol'][1:]}.",
     ]
-    return Table(harness.DATA_SETS[found["data"]].title, columns, rows, left=2, notes=notes)
+    return Table(DATA_SETS[found["data"]].title, columns, rows, left=2, notes=notes)
 
 
 def _loads(systems: list[Json]) -> list[float]:

@@ -232,6 +232,7 @@ def pretrain(
     init_from: Annotated[str | None, typer.Option(help="Start from the model of this work directory.")] = None,
     semantic_ids: Annotated[bool | None, typer.Option("--semantic-ids", help="Also write semantic ids.")] = None,
     lm: Annotated[str | None, typer.Option(help="Language model to tune with LoRA.")] = None,
+    dp_epsilon: Annotated[float | None, typer.Option(help="Privacy budget; 0 is none.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")] = False,
     finish: Annotated[bool, typer.Option("--finish", help="Settle for the epochs done before Ctrl-C.")] = False,
     force: Force = False,
@@ -256,9 +257,10 @@ def pretrain(
         layers=layers,
         max_length=max_length,
         text_encoder=text_encoder,
-        init_from=init_from,
+        init_from=init_from and str(Path(init_from).absolute()),  # where it was typed, not where the settings lie
         semantic_ids=semantic_ids,
         lm=lm,
+        dp_epsilon=dp_epsilon,
     )
 
 

@@ -17,9 +17,10 @@ from llmrec_cli.core.artifacts import (
     ITEM_VECTORS,
     ITEMS,
     PRETRAIN_CURVE,
+    SEMANTIC_IDS,
     SEQUENCES,
 )
-from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
 from llmrec_cli.core.progress import sparkline
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
@@ -181,6 +182,45 @@ def test_bert_learns_the_ring_too(tmp_path: Path, quick: Context) -> None:
     config = PretrainConfig(**{**QUICK, "epochs": 25, "patience": 0}, architecture="bert", refit=False)
     report = execute(STAGE, work, config, quick).report
     assert report.metrics["ndcg@10"] > 0.6 > 2 * report.metrics["popularity_ndcg@10"]
+
+
+def test_private_training_tells_what_it_spent_and_runs_all_epochs(tmp_path: Path, quick: Context) -> None:
+    config = PretrainConfig(**{**QUICK, "epochs": 2, "patience": 1}, dp_epsilon=8.0)
+    report = execute(STAGE, work_with(tmp_path, walks()), config, quick).report
+    spent = [
+        float(line.split("epsilon ")[1].split(",")[0]) for line in report.lines if line.startswith("privacy spent")
+    ]
+    assert len(spent) == 2 and 0 < sum(spent) <= 8.0
+    assert report.metrics["best_epoch"] == 2
+    with pytest.raises(ValueError, match="protects nothing"):
+        PretrainConfig(dp_epsilon=1.0, init_from="elsewhere")
+
+
+def test_a_warm_start_keeps_what_was_learnt_and_places_new_items(tmp_path: Path, quick: Context) -> None:
+    """The ring learnt once is known after a single, tiny step; in another log most items are the same."""
+    old = work_with(tmp_path / "old", walks())
+    execute(STAGE, old, PretrainConfig(**{**QUICK, "epochs": 12}), quick)
+    slow = {**QUICK, "epochs": 1, "learning_rate": 1e-5, "refit": False}
+    new = work_with(tmp_path / "new", walks()[20:])
+    cold = execute(STAGE, new, PretrainConfig(**slow), quick).report.metrics["ndcg@10"]
+    warm = execute(STAGE, new, PretrainConfig(**slow, init_from=str(tmp_path / "old")), quick).report.metrics["ndcg@10"]
+    assert warm > 0.7 > 1.5 * cold
+    with pytest.raises(SettingsError, match="another shape"):
+        execute(STAGE, new, PretrainConfig(**{**slow, "dim": 32}, init_from=str(tmp_path / "old")), quick)
+    with pytest.raises(UpstreamError):
+        execute(STAGE, new, PretrainConfig(**slow, init_from=str(tmp_path / "nowhere")), quick)
+
+
+def test_semantic_ids_are_written_where_asked_for(tmp_path: Path, quick: Context) -> None:
+    work = work_with(tmp_path, walks())
+    execute(STAGE, work, PretrainConfig(**{**QUICK, "epochs": 1}, semantic_ids=True, refit=False), quick)
+    ids = work.read(SEMANTIC_IDS).column("codes").to_pylist()
+    assert len({tuple(codes) for codes in ids}) == N_ITEMS + NEVER_BOUGHT
+
+
+def test_more_items_than_memory_are_told(tmp_path: Path, quick: Context) -> None:
+    with pytest.raises(DataError, match="--max-memory"):
+        execute(STAGE, work_with(tmp_path, walks()), PretrainConfig(**QUICK), replace(quick, max_memory=1000))
 
 
 @pytest.mark.parametrize("histories", [[[1], [2]], [[1, 2], [3, 4]]])

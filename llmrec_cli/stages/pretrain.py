@@ -38,7 +38,7 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.encoders.phases import Plan, Start
+    from llmrec_cli.models.encoders.phases import Phase, Plan, Start
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import Epoch, Runtime
     from llmrec_cli.tables.sequences import Sequences
@@ -93,6 +93,8 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     init_from: str = Field("", description="work directory whose encoder is the start; its items keep their vectors")
     refit: bool = Field(True, description="train again on all events for the best number of epochs")
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
+    dp_epsilon: float = Field(0.0, ge=0, description="privacy budget of each user (opacus); 0: no private training")
+    dp_delta: float = Field(0.0, ge=0, lt=1, description="chance that the budget does not hold; 0: 1 / users^1.1")
     semantic_ids: bool = Field(False, description="also write ids of a few digits, learnt from the items' content")
     lm: str = Field("", description="language model (folder or name) to tune on users' titles with LoRA; empty: none")
     lm_steps: int = Field(100, ge=1, description="training steps of the language model")
@@ -106,6 +108,8 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"rotary positions need an even dim / heads, not {self.dim} / {self.heads}")
         if self.target_time and not self.time_bias:
             raise ValueError("target_time needs time_bias = true")
+        if self.dp_epsilon and self.init_from:
+            raise ValueError("dp_epsilon protects nothing in a model that starts from another (init_from)")
         return self
 
 
@@ -122,16 +126,18 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         asked = Validation.sample(log, config.validation_users, context.seed)
         content = _embed(items, config, context, report)
         reduced = [fusion.reduced(rows, config.text_dim) for rows in content.values()]
-        plan = _plan(config, context, machine=machine, log=log, content=np.concatenate(reduced, 1), scratch=scratch)
+        plan = _plan(config, context, log, machine=machine, content=np.concatenate(reduced, 1), scratch=scratch)
         start = _start(config, context, items, ENCODER_VALIDATION)
         first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
-        best = runtime.best_epoch(search, WATCH)
+        best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
+        report.lines += _privacy_told(first)
         searched = final = first.encoder()
         refit: list[Epoch] = []
         if config.refit:
             start = _start(config, context, items, ENCODER)
             second, refit = plan.train(REFIT, 0, context.progress, start=start, stop_after=best)
             final = second.encoder()
+            report.lines += _privacy_told(second)
         report.lines += _semantic_ids(work, config, items, content["text"], context.seed)
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
@@ -149,32 +155,17 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     with _log(work, config, scratch) as (items, log):
         # the values of the content, which take long to make, do not change the time of a step
         content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)
-        plan = _plan(config, context, machine=machine, log=log, content=content, scratch=scratch)
+        plan = _plan(config, context, log, machine=machine, content=content, scratch=scratch)
         phase = plan.phase(SEARCH, 1)
         lines, metrics = phase.cost(config.epochs * (1 + config.refit), runtime.describe(context.device))
     return Report(metrics=metrics, lines=lines)
 
 
-def _plan(
-    config: PretrainConfig, context: Context, *, machine: Runtime, log: Sequences, content: Floats, scratch: Path
-) -> Plan:
+def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> Plan:
     from llmrec_cli.models.encoders.phases import Plan
-    from llmrec_cli.models.encoders.sequence import Shape
-    from llmrec_cli.models.encoders.training import Objective
 
-    given = config.model_dump()
-    return Plan(
-        shape=Shape(**{name: given[name] for name in Shape.model_fields}),
-        objective=Objective(**{name: given[name] for name in Objective.model_fields}),
-        **{name: given[name] for name in ("epochs", "learning_rate", "patience", "tokens_per_step")},
-        log=log,
-        content=content,
-        machine=machine,
-        seed=context.seed,
-        max_memory=context.max_memory,
-        scratch=scratch,
-        finish=context.finish,
-    )
+    own = {"seed": context.seed, "max_memory": context.max_memory, "finish": context.finish}
+    return Plan.of(config.model_dump(), 1 + config.refit, log, **own, **given)
 
 
 @contextmanager
@@ -231,6 +222,16 @@ def _write(
     work.write(ITEM_VECTORS, pa.table({"item_id": ids, "vector": vectors(final.item_vectors)}))
     for kind, rows in content.items():
         work.write(CONTENT_VECTORS[kind], pa.table({"item_id": ids, "vector": vectors(rows)}))
+
+
+def _privacy_told(phase: Phase) -> list[str]:
+    if phase.spent is None:
+        return []
+    from llmrec_cli.models.encoders.private import CAVEATS
+
+    epsilon, delta = phase.spent.epsilon, phase.spent.delta
+    told = f"privacy spent by {phase.name}: epsilon {epsilon:.3f}, delta {delta:.1e}; what phases spend adds up"
+    return [told, *(CAVEATS if phase.name == SEARCH else ())]
 
 
 def _semantic_ids(work: WorkDir, config: PretrainConfig, items: pa.Table, text: Floats, seed: int) -> list[str]:

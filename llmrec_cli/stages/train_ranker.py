@@ -69,6 +69,7 @@ class TrainRankerConfig(BaseModel):
     transitions: Options = Field({}, description="settings of the source")
     content_transitions: Options = Field({}, alias="content-transitions", description="settings of the source")
     itemknn: Options = Field({}, description="settings of the source")
+    generative: Options = Field({}, description="settings of the source")
     ease: Options = Field({}, description="settings of the source; max_items says up to which catalogue it is fitted")
     als: Options = Field({}, description="settings of the source")
     content: Options = Field({}, description="settings of the source")

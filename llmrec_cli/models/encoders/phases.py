@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,9 @@ from llmrec_cli.models.encoders import validation
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.encoders.training import Lessons, NextItemModel, Objective
 from llmrec_cli.tables.sequences import Sequences
+
+if TYPE_CHECKING:
+    from llmrec_cli.models.encoders.private import Privacy, Spent
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -96,6 +101,23 @@ class Plan:
     scratch: Path
     finish: bool = False
     """Settle for what an interrupted search has reached."""
+    privacy: Privacy | None = None
+    """The share of one training in the privacy budget."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], trainings: int, log: Sequences, **given: Any) -> Plan:
+        """From the settings of `pretrain` by their names; `trainings` share its privacy budget where it has one."""
+        shape = Shape(**{name: settings[name] for name in Shape.model_fields})
+        objective = Objective(**{name: settings[name] for name in Objective.model_fields})
+        plain = {name: settings[name] for name in ("epochs", "learning_rate", "patience", "tokens_per_step")}
+        privacy = None
+        if settings["dp_epsilon"]:
+            from llmrec_cli.models.encoders import private
+
+            private.check(shape, objective)
+            whole = private.Privacy(epsilon=settings["dp_epsilon"], delta=settings["dp_delta"])
+            privacy = whole.shared_by(trainings, len(log))
+        return cls(shape=shape, objective=objective, log=log, privacy=privacy, **plain, **given)
 
     def phase(self, name: str, withheld: int) -> Phase:
         """The model before its first step, for the log without the `withheld` newest events of each user."""
@@ -125,6 +147,8 @@ class Phase:
     def __init__(self, plan: Plan, name: str, withheld: int) -> None:
         """DataError where the item table with its optimiser is larger than the plan's `max_memory`."""
         self.plan, self.name, self.seeds = plan, name, (plan.seed, 1 - withheld)
+        self.spent: Spent | None = None
+        """Of the privacy budget."""
         self.content = runtime.tensor(plan.content)
         self.lessons = Lessons(plan.log, plan.shape, plan.objective, withheld)
         self._check_memory()
@@ -170,6 +194,8 @@ class Phase:
 
     def train(self, progress: Progress, asked: Validation | None, stop_after: int | None) -> list[runtime.Epoch]:
         """Train, watching a validation set where there is one; see `runtime.train`."""
+        if self.plan.privacy is not None:
+            return self._train_privately(progress, asked)
         accelerator = self.plan.machine.accelerator
         share = (accelerator.process_index, accelerator.num_processes)
         job = runtime.Job(
@@ -186,6 +212,25 @@ class Phase:
             finish=self.plan.finish and asked is not None,
         )
         return runtime.train(self.model, job, self.plan.machine, progress)
+
+    def _train_privately(self, progress: Progress, asked: Validation | None) -> list[runtime.Epoch]:
+        """All epochs, whatever they measure: to choose among them would spend what no account has."""
+        from llmrec_cli.models.encoders import private
+
+        assert self.plan.privacy is not None
+        history, self.spent = private.train(
+            self.model,
+            self.lessons,
+            runtime.Schedule(self.plan.epochs, self.steps, self.plan.learning_rate),
+            self.plan.privacy,
+            seeds=self.seeds,
+            machine=self.plan.machine,
+            progress=progress,
+            name=self.name,
+            checkpoint=self.plan.scratch / f"{self.name}-private.safetensors",
+            evaluate=(lambda: asked.measure(self.encoder())) if asked else None,
+        )
+        return history
 
     def cost(self, epochs: int, device: str) -> tuple[list[str], dict[str, float]]:
         """What so many epochs would take on this machine, in words and figures."""
@@ -239,7 +284,7 @@ class Phase:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            float(loss)
+            float(loss.detach())  # waits for the device
             times.append(time.monotonic() - started)
             if sum(times) > budget:
                 break
