@@ -14,11 +14,11 @@ from llmrec_cli.core.workdir import WorkDir
 
 
 class ReadOnly(WorkDir):
-    """Artifacts are read as ever; what is written goes into a folder that is thrown away, tables nowhere."""
+    """Artifacts are read as ever; files that are written are thrown away, tables are not even written."""
 
-    def __init__(self, work: WorkDir, away: Path, *, own_scratch: bool) -> None:
+    def __init__(self, work: WorkDir, scratch: Path | None) -> None:
         super().__init__(work.path)
-        self.away, self.own_scratch = away, own_scratch
+        self.own_scratch = scratch
 
     @contextmanager
     def writer(self, table: Table) -> Iterator[Callable[[pa.Table], None]]:
@@ -26,16 +26,18 @@ class ReadOnly(WorkDir):
 
     @contextmanager
     def writing(self, artifact: Artifact) -> Iterator[Path]:
-        path = self.away / artifact.path
-        (path if isinstance(artifact, Folder) else path.parent).mkdir(parents=True, exist_ok=True)
-        yield path
+        with TemporaryDirectory(prefix="llmrec-") as away:
+            path = Path(away) / Path(artifact.path).name
+            if isinstance(artifact, Folder):
+                path.mkdir(parents=True)
+            yield path
 
     def remove(self, artifact: Artifact) -> None:
         pass
 
     def scratch(self, stage: str, ticket: str) -> Path:
-        """A folder of its own, or the one that the writing process uses, which alone clears away old ones."""
-        folder = (self.away if self.own_scratch else self.path) / stage / ".scratch" / ticket[:16]
+        """Its own, or the folder of the process that writes, which alone clears away old ones."""
+        folder = self.own_scratch or self.path / stage / ".scratch" / ticket[:16]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -43,5 +45,8 @@ class ReadOnly(WorkDir):
 @contextmanager
 def read_only(work: WorkDir, *, own_scratch: bool) -> Iterator[WorkDir]:
     """The same artifacts in a work directory that does not change."""
-    with TemporaryDirectory(prefix="llmrec-") as away:
-        yield ReadOnly(work, Path(away), own_scratch=own_scratch)
+    if not own_scratch:
+        yield ReadOnly(work, None)
+        return
+    with TemporaryDirectory(prefix="llmrec-") as scratch:
+        yield ReadOnly(work, Path(scratch))
