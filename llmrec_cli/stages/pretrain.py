@@ -116,17 +116,17 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.models import runtime
-    from llmrec_cli.models.encoders import fusion
-    from llmrec_cli.models.encoders.phases import Validation
+    from llmrec_cli.models.encoders import fusion, phases
 
     machine = runtime.start(context.device, context.threads)
     scratch = work.scratch("pretrain", context.ticket)
     report = Report()
     with _log(work, config, scratch) as (items, log):
-        asked = Validation.sample(log, config.validation_users, context.seed)
-        content = _embed(items, config, context, report)
-        reduced = [fusion.reduced(rows, config.text_dim) for rows in content.values()]
-        plan = _plan(config, context, log, machine=machine, content=np.concatenate(reduced, 1), scratch=scratch)
+        asked = phases.Validation.sample(log, config.validation_users, context.seed)
+        with machine.accelerator.main_process_first():  # the others find the vectors in the cache
+            content = _embed(items, config, context, report)
+        reduced = np.concatenate([fusion.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
+        plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
         start = _start(config, context, items, ENCODER_VALIDATION)
         first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
         best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
@@ -143,7 +143,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
     _write(work, items, content, searched, final)
     work.write(PRETRAIN_CURVE, _curve({SEARCH: search, REFIT: refit}))
-    return _told(report, config, search, best, popularity)
+    return _told(report, context.finish, search, best, popularity)
 
 
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -164,8 +164,8 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
 def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> Plan:
     from llmrec_cli.models.encoders.phases import Plan
 
-    own = {"seed": context.seed, "max_memory": context.max_memory, "finish": context.finish}
-    return Plan.of(config.model_dump(), 1 + config.refit, log, **own, **given)
+    given |= {"seed": context.seed, "max_memory": context.max_memory, "finish": context.finish}
+    return Plan.of(config.model_dump(), 1 + config.refit, log, **given)
 
 
 @contextmanager
@@ -180,9 +180,7 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
     with TemporaryFile(dir=scratch) as codes, TemporaryFile(dir=scratch) as times:
         log = from_batches(work.batches(SEQUENCES, columns=columns), items, codes, times)
         if config.time_bias and log.times is None:
-            raise DataError(
-                "time_bias needs the time of every event", where=SEQUENCES.path, fix="set time_bias = false"
-            )
+            raise DataError("time_bias needs the time of every event", where=SEQUENCES.path, fix="time_bias = false")
         yield items, log
 
 
@@ -287,13 +285,14 @@ def _sources(config: PretrainConfig, base: Path) -> list[Path]:
     return [other.need(ENCODER_VALIDATION), other.need(ENCODER), other.need(ITEM_VECTORS)]
 
 
-def _told(report: Report, config: PretrainConfig, search: list[Epoch], best: int, popularity: float) -> Report:
+def _told(report: Report, settled: bool, search: list[Epoch], best: int, popularity: float) -> Report:
     reached = search[best - 1].metrics[WATCH]
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "best_epoch": best, "targets_per_s": speed}
     report.lines += [
         f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  best {reached:.4f} after {best} epochs",
+        *([f"settled for after {len(search)} epochs (--finish)"] if settled else []),
         f"popularity reaches {popularity:.4f} on the same events; {speed:,.0f} targets/s",
     ]
     return report
