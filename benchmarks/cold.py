@@ -1,6 +1,6 @@
 """Items without a single event: ranked among all items by the sequence model, and by the nearest text of the history.
 
-python -m benchmarks.cold [--data beauty,toys] [--seeds 42,43,44] [--item-dropout 0.2]
+python -m benchmarks.cold [--data beauty,toys] [--seeds 42,43,44] [--set pretrain.item_dropout=0.2]
 
 A random 10 % of the items is taken out of all training histories but stays in the items file. A user's target is the
 last event; its history is what is left of the events before.
@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import harness, ranking
 from benchmarks.data_sets import DATA_SETS, DataSet
-from benchmarks.harness import CommandError, Json, Options, say
+from benchmarks.harness import Json, Options, say
 from benchmarks.tables import Table, interval, score, show
 from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir, to_numpy
@@ -25,8 +25,8 @@ from llmrec_cli.tables.metrics import paired_bootstrap
 from llmrec_cli.tables.sequences import Sequences, from_table
 
 DECAY = 0.7
-ITEM_DROPOUT = "pretrain.item_dropout"
-MODEL, WITHOUT = "llmrec", "llmrec without item dropout"
+MODEL, UNLIKENED, LEFT_OUT = "llmrec", "llmrec without likeness of content", "llmrec, new items left out"
+NEVER = 1e4
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Question:
     targets: np.ndarray
     cold: np.ndarray
     """(users,) whether the target is one of the items without events."""
+    is_cold: np.ndarray
+    """(items,)"""
     ties: np.ndarray
 
     def ranks(self, queries: np.ndarray, items: np.ndarray) -> ranking.Ranks:
@@ -52,18 +54,13 @@ def measure(data: DataSet, options: Options) -> Json:
     reduced = without_items(source, data, frozen, options.work / data.name / f"cold-{options.own.chosen}")
     question = ask(source, reduced, frozen)
     say(f"{data.name}: {len(frozen):,} items without events, targets of {question.cold.sum():,} users")
-    shares = {MODEL: options.own.item_dropout, WITHOUT: 0}
-    variants = {name: [*options.settings, f"{ITEM_DROPOUT}={share}"] for name, share in shares.items()}
-    found: dict[str, list[ranking.Ranks]] = {}
-    for name, settings in variants.items():
-        try:
-            found[name] = [trained(reduced, data, options, question, settings, seed=seed) for seed in options.seeds]
-        except CommandError as error:
-            say(f"{data.name}, {name}: not measured\n{error}")
-    if not found:
-        raise SystemExit(f"{data.name}: no model could be trained")
+    found: dict[str, list[ranking.Ranks]] = {MODEL: [], UNLIKENED: [], LEFT_OUT: []}
+    for seed in options.seeds:
+        work = harness.with_clean_of(reduced, reduced.path.parent / "-".join([*options.settings, f"seed-{seed}"]))
+        harness.pretrain(work, data, options, [*options.settings, "pretrain.refit=false"], seed=seed)
+        for name, ranks in ranked(SequenceEncoder.load(work.need(ENCODER_VALIDATION)), question).items():
+            found[name].append(ranks)
     systems = {name: summary(question, ranks) for name, ranks in found.items()}
-    work = WorkDir(work_of(reduced, variants[next(iter(found))], options.seeds[0]))
     return {
         "data": data.name,
         "share": options.own.share,
@@ -75,7 +72,7 @@ def measure(data: DataSet, options: Options) -> Json:
         "settings": harness.settings_of(work),
         "systems": systems | by_text(question, to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector"))),
         "random": ranking.at_random(len(question.ties) - distinct(question.histories)[question.cold]),
-        "warm_difference": difference(question, found) if len(found) == len(variants) else None,
+        "warm_difference": {name: difference(question, found[MODEL], found[name]) for name in (UNLIKENED, LEFT_OUT)},
         "with": harness.stamp(),
     }
 
@@ -114,22 +111,19 @@ def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> Question:
     ids = items.column("item_id").to_pylist()
     cold = np.isin(np.array(ids), frozen)
     some = np.flatnonzero(histories.lengths)
-    return Question(histories.select(some), targets[some], cold[targets[some]], ranking.tie_order(ids))
+    return Question(histories.select(some), targets[some], cold[targets[some]], cold, ranking.tie_order(ids))
 
 
-def work_of(reduced: WorkDir, settings: list[str], seed: int) -> Path:
-    """A folder for each combination of settings and seed."""
-    return reduced.path.parent / "-".join([*(s.replace("/", "_") for s in settings), f"seed-{seed}"])
-
-
-def trained(
-    reduced: WorkDir, data: DataSet, options: Options, question: Question, settings: list[str], *, seed: int
-) -> ranking.Ranks:
-    """Ranks by a model that was trained on the reduced histories, the newest event of each left to validation."""
-    work = harness.with_clean_of(reduced, work_of(reduced, settings, seed))
-    harness.pretrain(work, data, options, [*settings, "pretrain.refit=false"], seed=seed)
-    encoder = SequenceEncoder.load(work.need(ENCODER_VALIDATION))
-    return question.ranks(encoder.encode(question.histories), encoder.item_vectors)
+def ranked(encoder: SequenceEncoder, question: Question) -> dict[str, ranking.Ranks]:
+    """By a model that never saw the newest event of the reduced histories: as it is, and with less of it."""
+    plain = encoder.likened(0)
+    queries, items = encoder.encode(question.histories), encoder.item_vectors
+    one, out = np.ones((len(queries), 1)), np.where(question.is_cold, -NEVER, 0)[:, None]
+    return {
+        MODEL: question.ranks(queries, items),
+        UNLIKENED: question.ranks(plain.encode(question.histories), plain.item_vectors),
+        LEFT_OUT: question.ranks(np.concatenate([queries, one], axis=1), np.concatenate([items, out], axis=1)),
+    }
 
 
 def by_text(question: Question, vectors: np.ndarray) -> dict[str, Json]:
@@ -153,13 +147,13 @@ def summary(question: Question, runs: list[ranking.Ranks]) -> Json:
     }
 
 
-def difference(question: Question, found: dict[str, list[ranking.Ranks]]) -> list[float]:
-    """Warm NDCG@10 with item dropout less without, over the same users: [mean, low, high]."""
-    with_it, without = (
-        ranking.over_seeds([ranking.metrics(run["filtered"][~question.cold]) for run in found[name]])["ndcg@10"]
-        for name in (MODEL, WITHOUT)
+def difference(question: Question, ours: list[ranking.Ranks], others: list[ranking.Ranks]) -> list[float]:
+    """Warm NDCG@10 less that of another system, over the same users: [mean, low, high]."""
+    one, other = (
+        ranking.over_seeds([ranking.metrics(run["filtered"][~question.cold]) for run in runs])["ndcg@10"]
+        for runs in (ours, others)
     )
-    return list(map(float, paired_bootstrap(with_it, without, ranking.RESAMPLES_SEED)))
+    return list(map(float, paired_bootstrap(one, other, ranking.RESAMPLES_SEED)))
 
 
 def distinct(histories: Sequences) -> np.ndarray:
@@ -184,19 +178,21 @@ def _one(found: Json) -> Table:
         f"{found['cold_items']:,} of {found['items']:,} items without events; {found['cold_users']:,} users with a "
         f"cold target, {found['warm_users']:,} with a warm one; all items ranked, seen items filtered; "
         f"mean of {len(found['seeds'])} seeds.",
-        f"Against the better text neighbour, cold N@10 is {_gain(found):.2f}×.",
+        f"Against the better text neighbour, cold R@10 is {_gain(found, 'recall@10'):.2f}× and N@10 "
+        f"{_gain(found, 'ndcg@10'):.2f}×.",
+        *(
+            f"Warm N@10 of llmrec less that of {name}: {_signed(value)}."
+            for name, value in found["warm_difference"].items()
+        ),
     ]
-    if found["warm_difference"]:
-        notes.append(f"Warm N@10 with item dropout less without: {_signed(found['warm_difference'])}.")
     columns = ["system", "cold R@10", "cold N@10", "warm N@10"]
     return Table(DATA_SETS[found["data"]].title, columns, rows, notes=notes)
 
 
-def _gain(found: Json) -> float:
-    """The model's cold NDCG@10 over that of the better of the two baselines, chosen with hindsight for the baseline."""
-    cold = {name: system["filtered"]["cold"]["ndcg@10"][0] for name, system in found["systems"].items()}
-    ours = cold.get(MODEL, np.nan)
-    return ours / max(value for name, value in cold.items() if name.startswith("text"))
+def _gain(found: Json, metric: str) -> float:
+    """The model's cold metric over that of the better of the two baselines, chosen with hindsight for the baseline."""
+    cold = {name: system["filtered"]["cold"][metric][0] for name, system in found["systems"].items()}
+    return cold[MODEL] / max(value for name, value in cold.items() if name.startswith("text"))
 
 
 def _signed(value: list[float]) -> str:
@@ -205,7 +201,6 @@ def _signed(value: list[float]) -> str:
 
 
 def _extend(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--item-dropout", type=float, default=0.2, help="of the model that is compared with one at 0")
     parser.add_argument("--share", type=float, default=0.1, help="of the items that lose their events")
     parser.add_argument("--chosen", type=int, default=1, help="seed of the choice of those items")
 

@@ -217,13 +217,15 @@ def codes(ids: pa.ChunkedArray, items: pa.Table) -> Ints:
 
 
 def trained(work: WorkDir) -> Json:
-    """What a finished `pretrain` tells of itself: the best validation NDCG, epochs, seconds, memory, speed."""
+    """What a finished `pretrain` tells: validation NDCG, also without likeness, epochs, time, memory, speed."""
     record = work.record("pretrain") or {}
-    curve = work.read(PRETRAIN_CURVE)
+    metrics, curve = record["report"]["metrics"], work.read(PRETRAIN_CURVE)
     search = curve.filter(pc.equal(curve.column("phase"), "search"))
     ndcg = search.column("ndcg").to_numpy()
     return {
-        "validation_ndcg@10": float(ndcg.max()),
+        "validation_ndcg@10": metrics["ndcg@10"],
+        "validation_ndcg@10_without_likeness": float(ndcg.max()),
+        "likeness": metrics["likeness"],
         "best_epoch": int(ndcg.argmax()) + 1,
         "epochs": search.num_rows,
         "seconds": record["seconds"],

@@ -12,7 +12,7 @@ import torch
 
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.models import runtime
-from llmrec_cli.models.encoders import batches, training, validation
+from llmrec_cli.models.encoders import batches, newcomers, training, validation
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.encoders.transformer import distance_buckets, dropout, toeplitz
 from llmrec_cli.tables.sequences import Sequences
@@ -248,11 +248,53 @@ def test_items_that_were_never_trained_are_placed_by_their_content(item_dropout:
     assert found.vocabulary.tolist() == [0, 3, 4] and found.counts.tolist() == [2, 1, 2]
     counts = torch.from_numpy(found.counts).float()
     model = training.NextItemModel(found.shape, found.objective, text[found.vocabulary], counts, torch.float32).eval()
-    vectors = torch.from_numpy(model.encoder(found.vocabulary, text).item_vectors)
-    torch.testing.assert_close(vectors[[0, 3, 4]], model.table().detach()[:3])
+    around = newcomers.find(text, found.vocabulary)
+    vectors = torch.from_numpy(model.encoder(found.vocabulary, text, around).item_vectors)
+    trained = model.table().detach()[:3]
+    torch.testing.assert_close(vectors[[0, 3, 4]], trained)
     mean, own = model.ids.weight[:3].mean(0), text @ model.projection.weight.T  # type: ignore[union-attr]
-    unseen = own[[1, 2]] + (0 if item_dropout else mean)
-    torch.testing.assert_close(vectors[[1, 2]], unseen.detach())
+    unit, length = torch.nn.functional.normalize, trained.norm(dim=1).mean()
+    for item in (1, 2):
+        alike = (text[item] @ text[found.vocabulary].T).clamp(min=0) ** 2
+        told = unit(own[item] + (0 if item_dropout else mean), dim=0)
+        neighbours = unit((alike.unsqueeze(1) * unit(trained, dim=1)).sum(0), dim=0)
+        torch.testing.assert_close(vectors[item], length * unit(told + neighbours, dim=0).detach())
+
+
+def test_an_item_without_content_is_no_newcomer_and_neighbours_are_the_most_alike() -> None:
+    angles = torch.tensor([0.0, 0.1, 0.2, 0.3, 3.0, 0.05])
+    content = torch.stack([angles.cos(), angles.sin()], dim=1)
+    around = newcomers.find(torch.cat([content, torch.zeros(1, 2)]), np.array([0, 1, 2, 3, 4]))
+    assert around.rows.tolist() == [5]
+    assert sorted(around.nearest[0].tolist()) == [0, 1, 2]
+    assert around.weights.sum().item() == pytest.approx(1)
+    assert not len(newcomers.find(torch.zeros(7, 0), np.array([0, 1])).rows)
+
+
+def test_likeness_adds_what_the_history_and_its_newest_item_are_about(tmp_path: Path) -> None:
+    plain, asked = encoder(), histories([1, 2, 3], [], [4])
+    content = torch.nn.functional.normalize(torch.randn(N_ITEMS, 5, generator=torch.Generator().manual_seed(3)), dim=1)
+    model = SequenceEncoder(plain.shape, plain.network, plain.table, content, 2.0)
+    added = model.encode(asked) @ model.item_vectors.T - plain.encode(asked) @ plain.item_vectors.T
+    past = torch.nn.functional.normalize(0.49 * content[1] + 0.7 * content[2] + content[3], dim=0)
+    np.testing.assert_allclose(added[0], 2 * ((past + content[3]) @ content.T).numpy(), atol=1e-4)
+    np.testing.assert_array_equal(added[1], 0)
+    np.testing.assert_allclose(added[2], 4 * (content[4] @ content.T).numpy(), atol=1e-4)
+    model.save(tmp_path)
+    again = SequenceEncoder.load(tmp_path)
+    np.testing.assert_array_equal(again.encode(asked), model.encode(asked))
+    np.testing.assert_array_equal(again.item_vectors, model.item_vectors)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_validation_weighs_likeness(told: bool) -> None:
+    """Every next item has the content of the one before it, or content says nothing."""
+    plain, twin = encoder(), np.arange(N_ITEMS) // 2
+    content = torch.eye(N_ITEMS)[twin if told else np.arange(N_ITEMS)]
+    asked = validation.Validation(histories(*([i] for i in range(0, N_ITEMS, 2))), np.arange(1, N_ITEMS, 2))
+    model, reached = asked.liken(SequenceEncoder(plain.shape, plain.network, plain.table, content))
+    assert reached == asked.measure(model)["ndcg@10"] >= asked.measure(plain)["ndcg@10"]
+    assert (model.likeness > 0) == told
 
 
 @pytest.mark.parametrize("architecture", ["gpt", "bert"])

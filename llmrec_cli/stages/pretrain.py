@@ -38,7 +38,7 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.encoders.phases import Phase, Plan, Start
+    from llmrec_cli.models.encoders.phases import Plan, Start
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import Epoch, Runtime
     from llmrec_cli.tables.sequences import Sequences
@@ -90,6 +90,9 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     image_encoder: str = Field("", description="transformers folder or hub name of a vision model; empty: no images")
     audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")
     text_dim: int = Field(128, ge=1, description="principal directions of each kind of content that the model sees")
+    likeness: bool = Field(
+        True, description="also score items by how alike their content is to the history's; validation weighs it"
+    )
     init_from: str = Field("", description="work directory whose encoder is the start; its items keep their vectors")
     refit: bool = Field(True, description="train again on all events for the best number of epochs")
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
@@ -116,13 +119,14 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.models import runtime
-    from llmrec_cli.models.encoders import fusion, phases
+    from llmrec_cli.models.encoders import fusion
+    from llmrec_cli.models.encoders.validation import Validation
 
     machine = runtime.start(context.device, context.threads)
     scratch = work.scratch("pretrain", context.ticket)
     report = Report()
     with _log(work, config, scratch) as (items, log):
-        asked = phases.Validation.sample(log, config.validation_users, context.seed)
+        asked = Validation.sample(log, config.validation_users, context.seed)
         with machine.accelerator.main_process_first():  # the others find the vectors in the cache
             content = _embed(items, config, context, report)
         reduced = np.concatenate([fusion.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
@@ -130,20 +134,24 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         start = _start(config, context, items, ENCODER_VALIDATION)
         first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
         best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
-        report.lines += _privacy_told(first)
+        report.lines += first.privacy_told()
         searched = final = first.encoder()
+        reached = search[best - 1].metrics[WATCH]
+        if config.likeness and not config.dp_epsilon:  # what is chosen on users' events would need a budget of its own
+            searched, reached = asked.liken(searched)
         refit: list[Epoch] = []
         if config.refit:
             start = _start(config, context, items, ENCODER)
             second, refit = plan.train(REFIT, 0, context.progress, start=start, stop_after=best)
-            final = second.encoder()
-            report.lines += _privacy_told(second)
+            final = second.encoder().likened(searched.likeness)
+            report.lines += second.privacy_told()
         report.lines += _semantic_ids(work, config, items, content["text"], context.seed)
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
     _write(work, items, content, searched, final)
     work.write(PRETRAIN_CURVE, _curve({SEARCH: search, REFIT: refit}))
-    return _told(report, context.finish, search, best, popularity)
+    report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "likeness": searched.likeness}
+    return _told(report, context.finish, search, best)
 
 
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -222,16 +230,6 @@ def _write(
         work.write(CONTENT_VECTORS[kind], pa.table({"item_id": ids, "vector": vectors(rows)}))
 
 
-def _privacy_told(phase: Phase) -> list[str]:
-    if phase.spent is None:
-        return []
-    from llmrec_cli.models.encoders.private import CAVEATS
-
-    epsilon, delta = phase.spent.epsilon, phase.spent.delta
-    told = f"privacy spent by {phase.name}: epsilon {epsilon:.3f}, delta {delta:.1e}; what phases spend adds up"
-    return [told, *(CAVEATS if phase.name == SEARCH else ())]
-
-
 def _semantic_ids(work: WorkDir, config: PretrainConfig, items: pa.Table, text: Floats, seed: int) -> list[str]:
     if not config.semantic_ids:
         return []
@@ -285,15 +283,15 @@ def _sources(config: PretrainConfig, base: Path) -> list[Path]:
     return [other.need(ENCODER_VALIDATION), other.need(ENCODER), other.need(ITEM_VECTORS)]
 
 
-def _told(report: Report, settled: bool, search: list[Epoch], best: int, popularity: float) -> Report:
-    reached = search[best - 1].metrics[WATCH]
+def _told(report: Report, settled: bool, search: list[Epoch], best: int) -> Report:
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
-    report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "best_epoch": best, "targets_per_s": speed}
+    report.metrics |= {"best_epoch": best, "targets_per_s": speed}
     report.lines += [
-        f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  best {reached:.4f} after {best} epochs",
+        f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  best {max(curve):.4f} after {best} epochs",
+        f"with likeness of content (weight {report.metrics['likeness']:g}): {report.metrics[WATCH]:.4f}",
         *([f"settled for after {len(search)} epochs (--finish)"] if settled else []),
-        f"popularity reaches {popularity:.4f} on the same events; {speed:,.0f} targets/s",
+        f"popularity: {report.metrics['popularity_ndcg@10']:.4f} on the same events; {speed:,.0f} targets/s",
     ]
     return report
 
@@ -313,7 +311,7 @@ STAGE = Stage(
     ),
     run=run,
     sources=_sources,
-    revision=2,
+    revision=3,
     together=True,
     estimate=estimate,
 )

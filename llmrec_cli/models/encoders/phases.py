@@ -15,9 +15,10 @@ import torch
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.models import runtime
-from llmrec_cli.models.encoders import validation
+from llmrec_cli.models.encoders import newcomers
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.encoders.training import Lessons, NextItemModel, Objective
+from llmrec_cli.models.encoders.validation import WATCH, Validation
 from llmrec_cli.tables.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-WATCH = "ndcg@10"
 RIDGE = 1e-3
 COPIES = 6
 """Arrays as large as the item table that training holds: table, gradient, two moments, best epoch, fused table."""
@@ -38,47 +38,6 @@ class Start:
     encoder: SequenceEncoder
     rows: Ints
     """(items,) where each item of the catalogue is in its table, -1 where it is not."""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Users whose newest event is asked for."""
-
-    histories: Sequences
-    """What they did before it."""
-    targets: Ints
-    times: Ints | None = None
-    """(users,) when it happened, for models with `target_time`."""
-
-    @classmethod
-    def sample(cls, log: Sequences, limit: int, seed: int) -> Validation:
-        """At most `limit` users with two events or more; DataError where nobody has a third to learn from."""
-        if not (log.lengths >= 3).any():
-            raise DataError(
-                "no user has three events: there is nothing to learn an order from",
-                where="clean/sequences",
-                fix="lower clean.min_item_events, widen clean.interactions.where, or bring a longer log",
-            )
-        users = np.flatnonzero(log.lengths >= 2)
-        if len(users) > limit:
-            users = np.sort(np.random.default_rng([seed, len(users)]).choice(users, limit, replace=False))
-        chosen = log.select(users)
-        times = None if chosen.times is None else chosen.times[chosen.offsets[1:] - 1]
-        return cls(chosen.without_last(), chosen.last().astype(np.int64), times)
-
-    def measure(self, encoder: SequenceEncoder) -> dict[str, float]:
-        """Recall and NDCG at 10 in a full ranking without what was seen."""
-        states, table = encoder.encode(self.histories, self.times), encoder.item_vectors.T
-        ranks = validation.target_ranks(lambda start, stop: states[start:stop] @ table, self.histories, self.targets)
-        return validation.recall_and_ndcg(ranks)
-
-    def popularity(self, counts: Ints) -> dict[str, float]:
-        """The same for the most frequent items."""
-        scores = counts.astype(np.float32)
-        ranks = validation.target_ranks(
-            lambda start, stop: np.broadcast_to(scores, (stop - start, len(scores))), self.histories, self.targets
-        )
-        return validation.recall_and_ndcg(ranks)
 
 
 @dataclass(frozen=True)
@@ -159,10 +118,11 @@ class Phase:
         known = runtime.tensor(self.lessons.vocabulary)
         counts = runtime.tensor(self.lessons.counts).float()
         self.model = NextItemModel(plan.shape, plan.objective, self.content[known], counts, plan.machine.dtype)
+        self.newcomers = newcomers.find(self.content, self.lessons.vocabulary)
 
     def encoder(self) -> SequenceEncoder:
         """The encoder as the model is now."""
-        return self.model.encoder(self.lessons.vocabulary, self.content)
+        return self.model.encoder(self.lessons.vocabulary, self.content, self.newcomers)
 
     def begin_from(self, start: Start) -> int:
         """Take over the network and the items of another encoder; the number of items taken over.
@@ -231,6 +191,16 @@ class Phase:
             evaluate=(lambda: asked.measure(self.encoder())) if asked else None,
         )
         return history
+
+    def privacy_told(self) -> list[str]:
+        """What this training spent of its privacy budget, in words; nothing where it has none."""
+        if self.spent is None:
+            return []
+        from llmrec_cli.models.encoders.private import CAVEATS
+
+        epsilon, delta = self.spent.epsilon, self.spent.delta
+        told = f"privacy spent by {self.name}: epsilon {epsilon:.3f}, delta {delta:.1e}; what phases spend adds up"
+        return [told, *(CAVEATS if self.seeds[1] == 0 else ())]
 
     def cost(self, epochs: int, device: str) -> tuple[list[str], dict[str, float]]:
         """What so many epochs would take on this machine, in words and figures."""

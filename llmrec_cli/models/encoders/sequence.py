@@ -12,13 +12,16 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.models import checkpoints
 from llmrec_cli.models.encoders import batches
+from llmrec_cli.models.encoders.fusion import unit
 from llmrec_cli.models.encoders.transformer import Transformer, llama_config
 from llmrec_cli.models.runtime import choose_device, fast_dtype
 from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-FORMAT = "llmrec.sequence-encoder/2"
+DECAY = 0.7
+"""Of an event's weight in a taste, by each newer event."""
+FORMAT = "llmrec.sequence-encoder/3"
 
 
 class Shape(BaseModel, frozen=True, extra="forbid"):
@@ -51,21 +54,38 @@ class Shape(BaseModel, frozen=True, extra="forbid"):
 
 
 class SequenceEncoder:
-    """score = encode(histories) @ item_vectors.T is the logit of each item being next."""
+    """score = encode(histories) @ item_vectors.T is the logit of each item being next.
 
-    def __init__(self, shape: Shape, network: Transformer, table: torch.Tensor) -> None:
-        """`table` is (items + 1, d); its last row is the mask token, which only "bert" uses."""
+    With a weight of likeness it is the logit of the network plus that weight times how alike the item's content is to
+    the content of the history, so both vectors are d + t wide.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        network: Transformer,
+        table: torch.Tensor,
+        content: torch.Tensor | None = None,
+        likeness: float = 0.0,
+    ) -> None:
+        """`table` is (items + 1, d); its last row is the mask token, which only "bert" uses. `content` (items, t)."""
         self.shape, self.network, self.table = shape, network.eval(), table.detach()
+        self.content = table.new_zeros(len(table) - 1, 0) if content is None else content
+        self.likeness = likeness
+
+    def likened(self, weight: float) -> SequenceEncoder:
+        """The same encoder with this weight of likeness."""
+        return SequenceEncoder(self.shape, self.network, self.table, self.content, weight)
 
     @property
     def item_vectors(self) -> Floats:
-        """(items, d) in the order of `clean/items`."""
+        """(items, d or d + t) in the order of `clean/items`."""
         vectors: Floats = self.shape.compared(self.table[:-1]).float().cpu().numpy()
-        return vectors
+        return np.concatenate([vectors, self.content.cpu().numpy()], axis=1) if self.likeness else vectors
 
     @torch.inference_mode()
     def encode(self, sequences: Sequences, asked: Ints | None = None, batch_tokens: int = 8192) -> Floats:
-        """(users, d) states after the newest event, from the last `max_length` events; zeros for empty histories.
+        """(users, d or d + t) states after the newest of the last `max_length` events; zeros for empty histories.
 
         `asked` (users,) is when the next item is asked for, in seconds, for models with `target_time`; where it is not
         given, the newest time of all histories, which is the present of a log.
@@ -83,7 +103,15 @@ class SequenceEncoder:
             users = some[block]
             states = self._states(recent.select(users), None if asked is None else asked[users])
             out[users] = self.shape.scaled(states).float().cpu().numpy()
-        return out
+        return np.concatenate([out, self.likeness * self.tastes(recent)], axis=1) if self.likeness else out
+
+    def tastes(self, sequences: Sequences) -> Floats:
+        """(users, t) what histories are about: the mean content, newer events counting more, at unit length, plus the
+        newest event's; zeros for empty histories.
+        """
+        recent, content = sequences.tail(self.shape.max_length), self.content.cpu().numpy()
+        newest = np.where(recent.lengths[:, None] > 0, content[recent.last()], np.float32(0))
+        return unit(recent.matrix(DECAY) @ content) + newest
 
     def _states(self, sequences: Sequences, asked: Ints | None) -> torch.Tensor:
         """(users, d) states at the newest event ("gpt") or at a mask token after it ("bert")."""
@@ -121,12 +149,18 @@ class SequenceEncoder:
         """`config.json` and `model.safetensors`, which `transformers.AutoModel.from_pretrained` opens as a LlamaModel.
 
         Its rows of tokens are the items in the order of `clean/items`, then the mask token. Shapes with learned
-        positions or attention biases have tensors of their own beside those of LlamaModel, which it leaves out.
+        positions or attention biases have tensors of their own beside those of LlamaModel, as the items' content is; it
+        leaves them out.
         """
         config: dict[str, Any] = llama_config(self.shape, len(self.table)).to_diff_dict()
         config |= {"architectures": ["LlamaModel"], "format": FORMAT, "shape": self.shape.model_dump()}
+        config["likeness"] = self.likeness
         weights = {name.removeprefix("llama."): value for name, value in self.network.state_dict().items()}
-        checkpoints.save_model(folder, config, {"embed_tokens.weight": self.table.float(), **weights})
+        rows = {
+            "embed_tokens.weight": self.table.float(),
+            "content": self.content.float() if self.likeness else self.content[:, :0],
+        }
+        checkpoints.save_model(folder, config, {**rows, **weights})
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> SequenceEncoder:
@@ -135,7 +169,8 @@ class SequenceEncoder:
         config, tensors = checkpoints.load_model(folder, device=where)
         try:
             shape = Shape(**config["shape"])
-            table = tensors.pop("embed_tokens.weight")
+            table, content = tensors.pop("embed_tokens.weight"), tensors.pop("content")
+            likeness = float(config["likeness"])
             network = shape.network().to(where)
             own = {name for name in network.state_dict() if not name.startswith("llama.")}
             network.load_state_dict(
@@ -143,4 +178,4 @@ class SequenceEncoder:
             )
         except (KeyError, ValueError, RuntimeError) as error:
             raise checkpoints.damaged(folder, error) from error
-        return cls(shape, network, table)
+        return cls(shape, network, table, content, likeness)

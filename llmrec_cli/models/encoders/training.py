@@ -13,6 +13,7 @@ from torch import nn
 
 from llmrec_cli.models import losses
 from llmrec_cli.models.encoders import batches
+from llmrec_cli.models.encoders.newcomers import Newcomers
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.runtime import Batch
 from llmrec_cli.tables.sequences import Sequences
@@ -161,8 +162,8 @@ class NextItemModel(nn.Module):
         return losses.softmax_cross_entropy(states, table, targets, self.dtype)
 
     @torch.no_grad()
-    def encoder(self, vocabulary: Ints, content: torch.Tensor) -> SequenceEncoder:
-        """The encoder over the whole catalogue: items that were never trained have their content alone.
+    def encoder(self, vocabulary: Ints, content: torch.Tensor, newcomers: Newcomers) -> SequenceEncoder:
+        """The encoder over the whole catalogue: the content of items that were never trained places them.
 
         `vocabulary` holds the catalogue rows of the trained items, `content` (items, t) is of the whole catalogue.
         Without item dropout content was only ever seen beside an id, and the mean id stands in for it.
@@ -174,4 +175,5 @@ class NextItemModel(nn.Module):
         table[-1] = weights[-1]
         if self.projection is not None:
             table[:-1] += content.to(weights.device) @ self.projection.weight.float().T
-        return SequenceEncoder(self.shape, self.network, table)
+        newcomers.place(table, torch.from_numpy(vocabulary).to(weights.device))
+        return SequenceEncoder(self.shape, self.network, table, content)
