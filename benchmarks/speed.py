@@ -61,7 +61,8 @@ def measure(data: DataSet, options: Options) -> Json:
             write_sequences(histories, file)
             rows += [peer(name, python, file, malloc, options) for name in PEERS for malloc in MALLOCS]
     targets = int((histories.lengths[histories.lengths >= 2] - 1).sum())
-    return {"data": data.name, "protocol": PROTOCOL, "targets": targets, "systems": rows, "with": harness.stamp()}
+    counts = {"items": histories.n_items, "targets": targets}
+    return {"data": data.name, "protocol": PROTOCOL, **counts, "systems": rows, "with": harness.stamp()}
 
 
 def ours(data: DataSet, source: WorkDir, loss: str, options: Options) -> Json:

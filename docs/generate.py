@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,12 +123,17 @@ def _sizes() -> str:
 
 
 def _speeds() -> str:
+    """From results/speed.json of the benchmarks: our own rows, by the number of items."""
     lines = ["| loss | items | targets/s of a core | an epoch of the table above, on one core |", "|---|---|---|---|"]
-    for loss, items, rate in RATES:
-        # the work of a full softmax grows with the catalogue, that of the others does not
-        slower = ITEMS / items if loss == "softmax" else 1.0
-        lines.append(f"| {loss} | {items:,} | {rate:,} | {_time(TARGETS / rate * slower)} |")
-    return "\n".join(lines if RATES else [*lines, "| not measured yet | | | |"])
+    measured = json.loads(RATES.read_text(encoding="utf-8")).values() if RATES.exists() else []
+    for run in sorted(measured, key=lambda run: int(run["items"])):
+        for row in run["systems"]:
+            if row["system"].startswith("llmrec") and (rate := row["targets_per_s"]):
+                # the work of a full softmax grows with the catalogue, that of the others does not
+                slower = ITEMS / run["items"] if "full" in row["system"] else 1.0
+                loss = row["system"].removeprefix("llmrec, ")
+                lines.append(f"| {loss} | {run['items']:,} | {rate:,.0f} | {_time(TARGETS / rate * slower)} |")
+    return "\n".join(lines if len(lines) > 2 else [*lines, "| not measured yet | | | |"])
 
 
 def _si(value: float, unit: str) -> str:
@@ -154,8 +160,7 @@ USERS, ITEMS, EVENTS, LAYERS, DIMS = 100_000_000, 10_000_000, 5_000_000_000, 2, 
 TARGETS, STEP, NEGATIVES = EVENTS - USERS, 65_536, 1_024
 COPIES = 6  # llmrec_cli.models.encoders.phases.COPIES; a test holds them together
 H100_FLOPS, H100_BYTES = 989e12, 3.35e12
-# (loss, items of the catalogue, targets/s of one core), copied from the results of benchmarks/speed.py, d = 64
-RATES: list[tuple[str, int, int]] = []
+RATES = HERE.parent / "benchmarks" / "results" / "speed.json"
 MAP_START, MAP_END = "<!-- file map: written by `make docs` -->", "<!-- end of the file map -->"
 PAGES = {"commands.md": commands, "settings.md": settings, "artifacts.md": artifacts}
 
