@@ -31,7 +31,7 @@ def measure(data: DataSet, seeds: list[int], settings: list[str], options: harne
     runs, found = [], {"filtered": [], "unfiltered": []}
     for seed in seeds:
         work = harness.with_clean_of(source, options.work / data.name / "-".join([*options.variant, f"seed-{seed}"]))
-        harness.pretrain(work, data, options, [*settings, "pretrain.refit=false"], seed=seed)
+        harness.stage(work, "pretrain", data, options, [*settings, "pretrain.refit=false"], seed=seed)
         ranks = test_ranks(work, target_time=harness.settings_of(work).get("target_time", False))
         measured = {how: ranking.metrics(places) for how, places in ranks.items()}
         for how, values in measured.items():

@@ -57,7 +57,7 @@ def measure(data: DataSet, options: Options) -> Json:
     found: dict[str, list[ranking.Ranks]] = {MODEL: [], UNLIKENED: [], LEFT_OUT: []}
     for seed in options.seeds:
         work = harness.with_clean_of(reduced, reduced.path.parent / "-".join([*options.settings, f"seed-{seed}"]))
-        harness.pretrain(work, data, options, [*options.settings, "pretrain.refit=false"], seed=seed)
+        harness.stage(work, "pretrain", data, options, [*options.settings, "pretrain.refit=false"], seed=seed)
         for name, ranks in ranked(SequenceEncoder.load(work.need(ENCODER_VALIDATION)), question).items():
             found[name].append(ranks)
     systems = {name: summary(question, ranks) for name, ranks in found.items()}

@@ -169,19 +169,21 @@ def clean(work: Path, data: DataSet, settings: Sequence[str] = ()) -> WorkDir:
     return WorkDir(work)
 
 
-def pretrain(
+def stage(
     work: WorkDir,
+    name: str,
     data: DataSet,
     options: Options,
     settings: Sequence[str],
     *,
     seed: int,
     environment: Mapping[str, str] | None = None,
-) -> None:
-    """Run `llmrec pretrain`; nothing is done where it is up to date, unless forced."""
+) -> Json:
+    """Run a stage of `llmrec`, or nothing where it is up to date, unless forced; its record."""
     arguments = ["--config", data.settings, "--seed", str(seed), "--threads", str(options.threads)]
     forced = ["--force"] if options.force else []
-    llmrec(work.path, "pretrain", *arguments, *forced, *overrides(settings), environment=environment)
+    llmrec(work.path, name, *arguments, *forced, *overrides(settings), environment=environment)
+    return work.record(name) or {}
 
 
 def cleaned(data: DataSet, root: Path) -> WorkDir:

@@ -73,7 +73,7 @@ def ours(data: DataSet, source: WorkDir, loss: str, options: Options) -> Json:
     for _ in range(options.own.repeats):
         load = os.getloadavg()[0]
         try:
-            harness.pretrain(work, data, options, settings, seed=42, environment=ONE_THREAD)
+            harness.stage(work, "pretrain", data, options, settings, seed=42, environment=ONE_THREAD)
         except CommandError as error:
             return _failed(row, str(error))
         row["runs"].append({**harness.trained(work), "load_before": round(load, 1)})

@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
-BENCHMARKS = ("accuracy", "cold", "speed", "resume")
+BENCHMARKS = ("accuracy", "pipeline", "cold", "speed", "resume")
 
 
 @dataclass(frozen=True)

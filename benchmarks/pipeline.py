@@ -1,0 +1,208 @@
+"""Accuracy of the whole pipeline, next item, full ranking, strict and val-in: beside its own sources and others.
+
+python -m benchmarks.pipeline [--data beauty,toys] [--seeds 42,43,44,45,46] [--protocols strict,val-in]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Mapping
+
+import numpy as np
+
+from benchmarks import harness, ranking
+from benchmarks.accuracy import PUBLISHED
+from benchmarks.data_sets import DATA_SETS, DataSet
+from benchmarks.harness import Json, Options
+from benchmarks.tables import Table, interval, score, show, thousands
+from llmrec_cli.core.artifacts import (
+    ENCODER,
+    HOLDOUT,
+    ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
+    ITEMS,
+    RANKER,
+    RANKER_REPORT,
+    RETRIEVERS,
+    SEQUENCES,
+)
+from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.models.candidates import collect, load_config
+from llmrec_cli.models.encoders.sequence import SequenceEncoder
+from llmrec_cli.models.rankers import load_ranker
+from llmrec_cli.models.retrievers import Histories, load_retrievers
+from llmrec_cli.tables import catalogue
+from llmrec_cli.tables.features import target_ranks, tie_order
+from llmrec_cli.tables.metrics import paired_bootstrap
+from llmrec_cli.tables.sequences import Sequences, from_table
+
+PIPELINE = "pipeline"
+STAGES = ("pretrain", "profile", "train-ranker")
+MAX_MEMORY = 4 << 30
+PROTOCOLS = {
+    "strict": (
+        2,
+        "nothing of each user's last two events in any training; the ranker learned from the third last and was chosen "
+        "on it; asked for the last with all before it as history",
+    ),
+    "val-in": (
+        1,
+        "the ranker learned from the last event but one, and was chosen on it; then the sources were fitted again with "
+        "that event; asked for the last",
+    ),
+}
+"""How many of each user's last events are withheld, and in words."""
+
+
+def measure(data: DataSet, protocol: str, options: Options) -> Json:
+    """Train with each seed and rank all users' last events; what is up to date is used again."""
+    withheld, told = PROTOCOLS[protocol]
+    source = harness.cleaned(data, options.work)
+    reduced = source
+    if withheld > 1:
+        settings = ["clean.holdout=last-n", f"clean.holdout_n={withheld}"]
+        reduced = harness.clean(options.work / data.name / protocol / "cleaned", data, settings)
+    runs: list[Json] = []
+    found: dict[str, dict[str, list[ranking.Metrics]]] = {}
+    for seed in options.seeds:
+        work = harness.with_clean_of(reduced, options.work / data.name / protocol / f"seed-{seed}")
+        seconds = [
+            harness.stage(work, stage, data, options, options.settings, seed=seed)["seconds"] for stage in STAGES
+        ]
+        for how, ranks in test_ranks(work, source).items():
+            for system, places in ranks.items():
+                found.setdefault(how, {}).setdefault(system, []).append(ranking.metrics(places))
+        mine = ranking.means(found["filtered"][PIPELINE][-1])
+        runs.append({"seed": seed, **mine, "ranker": chosen(work), "seconds": round(sum(seconds), 1)})
+        harness.say(ranking.named(f"{data.name} {protocol} seed {seed} ({runs[-1]['ranker']}): ", mine))
+    means = {how: {name: ranking.over_seeds(each) for name, each in systems.items()} for how, systems in found.items()}
+    return {
+        "data": data.name,
+        "protocol": protocol,
+        "means": told,
+        "users": data.users,
+        "items": data.items,
+        "log_sha256": harness.sha256(data.log),
+        "given": options.settings,
+        "threads": options.threads,
+        "seeds": runs,
+        "systems": {
+            how: {name: ranking.intervals(values) for name, values in systems.items()} for how, systems in means.items()
+        },
+        "gain": gains(means["filtered"]),
+        "with": harness.stamp(),
+    }
+
+
+def test_ranks(work: WorkDir, source: WorkDir) -> dict[str, dict[str, np.ndarray]]:
+    """ "filtered" and "unfiltered" -> system -> (users,) the place of each user's last event; MISS where not ranked.
+
+    `source` has all events but the last: with more withheld from `work`, they are history all the same.
+    """
+    retrievers, ranker = load_retrievers(work.need(RETRIEVERS)), load_ranker(work.need(RANKER))
+    histories, targets, items = asked(work, source)
+    encoder = SequenceEncoder.load(work.need(ENCODER))
+    users = Histories(histories, encoder.encode(histories))
+    found = {}
+    for how, filtered in (("filtered", True), ("unfiltered", False)):
+        candidates = collect(
+            retrievers,
+            users,
+            items,
+            load_config(work.need(RETRIEVERS)),
+            targets=targets,
+            exclude_seen=filtered,
+            found_only=True,
+            max_memory=MAX_MEMORY,
+        )
+        places = target_ranks(candidates, ranker.score(candidates), tie_order(len(items)))
+        found[how] = {PIPELINE: places, **candidates.source_ranks}
+    return found
+
+
+def asked(work: WorkDir, source: WorkDir) -> tuple[Sequences, np.ndarray, catalogue.Catalogue]:
+    """(histories without the last event, (users,) codes of the last, catalogue) by the codes of `work`."""
+    items, holdout = work.read(ITEMS), source.read(HOLDOUT)
+    texts, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    histories = from_table(source.read(SEQUENCES), items, holdout.column("user_id"))
+    targets = harness.codes(holdout.column("item_id"), items).astype(np.int32)
+    return histories, targets, catalogue.from_tables(items, texts.reshape(items.num_rows, -1), vectors)
+
+
+def chosen(work: WorkDir) -> str:
+    """The ranker that won on the program's own validation events."""
+    kept = {row["name"] for row in work.read(RANKER_REPORT).to_pylist() if row["chosen"] and row["kind"] == "ranker"}
+    return ", ".join(sorted(kept))
+
+
+def gains(systems: Mapping[str, ranking.Metrics]) -> Json:
+    """NDCG@10 of the pipeline less that of each source, over the same users: [mean, low, high]."""
+    metric = f"ndcg@{ranking.K}"
+    return {
+        name: list(map(float, paired_bootstrap(systems[PIPELINE][metric], values[metric], ranking.RESAMPLES_SEED)))
+        for name, values in systems.items()
+        if name != PIPELINE
+    }
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def tables(results: Json) -> list[Table]:
+    order = [f"{data}, {protocol}" for data in DATA_SETS for protocol in PROTOCOLS]
+    published = tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))
+    return [_one(results[key], published.get(results[key]["data"], [])) for key in order if key in results]
+
+
+def _one(run: Json, published: list[Json]) -> Table:
+    metrics = ("recall@10", "ndcg@10")
+    filtered = run["systems"]["filtered"]
+    names = sorted(filtered, key=lambda name: -filtered[name]["ndcg@10"][0])
+    rows = [
+        [name, "here", *(interval(filtered[name][metric]) for metric in metrics), _signed(run["gain"].get(name))]
+        for name in names
+    ]
+    unfiltered = run["systems"]["unfiltered"][PIPELINE]
+    rows.append([f"{PIPELINE}, seen not filtered", "here", *(interval(unfiltered[m]) for m in metrics), "–"])
+    rows += [
+        [f"{row['system']} ({row['protocol']})", row["source"], score(row["recall"]), score(row["ndcg"]), "–"]
+        for row in published
+    ]
+    by_seed = ", ".join(f"{score(each['ndcg@10'])} ({each['ranker']})" for each in run["seeds"])
+    notes = [
+        f"{run['protocol']}: {run['means']}.",
+        f"{run['users']:,} users, {run['items']:,} items; mean of {len(run['seeds'])} seeds, in brackets the 95 % "
+        f"bootstrap interval over users. N@10 by seed: {by_seed}; {thousands(run['seeds'][0]['seconds'])} s a seed on "
+        f"{run['threads'] or run['with']['cores']} threads of {run['with']['processor']}.",
+    ]
+    columns = ["system", "source", "R@10", "N@10", "pipeline less it"]
+    return Table(f"{DATA_SETS[run['data']].title}, {run['protocol']}", columns, rows, left=2, notes=notes)
+
+
+def _signed(value: list[float] | None) -> str:
+    if value is None:
+        return "–"
+    mean, low, high = (f"{part:+.4f}" for part in value)
+    return f"{mean} [{low}, {high}]"
+
+
+def _extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--protocols", type=harness.listed, default=list(PROTOCOLS), help="by comma")
+
+
+def main() -> None:
+    options = harness.options(__doc__, data=",".join(DATA_SETS), seeds=True, extend=_extend)
+    file = options.results / "pipeline.json"
+    results = {}
+    for data in harness.present(options.data):
+        for protocol in options.own.protocols:
+            key = f"{data.name}, {protocol}"
+            results[key] = measure(data, protocol, options)
+            harness.keep(file, key, results[key])
+    if results:
+        show(tables(results))
+
+
+if __name__ == "__main__":
+    main()
