@@ -13,8 +13,8 @@ from llmrec_cli.models.rankers import Floats
 from llmrec_cli.tables.features import Candidates
 
 
-class PopularityConfig(BaseModel, frozen=True, extra="forbid"):
-    """Nothing to set."""
+class PopularityConfig(BaseModel, frozen=True):
+    """Nothing to set; the settings of `[train-ranker.popularity]` are those of the source."""
 
 
 class PopularityRanker:
