@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.models.retrievers import Histories, userknn
 from llmrec_cli.models.retrievers.bpr import Bpr, BprConfig, mean_factors, ridge
+from llmrec_cli.models.retrievers.knn import strongest
 from llmrec_cli.models.retrievers.lda import Lda, LdaConfig, topic_shares
 from llmrec_cli.models.retrievers.popularity import DAY, Popularity, PopularityConfig
 from llmrec_cli.models.retrievers.userknn import UserKNN, UserKNNConfig
@@ -65,6 +66,20 @@ def test_pieces_of_users_are_bounded_and_change_nothing(monkeypatch: pytest.Monk
     sizes = [(weights[start:stop] @ fitted.transposed).nnz for start, stop in pieces]
     assert len(pieces) > 5 and all(n <= 150 for n, (a, b) in zip(sizes, pieces, strict=True) if b - a > 1)
     np.testing.assert_array_equal(fitted.score(users), whole)
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_the_strongest_entries_of_a_row_are_kept_and_equal_ones_by_column(n: int) -> None:
+    rng = np.random.default_rng(3)
+    dense = rng.integers(-4, 5, (30, 40)).astype(np.float32) * 0.3  # many are equal, some are negative, some not there
+    dense[5] = 0
+    kept = strongest(sp.csr_matrix(dense), n).toarray()
+    expected = np.zeros_like(dense)
+    for row, given in enumerate(dense):
+        there = np.flatnonzero(given)
+        best = there[np.argsort(-given[there], kind="stable")[:n]]
+        expected[row, best] = given[best]
+    np.testing.assert_array_equal(kept, expected)
 
 
 def test_the_fold_of_pairwise_factors_is_a_ridge_regression() -> None:

@@ -79,7 +79,9 @@ class TrainRankerConfig(BaseModel):
     lda: Options = Field({}, description="settings of the source that the ranker of this name orders by")
     content: Options = Field({}, description="settings of the source")
     words: Options = Field({}, description="settings of the source")
-    popularity: Options = Field({}, description="settings of the source: half_life and window in days")
+    popularity: Options = Field(
+        {}, description="settings of the source, and so of the baseline: half_life, window in days"
+    )
     fusion: Options = Field({}, description="settings of the ranker")
     lambdarank: Options = Field({}, description="settings of the ranker")
     logistic: Options = Field({}, description="settings of the ranker")
