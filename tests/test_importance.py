@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,15 @@ def test_the_source_that_tells_has_nearly_all_the_weight(name: str, candidates: 
     importance = kind.fit(kind.Config(), candidates, 1).importance()
     shares = importance / importance.sum()
     assert shares[0] > 0.85 and shares[2] < 0.03
+
+
+@pytest.mark.parametrize("name", ["popularity", "lda"])
+def test_a_ranker_of_one_source_goes_by_that_alone(name: str, candidates: Candidates) -> None:
+    kind = load_class(name)
+    renamed = replace(candidates, names=("other.raw", f"{name}.raw", f"{name}.z"))
+    fitted = kind.fit(kind.Config(), renamed, 1)
+    assert fitted.importance().tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(fitted.score(renamed), candidates.column("noise.z"))
 
 
 def test_the_source_of_a_feature_is_all_before_the_last_dot() -> None:
