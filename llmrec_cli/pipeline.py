@@ -30,8 +30,14 @@ def load(name: str) -> Stage:
 
 
 def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> dict[str, Any]:
-    """Validate the sections of all stages before the first of them works for an hour."""
-    return {name: settings.section(name, load(name).config) for name in names}
+    """Validate the sections of all stages, and that they agree, before the first of them works for an hour."""
+    configs = {name: settings.section(name, load(name).config) for name in names}
+    if "train-ranker" in configs and "recommend" in configs:
+        from llmrec_cli.tables.rules import agree
+
+        kept = configs["clean"].repeats if "clean" in configs else "keep"
+        agree(bool(configs["train-ranker"].candidates.get("repeat")), configs["recommend"].filter_seen, kept)
+    return configs
 
 
 def walk(

@@ -153,3 +153,29 @@ def test_successors_are_counted_by_distance_within_a_user() -> None:
     np.testing.assert_allclose(counts.toarray(), [[0, 2, 0.5], [0, 0, 1], [0, 0, 0]])
     empty = replace(walks(), codes=np.zeros(0, dtype=np.int32), offsets=np.zeros(4, dtype=np.int64))
     assert successors(empty, (1.0, 0.5)).nnz == 0
+
+
+def test_what_the_user_had_is_a_candidate_where_repeats_are_asked_for(
+    catalogue: Catalogue, fitted: dict[str, Retriever]
+) -> None:
+    # the second user had 5 twice and 3 in between; what came next is 3 again
+    past = Sequences(np.array([0, 5, 3, 5], dtype=np.int32), np.array([0, 1, 4]), ITEMS)
+    targets = np.array([1, 3], dtype=np.int32)
+    config = CandidateConfig(depth=2, depths={}, repeat=True)
+    found = collect(fitted, histories(past), catalogue, config, targets=targets)
+    assert found.has_target().all() and found.source_ranks["popularity"].max() < ITEMS
+    second = found.keep(found.users == 1)
+    count = dict(zip(second.items.tolist(), second.column("repeat.count").tolist(), strict=True))
+    recency = dict(zip(second.items.tolist(), second.column("repeat.recency").tolist(), strict=True))
+    assert count[5] == pytest.approx(np.log(3)) and recency[5] == 1
+    # once, one event ago: that it is the answer as well is in the label alone
+    assert count[3] == pytest.approx(np.log(2)) and recency[3] == 0.5
+    assert all(count[item] == recency[item] == 0 for item in count if item not in (3, 5))
+    unasked = collect(fitted, histories(past), catalogue, CandidateConfig(depth=2, depths={}), targets=targets)
+    assert not unasked.has_target()[1] and not any(name.startswith("repeat") for name in unasked.names)
+    kept_out = collect(fitted, histories(past), catalogue, config, targets=targets, exclude_seen=True)
+    assert kept_out.names == found.names and not set(kept_out.items[kept_out.users == 1].tolist()) & {3, 5}
+    nobody = collect(fitted, histories(past.select(np.arange(0))), catalogue, config)
+    assert nobody.names == found.names
+    cold = Sequences(np.zeros(0, dtype=np.int32), np.zeros(3, dtype=np.int64), ITEMS)
+    assert not collect(fitted, histories(cold), catalogue, config).column("repeat.count").any()

@@ -49,7 +49,7 @@ def histories() -> Histories:
 def candidates(catalogue: Catalogue) -> Candidates:
     past, targets = ring().without_last(), ring().last()
     vectors = np.random.default_rng(1).normal(size=(USERS, 8)).astype(np.float32)
-    names = ("popularity", "itemknn", "als", "transitions", "content")
+    names = ("popularity", "itemknn", "als", "transitions", "content", "lda")
     fitted = {}
     for name in names:
         cls = retrievers.load_class(name)
@@ -73,7 +73,7 @@ def test_a_retriever_keeps_the_laws(name: str, catalogue: Catalogue, histories: 
         assert (support >= 0).all() and (support <= 1 + 1e-6).all() and support[0] > support[1]
 
 
-@pytest.mark.parametrize("name", ["itemknn", "als", "ease", "content", "words"])
+@pytest.mark.parametrize("name", ["itemknn", "userknn", "als", "ease", "bpr", "lda", "content", "words"])
 def test_the_side_of_a_user_is_found(name: str, catalogue: Catalogue, histories: Histories) -> None:
     cls = retrievers.load_class(name)
     scores = cls.fit(cls.Config(), ring(), catalogue, 3).score(histories)[:USERS]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmrec_cli.tables.leaderboard import Score, best, lines, rows, verdict
+from llmrec_cli.tables.features import Candidates
+from llmrec_cli.tables.leaderboard import Score, best, features_table, lines, rows, verdict, weights_in_words
 from llmrec_cli.tables.metrics import MISS
 
 
@@ -30,3 +31,16 @@ def test_the_verdict_claims_no_more_than_the_interval() -> None:
     assert "beats" in verdict(score("ranker", "a", 90), popularity, 1)
     assert "not shown" in verdict(score("ranker", "a", 51), popularity, 1)
     assert "is worse" in verdict(score("ranker", "a", 10), popularity, 1)
+
+
+def test_the_weight_of_each_source_is_told_in_words() -> None:
+    names = ("sequence.z", "als.z", "als.raw", "category.last", "itemknn.z")
+    features = np.arange(10, dtype=np.float32).reshape(2, 5)
+    candidates = Candidates(np.array([0, 2]), np.array([0, 1], dtype=np.int32), features, names)
+    table = features_table(candidates, np.array([600, 200, 100, 93, 7], dtype=np.float32))
+    assert table.column("source").to_pylist() == ["sequence", "als", "als", "category", "itemknn"]
+    np.testing.assert_allclose(table.column("share").to_numpy(), [0.6, 0.2, 0.1, 0.093, 0.007])
+    assert table.column("mean").to_pylist() == [2.5, 3.5, 4.5, 5.5, 6.5]
+    told = weights_in_words(table, "fusion")
+    assert told == ["what fusion goes by: 60 % sequence, 30 % als, 9 % same category, 1 % the rest"]
+    assert weights_in_words(features_table(candidates, np.zeros(5, dtype=np.float32)), "other") == []

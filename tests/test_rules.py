@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec_cli.tables.rules import Rules, allowed_items, broken, category_groups, choose, overlap, title_groups
+from llmrec_cli import pipeline
+from llmrec_cli.core.config import Settings
+from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.tables.rules import Rules, agree, allowed_items, broken, category_groups, choose, overlap, title_groups
+
+BOTH = ("train-ranker", "recommend")
 
 
 def rules(n: int, **given: object) -> Rules:
@@ -77,3 +82,23 @@ def test_overlap_is_the_shared_part_of_two_lists() -> None:
     assert overlap(np.arange(20, dtype=np.int32).reshape(5, 4), 1) == 0.0
     assert overlap(np.array([[0, 1], [1, 2]], dtype=np.int32), 1) == 0.5
     assert overlap(same[:1], 1) == 0.0
+
+
+@pytest.mark.parametrize(("repeat", "filter_seen"), [(True, False), (False, True), (False, False)])
+def test_repeats_and_the_filter_of_seen_items_agree(repeat: bool, filter_seen: bool) -> None:
+    agree(repeat, filter_seen)
+    section = {"train-ranker": {"candidates": {"repeat": repeat}}, "recommend": {"filter_seen": filter_seen}}
+    assert pipeline.check(Settings(section), BOTH)["recommend"].filter_seen is filter_seen
+
+
+def test_repeats_that_the_lists_would_leave_out_are_told_before_the_work() -> None:
+    section = {"train-ranker": {"candidates": {"repeat": True}}}
+    with pytest.raises(SettingsError, match=r"recommend\.filter_seen"):
+        pipeline.check(Settings(section), BOTH)
+    pipeline.check(Settings(section), ["train-ranker"])
+    section |= {
+        "clean": {"repeats": "first", "interactions": {"path": "log.csv", "user": "u", "item": "i"}},
+        "recommend": {"filter_seen": False},
+    }
+    with pytest.raises(SettingsError, match=r"clean\.repeats"):
+        pipeline.check(Settings(section))

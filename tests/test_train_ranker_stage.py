@@ -17,6 +17,7 @@ from llmrec_cli.core.artifacts import (
     RANKER,
     RANKER_FEATURES,
     RANKER_REPORT,
+    RECOMMENDATIONS,
     RETRIEVERS,
     SEQUENCES,
 )
@@ -28,6 +29,8 @@ from llmrec_cli.models.candidates import collect, load_config
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.rankers import load_ranker
 from llmrec_cli.models.retrievers import Histories, load_retrievers
+from llmrec_cli.stages.recommend import STAGE as RECOMMEND
+from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
 from llmrec_cli.tables.features import places, tie_order
 from tests import tiny
@@ -77,6 +80,8 @@ def test_every_source_and_ranker_is_reported_and_the_best_is_kept(done: tuple[Wo
     assert any("beats popularity" in line for line in outcome.report.lines)
     features = work.read(RANKER_FEATURES).to_pydict()
     assert "transitions.z" in features["feature"] and np.isfinite(features["importance"]).all()
+    assert sum(features["share"]) == pytest.approx(1)
+    assert any(line.startswith(f"what {chosen[0]['name']} goes by: ") for line in outcome.report.lines)
 
 
 def test_what_is_saved_ranks_the_next_item_first(done: tuple[WorkDir, Outcome]) -> None:
@@ -155,3 +160,44 @@ def test_users_with_one_event_only_cannot_teach(context: Context, tmp_path: Path
     work.write(SEQUENCES, table.set_column(table.column_names.index("item_ids"), "item_ids", ids))
     with pytest.raises(DataError, match="two events"):
         run(work, replace(context, seed=1))
+
+
+def circling(work: WorkDir) -> None:
+    """Everybody's last event is their first item again."""
+    table = work.read(SEQUENCES)
+    ids = pa.array([[*each[:-1], each[0]] for each in table.column("item_ids").to_pylist()])
+    work.write(SEQUENCES, table.set_column(table.column_names.index("item_ids"), "item_ids", ids))
+
+
+def test_repeats_are_answers_only_where_they_are_asked_for(context: Context, tmp_path: Path) -> None:
+    work = ready(tmp_path)
+    circling(work)
+    none = run(work, context, rankers=("fusion",))
+    assert none.report.metrics["ndcg@10"] == 0
+    again = run(work, context, rankers=("fusion",), candidates={**SMALL["candidates"], "repeat": True})
+    assert again.report.metrics["ndcg@10"] > 0.95
+    features = work.read(RANKER_FEATURES).to_pydict()
+    weights = dict(zip(features["feature"], features["importance"], strict=True))
+    assert weights["repeat.count"] > 0 and weights["repeat.recency"] > 0
+    assert load_config(work.need(RETRIEVERS)).repeat
+    lists = execute(RECOMMEND, work, RecommendConfig(k=3, report=False, filter_seen=False), context)
+    assert lists.report.lines[1].startswith("seen items not filtered")
+    histories = {row["user_id"]: row["item_ids"] for row in work.read(SEQUENCES).to_pylist()}
+    shown = work.read(RECOMMENDATIONS).to_pylist()
+    assert all(
+        row["item_id"] in histories[row["user_id"]] for row in shown if row["rank"] == 1 and row["user_id"] < "z"
+    )
+    with pytest.raises(SettingsError, match=r"recommend\.filter_seen"):
+        execute(RECOMMEND, work, RecommendConfig(k=3, report=False), context)
+
+
+def test_every_source_and_ranker_can_be_had_by_name(context: Context, tmp_path: Path) -> None:
+    work = ready(tmp_path)
+    more, settings = ("userknn", "bpr", "lda"), {"popularity": {}, "lda": {"topics": 2}, "bpr": {"factors": 4}}
+    run(work, context, retrievers=(*SOURCES, *more), rankers=("popularity", "lda", "fusion"), **settings)
+    assert set(more) <= set(load_retrievers(work.need(RETRIEVERS)))
+    report = work.read(RANKER_REPORT).to_pylist()
+    ndcg = {(row["kind"], row["name"]): row["value"] for row in report if row["metric"] == "ndcg@10"}
+    assert ndcg["ranker", "lda"] > 0
+    with pytest.raises(SettingsError, match="time of every event"):
+        run(work, context, popularity={"half_life": 30})

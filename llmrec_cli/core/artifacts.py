@@ -227,9 +227,16 @@ RANKER = Folder("train-ranker", "ranker", "The ranker that was best on validatio
 RANKER_FEATURES = Table(
     "train-ranker",
     "ranker_features",
-    "Each feature of a candidate with the weight or gain that the chosen ranker gives it.",
+    "Each feature of a candidate, how much the chosen ranker goes by it, and its share; a source's shares add up.",
     ("feature",),
-    _schema(feature=pa.string(), mean=pa.float64(), std=pa.float64(), importance=pa.float64()),
+    _schema(
+        feature=pa.string(),
+        source=pa.string(),
+        mean=pa.float64(),
+        std=pa.float64(),
+        importance=pa.float64(),
+        share=pa.float64(),
+    ),
 )
 RANKER_REPORT = Table(
     "train-ranker",

@@ -18,7 +18,7 @@ from llmrec_cli.models import checkpoints
 from llmrec_cli.models.retrievers import Histories, Retriever, Supports
 from llmrec_cli.models.topk import blocks, topk
 from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.features import Candidates, join, tie_order
+from llmrec_cli.tables.features import Candidates, join, repeat_features, tie_order
 from llmrec_cli.tables.metrics import MISS
 from llmrec_cli.tables.sequences import Sequences
 
@@ -34,6 +34,10 @@ class CandidateConfig(BaseModel, frozen=True, extra="forbid"):
     depths: dict[str, int] = Field(
         {"content": 40, "words": 40, "als": 40, "popularity": 20}, description="depth of single sources, by name"
     )
+    repeat: bool = Field(
+        False,
+        description="items that the user had before are candidates and answers too; needs recommend.filter_seen off",
+    )
 
     def of(self, source: str) -> int:
         return self.depths.get(source, self.depth)
@@ -47,20 +51,24 @@ def collect(
     *,
     targets: Codes | None = None,
     allowed: Mask | None = None,
-    exclude_seen: bool = True,
+    exclude_seen: bool | None = None,
     found_only: bool = False,
     max_memory: int = 2 << 30,
     progress: Progress | None = None,
 ) -> Candidates:
     """Candidates of all users, block by block; rows of a user are in the order of item codes.
 
-    A source brings its best `depth` items that it puts above the mean of its row. `allowed` (items,) takes items out.
+    A source brings its best `depth` items that it puts above the mean of its row. `allowed` (items,) takes items out,
+    `exclude_seen` those of the history: without a word of it, unless repeats are asked for. With repeats the newest
+    `depth` events of the history are candidates themselves, whatever the sources think of them.
     `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. With
     `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none learns from it.
     Features are `source.kind`: z is standardised over the user's row; signed sources give raw, others ratio (log of
-    the share of the row's maximum) and level (log).
+    the share of the row's maximum) and level (log). With repeats, repeat.count is log(1 + how often the user had the
+    item) and repeat.recency 1 / (1 + events since then), 0 for never; both know the history alone, not the target.
     """
-    rules = _Rules(config, _Items.of(catalogue), allowed, exclude_seen)
+    hide = not config.repeat if exclude_seen is None else exclude_seen
+    rules = _Rules(config, _Items.of(catalogue), allowed, hide)
     parts: list[Candidates] = []
     task: Any = progress.task("candidates", len(histories), "users") if progress else nullcontext()
     with task as told:
@@ -134,9 +142,14 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
         _choose(chosen, masked, column.mean, rules.config.of(name), rules.items.ties)
         if targets is not None:
             ranks[name] = _target_ranks(masked, targets, rules.items.ties)
+    if rules.config.repeat:
+        own = users.sequences.tail(rules.config.depth)
+        chosen[own.users, own.codes] = ~hidden[own.users, own.codes]
     rows, codes = np.nonzero(chosen)
     named = [pair for column in columns for pair in column.features(rows, codes)]
     named += _pair_features(retrievers, users.sequences, rules.items, rows, codes.astype(np.int32))
+    if rules.config.repeat:
+        named += repeat_features(users.sequences, rows, codes)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))])
     label = None if targets is None else codes == targets[rows]
     features = np.stack([values for _, values in named], axis=1).astype(np.float32)

@@ -206,6 +206,8 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     from llmrec_cli.tables.segments import EVERYONE
     from llmrec_cli.tables.sequences import from_table
 
+    depths = load_config(work.need(RETRIEVERS))
+    rules.agree(depths.repeat, config.filter_seen)
     retrievers, ranker = load_retrievers(work.need(RETRIEVERS)), load_ranker(work.need(RANKER))
     items, users = work.read(ITEMS), work.read(USERS)
     profiles = work.read(PROFILES, ["vector", "interests", "segment"])
@@ -228,7 +230,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         histories=Histories(sequences, to_numpy(profiles.column("vector"))),
         catalogue=catalogue,
         retrievers=retrievers,
-        depths=load_config(work.need(RETRIEVERS)),
+        depths=depths,
         ranker=ranker,
         rules=rules.Rules(
             rules.title_groups(catalogue.titles),

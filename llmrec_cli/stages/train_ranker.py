@@ -64,17 +64,24 @@ class TrainRankerConfig(BaseModel):
     )
     train_users: int = Field(30000, ge=10, description="users whose last event the rankers learn from, at most")
     folds: int = Field(2, ge=2, description="parts of the validation users; each is ranked by what the others taught")
-    candidates: Options = Field({}, description="how many items a source brings: depth, depths")
+    candidates: Options = Field(
+        {}, description="how many items a source brings: depth, depths; repeat allows what the user had"
+    )
     sequence: Options = Field({}, description="settings of the source")
     transitions: Options = Field({}, description="settings of the source")
     content_transitions: Options = Field({}, alias="content-transitions", description="settings of the source")
     itemknn: Options = Field({}, description="settings of the source")
+    userknn: Options = Field({}, description="settings of the source")
     generative: Options = Field({}, description="settings of the source")
     ease: Options = Field({}, description="settings of the source; max_items says up to which catalogue it is fitted")
     als: Options = Field({}, description="settings of the source")
+    bpr: Options = Field({}, description="settings of the source")
+    lda: Options = Field({}, description="settings of the source that the ranker of this name orders by")
     content: Options = Field({}, description="settings of the source")
     words: Options = Field({}, description="settings of the source")
-    popularity: Options = Field({}, description="settings of the source")
+    popularity: Options = Field(
+        {}, description="settings of the source, and so of the baseline: half_life, window in days"
+    )
     fusion: Options = Field({}, description="settings of the ranker")
     lambdarank: Options = Field({}, description="settings of the ranker")
     logistic: Options = Field({}, description="settings of the ranker")
@@ -110,7 +117,8 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     ranker = fit_ranker(rankers[chosen.name], candidates, context.seed)
     with work.writing(RANKER) as folder:
         save_ranker(folder, chosen.name, ranker)
-    work.write(RANKER_FEATURES, features_table(ranker, candidates))
+    features = leaderboard.features_table(candidates, ranker.importance())
+    work.write(RANKER_FEATURES, features)
     rows = leaderboard.rows(scores, chosen, context.seed)
     work.write(RANKER_REPORT, pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
 
@@ -121,7 +129,8 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
         save_config(folder, limits)
-    return report(scores, chosen, candidates, context.seed, warnings)
+    told = leaderboard.lines(scores, chosen, context.seed) + leaderboard.weights_in_words(features, chosen.name)
+    return report(told, chosen, candidates, warnings)
 
 
 # --- build ------------------------------------------------------------------------------------------------------
@@ -269,24 +278,9 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
 # --- tell -------------------------------------------------------------------------------------------------------
 
 
-def features_table(ranker: Ranker, candidates: Candidates) -> pa.Table:
-    rows = candidates.features if len(candidates) else np.zeros((1, len(candidates.names)), dtype=np.float32)
-    return pa.table(
-        {
-            "feature": list(candidates.names),
-            "mean": rows.mean(axis=0, dtype=np.float64),
-            "std": rows.std(axis=0, dtype=np.float64),
-            "importance": ranker.importance().astype(np.float64),
-        }
-    )
-
-
-def report(scores: list[Score], chosen: Score, candidates: Candidates, seed: int, warnings: list[str]) -> Report:
-    from llmrec_cli.tables import leaderboard
-
+def report(lines: list[str], chosen: Score, candidates: Candidates, warnings: list[str]) -> Report:
     found = candidates.has_target()
     size = len(candidates) / max(int(found.sum()), 1)
-    lines = leaderboard.lines(scores, chosen, seed)
     lines.append(
         f"{len(found):,} users; of some {size:,.0f} candidates each, the next item is one for {found.mean():.0%}"
     )
@@ -300,5 +294,5 @@ STAGE = Stage(
     reads=(SEQUENCES, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
-    revision=2,
+    revision=3,
 )

@@ -68,6 +68,11 @@ class Candidates:
         return found
 
 
+def source_of(feature: str) -> str:
+    """The source that a feature `source.kind` belongs to; `module:Class.kind` too."""
+    return feature.rpartition(".")[0]
+
+
 def join(parts: list[Candidates]) -> Candidates:
     """The users of all parts, one part after the other. Empties the list as it goes: a table is not held twice."""
     names, sources = parts[0].names, tuple(parts[0].source_ranks)
@@ -113,6 +118,27 @@ def target_ranks(candidates: Candidates, scores: npt.NDArray[np.floating], ties:
     if candidates.label is not None:
         ranks[candidates.users[candidates.label]] = places(candidates, scores, ties)[candidates.label]
     return ranks
+
+
+def repeat_features(sequences: Sequences, rows: Ints, codes: npt.NDArray[np.integer]) -> list[tuple[str, Floats]]:
+    """(n,) features of pairs of a history (row number) and an item code: how often it had the item, how long ago.
+
+    The time is counted in events: 1 for the newest, 1/2 for the one before, 0 for never.
+    """
+    n_items = max(sequences.n_items, 1)
+    had, inverse = np.unique(sequences.users * n_items + sequences.codes, return_inverse=True)
+    counts = np.bincount(inverse, minlength=len(had))
+    recency = np.zeros(len(had))
+    np.maximum.at(recency, inverse, 1 / (1 + sequences.ages))
+    pairs = rows * n_items + codes
+    at = np.minimum(np.searchsorted(had, pairs), max(len(had) - 1, 0))
+    there = had[at] == pairs if len(had) else np.zeros(len(pairs), dtype=bool)
+    out = []
+    for name, values in (("repeat.count", np.log1p(counts)), ("repeat.recency", recency)):
+        column = np.zeros(len(pairs), dtype=np.float32)
+        column[there] = values[at[there]]
+        out.append((name, column))
+    return out
 
 
 def successors(sequences: Sequences, weights: Sequence[float]) -> sp.csr_matrix:

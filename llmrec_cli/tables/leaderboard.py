@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from llmrec_cli.core.artifacts import RANKER_FEATURES
+from llmrec_cli.tables.features import Candidates, source_of
 from llmrec_cli.tables.metrics import bootstrap, paired_bootstrap, single_target_metrics
 
 CUTOFF = 10
 METRIC = f"ndcg@{CUTOFF}"
+LEAST = 0.01
+"""Sources of a smaller share are told together."""
+NOT_A_SOURCE = {"history": "length of history", "category": "same category", "tag": "same tag", "repeat": "had before"}
+"""What features are called that compare a candidate with the history and are no source's."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,36 @@ def lines(scores: Sequence[Score], chosen: Score, seed: int) -> list[str]:
             out.append(f"{told}  {values[f'recall@{CUTOFF}'].mean():>9.4f}{kept}")
     baseline = next((score for score in scores if score.name == "popularity"), None)
     return out if baseline is None else [*out, verdict(chosen, baseline, seed)]
+
+
+def features_table(candidates: Candidates, importance: npt.NDArray[np.float32]) -> pa.Table:
+    """The rows of `train-ranker/ranker_features`; `importance` (features,) is the chosen ranker's."""
+    rows = candidates.features if len(candidates) else np.zeros((1, len(candidates.names)), dtype=np.float32)
+    weights = importance.astype(np.float64)
+    columns = {
+        "feature": list(candidates.names),
+        "source": [source_of(name) for name in candidates.names],
+        "mean": rows.mean(axis=0, dtype=np.float64),
+        "std": rows.std(axis=0, dtype=np.float64),
+        "importance": weights,
+        "share": weights / max(float(weights.sum()), 1e-12),
+    }
+    return pa.table(columns, schema=RANKER_FEATURES.schema)
+
+
+def weights_in_words(table: pa.Table, ranker: str) -> list[str]:
+    """One line with the share of each source of `features_table`, the largest first; none where nothing is known."""
+    shares: dict[str, float] = {}
+    for source, share in zip(table.column("source").to_pylist(), table.column("share").to_pylist(), strict=True):
+        shares[source] = shares.get(source, 0.0) + share
+    ordered = sorted(shares.items(), key=lambda pair: -pair[1])
+    if not ordered or ordered[0][1] <= 0:
+        return []
+    told = [f"{100 * share:.0f} % {NOT_A_SOURCE.get(name, name)}" for name, share in ordered if share >= LEAST]
+    rest = sum(share for _, share in ordered if share < LEAST)
+    if rest > LEAST / 2:
+        told.append(f"{100 * rest:.0f} % the rest")
+    return [f"what {ranker} goes by: {', '.join(told)}"]
 
 
 def verdict(chosen: Score, baseline: Score, seed: int) -> str:

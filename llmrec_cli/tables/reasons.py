@@ -33,6 +33,9 @@ KIND_OF_STRATEGY = {
     "content-transitions": FOLLOWED,
     "sequence": FOLLOWED,
     "itemknn": TOGETHER,
+    "userknn": TOGETHER,
+    "bpr": TOGETHER,
+    "lda": TOGETHER,
     "als": TOGETHER,
     "ease": TOGETHER,
     "content": SIMILAR,
@@ -237,6 +240,8 @@ _PLAIN = "Suits the pattern of your choices as a whole."
 _FALLBACK = {
     "sequence": "Follows from the order of your latest choices.",
     "als": "Chosen by people whose choices are like yours.",
+    "userknn": "Chosen by people whose choices are like yours.",
+    "bpr": "Chosen by people whose choices are like yours.",
     "ease": "Chosen by people whose choices are like yours.",
     POPULARITY: _POPULAR,
     SEGMENT_POPULARITY: _POPULAR,

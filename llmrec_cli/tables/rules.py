@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from llmrec_cli.core.errors import SettingsError
+
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Groups = npt.NDArray[np.int64]
@@ -64,6 +66,25 @@ def choose(items: Codes, relevance: Floats, k: int, rules: Rules) -> Groups:
             likeness = np.einsum("uwd,ud->uw", rules.vectors[codes], rules.vectors[codes[users, best]])
             nearest = likeness if place == 0 else np.maximum(nearest, likeness)
     return chosen
+
+
+def agree(repeat: bool, filter_seen: bool, kept: str = "keep") -> None:
+    """SettingsError where rankers learn that items come again and no list, or no log, has them again.
+
+    `kept` is clean.repeats.
+    """
+    if repeat and kept != "keep":
+        raise SettingsError(
+            f"train-ranker.candidates.repeat lets items come again, clean.repeats = {kept!r} keeps one event of each",
+            where="clean.repeats",
+            fix='set clean.repeats = "keep", or leave repeat out',
+        )
+    if repeat and filter_seen:
+        raise SettingsError(
+            "train-ranker.candidates.repeat lets items come again, recommend.filter_seen takes them out",
+            where="recommend.filter_seen",
+            fix="set recommend.filter_seen = false, or leave repeat out",
+        )
 
 
 def title_groups(titles: Sequence[str]) -> Groups:

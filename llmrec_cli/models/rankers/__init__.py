@@ -54,6 +54,7 @@ RANKERS = {
     "lambdarank": "llmrec_cli.models.rankers.lambdarank:LambdaRank",
     "mf": "llmrec_cli.models.rankers.mf:MatrixFactorisation",
     "mf-deep": "llmrec_cli.models.rankers.mf_deep:DeepFusion",
+    "lda": "llmrec_cli.models.rankers.lda:LdaRanker",
     "logistic": "llmrec_cli.models.rankers.logistic:Logistic",
 }
 

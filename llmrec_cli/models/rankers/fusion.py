@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.models.checkpoints import Tensors
 from llmrec_cli.models.rankers import Floats
-from llmrec_cli.tables.features import Candidates
+from llmrec_cli.tables.features import Candidates, source_of
 
 Columns = npt.NDArray[np.int64]
 
@@ -30,9 +31,9 @@ class Fusion:
     Config = FusionConfig
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: FusionConfig, mean: Floats, std: Floats, weights: Floats) -> None:
-        """`mean`, `std` and `weights` are (features,)."""
-        self.config, self.mean, self.std, self.weights = config, mean, std, weights
+    def __init__(self, config: FusionConfig, mean: Floats, std: Floats, weights: Floats, spread: Floats) -> None:
+        """All (features,); `spread` is that of `spreads`."""
+        self.config, self.mean, self.std, self.weights, self.spread = config, mean, std, weights, spread
 
     @classmethod
     def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Columns | None = None) -> Self:
@@ -40,25 +41,26 @@ class Fusion:
         mean, std = standardisation(candidates)
         used = np.arange(len(candidates.names)) if columns is None else columns
         sample = labelled(candidates, config.max_users, seed)
-        weights = np.zeros(len(candidates.names), dtype=np.float32)
+        weights, spread = np.zeros((2, len(candidates.names)), dtype=np.float32)
         if len(sample):
             x = torch.from_numpy(((sample.features[:, used] - mean[used]) / std[used]).astype(np.float32))
             weights[used] = _conditional_logit(x, sample, config)
-        return cls(config, mean, std, weights)
+            spread[used] = spreads(x.numpy(), weights[used], [sample.names[i] for i in used], sample.offsets)
+        return cls(config, mean, std, weights, spread)
 
     def score(self, candidates: Candidates) -> Floats:
         scaled = self.weights / self.std
         return candidates.features @ scaled - np.float32(self.mean @ scaled)
 
     def importance(self) -> Floats:
-        return np.abs(self.weights)
+        return self.spread
 
     def tensors(self) -> Tensors:
-        return {name: torch.from_numpy(getattr(self, name)) for name in ("mean", "std", "weights")}
+        return {name: torch.from_numpy(getattr(self, name)) for name in ("mean", "std", "weights", "spread")}
 
     @classmethod
     def restore(cls, config: FusionConfig, tensors: Tensors) -> Self:
-        return cls(config, *(tensors[name].numpy() for name in ("mean", "std", "weights")))
+        return cls(config, *(tensors[name].numpy() for name in ("mean", "std", "weights", "spread")))
 
 
 def standardisation(candidates: Candidates) -> tuple[Floats, Floats]:
@@ -68,6 +70,25 @@ def standardisation(candidates: Candidates) -> tuple[Floats, Floats]:
         return np.zeros(len(candidates.names), np.float32), np.ones(len(candidates.names), np.float32)
     std = sample.std(0)
     return sample.mean(0).astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
+
+
+def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: npt.NDArray[np.int64]) -> Floats:
+    """(features,) how far each source moves a user's candidates apart, shared out among its features by |weight|.
+
+    For a source it is the standard deviation within users of its part of the score, `x` (rows, features) @ `weights`.
+    So what is the same for all candidates of a user counts nothing, and neither do features that undo each other.
+    `offsets` (users + 1,) says where each user's rows begin; every user has some.
+    """
+    sources, group = np.unique([source_of(name) for name in names], return_inverse=True)
+    parts = x @ np.where(group[:, None] == np.arange(len(sources)), weights[:, None], np.float32(0))
+    lengths = np.diff(offsets)
+    parts -= np.repeat(
+        np.add.reduceat(parts, offsets[:-1], axis=0) / lengths[:, None].astype(np.float32), lengths, axis=0
+    )
+    apart = np.sqrt((parts**2).mean(axis=0, dtype=np.float64))
+    size = np.abs(weights)
+    together = np.maximum(np.bincount(group, weights=size), 1e-12)
+    return (apart[group] * size / together[group]).astype(np.float32)
 
 
 def labelled(candidates: Candidates, max_users: int, seed: int) -> Candidates:

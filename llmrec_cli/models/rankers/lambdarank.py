@@ -67,7 +67,10 @@ class LambdaRank:
     def importance(self) -> Floats:
         if self.trees is None:
             return self.linear.importance()
-        return self.trees.feature_importance("gain")[:-1].astype(np.float32)
+        gain = self.trees.feature_importance("gain")
+        linear = self.linear.importance().astype(np.float64)
+        inside = gain[-1] * linear / max(float(linear.sum()), 1e-12)  # the fusion's score is made of features too
+        return np.asarray(gain[:-1] + inside, dtype=np.float32)
 
     def tensors(self) -> Tensors:
         linear = {f"linear.{name}": value for name, value in self.linear.tensors().items()}

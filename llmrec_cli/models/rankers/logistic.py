@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.models.checkpoints import Tensors
 from llmrec_cli.models.rankers import Floats
-from llmrec_cli.models.rankers.fusion import labelled, standardisation
+from llmrec_cli.models.rankers.fusion import labelled, spreads, standardisation
 from llmrec_cli.tables.features import Candidates
 
 
@@ -28,37 +29,42 @@ class Logistic:
     Config = LogisticConfig
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: LogisticConfig, mean: Floats, std: Floats, weights: Floats, intercept: float) -> None:
-        self.config, self.mean, self.std, self.weights, self.intercept = config, mean, std, weights, intercept
+    def __init__(self, config: LogisticConfig, arrays: Mapping[str, Floats], intercept: float) -> None:
+        """`arrays` are mean, std, weights and spread (as `spreads` has it), each (features,)."""
+        self.config, self.arrays, self.intercept = config, dict(arrays), intercept
 
     @classmethod
     def fit(cls, config: LogisticConfig, candidates: Candidates, seed: int) -> Self:
         from sklearn.linear_model import LogisticRegression
 
         mean, std = standardisation(candidates)
+        arrays = {"mean": mean, "std": std, "weights": np.zeros_like(mean), "spread": np.zeros_like(mean)}
         sample = labelled(candidates, config.max_users, seed)
         if sample.label is None or len(sample) == sample.n_users:
-            return cls(config, mean, std, np.zeros_like(mean), 0.0)
+            return cls(config, arrays, 0.0)
         rng = np.random.default_rng([seed, len(sample)])
         share = min(1.0, config.negatives * sample.n_users / (len(sample) - sample.n_users))
         rows = sample.label | (rng.random(len(sample)) < share)
         x = (sample.features[rows] - mean) / std
         model = LogisticRegression(C=config.c, max_iter=200, tol=1e-3).fit(x, sample.label[rows])
         intercept = float(model.intercept_[0] + np.log(share))
-        return cls(config, mean, std, model.coef_[0].astype(np.float32), intercept)
+        arrays["weights"] = model.coef_[0].astype(np.float32)
+        standard = (sample.features - mean) / std
+        arrays["spread"] = spreads(standard, arrays["weights"], sample.names, sample.offsets)
+        return cls(config, arrays, intercept)
 
     def score(self, candidates: Candidates) -> Floats:
-        scaled = self.weights / self.std
-        return (candidates.features @ scaled + (self.intercept - self.mean @ scaled)).astype(np.float32)
+        scaled = self.arrays["weights"] / self.arrays["std"]
+        return (candidates.features @ scaled + (self.intercept - self.arrays["mean"] @ scaled)).astype(np.float32)
 
     def importance(self) -> Floats:
-        return np.abs(self.weights)
+        return self.arrays["spread"]
 
     def tensors(self) -> Tensors:
-        arrays = {name: torch.from_numpy(getattr(self, name)) for name in ("mean", "std", "weights")}
+        arrays = {name: torch.from_numpy(values) for name, values in self.arrays.items()}
         return {**arrays, "intercept": torch.tensor(self.intercept, dtype=torch.float64)}
 
     @classmethod
     def restore(cls, config: LogisticConfig, tensors: Tensors) -> Self:
-        mean, std, weights = (tensors[name].numpy() for name in ("mean", "std", "weights"))
-        return cls(config, mean, std, weights, float(tensors["intercept"]))
+        arrays = {name: values.numpy() for name, values in tensors.items() if name != "intercept"}
+        return cls(config, arrays, float(tensors["intercept"]))

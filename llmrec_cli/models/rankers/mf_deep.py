@@ -11,7 +11,7 @@ from torch import nn
 
 from llmrec_cli.models.checkpoints import Tensors, under
 from llmrec_cli.models.rankers import Floats
-from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig, conditional_loss, labelled
+from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig, conditional_loss, labelled, spreads
 from llmrec_cli.tables.features import Candidates
 
 
@@ -55,6 +55,7 @@ class DeepFusion:
         return wide + np.concatenate([*deep, np.zeros(0, dtype=np.float32)])
 
     def importance(self) -> Floats:
+        """Of the wide part; what the deep part adds is not told apart."""
         return self.linear.importance()
 
     def tensors(self) -> Tensors:
@@ -101,3 +102,5 @@ def _train(network: nn.Sequential, linear: Fusion, sample: Candidates, config: D
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     linear.weights = weights.detach().numpy()
+    if len(x):
+        linear.spread = spreads(x.numpy(), linear.weights, sample.names, sample.offsets)

@@ -13,32 +13,34 @@ from llmrec_cli.models.rankers import Floats
 from llmrec_cli.tables.features import Candidates
 
 
-class PopularityConfig(BaseModel, frozen=True, extra="forbid"):
-    """Nothing to set."""
+class OneFeatureConfig(BaseModel, frozen=True):
+    """Nothing to set; what the section of this name holds are the settings of the source."""
 
 
 class PopularityRanker:
-    """score = log(1 + events of the item)."""
+    """score = log(1 + events of the item), as the source `popularity` has it; nothing is learnt from the labels."""
 
-    Config = PopularityConfig
+    Config = OneFeatureConfig
     needs: ClassVar[tuple[str, ...]] = ("popularity",)
+    feature: ClassVar[str] = "popularity.raw"
 
-    def __init__(self, config: PopularityConfig, n_features: int) -> None:
-        self.config, self.n_features = config, n_features
+    def __init__(self, config: OneFeatureConfig, importance: Floats) -> None:
+        """`importance` (features,) is 1 for the one feature that is read."""
+        self.config, self._importance = config, importance
 
     @classmethod
-    def fit(cls, config: PopularityConfig, candidates: Candidates, seed: int) -> Self:
-        return cls(config, len(candidates.names))
+    def fit(cls, config: OneFeatureConfig, candidates: Candidates, seed: int) -> Self:
+        return cls(config, np.array([name == cls.feature for name in candidates.names], dtype=np.float32))
 
     def score(self, candidates: Candidates) -> Floats:
-        return candidates.column("popularity.raw")
+        return candidates.column(self.feature)
 
     def importance(self) -> Floats:
-        return np.zeros(self.n_features, dtype=np.float32)
+        return self._importance
 
     def tensors(self) -> Tensors:
-        return {"n_features": torch.tensor(self.n_features)}
+        return {"importance": torch.from_numpy(self._importance)}
 
     @classmethod
-    def restore(cls, config: PopularityConfig, tensors: Tensors) -> Self:
-        return cls(config, int(tensors["n_features"]))
+    def restore(cls, config: OneFeatureConfig, tensors: Tensors) -> Self:
+        return cls(config, tensors["importance"].numpy())

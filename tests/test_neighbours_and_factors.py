@@ -1,0 +1,137 @@
+"""Sources that compare users, order pairs or find topics, and popularity of late: values by hand or by a library."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.models.retrievers import Histories, userknn
+from llmrec_cli.models.retrievers.bpr import Bpr, BprConfig, mean_factors, ridge
+from llmrec_cli.models.retrievers.knn import strongest
+from llmrec_cli.models.retrievers.lda import Lda, LdaConfig, topic_shares
+from llmrec_cli.models.retrievers.popularity import DAY, Popularity, PopularityConfig
+from llmrec_cli.models.retrievers.userknn import UserKNN, UserKNNConfig
+from llmrec_cli.tables.catalogue import Catalogue
+from llmrec_cli.tables.sequences import Sequences
+
+ITEMS = 6
+NONE = np.zeros((ITEMS, 0), dtype=np.float32)
+CATALOGUE = Catalogue([*"abcdef"], [*"abcdef"], [""] * ITEMS, [""] * ITEMS, [[]] * ITEMS, NONE, NONE)
+
+
+def log(*histories: list[int]) -> Sequences:
+    offsets = np.cumsum([0, *map(len, histories)])
+    return Sequences(np.concatenate([np.array(h, dtype=np.int32) for h in histories]), offsets, ITEMS)
+
+
+def asked(*histories: list[int]) -> Histories:
+    return Histories(log(*histories), np.zeros((len(histories), 1), dtype=np.float32))
+
+
+def two_sides(users: int = 200, steps: int = 8, seed: int = 0) -> Sequences:
+    """Even users choose among items 0 to 2, odd ones among 3 to 5."""
+    codes = np.random.default_rng(seed).integers(0, 3, (users, steps)) + 3 * (np.arange(users) % 2)[:, None]
+    return Sequences(codes.astype(np.int32).ravel(), np.arange(users + 1) * steps, ITEMS)
+
+
+def test_the_people_most_alike_say_what_comes_next() -> None:
+    people = log([0, 1, 2], [0, 3], [4, 5])
+    config = UserKNNConfig(neighbours=2, shrink=0.5, decay=0.5)
+    scores = UserKNN.fit(config, people, CATALOGUE, 0).score(asked([0, 1], [4, 5], []))
+    # (1/2, 1) against (1/4, 1/2, 1) and (1/2, 0, 0, 1)
+    first = (1 / 8 + 1 / 2) / (np.sqrt(1.25) * np.sqrt(1.3125) + 0.5)
+    second = (1 / 4) / (np.sqrt(1.25) * np.sqrt(1.25) + 0.5)
+    expected = first * np.array([1 / 4, 1 / 2, 1, 0, 0, 0]) + second * np.array([1 / 2, 0, 0, 1, 0, 0])
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-6)
+    assert not scores[1].any(), "the same history knows of nothing new"
+    assert not scores[2].any()
+    nearest = UserKNN.fit(config.model_copy(update={"neighbours": 1}), people, CATALOGUE, 0).score(asked([0, 1]))
+    np.testing.assert_allclose(nearest[0], first * np.array([1 / 4, 1 / 2, 1, 0, 0, 0]), rtol=1e-6)
+
+
+def test_pieces_of_users_are_bounded_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    people = log(*[rng.integers(0, ITEMS, 4).tolist() for _ in range(40)])
+    fitted = UserKNN.fit(UserKNNConfig(neighbours=5), people, CATALOGUE, 0)
+    users = Histories(people, np.zeros((40, 1), dtype=np.float32))
+    whole = fitted.score(users)
+    monkeypatch.setattr(userknn, "ENTRIES", 150)
+    weights = people.matrix(fitted.config.decay)
+    pieces = list(fitted._pieces(weights))
+    assert [start for start, _ in pieces[1:]] == [stop for _, stop in pieces[:-1]] and pieces[-1][1] == 40
+    sizes = [(weights[start:stop] @ fitted.transposed).nnz for start, stop in pieces]
+    assert len(pieces) > 5 and all(n <= 150 for n, (a, b) in zip(sizes, pieces, strict=True) if b - a > 1)
+    np.testing.assert_array_equal(fitted.score(users), whole)
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_the_strongest_entries_of_a_row_are_kept_and_equal_ones_by_column(n: int) -> None:
+    rng = np.random.default_rng(3)
+    dense = rng.integers(-4, 5, (30, 40)).astype(np.float32) * 0.3  # many are equal, some are negative, some not there
+    dense[5] = 0
+    kept = strongest(sp.csr_matrix(dense), n).toarray()
+    expected = np.zeros_like(dense)
+    for row, given in enumerate(dense):
+        there = np.flatnonzero(given)
+        best = there[np.argsort(-given[there], kind="stable")[:n]]
+        expected[row, best] = given[best]
+    np.testing.assert_array_equal(kept, expected)
+
+
+def test_the_fold_of_pairwise_factors_is_a_ridge_regression() -> None:
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(50, 4)).astype(np.float32), rng.normal(size=(50, 4)).astype(np.float32)
+    strength = 0.1 * np.trace(x.T @ x) / 4
+    expected = Ridge(alpha=strength, fit_intercept=False).fit(x, y).coef_.T
+    np.testing.assert_allclose(ridge(x, y, 0.1), expected, rtol=1e-4, atol=1e-5)
+    means = mean_factors(sp.csr_matrix(np.array([[0.5, 1.0, 0, 0], [0, 0, 0, 0]], dtype=np.float32)), x[:4])
+    np.testing.assert_allclose(means, [(0.5 * x[0] + x[1]) / 1.5, np.zeros(4)], rtol=1e-5)
+
+
+def test_pairwise_factors_serve_users_who_were_not_there() -> None:
+    fitted = Bpr.fit(BprConfig(factors=8), two_sides(), CATALOGUE, 1)
+    scores = fitted.score(asked([0, 1], [4, 3], []))
+    assert scores[0, 2] > scores[0, 3:].max() and scores[1, 5] > scores[1, :3].max()
+    np.testing.assert_allclose(scores[2], fitted.bias, rtol=1e-6)
+
+
+def test_topics_of_a_history_are_those_of_scikit_learn() -> None:
+    from sklearn.decomposition import LatentDirichletAllocation
+
+    counts = two_sides(60).matrix().astype(np.float64)
+    model = LatentDirichletAllocation(3, max_iter=5, random_state=0, mean_change_tol=1e-9, max_doc_update_iter=500)
+    model.fit(counts)
+    np.testing.assert_allclose(topic_shares(counts, model.components_, 500), model.transform(counts), atol=1e-6)
+
+
+def test_topic_scores_are_log_probabilities() -> None:
+    fitted = Lda.fit(LdaConfig(topics=2), two_sides(), CATALOGUE, 1)
+    scores = fitted.score(asked([0, 1], [4, 3], []))
+    np.testing.assert_allclose(np.exp(scores.astype(np.float64)).sum(1), 1, rtol=1e-5)
+    assert scores[0, 2] > scores[0, 3:].max() + 1 and scores[1, 5] > scores[1, :3].max() + 1
+    np.testing.assert_allclose(np.exp(scores[2]), fitted.of_topics.mean(0), rtol=1e-5)
+    assert Lda.fit(LdaConfig(), log([], []), CATALOGUE, 1).score(asked([])).shape == (1, ITEMS)
+
+
+def test_popularity_of_late_counts_events_by_their_age() -> None:
+    times = np.array([0, 5, 10, 10]) * DAY
+    events = replace(log([0, 1], [0, 2]), times=times)
+
+    def scores(**settings: float) -> np.ndarray:
+        return Popularity.fit(PopularityConfig(**settings), events, CATALOGUE, 0).scores
+
+    np.testing.assert_allclose(scores(), np.log1p([2, 1, 1, 0, 0, 0]), rtol=1e-6)
+    np.testing.assert_allclose(scores(half_life=5), np.log1p([1.25, 0.5, 1, 0, 0, 0]), rtol=1e-6)
+    np.testing.assert_allclose(scores(window=5), np.log1p([1, 1, 1, 0, 0, 0]), rtol=1e-6)
+    np.testing.assert_allclose(scores(window=4, half_life=5), np.log1p([1, 0, 1, 0, 0, 0]), rtol=1e-6)
+
+
+def test_popularity_of_late_without_times_is_told() -> None:
+    with pytest.raises(SettingsError, match="time of every event"):
+        Popularity.fit(PopularityConfig(window=5), log([0]), CATALOGUE, 0)
