@@ -217,9 +217,9 @@ PROFILES = Table(
 TOPICS = Table(
     "profile",
     "topics",
-    "The topics found by LDA, each with a label and its leading words.",
+    "The topics that the topic model found, each with a label and its leading words.",
     ("topic",),
-    _schema(topic=pa.string(), words=pa.list_(pa.string()), weight=pa.float32()),
+    _schema(topic=pa.string(), words=pa.list_(pa.string()), weight=pa.float32(), coherence=pa.float32()),
 )
 
 RETRIEVERS = Folder("train-ranker", "retrievers", "Each candidate source, refitted on every event.")

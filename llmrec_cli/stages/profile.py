@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 # A topic that holds less of a user than this is not worth telling.
 LEAST_TOPIC = 0.15
 TOPICS_OF_USER = 3
@@ -39,7 +40,7 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
     recent_events: int = Field(5, ge=1, description="newest events that the short-term vector and interests come from")
     half_life: float = Field(50.0, gt=0, description="events after which an event counts half in the interests")
     n_interests: int = Field(10, ge=1, description="interests kept of each user")
-    topic_model: str = Field("lda", description="topic model: lda, or module:Class")
+    topic_model: str = Field("lda", description="topic model: lda, nmf, or module:Class")
     n_topics: int = Field(0, ge=0, description="how many topics; 0 chooses by the number of users and tags")
 
 
@@ -47,6 +48,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topics import TOPIC_MODELS
+    from llmrec_cli.models.topics.coherence import npmi
     from llmrec_cli.tables.interests import tagged
     from llmrec_cli.tables.segments import age_bands, segments, shrink
     from llmrec_cli.tables.sequences import from_table
@@ -63,7 +65,9 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
-    topics = topic_model.find((histories.matrix() @ tags.matrix).tocsr(), tags.names, context.seed)
+    words = (histories.matrix() @ tags.matrix).tocsr()
+    topics = topic_model.find(words, tags.names, context.seed)
+    coherence = npmi(words, tags.names, topics.words)
     profiles = {
         "user_id": users.column("user_id"),
         "vector": vectors(shrink(long, histories.lengths, found, config.full_weight_events)),
@@ -78,15 +82,13 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         "cold": pa.array(histories.lengths == 0),
     }
     work.write(PROFILES, pa.table(profiles))
-    work.write(TOPICS, _topics_table(topics))
-    return report(histories, topics, found)
+    work.write(TOPICS, _topics_table(topics, coherence))
+    return report(histories, topics, coherence, found)
 
 
 def _topic_model(kind: Any, config: ProfileConfig) -> Any:
-    """The topic model with its own settings; LDA takes the number of topics from those of the stage."""
-    from llmrec_cli.models.topics.lda import Lda, LdaConfig
-
-    return kind(LdaConfig.model_validate({"n_topics": config.n_topics})) if kind is Lda else kind(None)
+    """The topic model with its own settings, the number of topics from those of the stage."""
+    return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
 
 
 def encoded(encoder: Any, histories: Sequences) -> Floats:
@@ -142,23 +144,34 @@ def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[
     return newest.take(pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks()))
 
 
-def _topics_table(topics: Topics) -> pa.Table:
-    return pa.table(
-        {"topic": topics.labels, "words": topics.words, "weight": pa.array(topics.shares)}, schema=TOPICS.schema
-    )
+def _topics_table(topics: Topics, coherence: Doubles) -> pa.Table:
+    columns = {
+        "topic": topics.labels,
+        "words": topics.words,
+        "weight": pa.array(topics.shares),
+        "coherence": pa.array(coherence, type=pa.float32(), from_pandas=True),
+    }
+    return pa.table(columns, schema=TOPICS.schema)
 
 
-def report(histories: Sequences, topics: Topics, found: Segments) -> Report:
+def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segments) -> Report:
     """What a person should know: how many are cold, what the topics are, which segments are large."""
     n_users, cold = len(histories), int((histories.lengths == 0).sum())
     lines = [f"{n_users:,} users profiled, {cold:,} of them without events (profiled by their segment)"]
     for topic in np.argsort(-topics.shares, kind="stable"):
-        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}")
+        told = "" if np.isnan(coherence[topic]) else f"  (NPMI {coherence[topic]:+.2f})"
+        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}{told}")
+    metrics = {}
+    if np.isfinite(coherence).any():
+        metrics["coherence"] = float(np.nanmean(coherence))
+        lines.append(f"coherence of the topics, mean NPMI of their words: {metrics['coherence']:+.3f} (0 is chance)")
     sizes = found.sizes()
     largest = [f"{found.names[s]} ({sizes[s]:,})" for s in np.argsort(-sizes, kind="stable")[:5] if sizes[s]]
     lines.append(f"{np.count_nonzero(sizes):,} segments, the largest: {'; '.join(largest)}")
     warnings = [] if topics.labels else ["items have no tags: there are no interests and no topics"]
-    return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, {}, lines, warnings)
+    return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, metrics, lines, warnings)
 
 
-STAGE = Stage("profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER), writes=(PROFILES, TOPICS), run=run)
+STAGE = Stage(
+    "profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER), writes=(PROFILES, TOPICS), run=run, revision=2
+)
