@@ -114,12 +114,14 @@ def _profiles(work: WorkDir) -> None:
     people, region = users.num_rows, users.column("region").to_pylist()
     cold = [n == 0 for n in users.column("n_events").to_pylist()]
     tags = [[{"tag": f"ring {user % 2}", "weight": 1.0}] for user in range(people)]
+    told = [[{**tags[user][0], "support": 0 if cold[user] else STEPS}] for user in range(people)]
     columns = {
         "user_id": users.column("user_id"),
         "vector": vectors(np.zeros((people, 4))),
         "short_vector": vectors(np.zeros((people, 4))),
-        "interests": pa.array(tags, type=artifacts.TAGS),
-        "recent_interests": pa.array(tags, type=artifacts.TAGS),
+        "interests": pa.array(told, type=artifacts.INTERESTS),
+        "recent_interests": pa.array(told, type=artifacts.INTERESTS),
+        "changes": pa.nulls(people, artifacts.CHANGES),
         "topics": pa.array(tags, type=artifacts.TAGS),
         "age_band": pa.nulls(people, pa.string()),
         "gender": pa.nulls(people, pa.string()),

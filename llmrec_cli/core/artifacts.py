@@ -11,6 +11,8 @@ TIME = pa.timestamp("us", tz="UTC")
 # Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
 VECTOR = pa.list_(pa.float32())
 TAGS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32())]))
+INTERESTS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32()), ("support", pa.int32())]))
+CHANGES = pa.list_(pa.struct([("tag", pa.string()), ("before", pa.float32()), ("lately", pa.float32())]))
 EVIDENCE = pa.list_(pa.struct([("kind", pa.string()), ("item_id", ID), ("tag", pa.string()), ("weight", pa.float32())]))
 ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 
@@ -202,8 +204,9 @@ PROFILES = Table(
         user_id=ID,
         vector=VECTOR,
         short_vector=VECTOR,
-        interests=TAGS,
-        recent_interests=TAGS,
+        interests=INTERESTS,
+        recent_interests=INTERESTS,
+        changes=CHANGES,
         topics=TAGS,
         age_band=pa.string(),
         gender=pa.string(),

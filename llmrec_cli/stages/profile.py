@@ -103,21 +103,25 @@ def encoded(encoder: Any, histories: Sequences) -> Floats:
 def readable(
     histories: Sequences, tags: Tagged, topics: Topics, found: Segments, config: ProfileConfig
 ) -> dict[str, pa.Array[Any]]:
-    """Columns interests, recent_interests and topics; users without events have those of their segment."""
+    """Columns interests, recent_interests, changes and topics; users without events have those of their segment."""
     import scipy.sparse as sp
 
-    from llmrec_cli.tables.interests import interests, leading, normalised, population_shares
+    from llmrec_cli.tables.interests import Window, changes, interests, leading, normalised, population_shares
 
     shares = population_shares(histories.counts(), tags)
     decayed = histories.matrix(decay=0.5 ** (1 / config.half_life))
     weights = normalised(interests(decayed, tags, shares))
-    recent = normalised(interests(histories.tail(config.recent_events).matrix(), tags, shares))
+    newest = histories.tail(config.recent_events).matrix()
+    recent = normalised(interests(newest, tags, shares))
+    before = Window.of(histories.without_last(config.recent_events).matrix(), tags)
+    lately = Window.of(newest, tags)
     warm = _stand_in(weights, histories, found)
     recent_or_warm = _stand_in(recent, histories, found, weights)
     of_users = _stand_in(sp.csr_matrix(topics.of_users), histories, found)
     return {
-        "interests": leading(warm, tags.names, config.n_interests),
-        "recent_interests": leading(recent_or_warm, tags.names, config.n_interests),
+        "interests": leading(warm, tags.names, config.n_interests, events=before.counts + lately.counts),
+        "recent_interests": leading(recent_or_warm, tags.names, config.n_interests, events=lately.counts),
+        "changes": changes(before, lately, shares, tags.names),
         "topics": leading(of_users, topics.labels, TOPICS_OF_USER, LEAST_TOPIC),
     }
 
@@ -173,5 +177,5 @@ def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segm
 
 
 STAGE = Stage(
-    "profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER), writes=(PROFILES, TOPICS), run=run, revision=2
+    "profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER), writes=(PROFILES, TOPICS), run=run, revision=3
 )
