@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
@@ -59,8 +59,9 @@ def work(tmp_path: Path) -> WorkDir:
     torch.manual_seed(0)
     shape = Shape(dim=DIM, layers=1, heads=1, max_length=10)
     encoder = SequenceEncoder(shape, shape.network(), torch.randn(N_ITEMS + 1, DIM))
-    with made.writing(ENCODER) as folder:
-        encoder.save(folder)
+    for artifact in (ENCODER, ENCODER_VALIDATION):
+        with made.writing(artifact) as folder:
+            encoder.save(folder)
     return made
 
 
@@ -88,7 +89,7 @@ def test_interests_are_those_of_the_history_and_sum_to_one(work: WorkDir, contex
 
 
 def test_users_without_events_have_the_profile_of_their_segment(work: WorkDir, context: Context) -> None:
-    rows = profiled(work, context, min_segment_users=1000)
+    rows = profiled(work, context, min_segment_users=1000, full_weight_events=5)
     block = to_numpy(work.read(PROFILES).column("vector"))
     assert {row["segment"] for row in rows} == {"everyone"}
     assert len(rows[0]["interests"]) == 3 and rows[0]["interests"] == rows[10]["interests"]
@@ -140,3 +141,14 @@ def test_items_without_tags_give_empty_interests_and_a_warning(work: WorkDir, co
 def test_a_mistyped_topic_model_fails_before_anything_is_read(tmp_path: Path, context: Context) -> None:
     with pytest.raises(SettingsError, match="did you mean 'lda'"):
         STAGE.run(WorkDir(tmp_path / "empty"), ProfileConfig(topic_model="ldaa"), replace(context, ticket="t"))
+
+
+def test_how_far_to_lean_on_segments_is_chosen_and_told(work: WorkDir, context: Context) -> None:
+    from llmrec_cli.models.encoders.shrinkage import FULL_WEIGHTS
+
+    report = execute(STAGE, work, ProfileConfig(), context).report
+    chosen = int(report.metrics["full_weight_events"])
+    assert chosen in FULL_WEIGHTS and any(f"full weight from {chosen} event" in line for line in report.lines)
+    before = to_numpy(work.read(PROFILES).column("vector"))
+    profiled(work, context, full_weight_events=chosen)
+    assert (to_numpy(work.read(PROFILES).column("vector")) == before).all()

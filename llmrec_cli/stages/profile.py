@@ -1,6 +1,6 @@
 """Profile every user: a vector, interests a person can read, topics and demographics; the cold ones by their segment.
 
-Reads: clean/users, clean/sequences, clean/items, pretrain/encoder.
+Reads: clean/users, clean/sequences, clean/items, pretrain/encoder, pretrain/encoder_validation.
 Writes: profile/profiles, profile/topics.
 """
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.variants import load_variant
 from llmrec_cli.core.workdir import WorkDir, vectors
@@ -22,6 +22,7 @@ from llmrec_cli.core.workdir import WorkDir, vectors
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
+    from llmrec_cli.models.encoders.shrinkage import Shrinkage
     from llmrec_cli.models.topics import Topics
     from llmrec_cli.tables.interests import Tagged
     from llmrec_cli.tables.segments import Segments
@@ -35,7 +36,9 @@ TOPICS_OF_USER = 3
 
 
 class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
-    full_weight_events: int = Field(5, ge=1, description="with fewer events the vector leans on the segment's mean")
+    full_weight_events: int = Field(
+        0, ge=0, description="with fewer events the vector leans on the segment's mean; 0 chooses on validation"
+    )
     min_segment_users: int = Field(20, ge=1, description="users with events that a demographic segment needs at least")
     recent_events: int = Field(5, ge=1, description="newest events that the short-term vector and interests come from")
     half_life: float = Field(50.0, gt=0, description="events after which an event counts half in the interests")
@@ -63,6 +66,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     bands = age_bands(users.column("age").to_numpy())
     gender, region = (np.array(users.column(name).to_pylist(), dtype=object) for name in ("gender", "region"))
     found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users)
+    shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
     words = (histories.matrix() @ tags.matrix).tocsr()
@@ -70,7 +74,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     coherence = npmi(words, tags.names, topics.words)
     profiles = {
         "user_id": users.column("user_id"),
-        "vector": vectors(shrink(long, histories.lengths, found, config.full_weight_events)),
+        "vector": vectors(shrink(long, histories.lengths, found, shrinkage.full_weight)),
         "short_vector": vectors(shrink(short, histories.lengths, found, 1)),
         **readable(histories, tags, topics, found, config),
         "age_band": pa.array(bands, type=pa.string()),
@@ -83,12 +87,29 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     }
     work.write(PROFILES, pa.table(profiles))
     work.write(TOPICS, _topics_table(topics, coherence))
-    return report(histories, topics, coherence, found)
+    made = report(histories, topics, coherence, found)
+    made.metrics["full_weight_events"] = float(shrinkage.full_weight)
+    made.lines += [shrinkage.line()] if config.full_weight_events == 0 else []
+    return made
 
 
 def _topic_model(kind: Any, config: ProfileConfig) -> Any:
     """The topic model with its own settings, the number of topics from those of the stage."""
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
+
+
+def _shrinkage(
+    work: WorkDir, config: ProfileConfig, context: Context, histories: Sequences, found: Segments
+) -> Shrinkage:
+    """The set number of events for full weight, or the one that is best on validation."""
+    from llmrec_cli.models.encoders.sequence import SequenceEncoder
+    from llmrec_cli.models.encoders.shrinkage import Shrinkage, choose
+
+    if config.full_weight_events:
+        return Shrinkage(config.full_weight_events, {}, 0)
+    context.progress.say("profile: choosing how far users with few events lean on their segment")
+    unseen = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
+    return choose(unseen, histories, found, context.seed)
 
 
 def encoded(encoder: Any, histories: Sequences) -> Floats:
@@ -177,5 +198,10 @@ def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segm
 
 
 STAGE = Stage(
-    "profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER), writes=(PROFILES, TOPICS), run=run, revision=3
+    "profile",
+    ProfileConfig,
+    reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
+    writes=(PROFILES, TOPICS),
+    run=run,
+    revision=4,
 )

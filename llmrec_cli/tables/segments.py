@@ -79,13 +79,22 @@ def segments(
     return Segments([*names, EVERYONE], chosen, _averages([*members, np.flatnonzero(has_events)], len(has_events)))
 
 
+def own_weight(n_events: Ints, full_weight: int) -> Floats:
+    """(users,) weight of a user's own vector against the mean of the segment: min(1, events / full_weight)."""
+    return np.minimum(1.0, n_events / full_weight).astype(np.float32)
+
+
+def mixed(own: Floats, means: Floats, weight: Floats) -> Floats:
+    """(users, d) `weight` (users,) of the own vectors, the rest of the means."""
+    return weight[:, None] * own + (1 - weight[:, None]) * means
+
+
 def shrink(vectors: Floats, n_events: Ints, found: Segments, full_weight: int) -> Floats:
-    """(users, d) each user's vector moved towards the mean of the segment: own weight min(1, n / full_weight).
+    """(users, d) each user's vector moved towards the mean of the segment, by `own_weight`.
 
     A user without events gets the mean itself, one with `full_weight` events or more keeps the own vector.
     """
-    own = np.minimum(1.0, n_events / full_weight).astype(np.float32)[:, None]
-    return own * vectors + (1 - own) * found.means(vectors)[found.of_user]
+    return mixed(vectors, found.means(vectors)[found.of_user], own_weight(n_events, full_weight))
 
 
 def _codes(column: Strings) -> tuple[Strings, Ints]:
