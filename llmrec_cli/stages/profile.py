@@ -52,6 +52,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topics import TOPIC_MODELS
     from llmrec_cli.models.topics.coherence import npmi
+    from llmrec_cli.tables.attributes import by_name
     from llmrec_cli.tables.interests import tagged
     from llmrec_cli.tables.segments import age_bands, segments, shrink
     from llmrec_cli.tables.sequences import from_table
@@ -65,7 +66,10 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
     bands = age_bands(users.column("age").to_numpy())
     gender, region = (np.array(users.column(name).to_pylist(), dtype=object) for name in ("gender", "region"))
-    found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users)
+    further = {
+        name: np.array(values.to_pylist(), dtype=object) for name, values in by_name(users.column("attributes")).items()
+    }
+    found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users, further=further)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))

@@ -89,7 +89,7 @@ def _gains(queries: Floats, table: Floats, heads: Sequences, targets: Ints) -> F
 
 
 def means_of_others(states: Floats, found: Segments, users: Ints) -> Floats:
-    """(n, d) for each of `users` (n,) the mean of the `states` (n, d) of the others in the segment, else of all others."""
+    """(n, d) for each of `users` (n,) the mean `states` (n, d) of the others in the segment, or else of all others."""
     members = (found.members[:, users] > 0).astype(np.float32)
     segment = found.of_user[users]
     others = np.asarray(members.sum(axis=1)).reshape(-1)[segment] - 1
