@@ -152,3 +152,52 @@ def test_how_far_to_lean_on_segments_is_chosen_and_told(work: WorkDir, context: 
     before = to_numpy(work.read(PROFILES).column("vector"))
     profiled(work, context, full_weight_events=chosen)
     assert (to_numpy(work.read(PROFILES).column("vector")) == before).all()
+
+
+def test_habits_are_told_where_items_say_a_price_and_a_brand(work: WorkDir, context: Context) -> None:
+    assert all(row["brands"] is None and row["price"] is None for row in profiled(work, context))
+    rows = work.read(ITEMS).to_pylist()
+    for code, row in enumerate(rows):
+        row["attributes"] = [{"name": "price", "value": f"{code}.50"}, {"name": "maker", "value": TAGS[code % 3]}]
+    work.write(ITEMS, pa.Table.from_pylist(rows, schema=ITEMS.schema))
+    outcome = execute(STAGE, work, ProfileConfig(brand="maker"), context)
+    assert "habits: prices from the attribute 'price', brands from the attribute 'maker'" in outcome.report.lines
+    user, cold = (work.read(PROFILES).to_pylist()[u] for u in (4, 0))
+    chosen = work.read(SEQUENCES).to_pylist()[3]["item_ids"]
+    assert [each["tag"] for each in user["brands"]] == [TAGS[1]] and user["brands"][0]["support"] == 5
+    assert user["price"]["typical"] == np.median([int(item[1:]) + 0.5 for item in chosen])
+    assert cold["brands"] == [] and cold["price"] is None
+
+
+def test_interests_tell_their_events_and_what_changed(work: WorkDir, context: Context) -> None:
+    """User u04 turns from four garden things to four office things."""
+    rows = work.read(SEQUENCES).to_pylist()
+    assert rows[3]["user_id"] == "u04"
+    rows[3]["item_ids"] = ["i01", "i04", "i07", "i10", "i02", "i05", "i08", "i11"]
+    rows[3] |= {"times": [None] * 8, "weights": [1.0] * 8, "sessions": [0] * 8}
+    work.write(SEQUENCES, pa.Table.from_pylist(rows, schema=SEQUENCES.schema))
+    user = profiled(work, context, recent_events=4)[4]
+    assert {each["tag"]: each["support"] for each in user["interests"]} == {"garden": 4, "office": 4}
+    assert [(each["tag"], each["support"]) for each in user["recent_interests"]] == [("office", 4)]
+    assert user["changes"] == [
+        {"tag": "office", "before": 0.0, "lately": 1.0},
+        {"tag": "garden", "before": 1.0, "lately": 0.0},
+    ]
+
+
+def test_further_attributes_of_users_make_segments(work: WorkDir, context: Context) -> None:
+    rows = work.read(USERS).to_pylist()
+    for u, row in enumerate(rows):
+        row |= {"age": None, "gender": None, "region": None}
+        row["attributes"] = [{"name": "job", "value": "cook" if u < 20 else "artist"}]
+    work.write(USERS, pa.Table.from_pylist(rows, schema=USERS.schema))
+    found = profiled(work, context, min_segment_users=10)
+    assert {row["segment"] for row in found[:20]} == {"job: cook"}
+    assert {row["segment"] for row in found[20:]} == {"everyone"}  # nine artists have events
+
+
+def test_every_column_is_explained() -> None:
+    from llmrec_cli.core.columns import MEANINGS
+
+    for table in (PROFILES, TOPICS):
+        assert list(MEANINGS[table.path]) == table.schema.names

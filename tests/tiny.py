@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core import artifacts
+from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from llmrec_cli.models.candidates import CandidateConfig, collect, save_config
 from llmrec_cli.models.rankers import load_class as ranker_class
@@ -119,10 +120,12 @@ def _profiles(work: WorkDir) -> None:
         "user_id": users.column("user_id"),
         "vector": vectors(np.zeros((people, 4))),
         "short_vector": vectors(np.zeros((people, 4))),
-        "interests": pa.array(told, type=artifacts.INTERESTS),
-        "recent_interests": pa.array(told, type=artifacts.INTERESTS),
-        "changes": pa.nulls(people, artifacts.CHANGES),
+        "interests": pa.array(told, type=INTERESTS),
+        "recent_interests": pa.array(told, type=INTERESTS),
+        "changes": pa.nulls(people, CHANGES),
         "topics": pa.array(tags, type=artifacts.TAGS),
+        "brands": pa.nulls(people, HABITS),
+        "price": pa.nulls(people, PRICE),
         "age_band": pa.nulls(people, pa.string()),
         "gender": pa.nulls(people, pa.string()),
         "region": users.column("region"),

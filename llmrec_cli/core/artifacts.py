@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
+
 ID = pa.string()
 TIME = pa.timestamp("us", tz="UTC")
 # Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
 VECTOR = pa.list_(pa.float32())
 TAGS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32())]))
-INTERESTS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32()), ("support", pa.int32())]))
-CHANGES = pa.list_(pa.struct([("tag", pa.string()), ("before", pa.float32()), ("lately", pa.float32())]))
 EVIDENCE = pa.list_(pa.struct([("kind", pa.string()), ("item_id", ID), ("tag", pa.string()), ("weight", pa.float32())]))
 ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 
@@ -208,6 +208,8 @@ PROFILES = Table(
         recent_interests=INTERESTS,
         changes=CHANGES,
         topics=TAGS,
+        brands=HABITS,
+        price=PRICE,
         age_band=pa.string(),
         gender=pa.string(),
         region=pa.string(),

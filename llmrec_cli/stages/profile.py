@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.columns import HABITS, PRICE
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.variants import load_variant
 from llmrec_cli.core.workdir import WorkDir, vectors
@@ -44,6 +45,8 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
     half_life: float = Field(50.0, gt=0, description="events after which an event counts half in the interests")
     n_interests: int = Field(10, ge=1, description="interests kept of each user")
     topic_model: str = Field("lda", description="topic model: lda, nmf, or module:Class")
+    price: str = Field("", description="attribute of the items that is their price; empty finds it by its name")
+    brand: str = Field("", description="attribute of the items that is their brand; empty finds it by its name")
     n_topics: int = Field(0, ge=0, description="how many topics; 0 chooses by the number of users and tags")
 
 
@@ -70,6 +73,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         name: np.array(values.to_pylist(), dtype=object) for name, values in by_name(users.column("attributes")).items()
     }
     found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users, further=further)
+    bought, habits_line = habits(histories, items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
@@ -81,6 +85,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         "vector": vectors(shrink(long, histories.lengths, found, shrinkage.full_weight)),
         "short_vector": vectors(shrink(short, histories.lengths, found, 1)),
         **readable(histories, tags, topics, found, config),
+        **bought,
         "age_band": pa.array(bands, type=pa.string()),
         "gender": users.column("gender"),
         "region": users.column("region"),
@@ -94,6 +99,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     made = report(histories, topics, coherence, found)
     made.metrics["full_weight_events"] = float(shrinkage.full_weight)
     made.lines += [shrinkage.line()] if config.full_weight_events == 0 else []
+    made.lines += habits_line
     return made
 
 
@@ -149,6 +155,25 @@ def readable(
         "changes": changes(before, lately, shares, tags.names),
         "topics": leading(of_users, topics.labels, TOPICS_OF_USER, LEAST_TOPIC),
     }
+
+
+def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tuple[dict[str, pa.Array[Any]], list[str]]:
+    """Columns brands and price, null where the items have no such attribute, and a line that names what they have."""
+    from llmrec_cli.tables.attributes import by_name
+    from llmrec_cli.tables.habits import BRANDS, PRICES, amounts, attribute, brands, prices
+
+    columns = by_name(items.column("attributes"))
+    brand = attribute(columns, config.brand, BRANDS, "profile.brand")
+    price = attribute(columns, config.price, PRICES, "profile.price")
+    n = len(histories)
+    found = {"brands": pa.nulls(n, HABITS), "price": pa.nulls(n, PRICE)}
+    if brand:
+        found["brands"] = brands(histories, columns[brand])
+    if price:
+        categories = items.column("category").combine_chunks()
+        found["price"] = prices(histories, amounts(columns[price]), categories)
+    told = [f"{name} from the attribute {of!r}" for name, of in (("prices", price), ("brands", brand)) if of]
+    return found, [f"habits: {', '.join(told)}"] if told else []
 
 
 def _stand_in(
@@ -207,5 +232,5 @@ STAGE = Stage(
     reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
     writes=(PROFILES, TOPICS),
     run=run,
-    revision=4,
+    revision=5,
 )
