@@ -26,15 +26,16 @@ MEANINGS = {
         "topics": "topics of profile/topics that the user holds most of, with their share",
         "brands": "brands that the user comes back to: share of the events, lift over everyone, and the events; null"
         " where items have no brand",
-        "price": "typical is the median price of the chosen items; level tells from 0 (cheapest) to 1 (dearest) where they lie"
-        " among like items; support is the priced events; null where there are none",
+        "price": "typical is the median price of the chosen items; level tells from 0 (cheapest) to 1 (dearest) where"
+        " they lie among like items; support is the priced events; null where there are none",
         "age_band": "from the age in clean/users; null where it is not known",
         "gender": "as given",
         "region": "as given",
-        "segment": "the finest group by age band, gender, region or a further attribute with enough members, or everyone",
+        "segment": "the finest group by age band, gender, region or a further attribute with enough members; or"
+        " everyone",
         "n_events": "events in clean/sequences",
         "last_time": "time of the newest event; null where it is not known",
-        "cold": "whether the user has no events and everything above is the segment's",
+        "cold": "whether the user has no events; vectors, interests and topics are the segment's then",
     },
     "profile/topics.parquet": {
         "topic": "its label, made of its leading words; no two are equal",
