@@ -268,17 +268,16 @@ def pretrain(
 def profile(
     common: Common,
     *,
-    user: Annotated[
-        list[str] | None, typer.Argument(metavar="[show USER]", help="Print the profile of a user.")
-    ] = None,
+    user: Annotated[list[str] | None, typer.Argument(metavar="show USER", help="Print the profile of a user.")] = None,
     n_topics: Annotated[int | None, typer.Option("--topics", help="Number of topics.")] = None,
     topic_model: Annotated[str | None, typer.Option(help="lda or nmf.")] = None,
     force: Force = False,
 ) -> None:
     """Describe each user: vectors, interests, topics, habits and demographics, for users without events too.
 
-    Reads clean and pretrain. Writes profiles and topics under WORK/profile/. `profile show USER` only prints what is
-    known of that user.
+    Reads clean and pretrain. Writes profiles and topics under WORK/profile/.
+
+    `profile show USER` changes nothing: it prints what is known of a user, as `show user` does.
 
     Example: llmrec profile && llmrec profile show 17048
     """
