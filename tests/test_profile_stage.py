@@ -121,6 +121,14 @@ def test_topics_are_told_and_the_same_seed_gives_the_same_bytes(work: WorkDir, c
     assert all(each["tag"] in labels for row in work.read(PROFILES).to_pylist() for each in row["topics"])
 
 
+@pytest.mark.parametrize("name", ["lda", "nmf"])
+def test_topics_tell_their_coherence(work: WorkDir, context: Context, name: str) -> None:
+    """Every user has one tag only, so no two go together: each pair of words has -1."""
+    report = execute(STAGE, work, ProfileConfig(topic_model=name, n_topics=2), context).report
+    assert [topic["coherence"] for topic in work.read(TOPICS).to_pylist()] == [-1.0, -1.0]
+    assert report.metrics["coherence"] == -1.0 and "mean NPMI of their words: -1.000" in "\n".join(report.lines)
+
+
 def test_report_tells_cold_users_topics_and_segments(work: WorkDir, context: Context) -> None:
     report = execute(STAGE, work, ProfileConfig(), context).report
     assert report.counts["users"] == N_USERS and report.counts["cold"] == 3

@@ -55,9 +55,8 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topics import TOPIC_MODELS
     from llmrec_cli.models.topics.coherence import npmi
-    from llmrec_cli.tables.attributes import by_name
     from llmrec_cli.tables.interests import tagged
-    from llmrec_cli.tables.segments import age_bands, segments, shrink
+    from llmrec_cli.tables.segments import shrink
     from llmrec_cli.tables.sequences import from_table
 
     topic_model = _topic_model(load_variant("topic model", TOPIC_MODELS, config.topic_model), config)
@@ -67,12 +66,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     histories = from_table(table, items, users.column("user_id"))
     tags = tagged(items.column("tags").to_pylist())
 
-    bands = age_bands(users.column("age").to_numpy())
-    gender, region = (np.array(users.column(name).to_pylist(), dtype=object) for name in ("gender", "region"))
-    further = {
-        name: np.array(values.to_pylist(), dtype=object) for name, values in by_name(users.column("attributes")).items()
-    }
-    found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users, further=further)
+    bands, found = segmented(users, histories.lengths > 0, config.min_segment_users)
     bought, habits_line = habits(histories, items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
@@ -106,6 +100,20 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 def _topic_model(kind: Any, config: ProfileConfig) -> Any:
     """The topic model with its own settings, the number of topics from those of the stage."""
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
+
+
+def segmented(users: pa.Table, has_events: npt.NDArray[np.bool_], smallest: int) -> tuple[Any, Segments]:
+    """(users,) age bands, and everybody's segment by age band, gender, region and every further attribute of users."""
+    from llmrec_cli.tables.attributes import by_name
+    from llmrec_cli.tables.segments import age_bands, segments
+
+    def texts(column: Any) -> Any:
+        return np.array(column.to_pylist(), dtype=object)
+
+    bands = age_bands(users.column("age").to_numpy())
+    gender, region = texts(users.column("gender")), texts(users.column("region"))
+    further = {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
+    return bands, segments(bands, gender, region, has_events, smallest, further=further)
 
 
 def _shrinkage(
