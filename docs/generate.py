@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pyarrow as pa
 from pydantic import BaseModel
 
 HERE = Path(__file__).resolve().parent
@@ -57,6 +58,7 @@ def artifacts() -> str:
     """Every artifact with its columns, by stage."""
     from llmrec_cli import pipeline
     from llmrec_cli.core.artifacts import Table
+    from llmrec_cli.core.columns import MEANINGS
 
     parts = ["# Artifacts\n\nWritten by `make docs` from the code. Ids are your own, as strings; times are UTC.\n"]
     for name in (*pipeline.STAGES, "evaluate"):
@@ -67,9 +69,17 @@ def artifacts() -> str:
             note = " (only where there is such content)" if artifact.optional else ""
             parts.append(f"**`{artifact.path}`**{note}: {artifact.about}\n")
             if isinstance(artifact, Table):
-                columns = "\n".join(f"| `{field.name}` | `{field.type}` |" for field in artifact.schema)
-                parts.append(f"| column | type |\n|---|---|\n{columns}\n")
+                parts.append(_columns(artifact.schema, MEANINGS.get(artifact.path, {})))
     return "\n".join(parts)
+
+
+def _columns(schema: pa.Schema, meanings: Mapping[str, str]) -> str:
+    more = (" meaning |", "---|") if meanings else ("", "")
+    lines = [f"| column | type |{more[0]}", f"|---|---|{more[1]}"]
+    for field in schema:
+        meaning = f" {meanings.get(field.name, '')} |" if meanings else ""
+        lines.append(f"| `{field.name}` | `{field.type}` |{meaning}")
+    return "\n".join(lines) + "\n"
 
 
 def file_map(readme: str) -> str:

@@ -268,16 +268,24 @@ def pretrain(
 def profile(
     common: Common,
     *,
-    n_topics: Annotated[int | None, typer.Option("--topics", help="Number of LDA topics.")] = None,
+    user: Annotated[list[str] | None, typer.Argument(metavar="show USER", help="Print the profile of a user.")] = None,
+    n_topics: Annotated[int | None, typer.Option("--topics", help="Number of topics.")] = None,
+    topic_model: Annotated[str | None, typer.Option(help="lda or nmf.")] = None,
     force: Force = False,
 ) -> None:
-    """Describe each user: vectors, interests, topics and demographics, for users without events too.
+    """Describe each user: vectors, interests, topics, habits and demographics, for users without events too.
 
     Reads clean and pretrain. Writes profiles and topics under WORK/profile/.
 
-    Example: llmrec profile && llmrec show user 17048
+    `profile show USER` changes nothing: it prints what is known of a user, as `show user` does.
+
+    Example: llmrec profile && llmrec profile show 17048
     """
-    _stage(common, "profile", "llmrec train-ranker", force=force, n_topics=n_topics)
+    if user:
+        if len(user) != 2 or user[0] != "show":
+            raise SettingsError("`profile` takes nothing, or `show USER`", fix="llmrec profile show USER")
+        return show(common, kind="user", name=user[1])
+    _stage(common, "profile", "llmrec train-ranker", force=force, n_topics=n_topics, topic_model=topic_model)
 
 
 @command(STAGES, "train-ranker")
@@ -345,7 +353,7 @@ def recommend(
     elif user:
         for user_id in user:
             shown = showing.recommended(common.workdir, user_id)
-            common.console.print_json(shown.data) if common.as_json else common.console.text(shown.lines)
+            common.console.either(shown.lines, shown.data)
 
 
 @command(BESIDE)
@@ -425,10 +433,8 @@ def status(common: Common) -> None:
 
     settings = common.settings()
     rows = overview.status(common.workdir, settings, common.context(settings))
-    if common.as_json:
-        common.console.print_json({"work": str(common.work), "stages": rows})
-    else:
-        common.console.table(["stage", "state", "seconds", "size"], [list(row.values()) for row in rows])
+    whole = {"work": str(common.work), "stages": rows}
+    common.console.records(["stage", "state", "seconds", "size"], rows, whole)
 
 
 @command(BESIDE)
@@ -449,7 +455,7 @@ def show(
     if kind not in kinds:
         raise SettingsError(f"`show` knows no {kind!r}", fix=did_you_mean(kind, kinds))
     shown = kinds[kind](common.workdir, name)
-    common.console.print_json(shown.data) if common.as_json else common.console.text(shown.lines)
+    common.console.either(shown.lines, shown.data)
 
 
 @command(BESIDE)
@@ -458,10 +464,7 @@ def config(common: Common, stage: Annotated[str | None, typer.Argument(help="Onl
     from llmrec_cli import overview
 
     rows = overview.settings(common.settings(), stage)
-    if common.as_json:
-        common.console.print_json(rows)
-    else:
-        common.console.table(["setting", "value", "from", "meaning"], [list(row.values()) for row in rows])
+    common.console.records(["setting", "value", "from", "meaning"], rows)
 
 
 @command(BESIDE)
@@ -481,10 +484,7 @@ def models(
         common.console.text([str(overview.fetch_model(name, common.console))])
     elif action == "list" and name is None:
         rows = overview.offline_models()
-        if common.as_json:
-            common.console.print_json(rows)
-        else:
-            common.console.table(["model", "for", "size", "where"], [list(row.values()) for row in rows])
+        common.console.records(["model", "for", "size", "where"], rows)
     else:
         raise SettingsError("`models` takes `list`, or `fetch NAME`", fix="llmrec models list")
 
@@ -495,10 +495,7 @@ def doctor(common: Common) -> None:
     from llmrec_cli import overview
 
     rows = overview.doctor(common.work, common.device)
-    if common.as_json:
-        common.console.print_json(rows)
-    else:
-        common.console.table(["", "what", "found"], [list(row.values()) for row in rows])
+    common.console.records(["", "what", "found"], rows)
     if any(row["state"] == "bad" for row in rows):
         raise typer.Exit(5)
 

@@ -104,6 +104,17 @@ class Console:
         for line in lines:
             print(line)
 
+    def either(self, lines: Sequence[str], data: Any) -> None:
+        """Lines for a person, or with --json the data."""
+        self.print_json(data) if self.as_json else self.text(lines)
+
+    def records(self, header: Sequence[str], rows: Sequence[Mapping[str, Any]], data: Any = None) -> None:
+        """A table with a column for each value of a row; with --json the rows, or the data that they are part of."""
+        if self.as_json:
+            self.print_json(rows if data is None else data)
+        else:
+            self.table(header, [list(row.values()) for row in rows])
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Aligned columns on stdout, plain enough for grep and awk."""
         widths = [max(len(str(row[i])) for row in (header, *rows)) for i in range(len(header))]

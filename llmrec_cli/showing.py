@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 Json = dict[str, Any]
 NEWEST, NEIGHBOURS = 15, 8
 """Events and neighbours that are told."""
+WIDTH = 110
+"""Characters of a line of the profile; what is longer goes on below."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +51,52 @@ def user(work: WorkDir, user_id: str) -> Shown:
     )
     newest = list(zip(history["item_ids"], history["times"], strict=True))[::-1][:NEWEST]
     taste = next(iter(_optional(work, TASTE_TEXTS, "user_id", user_id)), {"text": ""})["text"]
+    lists = _list(work, user_id, titles) if work.has(RECOMMENDATIONS) else None
     data = {
         **{name: profile[name] for name in ("user_id", "n_events", "cold", "segment", "age_band", "gender", "region")},
         "last_time": profile["last_time"],
-        **{name: _weights(profile[name]) for name in ("interests", "recent_interests", "topics")},
+        **{name: _rounded(profile[name]) for name in ("interests", "recent_interests", "changes", "topics", "brands")},
+        "price": profile["price"] and _rounded([profile["price"]])[0],
         "taste": taste,
         "history": [{"item_id": i, "title": titles[i], "time": time} for i, time in newest],
-        "recommendations": _list(work, user_id, titles),
+        "recommendations": lists or [],
     }
     about = [f"{data['n_events']:,} events", *filter(None, (data["age_band"], data["gender"], data["region"]))]
-    lines = [f"user {user_id}: {', '.join(about)}", f"  segment    {data['segment']}"]
-    for label, name in (("interests", "interests"), ("lately", "recent_interests"), ("topics", "topics")):
-        if data[name]:
-            lines.append(f"  {label:<10} " + ", ".join(f"{each['tag']} {each['weight']:.0%}" for each in data[name]))
-    lines += [f"  taste      {taste}"] if taste else []
+    lines = [f"user {user_id}: {', '.join(about)}", *_profile_lines(data)]
     if data["history"]:
         lines += ["newest choices", *(f"  {_day(each['time'])}{each['title']}" for each in data["history"])]
-    return Shown([*lines, "recommendations", *_list_lines(data["recommendations"])], data)
+    told = ["  none yet: `llmrec recommend` makes them"] if lists is None else _list_lines(lists)
+    return Shown([*lines, "recommendations", *told], data)
+
+
+def _profile_lines(data: Json) -> list[str]:
+    """Segment, interests with the events behind them, what rises and falls, topics, habits and taste."""
+    rising = [each for each in data["changes"] if each["lately"] > each["before"]]
+    falling = [each for each in data["changes"] if each["lately"] < each["before"]]
+    brands = [
+        f"{each['tag']} {each['share']:.0%} of the events ({each['support']}, lift {each['lift']:.1f})"
+        for each in data["brands"]
+    ]
+    rows = {
+        "segment": [data["segment"] + (", which interests and topics are taken from" if data["cold"] else "")],
+        "interests": _interests(data["interests"]),
+        "lately": _interests(data["recent_interests"]),
+        "rising": [f"{each['tag']} {each['before']:.0%} → {each['lately']:.0%}" for each in rising],
+        "falling": [f"{each['tag']} {each['before']:.0%} → {each['lately']:.0%}" for each in falling],
+        "topics": [f"{each['tag']} {each['weight']:.0%}" for each in data["topics"]],
+        "brands": brands,
+        "taste": [data["taste"]] if data["taste"] else [],
+    }
+    if price := data["price"]:
+        level = f"at {price['level']:.0%} between the cheapest and the dearest like it"
+        rows["price"] = [f"{price['typical']:,.2f} typically, {level} ({price['support']} events)"]
+    wrap = textwrap.TextWrapper(WIDTH, subsequent_indent=" " * 13, break_on_hyphens=False, break_long_words=False)
+    return [line for label, parts in rows.items() if parts for line in wrap.wrap(f"  {label:<10} {', '.join(parts)}")]
+
+
+def _interests(tags: Sequence[Json]) -> list[str]:
+    """Each with its weight and, where there are any, the user's own events that have it."""
+    return [f"{each['tag']} {each['weight']:.0%}" + (f" ({n})" if (n := each["support"]) else "") for each in tags]
 
 
 def item(work: WorkDir, item_id: str) -> Shown:
@@ -210,8 +242,9 @@ def unknown(kind: str, wanted: str, ids: pa.ChunkedArray[Any], titles: pa.Chunke
     return DataError(f"there is no {kind} {wanted!r}", fix=hint)
 
 
-def _weights(tags: list[Json] | None) -> list[Json]:
-    return [{"tag": each["tag"], "weight": round(each["weight"], 4)} for each in tags or []]
+def _rounded(rows: list[Json] | None) -> list[Json]:
+    """The same with four digits after the point of its fractions."""
+    return [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in rows or []]
 
 
 def _day(time: Any) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
@@ -59,8 +59,9 @@ def work(tmp_path: Path) -> WorkDir:
     torch.manual_seed(0)
     shape = Shape(dim=DIM, layers=1, heads=1, max_length=10)
     encoder = SequenceEncoder(shape, shape.network(), torch.randn(N_ITEMS + 1, DIM))
-    with made.writing(ENCODER) as folder:
-        encoder.save(folder)
+    for artifact in (ENCODER, ENCODER_VALIDATION):
+        with made.writing(artifact) as folder:
+            encoder.save(folder)
     return made
 
 
@@ -88,7 +89,7 @@ def test_interests_are_those_of_the_history_and_sum_to_one(work: WorkDir, contex
 
 
 def test_users_without_events_have_the_profile_of_their_segment(work: WorkDir, context: Context) -> None:
-    rows = profiled(work, context, min_segment_users=1000)
+    rows = profiled(work, context, min_segment_users=1000, full_weight_events=5)
     block = to_numpy(work.read(PROFILES).column("vector"))
     assert {row["segment"] for row in rows} == {"everyone"}
     assert len(rows[0]["interests"]) == 3 and rows[0]["interests"] == rows[10]["interests"]
@@ -120,6 +121,14 @@ def test_topics_are_told_and_the_same_seed_gives_the_same_bytes(work: WorkDir, c
     assert all(each["tag"] in labels for row in work.read(PROFILES).to_pylist() for each in row["topics"])
 
 
+@pytest.mark.parametrize("name", ["lda", "nmf"])
+def test_topics_tell_their_coherence(work: WorkDir, context: Context, name: str) -> None:
+    """Every user has one tag only, so no two go together: each pair of words has -1."""
+    report = execute(STAGE, work, ProfileConfig(topic_model=name, n_topics=2), context).report
+    assert [topic["coherence"] for topic in work.read(TOPICS).to_pylist()] == [-1.0, -1.0]
+    assert report.metrics["coherence"] == -1.0 and "mean NPMI of their words: -1.000" in "\n".join(report.lines)
+
+
 def test_report_tells_cold_users_topics_and_segments(work: WorkDir, context: Context) -> None:
     report = execute(STAGE, work, ProfileConfig(), context).report
     assert report.counts["users"] == N_USERS and report.counts["cold"] == 3
@@ -140,3 +149,63 @@ def test_items_without_tags_give_empty_interests_and_a_warning(work: WorkDir, co
 def test_a_mistyped_topic_model_fails_before_anything_is_read(tmp_path: Path, context: Context) -> None:
     with pytest.raises(SettingsError, match="did you mean 'lda'"):
         STAGE.run(WorkDir(tmp_path / "empty"), ProfileConfig(topic_model="ldaa"), replace(context, ticket="t"))
+
+
+def test_how_far_to_lean_on_segments_is_chosen_and_told(work: WorkDir, context: Context) -> None:
+    from llmrec_cli.models.encoders.shrinkage import FULL_WEIGHTS
+
+    report = execute(STAGE, work, ProfileConfig(), context).report
+    chosen = int(report.metrics["full_weight_events"])
+    assert chosen in FULL_WEIGHTS and any(f"full weight from {chosen} event" in line for line in report.lines)
+    before = to_numpy(work.read(PROFILES).column("vector"))
+    profiled(work, context, full_weight_events=chosen)
+    assert (to_numpy(work.read(PROFILES).column("vector")) == before).all()
+
+
+def test_habits_are_told_where_items_say_a_price_and_a_brand(work: WorkDir, context: Context) -> None:
+    assert all(row["brands"] is None and row["price"] is None for row in profiled(work, context))
+    rows = work.read(ITEMS).to_pylist()
+    for code, row in enumerate(rows):
+        row["attributes"] = [{"name": "price", "value": f"{code}.50"}, {"name": "maker", "value": TAGS[code % 3]}]
+    work.write(ITEMS, pa.Table.from_pylist(rows, schema=ITEMS.schema))
+    outcome = execute(STAGE, work, ProfileConfig(brand="maker"), context)
+    assert "habits: prices from the attribute 'price', brands from the attribute 'maker'" in outcome.report.lines
+    user, cold = (work.read(PROFILES).to_pylist()[u] for u in (4, 0))
+    chosen = work.read(SEQUENCES).to_pylist()[3]["item_ids"]
+    assert [each["tag"] for each in user["brands"]] == [TAGS[1]] and user["brands"][0]["support"] == 5
+    assert user["price"]["typical"] == np.median([int(item[1:]) + 0.5 for item in chosen])
+    assert cold["brands"] == [] and cold["price"] is None
+
+
+def test_interests_tell_their_events_and_what_changed(work: WorkDir, context: Context) -> None:
+    """User u04 turns from four garden things to four office things."""
+    rows = work.read(SEQUENCES).to_pylist()
+    assert rows[3]["user_id"] == "u04"
+    rows[3]["item_ids"] = ["i01", "i04", "i07", "i10", "i02", "i05", "i08", "i11"]
+    rows[3] |= {"times": [None] * 8, "weights": [1.0] * 8, "sessions": [0] * 8}
+    work.write(SEQUENCES, pa.Table.from_pylist(rows, schema=SEQUENCES.schema))
+    user = profiled(work, context, recent_events=4)[4]
+    assert {each["tag"]: each["support"] for each in user["interests"]} == {"garden": 4, "office": 4}
+    assert [(each["tag"], each["support"]) for each in user["recent_interests"]] == [("office", 4)]
+    assert user["changes"] == [
+        {"tag": "office", "before": 0.0, "lately": 1.0},
+        {"tag": "garden", "before": 1.0, "lately": 0.0},
+    ]
+
+
+def test_further_attributes_of_users_make_segments(work: WorkDir, context: Context) -> None:
+    rows = work.read(USERS).to_pylist()
+    for u, row in enumerate(rows):
+        row |= {"age": None, "gender": None, "region": None}
+        row["attributes"] = [{"name": "job", "value": "cook" if u < 20 else "artist"}]
+    work.write(USERS, pa.Table.from_pylist(rows, schema=USERS.schema))
+    found = profiled(work, context, min_segment_users=10)
+    assert {row["segment"] for row in found[:20]} == {"job: cook"}
+    assert {row["segment"] for row in found[20:]} == {"everyone"}  # nine artists have events
+
+
+def test_every_column_is_explained() -> None:
+    from llmrec_cli.core.columns import MEANINGS
+
+    for table in (PROFILES, TOPICS):
+        assert list(MEANINGS[table.path]) == table.schema.names

@@ -36,6 +36,21 @@ def test_segments_are_the_finest_with_enough_members() -> None:
     assert names == ["18-24 · F · N", "18-24 · F · N", "18-24 · F", "F · S", "F", "S"]
 
 
+def test_further_attributes_make_segments_with_their_names() -> None:
+    """Three of a job share age and gender; of the artists one is younger, so age and gender without a job come next."""
+    age = objects("25-34", "25-34", "25-34", "25-34", "18-24", None)
+    gender = objects("M", "M", "M", "M", "M", None)
+    job = objects("cook", "cook", "cook", "artist", "artist", "artist")
+    none = objects(*[None] * 6)
+    zip_code = objects("1", "2", "3", "4", "5", "6")  # never shared: in no segment
+    has_events = np.ones(6, dtype=bool)
+    found = segments(age, gender, none, has_events, smallest=2, further={"job": job, "zip": zip_code})
+    names = [found.names[s] for s in found.of_user]
+    cooks, artists = "25-34 · M · job: cook", "job: artist"
+    assert names == [cooks, cooks, cooks, "25-34 · M", "M · job: artist", artists]
+    assert set(found.names) == {cooks, "25-34 · M", "M · job: artist", artists, EVERYONE}
+
+
 def test_segments_count_only_members_with_events() -> None:
     has_events = np.array([True, False, False])
     found = segments(objects("18-24", "18-24", "18-24"), objects(*"FFF"), objects(*"NNN"), has_events, smallest=2)

@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from llmrec_cli import showing
-from llmrec_cli.core.artifacts import RECOMMENDATIONS
+from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
 from llmrec_cli.core.errors import DataError, UpstreamError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
@@ -41,6 +42,43 @@ def test_a_user_without_events(work: WorkDir) -> None:
     assert shown.data["cold"] and shown.data["history"] == []
     assert "newest choices" not in shown.lines
     assert any("Popular with people in France." in line for line in shown.lines)
+
+
+def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
+    """What `show user` prints of a profile that has everything; nothing has been recommended yet."""
+    made = tiny.make(tmp_path / "work", fit=False)
+    rows = made.read(PROFILES).to_pylist()
+    rows[0] |= {
+        "interests": [{"tag": f"a rather long tag {n}", "weight": 0.1, "support": n} for n in range(10)],
+        "changes": [{"tag": "up", "before": 0.1, "lately": 0.6}, {"tag": "down", "before": 0.5, "lately": 0.0}],
+        "brands": [{"tag": "acme", "share": 0.4, "lift": 2.25, "support": 12}],
+        "price": {"typical": 1234.5, "level": 0.75, "support": 30},
+    }
+    made.write(PROFILES, pa.Table.from_pylist(rows, schema=made.read(PROFILES).schema))
+    shown = showing.user(made, "u00")
+    text = "\n".join(shown.lines)
+    assert "rising     up 10% → 60%" in text and "falling    down 50% → 0%" in text
+    assert "brands     acme 40% of the events (12, lift 2.2)" in text
+    assert "price      1,234.50 typically, at 75% between" in text and "(30 events)" in text
+    assert "a rather long tag 9 10% (9)" in text and "a rather long tag 0 10%," in text  # none are the user's own
+    assert max(map(len, shown.lines)) <= 110 and "none yet: `llmrec recommend`" in text
+    assert shown.data["price"] == {"typical": 1234.5, "level": 0.75, "support": 30}
+    assert shown.data["changes"][1] == {"tag": "down", "before": 0.5, "lately": 0.0}
+    assert json.loads(json.dumps(shown.data, default=str))["brands"][0]["support"] == 12
+
+
+def test_profile_show_is_show_user(work: WorkDir) -> None:
+    from typer.testing import CliRunner
+
+    from llmrec_cli.cli import app
+
+    runner = CliRunner()
+    given = ["u00", "--work", str(work.path)]
+    by_stage, by_show = runner.invoke(app, ["profile", "show", *given]), runner.invoke(app, ["show", "user", *given])
+    assert by_stage.exit_code == 0 and by_stage.output == by_show.output and "ring 0 100% (3)" in by_stage.output
+    told = json.loads(runner.invoke(app, ["profile", "show", *given, "--json"]).output)
+    assert told["interests"] == [{"tag": "ring 0", "weight": 1.0, "support": 3}] and told["price"] is None
+    assert runner.invoke(app, ["profile", "shw", *given]).exit_code == 2
 
 
 def test_an_item_with_neighbours_and_how_often_it_is_recommended(work: WorkDir) -> None:

@@ -6,7 +6,8 @@ import scipy.sparse as sp
 
 from llmrec_cli.core.variants import load_variant
 from llmrec_cli.models.topics import TOPIC_MODELS, Topics
-from llmrec_cli.models.topics.lda import LdaConfig
+from llmrec_cli.models.topics.coherence import npmi
+from llmrec_cli.models.topics.naming import leading_words
 
 WORDS = ["cake", "cup", "mug", "nail", "saw", "wrench"]
 
@@ -21,7 +22,8 @@ def two_camps() -> sp.csr_matrix:
 
 @pytest.fixture(params=sorted(TOPIC_MODELS))
 def topics(request: pytest.FixtureRequest) -> Topics:
-    model = load_variant("topic model", TOPIC_MODELS, request.param)(LdaConfig(n_topics=2, n_words=3))
+    kind = load_variant("topic model", TOPIC_MODELS, request.param)
+    model = kind(kind.Config(n_topics=2, n_words=3))
     found = model.find(two_camps(), WORDS, seed=1)
     again = model.find(two_camps(), WORDS, seed=1)
     assert (found.of_users == again.of_users).all() and found.labels == again.labels
@@ -40,13 +42,48 @@ def test_topics_shares_sum_to_one_and_a_user_without_words_has_none(topics: Topi
     assert topics.shares.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_topics_have_distinct_labels() -> None:
-    model = load_variant("topic model", TOPIC_MODELS, "lda")(LdaConfig(n_topics=5))
-    labels = model.find(two_camps()[:, :2].tocsr(), WORDS[:2], seed=1).labels
+@pytest.mark.parametrize("name", sorted(TOPIC_MODELS))
+def test_topics_have_distinct_labels(name: str) -> None:
+    kind = load_variant("topic model", TOPIC_MODELS, name)
+    labels = kind(kind.Config(n_topics=5)).find(two_camps()[:, :2].tocsr(), WORDS[:2], seed=1).labels
     assert len(set(labels)) == 5
 
 
-def test_no_words_no_topics() -> None:
-    model = load_variant("topic model", TOPIC_MODELS, "lda")(LdaConfig())
-    found = model.find(sp.csr_matrix((3, 0), dtype=np.float32), [], seed=1)
+@pytest.mark.parametrize("name", sorted(TOPIC_MODELS))
+def test_no_words_no_topics(name: str) -> None:
+    kind = load_variant("topic model", TOPIC_MODELS, name)
+    found = kind(kind.Config()).find(sp.csr_matrix((3, 0), dtype=np.float32), [], seed=1)
     assert (found.labels, found.of_users.shape, found.shares.shape) == ([], (3, 0), (0,))
+
+
+def test_nmf_gives_equal_shares_to_a_user_that_no_topic_explains() -> None:
+    from llmrec_cli.models.topics.nmf import Nmf, NmfConfig
+
+    counts = sp.block_diag([two_camps()[:120], np.ones((3, 1))]).tocsr()  # three who know one word that no other knows
+    seeds = (s for s in range(99) if (np.random.default_rng([s, 1]).permutation(123)[:40] < 120).all())
+    found = Nmf(NmfConfig(n_topics=2, fit_users=40)).find(counts, [*WORDS, "yacht"], seed=next(seeds))
+    assert found.of_users[120:].tolist() == [[0.5, 0.5]] * 3 and found.of_users[:120].max(axis=1).min() > 0.9
+
+
+def test_words_are_ordered_by_relevance() -> None:
+    """Of the first topic "common" has 0.6 ln 0.6 + 0.4 ln(0.6 / 0.8) = -0.42, "rare" 0.6 ln 0.4 + 0.4 ln 2 = -0.27."""
+    ordered = leading_words(np.array([[6.0, 4.0], [9.0, 1.0]]), np.array([80.0, 20.0]), ["common", "rare"])
+    assert ordered == [["rare", "common"], ["common", "rare"]]
+
+
+def test_npmi_of_pairs_by_hand() -> None:
+    """Four rows with words: a and b in 2 of 4 each, together in 1; c with a in both of its rows; d never with a."""
+    rows = [[1, 2, 5, 0], [9, 0, 1, 0], [0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
+    found = npmi(
+        sp.csr_matrix(np.array(rows, dtype=np.float32)), list("abcd"), [["a", "b"], ["a", "c"], ["a", "d"], ["a"], []]
+    )
+    # p(a,b) = 1/4 = p(a) p(b): as by chance; p(a,c) = 1/2 = p(a) = p(c): always together
+    assert found[:3] == pytest.approx([0.0, 1.0, -1.0])
+    assert np.isnan(found[3:]).all()
+
+
+def test_npmi_is_the_mean_over_pairs_and_takes_words_of_every_row() -> None:
+    rows = sp.csr_matrix(np.array([[1, 1, 1], [1, 1, 0], [1, 0, 1], [1, 0, 0]], dtype=np.float32))
+    # a is everywhere: log(p(b) / p(b)) = 0 with both others; b and c: p = 1/4 = 1/2 * 1/2
+    assert npmi(rows, list("abc"), [["a", "b", "c"]]) == pytest.approx([0.0])
+    assert npmi(rows[:, [0, 0]].tocsr(), ["a", "x"], [["a", "x"]]) == pytest.approx([1.0])

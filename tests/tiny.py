@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core import artifacts
+from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from llmrec_cli.models.candidates import CandidateConfig, collect, save_config
 from llmrec_cli.models.rankers import load_class as ranker_class
@@ -114,13 +115,17 @@ def _profiles(work: WorkDir) -> None:
     people, region = users.num_rows, users.column("region").to_pylist()
     cold = [n == 0 for n in users.column("n_events").to_pylist()]
     tags = [[{"tag": f"ring {user % 2}", "weight": 1.0}] for user in range(people)]
+    told = [[{**tags[user][0], "support": 0 if cold[user] else STEPS}] for user in range(people)]
     columns = {
         "user_id": users.column("user_id"),
         "vector": vectors(np.zeros((people, 4))),
         "short_vector": vectors(np.zeros((people, 4))),
-        "interests": pa.array(tags, type=artifacts.TAGS),
-        "recent_interests": pa.array(tags, type=artifacts.TAGS),
+        "interests": pa.array(told, type=INTERESTS),
+        "recent_interests": pa.array(told, type=INTERESTS),
+        "changes": pa.nulls(people, CHANGES),
         "topics": pa.array(tags, type=artifacts.TAGS),
+        "brands": pa.nulls(people, HABITS),
+        "price": pa.nulls(people, PRICE),
         "age_band": pa.nulls(people, pa.string()),
         "gender": pa.nulls(people, pa.string()),
         "region": users.column("region"),

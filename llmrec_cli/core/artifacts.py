@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
+
 ID = pa.string()
 TIME = pa.timestamp("us", tz="UTC")
 # Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
@@ -202,9 +204,12 @@ PROFILES = Table(
         user_id=ID,
         vector=VECTOR,
         short_vector=VECTOR,
-        interests=TAGS,
-        recent_interests=TAGS,
+        interests=INTERESTS,
+        recent_interests=INTERESTS,
+        changes=CHANGES,
         topics=TAGS,
+        brands=HABITS,
+        price=PRICE,
         age_band=pa.string(),
         gender=pa.string(),
         region=pa.string(),
@@ -217,9 +222,9 @@ PROFILES = Table(
 TOPICS = Table(
     "profile",
     "topics",
-    "The topics found by LDA, each with a label and its leading words.",
+    "The topics that the topic model found, each with a label and its leading words.",
     ("topic",),
-    _schema(topic=pa.string(), words=pa.list_(pa.string()), weight=pa.float32()),
+    _schema(topic=pa.string(), words=pa.list_(pa.string()), weight=pa.float32(), coherence=pa.float32()),
 )
 
 RETRIEVERS = Folder("train-ranker", "retrievers", "Each candidate source, refitted on every event.")

@@ -1,6 +1,6 @@
 """Profile every user: a vector, interests a person can read, topics and demographics; the cold ones by their segment.
 
-Reads: clean/users, clean/sequences, clean/items, pretrain/encoder.
+Reads: clean/users, clean/sequences, clean/items, pretrain/encoder, pretrain/encoder_validation.
 Writes: profile/profiles, profile/topics.
 """
 
@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
+from llmrec_cli.core.columns import HABITS, PRICE
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.variants import load_variant
 from llmrec_cli.core.workdir import WorkDir, vectors
@@ -22,24 +23,30 @@ from llmrec_cli.core.workdir import WorkDir, vectors
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
+    from llmrec_cli.models.encoders.shrinkage import Shrinkage
     from llmrec_cli.models.topics import Topics
     from llmrec_cli.tables.interests import Tagged
     from llmrec_cli.tables.segments import Segments
     from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 # A topic that holds less of a user than this is not worth telling.
 LEAST_TOPIC = 0.15
 TOPICS_OF_USER = 3
 
 
 class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
-    full_weight_events: int = Field(5, ge=1, description="with fewer events the vector leans on the segment's mean")
+    full_weight_events: int = Field(
+        0, ge=0, description="with fewer events the vector leans on the segment's mean; 0 chooses on validation"
+    )
     min_segment_users: int = Field(20, ge=1, description="users with events that a demographic segment needs at least")
     recent_events: int = Field(5, ge=1, description="newest events that the short-term vector and interests come from")
     half_life: float = Field(50.0, gt=0, description="events after which an event counts half in the interests")
     n_interests: int = Field(10, ge=1, description="interests kept of each user")
-    topic_model: str = Field("lda", description="topic model: lda, or module:Class")
+    topic_model: str = Field("lda", description="topic model: lda, nmf, or module:Class")
+    price: str = Field("", description="attribute of the items that is their price; empty finds it by its name")
+    brand: str = Field("", description="attribute of the items that is their brand; empty finds it by its name")
     n_topics: int = Field(0, ge=0, description="how many topics; 0 chooses by the number of users and tags")
 
 
@@ -47,8 +54,9 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topics import TOPIC_MODELS
+    from llmrec_cli.models.topics.coherence import npmi
     from llmrec_cli.tables.interests import tagged
-    from llmrec_cli.tables.segments import age_bands, segments, shrink
+    from llmrec_cli.tables.segments import shrink
     from llmrec_cli.tables.sequences import from_table
 
     topic_model = _topic_model(load_variant("topic model", TOPIC_MODELS, config.topic_model), config)
@@ -58,17 +66,20 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     histories = from_table(table, items, users.column("user_id"))
     tags = tagged(items.column("tags").to_pylist())
 
-    bands = age_bands(users.column("age").to_numpy())
-    gender, region = (np.array(users.column(name).to_pylist(), dtype=object) for name in ("gender", "region"))
-    found = segments(bands, gender, region, histories.lengths > 0, config.min_segment_users)
+    bands, found = segmented(users, histories.lengths > 0, config.min_segment_users)
+    bought, habits_line = habits(histories, items, config)
+    shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
-    topics = topic_model.find((histories.matrix() @ tags.matrix).tocsr(), tags.names, context.seed)
+    words = (histories.matrix() @ tags.matrix).tocsr()
+    topics = topic_model.find(words, tags.names, context.seed)
+    coherence = npmi(words, tags.names, topics.words)
     profiles = {
         "user_id": users.column("user_id"),
-        "vector": vectors(shrink(long, histories.lengths, found, config.full_weight_events)),
+        "vector": vectors(shrink(long, histories.lengths, found, shrinkage.full_weight)),
         "short_vector": vectors(shrink(short, histories.lengths, found, 1)),
         **readable(histories, tags, topics, found, config),
+        **bought,
         "age_band": pa.array(bands, type=pa.string()),
         "gender": users.column("gender"),
         "region": users.column("region"),
@@ -78,15 +89,45 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         "cold": pa.array(histories.lengths == 0),
     }
     work.write(PROFILES, pa.table(profiles))
-    work.write(TOPICS, _topics_table(topics))
-    return report(histories, topics, found)
+    work.write(TOPICS, _topics_table(topics, coherence))
+    made = report(histories, topics, coherence, found)
+    made.metrics["full_weight_events"] = float(shrinkage.full_weight)
+    made.lines += [shrinkage.line()] if config.full_weight_events == 0 else []
+    made.lines += habits_line
+    return made
 
 
 def _topic_model(kind: Any, config: ProfileConfig) -> Any:
-    """The topic model with its own settings; LDA takes the number of topics from those of the stage."""
-    from llmrec_cli.models.topics.lda import Lda, LdaConfig
+    """The topic model with its own settings, the number of topics from those of the stage."""
+    return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
 
-    return kind(LdaConfig.model_validate({"n_topics": config.n_topics})) if kind is Lda else kind(None)
+
+def segmented(users: pa.Table, has_events: npt.NDArray[np.bool_], smallest: int) -> tuple[Any, Segments]:
+    """(users,) age bands, and everybody's segment by age band, gender, region and every further attribute of users."""
+    from llmrec_cli.tables.attributes import by_name
+    from llmrec_cli.tables.segments import age_bands, segments
+
+    def texts(column: Any) -> Any:
+        return np.array(column.to_pylist(), dtype=object)
+
+    bands = age_bands(users.column("age").to_numpy())
+    gender, region = texts(users.column("gender")), texts(users.column("region"))
+    further = {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
+    return bands, segments(bands, gender, region, has_events, smallest, further=further)
+
+
+def _shrinkage(
+    work: WorkDir, config: ProfileConfig, context: Context, histories: Sequences, found: Segments
+) -> Shrinkage:
+    """The set number of events for full weight, or the one that is best on validation."""
+    from llmrec_cli.models.encoders.sequence import SequenceEncoder
+    from llmrec_cli.models.encoders.shrinkage import Shrinkage, choose
+
+    if config.full_weight_events:
+        return Shrinkage(config.full_weight_events, {}, 0)
+    context.progress.say("profile: choosing how far users with few events lean on their segment")
+    unseen = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
+    return choose(unseen, histories, found, context.seed)
 
 
 def encoded(encoder: Any, histories: Sequences) -> Floats:
@@ -101,23 +142,46 @@ def encoded(encoder: Any, histories: Sequences) -> Floats:
 def readable(
     histories: Sequences, tags: Tagged, topics: Topics, found: Segments, config: ProfileConfig
 ) -> dict[str, pa.Array[Any]]:
-    """Columns interests, recent_interests and topics; users without events have those of their segment."""
+    """Columns interests, recent_interests, changes and topics; users without events have those of their segment."""
     import scipy.sparse as sp
 
-    from llmrec_cli.tables.interests import interests, leading, normalised, population_shares
+    from llmrec_cli.tables.interests import Window, changes, interests, leading, normalised, population_shares
 
     shares = population_shares(histories.counts(), tags)
     decayed = histories.matrix(decay=0.5 ** (1 / config.half_life))
     weights = normalised(interests(decayed, tags, shares))
-    recent = normalised(interests(histories.tail(config.recent_events).matrix(), tags, shares))
+    newest = histories.tail(config.recent_events).matrix()
+    recent = normalised(interests(newest, tags, shares))
+    before = Window.of(histories.without_last(config.recent_events).matrix(), tags)
+    lately = Window.of(newest, tags)
     warm = _stand_in(weights, histories, found)
     recent_or_warm = _stand_in(recent, histories, found, weights)
     of_users = _stand_in(sp.csr_matrix(topics.of_users), histories, found)
     return {
-        "interests": leading(warm, tags.names, config.n_interests),
-        "recent_interests": leading(recent_or_warm, tags.names, config.n_interests),
+        "interests": leading(warm, tags.names, config.n_interests, events=before.counts + lately.counts),
+        "recent_interests": leading(recent_or_warm, tags.names, config.n_interests, events=lately.counts),
+        "changes": changes(before, lately, shares, tags.names),
         "topics": leading(of_users, topics.labels, TOPICS_OF_USER, LEAST_TOPIC),
     }
+
+
+def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tuple[dict[str, pa.Array[Any]], list[str]]:
+    """Columns brands and price, null where the items have no such attribute, and a line that names what they have."""
+    from llmrec_cli.tables.attributes import by_name
+    from llmrec_cli.tables.habits import BRANDS, PRICES, amounts, attribute, brands, prices
+
+    columns = by_name(items.column("attributes"))
+    brand = attribute(columns, config.brand, BRANDS, "profile.brand")
+    price = attribute(columns, config.price, PRICES, "profile.price")
+    n = len(histories)
+    found = {"brands": pa.nulls(n, HABITS), "price": pa.nulls(n, PRICE)}
+    if brand:
+        found["brands"] = brands(histories, columns[brand])
+    if price:
+        categories = items.column("category").combine_chunks()
+        found["price"] = prices(histories, amounts(columns[price]), categories)
+    told = [f"{name} from the attribute {of!r}" for name, of in (("prices", price), ("brands", brand)) if of]
+    return found, [f"habits: {', '.join(told)}"] if told else []
 
 
 def _stand_in(
@@ -142,23 +206,39 @@ def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[
     return newest.take(pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks()))
 
 
-def _topics_table(topics: Topics) -> pa.Table:
-    return pa.table(
-        {"topic": topics.labels, "words": topics.words, "weight": pa.array(topics.shares)}, schema=TOPICS.schema
-    )
+def _topics_table(topics: Topics, coherence: Doubles) -> pa.Table:
+    columns = {
+        "topic": topics.labels,
+        "words": topics.words,
+        "weight": pa.array(topics.shares),
+        "coherence": pa.array(coherence, type=pa.float32(), from_pandas=True),
+    }
+    return pa.table(columns, schema=TOPICS.schema)
 
 
-def report(histories: Sequences, topics: Topics, found: Segments) -> Report:
+def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segments) -> Report:
     """What a person should know: how many are cold, what the topics are, which segments are large."""
     n_users, cold = len(histories), int((histories.lengths == 0).sum())
     lines = [f"{n_users:,} users profiled, {cold:,} of them without events (profiled by their segment)"]
     for topic in np.argsort(-topics.shares, kind="stable"):
-        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}")
+        told = "" if np.isnan(coherence[topic]) else f"  (NPMI {coherence[topic]:+.2f})"
+        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}{told}")
+    metrics = {}
+    if np.isfinite(coherence).any():
+        metrics["coherence"] = float(np.nanmean(coherence))
+        lines.append(f"coherence of the topics, mean NPMI of their words: {metrics['coherence']:+.3f} (0 is chance)")
     sizes = found.sizes()
     largest = [f"{found.names[s]} ({sizes[s]:,})" for s in np.argsort(-sizes, kind="stable")[:5] if sizes[s]]
     lines.append(f"{np.count_nonzero(sizes):,} segments, the largest: {'; '.join(largest)}")
     warnings = [] if topics.labels else ["items have no tags: there are no interests and no topics"]
-    return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, {}, lines, warnings)
+    return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, metrics, lines, warnings)
 
 
-STAGE = Stage("profile", ProfileConfig, reads=(USERS, SEQUENCES, ITEMS, ENCODER), writes=(PROFILES, TOPICS), run=run)
+STAGE = Stage(
+    "profile",
+    ProfileConfig,
+    reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
+    writes=(PROFILES, TOPICS),
+    run=run,
+    revision=5,
+)

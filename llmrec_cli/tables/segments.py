@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,10 @@ AGE_BANDS = np.array(["under 18", "18-24", "25-34", "35-44", "45-54", "55-64", "
 OLDEST = 120
 EVERYONE = "everyone"
 
-# Which of (age band, gender, region) a segment is made of, from the finest to the coarsest.
+# Which of (age band, gender, region) a segment is made of, from the finest to the coarsest, and which of them go with
+# one of the further attributes, whose levels follow those of the same size.
 LEVELS = ((0, 1, 2), (0, 1), (0, 2), (1, 2), (0,), (1,), (2,))
+BESIDE = ((0, 1), (0,), (1,), (2,), ())
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,30 @@ def age_bands(ages: npt.ArrayLike) -> Strings:
 
 
 def segments(
-    age: Strings, gender: Strings, region: Strings, has_events: npt.NDArray[np.bool_], smallest: int
+    age: Strings,
+    gender: Strings,
+    region: Strings,
+    has_events: npt.NDArray[np.bool_],
+    smallest: int,
+    *,
+    further: Mapping[str, Strings] | None = None,
 ) -> Segments:
-    """Put each user into the finest segment of `LEVELS` with at least `smallest` members with events, else everyone.
+    """Put each user into the finest level with at least `smallest` members with events, else everyone.
 
-    A level asks for attributes that the user has: one whose region is unknown starts at age band × gender. A
+    `further` has more attributes by name. The levels are those of `LEVELS`, and each of `BESIDE` with one further
+    attribute. A level asks for attributes that the user has: one whose region is unknown starts at age band × gender. A
     segment's members are all users with its attributes, those who found a finer segment included.
     """
     attributes = [_codes(column) for column in (age, gender, region)]
+    attributes += [_named(name, *_codes(column)) for name, column in (further or {}).items()]
+    # an attribute without one value that is frequent enough (a name, a number) is in no segment
+    frequent = [np.bincount(codes[has_events & (codes >= 0)]).max(initial=0) >= smallest for _, codes in attributes]
     chosen = np.full(len(has_events), -1, dtype=np.int64)
     names: list[str] = []
     members: list[Ints] = []
-    for level in LEVELS:
+    for level in _levels(len(attributes)):
+        if not all(frequent[i] for i in level):
+            continue
         keys = np.stack([attributes[i][1] for i in level], axis=1)
         known = (keys >= 0).all(axis=1)
         groups, group_of = np.unique(keys[known], axis=0, return_inverse=True)
@@ -79,13 +93,33 @@ def segments(
     return Segments([*names, EVERYONE], chosen, _averages([*members, np.flatnonzero(has_events)], len(has_events)))
 
 
+def own_weight(n_events: Ints, full_weight: int) -> Floats:
+    """(users,) weight of a user's own vector against the mean of the segment: min(1, events / full_weight)."""
+    return np.minimum(1.0, n_events / full_weight).astype(np.float32)
+
+
+def mixed(own: Floats, means: Floats, weight: Floats) -> Floats:
+    """(users, d) `weight` (users,) of the own vectors, the rest of the means."""
+    return weight[:, None] * own + (1 - weight[:, None]) * means
+
+
 def shrink(vectors: Floats, n_events: Ints, found: Segments, full_weight: int) -> Floats:
-    """(users, d) each user's vector moved towards the mean of the segment: own weight min(1, n / full_weight).
+    """(users, d) each user's vector moved towards the mean of the segment, by `own_weight`.
 
     A user without events gets the mean itself, one with `full_weight` events or more keeps the own vector.
     """
-    own = np.minimum(1.0, n_events / full_weight).astype(np.float32)[:, None]
-    return own * vectors + (1 - own) * found.means(vectors)[found.of_user]
+    return mixed(vectors, found.means(vectors)[found.of_user], own_weight(n_events, full_weight))
+
+
+def _levels(n_attributes: int) -> list[tuple[int, ...]]:
+    """Places of attributes, from the finest level to the coarsest; larger levels first."""
+    more = [(*level, place) for level in BESIDE for place in range(len(LEVELS[0]), n_attributes)]
+    return sorted([*LEVELS, *more], key=len, reverse=True)
+
+
+def _named(name: str, values: Strings, codes: Ints) -> tuple[Strings, Ints]:
+    """The same with values that say what they are of: the value alone ("10001", "yes") would not."""
+    return np.array([f"{name}: {value}" for value in values], dtype=object), codes
 
 
 def _codes(column: Strings) -> tuple[Strings, Ints]:

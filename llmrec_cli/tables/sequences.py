@@ -66,6 +66,10 @@ class Sequences:
         times = None if self.times is None else self.times[mask]
         return Sequences(self.codes[mask], np.concatenate([[0], np.cumsum(lengths)]), self.n_items, times)
 
+    def head(self, n: int) -> Sequences:
+        """At most the first n events of each user."""
+        return self._keep(np.arange(len(self.codes)) - np.repeat(self.offsets[:-1], self.lengths) < n)
+
     def tail(self, n: int) -> Sequences:
         """At most the last n events of each user."""
         return self._keep(self.ages < n)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from pydantic import BaseModel
 
 Floats = npt.NDArray[np.float32]
 
@@ -35,8 +36,9 @@ class Topics:
 
 
 class TopicModel(Protocol):
-    """Finds topics. `config` is its frozen pydantic settings."""
+    """Finds topics. `Config` is its frozen pydantic settings, `n_topics` among them."""
 
+    Config: ClassVar[type[BaseModel]]
     config: Any
 
     def __init__(self, config: Any) -> None: ...
@@ -46,4 +48,4 @@ class TopicModel(Protocol):
         ...
 
 
-TOPIC_MODELS = {"lda": "llmrec_cli.models.topics.lda:Lda"}
+TOPIC_MODELS = {"lda": "llmrec_cli.models.topics.lda:Lda", "nmf": "llmrec_cli.models.topics.nmf:Nmf"}

@@ -1,0 +1,48 @@
+"""Columns of profiles that are structures, and what the columns of tables mean where a name does not say it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+INTERESTS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32()), ("support", pa.int32())]))
+CHANGES = pa.list_(pa.struct([("tag", pa.string()), ("before", pa.float32()), ("lately", pa.float32())]))
+HABITS = pa.list_(
+    pa.struct([("tag", pa.string()), ("share", pa.float32()), ("lift", pa.float32()), ("support", pa.int32())])
+)
+PRICE = pa.struct([("typical", pa.float64()), ("level", pa.float32()), ("support", pa.int32())])
+
+MEANINGS = {
+    "profile/profiles.parquet": {
+        "user_id": "as in clean/users, in its order",
+        "vector": "the long-term state: the encoder's after the whole history, drawn towards the segment's mean where"
+        " events are few; score of an item = vector · its row of pretrain/item_vectors",
+        "short_vector": "the short-term state: the encoder's after the newest `recent_events` events alone; the mean of"
+        " the segment for users without events",
+        "interests": "tags of the user's items, the weightiest first: decayed events × lift over everyone, summing to"
+        " 1; support is the user's own events that have the tag, 0 where the interests are the segment's",
+        "recent_interests": "the same of the newest `recent_events` events",
+        "changes": "tags that the newest events have more or less often than older ones would let expect; before and"
+        " lately are shares of the older and of the newest events; rising ones first",
+        "topics": "topics of profile/topics that the user holds most of, with their share",
+        "brands": "brands that the user comes back to: share of the events, lift over everyone, and the events; null"
+        " where items have no brand",
+        "price": "typical is the median price of the chosen items; level tells from 0 (cheapest) to 1 (dearest) where"
+        " they lie among like items; support is the priced events; null where there are none",
+        "age_band": "from the age in clean/users; null where it is not known",
+        "gender": "as given",
+        "region": "as given",
+        "segment": "the finest group by age band, gender, region or a further attribute with enough members; or"
+        " everyone",
+        "n_events": "events in clean/sequences",
+        "last_time": "time of the newest event; null where it is not known",
+        "cold": "whether the user has no events; vectors, interests and topics are the segment's then",
+    },
+    "profile/topics.parquet": {
+        "topic": "its label, made of its leading words; no two are equal",
+        "words": "leading words, the most telling first",
+        "weight": "mean share over the users that have tags; sums to 1",
+        "coherence": "mean NPMI of the pairs of its words over the users' tags: 1 always together, 0 as by chance, -1"
+        " never together; null for a topic of one word",
+    },
+}
+"""Path of a table -> column -> what it means."""
