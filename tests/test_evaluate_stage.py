@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
 
 from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, VERDICT
 from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
@@ -14,7 +15,7 @@ from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages import recommend
 from llmrec_cli.stages.evaluate import STAGE, EvaluateConfig
-from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question
+from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question, Traits, history_mean, measured
 from llmrec_cli.tables.sequences import Sequences
 from tests import tiny
 
@@ -58,6 +59,7 @@ def test_lists_that_foresee_everything_beat_popularity(made: WorkDir, context: C
         assert found["pipeline", metric] == 1.0
     # 16 items equally popular, 3 of them seen: a list of 5 by popularity can rarely be right
     assert found["popularity", "recall@5"] < 0.7
+    assert {"hit@1", "gini@5", "arp@5", "poplift@5", "diversity@5", "calibration@5"} <= {metric for _, metric in found}
     assert {system for system, _ in found} == {"pipeline", "popularity", "itemknn"}
     verdict = json.loads(made.where(VERDICT).read_text())
     assert verdict["beats_popularity"] and verdict["metric"] == "ndcg@5" and verdict["n_users"] == tiny.WALKERS
@@ -147,6 +149,23 @@ def test_known_values_of_one_target() -> None:
     assert found.values[PIPELINE]["mrr@2"].tolist() == [1, 0.5, 0, 1]
     assert found.values[PIPELINE]["coverage@2"].tolist() == [0.75]
     assert found.against("popularity")["times"] is None
+
+
+def test_known_values_of_what_lists_are_like() -> None:
+    # item 0 has 3 events, item 1 one, items 2 and 3 none; the third user has no history
+    log = Sequences(np.array([0, 0, 0, 1], dtype=np.int32), np.array([0, 1, 4, 4]), 4)
+    question = Question(np.arange(3), (np.arange(4), np.array([2, 2, 2], dtype=np.int32)), log, 0, False)
+    np.testing.assert_array_equal(history_mean(log, log.counts()), [3, (3 + 3 + 1) / 3, np.nan])
+    lists = np.array([[0, 1], [1, 2], [0, 3]], dtype=np.int32)
+    traits = Traits(np.eye(4, dtype=np.float32), sp.csr_matrix(np.repeat(np.eye(2), 2, axis=0)))
+    found = measured(lists, question, log, [2], traits)
+    np.testing.assert_allclose(found["arp@2"], [2, 0.5, 1.5])
+    np.testing.assert_allclose(found["poplift@2"], [2 / 3 - 1, 0.5 / (7 / 3) - 1, np.nan])
+    np.testing.assert_allclose(found["diversity@2"], [1, 1, 1])
+    # both users have only the first tag; the first list is all of it, the second half
+    np.testing.assert_allclose(found["calibration@2"], [0, -np.log(0.99 * 0.5 + 0.01), np.nan], atol=1e-12)
+    assert found["hit@2"].tolist() == [0, 1, 0]
+    assert not {"diversity@2", "calibration@2"} & set(measured(lists, question, log, [2]))
 
 
 def test_worse_equal_and_better_are_three_outcomes() -> None:

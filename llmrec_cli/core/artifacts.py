@@ -294,7 +294,7 @@ REPORT_PAGE = File("recommend", "report.html", "The page to look at: lists with 
 EVALUATION = Table(
     "evaluate",
     "evaluation",
-    "Accuracy of the pipeline and of the baselines on the events withheld by the backtest, with 95 % intervals.",
+    "How the lists of the pipeline and of the baselines do on the events withheld by a backtest, with 95 % intervals.",
     ("system", "metric"),
     _schema(
         system=pa.string(),

@@ -1,7 +1,7 @@
 """Compare the lists of a backtest with what the users chose afterwards, and say plainly whether they beat popularity.
 
-Reads: clean/holdout, clean/items, clean/users, clean/sequences, profile/profiles, train-ranker/retrievers,
-recommend/recommendations, all of a work directory that was replayed as of the cut-off.
+Reads: clean/holdout, clean/items, clean/users, clean/sequences, pretrain/item_text_vectors, profile/profiles,
+train-ranker/retrievers, recommend/recommendations, all of a work directory that was replayed as of the cut-off.
 Writes: evaluate/evaluation, evaluate/verdict.json.
 """
 
@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, PositiveInt
 from llmrec_cli.core.artifacts import (
     EVALUATION,
     HOLDOUT,
+    ITEM_TEXT_VECTORS,
     ITEMS,
     PROFILES,
     RECOMMENDATIONS,
@@ -35,7 +36,7 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 if TYPE_CHECKING:
     from llmrec_cli.models.retrievers import Retriever
-    from llmrec_cli.tables.comparison import Question
+    from llmrec_cli.tables.comparison import Question, Traits
     from llmrec_cli.tables.sequences import Sequences
 
 Codes = npt.NDArray[np.int32]
@@ -59,7 +60,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models.retrievers import Histories, load_retrievers
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topk import best_items
-    from llmrec_cli.tables.comparison import PIPELINE, Comparison
+    from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
     from llmrec_cli.tables.sequences import from_table
 
     set_threads(context.threads)
@@ -82,13 +83,14 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
         lists[name], _ = best_items(
             retriever, histories, longest, exclude_seen=question.filter_seen, max_memory=context.max_memory // 2
         )
-    found = Comparison.of(question, lists, sequences, config.ks, seed=context.seed, resamples=config.bootstrap)
+    sure = {"seed": context.seed, "resamples": config.bootstrap}
+    found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
     verdict = {**found.verdict(), "protocol": protocol(config, question, context.seed)}
     work.write(EVALUATION, found.table())
     with work.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     hold_gate(verdict, config.fail_under)
-    metrics = {name: float(value.mean()) for name, value in found.values[PIPELINE].items()}
+    metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
     lines = [*found.lines(), *verdict["words"], verdict["protocol"]]
     return Report({"users": len(question.users)}, metrics, lines, verdict["warnings"])
 
@@ -112,6 +114,25 @@ def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Cod
     lists = np.full((users.num_rows, int(ranks.max(initial=1))), -1, dtype=np.int32)
     lists[rows.to_numpy(), ranks - 1] = codes.to_numpy()
     return lists
+
+
+def traits(work: WorkDir) -> Traits:
+    """Text vectors and tags of the items, each None where the catalogue has none."""
+    import scipy.sparse as sp
+
+    from llmrec_cli.tables.comparison import Traits
+    from llmrec_cli.tables.metrics import row_shares
+    from llmrec_cli.tables.tags import item_tags
+
+    vectors = to_numpy(work.read(ITEM_TEXT_VECTORS, ["vector"]).column("vector"))
+    items = work.read(ITEMS, ["tags", "category", "title"]).combine_chunks()
+    lists = item_tags(*(items.column(name).combine_chunks() for name in ("tags", "category", "title")))
+    names = pc.list_flatten(lists).dictionary_encode()
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.list_value_length(lists)))])
+    codes = np.asarray(names.indices).astype(np.int32)
+    shape = (items.num_rows, len(names.dictionary))
+    tags = row_shares(sp.csr_matrix((np.ones(len(codes)), codes, offsets), shape=shape))
+    return Traits(vectors if vectors.any() else None, tags if len(codes) else None)
 
 
 def ask(
@@ -173,6 +194,7 @@ STAGE = Stage(
         ITEMS,
         USERS,
         SEQUENCES,
+        ITEM_TEXT_VECTORS,
         PROFILES,
         RETRIEVERS,
         RECOMMENDATIONS,
