@@ -291,18 +291,19 @@ RECOMMENDATIONS = Table(
 )
 REPORT_PAGE = File("recommend", "report.html", "The page to look at: lists with reasons, the funnel, the verdict.")
 
+_INTERVAL = dict(value=pa.float64(), low=pa.float64(), high=pa.float64(), n_users=pa.int64())
 EVALUATION = Table(
     "evaluate",
     "evaluation",
     "How the lists of the pipeline and of the baselines do on the events withheld by a backtest, with 95 % intervals.",
     ("system", "metric"),
-    _schema(
-        system=pa.string(),
-        metric=pa.string(),
-        value=pa.float64(),
-        low=pa.float64(),
-        high=pa.float64(),
-        n_users=pa.int64(),
-    ),
+    _schema(system=pa.string(), metric=pa.string(), **_INTERVAL),
+)
+SLICES = Table(
+    "evaluate",
+    "slices",
+    "Accuracy by kind of user and of target; slice gap is the best slice less the worst of that kind.",
+    ("kind", "slice", "system", "metric"),
+    _schema(kind=pa.string(), slice=pa.string(), system=pa.string(), metric=pa.string(), **_INTERVAL),
 )
 VERDICT = File("evaluate", "verdict.json", "Whether the pipeline beats popularity, by how much, in words and figures.")

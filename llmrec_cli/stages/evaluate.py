@@ -2,7 +2,7 @@
 
 Reads: clean/holdout, clean/items, clean/users, clean/sequences, pretrain/item_text_vectors, profile/profiles,
 train-ranker/retrievers, recommend/recommendations, all of a work directory that was replayed as of the cut-off.
-Writes: evaluate/evaluation, evaluate/verdict.json.
+Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from llmrec_cli.core.artifacts import (
     RECOMMENDATIONS,
     RETRIEVERS,
     SEQUENCES,
+    SLICES,
     USERS,
     VERDICT,
 )
@@ -62,10 +63,11 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models.topk import best_items
     from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
     from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
 
     set_threads(context.threads)
     baselines = chosen(load_retrievers(work.need(RETRIEVERS)), config.baselines)
-    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS, ["user_id"])
+    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
     sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"))
     given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
     longest = max(config.ks)
@@ -85,13 +87,16 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
         )
     sure = {"seed": context.seed, "resamples": config.bootstrap}
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
+    slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
+    sliced = Sliced.of(found, lists, sequences.counts(), slicings)
     verdict = {**found.verdict(), "protocol": protocol(config, question, context.seed)}
     work.write(EVALUATION, found.table())
+    work.write(SLICES, sliced.table())
     with work.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     hold_gate(verdict, config.fail_under)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
-    lines = [*found.lines(), *verdict["words"], verdict["protocol"]]
+    lines = [*found.lines(), *sliced.lines(), *verdict["words"], verdict["protocol"]]
     return Report({"users": len(question.users)}, metrics, lines, verdict["warnings"])
 
 
@@ -199,6 +204,6 @@ STAGE = Stage(
         RETRIEVERS,
         RECOMMENDATIONS,
     ),
-    writes=(EVALUATION, VERDICT),
+    writes=(EVALUATION, SLICES, VERDICT),
     run=run,
 )

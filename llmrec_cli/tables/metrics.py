@@ -158,17 +158,36 @@ def bootstrap(values: npt.ArrayLike, seed: int, n: int = 1000) -> Interval:
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
         return Interval(np.nan, np.nan, np.nan)
+    generator = np.random.default_rng([seed, 0xB007])
+    return _interval(float(array.mean()), _resampled_means(array, generator, n))
+
+
+def difference_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, seed: int, n: int = 1000) -> Interval:
+    """The mean of a less the mean of b, which are of different users, each resampled on its own; NaN for no users."""
+    one, other = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if min(len(one), len(other)) == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    generator = np.random.default_rng([seed, 0xB007])
+    means = _resampled_means(one, generator, n) - _resampled_means(other, generator, n)
+    return _interval(float(one.mean() - other.mean()), means)
+
+
+def _resampled_means(array: Floats, generator: np.random.Generator, n: int) -> Floats:
+    """(n,) means of the array resampled with replacement."""
     # Per-user metrics take few values: resampling how often each occurs has the same law as resampling the users.
     distinct, counts = np.unique(array, return_counts=True)
-    generator = np.random.default_rng([seed, 0xB007])
     step = max(1, _RESAMPLES_AT_ONCE // len(distinct))
     shares = counts / len(array)
     means = [
         generator.multinomial(len(array), shares, size=min(step, n - done)) @ distinct / len(array)
         for done in range(0, n, step)
     ]
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return Interval(float(array.mean()), float(low), float(high))
+    return np.concatenate(means)
+
+
+def _interval(mean: float, resampled: Floats) -> Interval:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Interval(mean, float(low), float(high))
 
 
 def normal_interval(values: npt.ArrayLike) -> Interval:
