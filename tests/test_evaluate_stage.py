@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
+from pydantic import ValidationError
 
-from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, VERDICT
+from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, SLICES, VERDICT
 from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
 from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages import recommend
-from llmrec_cli.stages.evaluate import STAGE, EvaluateConfig
+from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source
 from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question, Traits, history_mean, measured
 from llmrec_cli.tables.sequences import Sequences
 from tests import tiny
@@ -112,6 +113,53 @@ def test_the_gate_fails_after_everything_is_written(made: WorkDir, context: Cont
     assert raised.value.exit_code == 7
     assert made.has(EVALUATION) and made.has(VERDICT)
     evaluated(made, context, happened, fail_under=0.5)
+
+
+def test_any_metric_and_any_baseline_can_be_a_gate(made: WorkDir, context: Context) -> None:
+    evaluated(made, context, came_next(), gates={"recall@1": 0.99, "coverage@5": 0.1}, beats=["popularity"])
+    nobody = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
+    with pytest.raises(GateError, match=r"RECALL@1 0\.0000 is below the gate 0\.2") as raised:
+        evaluated(made, context, nobody, gates={"recall@1": 0.2}, beats=["best", "popularity"])
+    for told in ("the pipeline does not beat transitions", "the pipeline does not beat popularity"):
+        assert told in str(raised.value)
+    with pytest.raises(ValidationError, match=r"no metric 'recal@1'.*recall@1"):
+        EvaluateConfig(ks=[1], gates={"recal@1": 0.2})
+    with pytest.raises(ValidationError, match="no metric 'recall@10'"):
+        EvaluateConfig(ks=[5], gates={"recall@10": 0.2})
+    assert {metric.split("@")[0] for _, metric in values(made)} == set(METRICS)
+
+
+def test_the_best_source_is_that_of_validation(made: WorkDir, context: Context) -> None:
+    report = evaluated(made, context, came_next(), baselines=["best"])
+    assert {system for system, _ in values(made)} == {"pipeline", "popularity", "transitions"}
+    assert json.loads(made.where(VERDICT).read_text())["best_source"] == "transitions"
+    assert "best source alone, by validation: transitions" in report.lines
+    rows = {"metric": ["ndcg@10", "ndcg@10", "recall@10", "ndcg@10"], "value": [0.2, 0.3, 0.9, 0.8]}
+    rows |= {"name": ["a", "b", "a", "c"], "kind": ["retriever", "retriever", "retriever", "ranker"]}
+    assert best_source(pa.table(rows)) == "b"
+    with pytest.raises(DataError, match="no NDCG of a candidate source"):
+        best_source(pa.table(rows).slice(2))
+
+
+def test_cold_users_and_items_are_counted(made: WorkDir, context: Context) -> None:
+    report = evaluated(made, context, came_next() | {"z0": ["i00"], "z1": ["brand new"], "u00": ["brand new", "i01"]})
+    cold = json.loads(made.where(VERDICT).read_text())["cold"]
+    assert cold == {"users": 2, "targets": 2, "of_targets": 51}
+    assert "cold: 2 users without events; 2 of 51 withheld events are of items that nobody had before" in report.lines
+    rows = {(row["kind"], row["slice"]): row["n_users"] for row in made.read(SLICES).to_pylist()}
+    assert rows["activity", "no events"] == 2 and rows["target popularity", "new"] == 2
+
+
+def test_slices_by_what_is_known_of_users(made: WorkDir, context: Context) -> None:
+    # users of Spain (the odd ones) chose what nobody had: the lists are right for France alone
+    happened = {user: items if int(user[1:]) % 2 == 0 else ["brand new"] for user, items in came_next().items()}
+    report = evaluated(made, context, happened)
+    rows = {(r["slice"], r["metric"]): r for r in made.read(SLICES).to_pylist() if r["system"] == PIPELINE}
+    assert rows["France", "recall@5"]["value"] == 1 and rows["Spain", "recall@5"]["value"] == 0
+    gap = json.loads(made.where(VERDICT).read_text())["gaps"]
+    assert [(each["kind"], each["value"]) for each in gap] == [("region", 1.0)]
+    line = "ndcg@5 by region: France 1.0000 (24), Spain 0.0000 (24); gap 1.0000 (95 % 1.0000 to 1.0000)"
+    assert line in report.lines
 
 
 def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_path: Path) -> None:

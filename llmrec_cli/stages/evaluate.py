@@ -1,7 +1,8 @@
 """Compare the lists of a backtest with what the users chose afterwards, and say plainly whether they beat popularity.
 
 Reads: clean/holdout, clean/items, clean/users, clean/sequences, pretrain/item_text_vectors, profile/profiles,
-train-ranker/retrievers, recommend/recommendations, all of a work directory that was replayed as of the cut-off.
+train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations, all of a work directory that was
+replayed as of the cut-off.
 Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator
 
 from llmrec_cli.core.artifacts import (
     EVALUATION,
@@ -24,6 +25,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXT_VECTORS,
     ITEMS,
     PROFILES,
+    RANKER_REPORT,
     RECOMMENDATIONS,
     RETRIEVERS,
     SEQUENCES,
@@ -42,7 +44,21 @@ if TYPE_CHECKING:
 
 Codes = npt.NDArray[np.int32]
 Json = dict[str, Any]
-POPULARITY = "popularity"
+METRICS = (
+    "recall",
+    "ndcg",
+    "mrr",
+    "map",
+    "hit",
+    "novelty",
+    "coverage",
+    "gini",
+    "arp",
+    "poplift",
+    "diversity",
+    "calibration",
+)
+POPULARITY, BEST = "popularity", "best"
 
 
 class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -51,10 +67,25 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     holdout_after: str = Field("", description="ISO time from which on everything is withheld, for time")
     ks: list[PositiveInt] = Field([5, 10], min_length=1, description="lengths of the lists that are compared")
     baselines: list[str] = Field(
-        [POPULARITY, "itemknn"], description="candidate sources to beat; popularity is always among them"
+        [POPULARITY, "itemknn", BEST],
+        description="candidate sources to beat; popularity is always among them; best is the one best on validation",
     )
     bootstrap: int = Field(1000, ge=100, description="resamples of the users behind each 95 % interval")
     fail_under: float | None = Field(None, ge=0, le=1, description="exit 7 when NDCG of the longest list is below this")
+    gates: dict[str, float] = Field(
+        {}, description='least values of the pipeline\'s metrics, such as "recall@10" = 0.1; exit 7 below one'
+    )
+    beats: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
+
+    @field_validator("gates")
+    @classmethod
+    def _measured(cls, gates: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        """A mistyped metric is told before the hours of a replay."""
+        names = [f"{metric}@{k}" for metric in METRICS for k in info.data.get("ks", [])]
+        for name in gates:
+            if name not in names:
+                raise ValueError(f"no metric {name!r}: {did_you_mean(name, names)}")
+        return gates
 
 
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
@@ -66,7 +97,10 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
 
     set_threads(context.threads)
-    baselines = chosen(load_retrievers(work.need(RETRIEVERS)), config.baselines)
+    best = best_source(work.read(RANKER_REPORT))
+    names = [best if name == BEST else name for name in config.baselines]
+    must = [best if name == BEST else name for name in config.beats]
+    baselines = chosen(load_retrievers(work.need(RETRIEVERS)), [*names, *must])
     items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
     sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"))
     given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
@@ -89,15 +123,33 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
     slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
     sliced = Sliced.of(found, lists, sequences.counts(), slicings)
-    verdict = {**found.verdict(), "protocol": protocol(config, question, context.seed)}
+    verdict = {
+        **found.verdict(),
+        "best_source": best,
+        "cold": question.cold(sequences.counts()),
+        "gaps": sliced.gaps,
+        "protocol": protocol(config, question, context.seed),
+    }
     work.write(EVALUATION, found.table())
     work.write(SLICES, sliced.table())
     with work.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    hold_gate(verdict, config.fail_under)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
-    lines = [*found.lines(), *sliced.lines(), *verdict["words"], verdict["protocol"]]
-    return Report({"users": len(question.users)}, metrics, lines, verdict["warnings"])
+    hold_gates(gates_of(config), metrics, must, verdict["versus"])
+    alone = f"best source alone, by validation: {best}"
+    lines = [*found.lines(), *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], alone]
+    return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
+
+
+def best_source(report: pa.Table) -> str:
+    """The candidate source with the best NDCG alone on the validation of train-ranker: no withheld event chose it."""
+    rows = [row for row in report.to_pylist() if row["kind"] == "retriever" and row["metric"].startswith("ndcg@")]
+    if not rows:
+        raise DataError(
+            "train-ranker/ranker_report has no NDCG of a candidate source", fix="llmrec train-ranker --force"
+        )
+    name: str = min(rows, key=lambda row: (-row["value"], row["name"]))["name"]
+    return name
 
 
 def chosen(retrievers: Mapping[str, Retriever], names: Sequence[str]) -> dict[str, Retriever]:
@@ -173,15 +225,41 @@ def protocol(config: EvaluateConfig, question: Question, seed: int) -> str:
     return f"protocol: {withheld}, {ranking}, {seen}, {config.bootstrap:,} bootstrap resamples of users, seed {seed}"
 
 
-def hold_gate(verdict: Json, fail_under: float | None) -> None:
-    """GateError where the user asked for more than was reached; table and verdict are written before."""
-    value = verdict["pipeline"]["value"]
-    if fail_under is not None and value < fail_under:
+def gates_of(config: EvaluateConfig) -> dict[str, float]:
+    """Metric -> least value, `fail_under` among them."""
+    longest = {} if config.fail_under is None else {f"ndcg@{max(config.ks)}": config.fail_under}
+    return {**longest, **config.gates}
+
+
+def hold_gates(
+    gates: Mapping[str, float], metrics: Mapping[str, float], must: Sequence[str], versus: list[Json]
+) -> None:
+    """GateError where the user asked for more than was reached; the tables and the verdict are written before.
+
+    SettingsError for a gate on a metric that these data do not have.
+    """
+    failed = []
+    for metric, least in gates.items():
+        if metric not in metrics:
+            raise SettingsError(f"evaluate.gates: these data have no {metric}", fix="take that gate out")
+        if metrics[metric] < least:
+            failed.append(f"{metric.upper()} {metrics[metric]:.4f} is below the gate {least}")
+    outcomes = {each["baseline"]: each["outcome"] for each in versus}
+    failed += [f"the pipeline {outcomes[name]} {name}" for name in must if outcomes[name] != "beats"]
+    if failed:
         raise GateError(
-            f"{verdict['metric'].upper()} {value:.4f} is below the gate {fail_under}",
-            where="evaluate.fail_under",
+            "; ".join(failed),
+            where="evaluate.fail_under, evaluate.gates, evaluate.beats",
             fix="look at evaluate/verdict.json: what changed since the last backtest?",
         )
+
+
+def cold_line(cold: Json) -> str:
+    """How much of the question is about users and items without a past."""
+    return (
+        f"cold: {cold['users']:,} users without events; "
+        f"{cold['targets']:,} of {cold['of_targets']:,} withheld events are of items that nobody had before"
+    )
 
 
 def recommend_settings(work: WorkDir) -> Json:
@@ -202,6 +280,7 @@ STAGE = Stage(
         ITEM_TEXT_VECTORS,
         PROFILES,
         RETRIEVERS,
+        RANKER_REPORT,
         RECOMMENDATIONS,
     ),
     writes=(EVALUATION, SLICES, VERDICT),

@@ -70,6 +70,16 @@ class Question:
             "chose only items that nobody had before": int((~inside).sum()),
         }
 
+    def cold(self, counts: Ints) -> Json:
+        """Users without history, and withheld events of items that nobody had before; `counts` (items,) are events."""
+        asked = self.targets[1]
+        known = np.append(counts, 0)[np.minimum(asked, len(counts))] > 0
+        return {
+            "users": int((self.histories.lengths == 0).sum()),
+            "targets": int((~known).sum()),
+            "of_targets": len(asked),
+        }
+
 
 @dataclass(frozen=True)
 class Traits:

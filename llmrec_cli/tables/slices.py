@@ -61,10 +61,11 @@ def by_attributes(users: pa.Table) -> list[Slicing]:
     owners = np.asarray(pc.list_parent_indices(lists)).astype(np.int64)
     pairs = pc.list_flatten(lists)
     names, values = (np.array(pc.struct_field(pairs, field).to_pylist(), dtype=object) for field in ("name", "value"))
-    for name in sorted(set(names.tolist()) - set(given)):
+    taken = {ACTIVITY, TARGET, *given}
+    for name in sorted(set(names.tolist())):
         column = np.full(users.num_rows, None, dtype=object)
         column[owners[names == name]] = values[names == name]
-        given[name] = column
+        given[f"{name} (attribute)" if name in taken else name] = column
     found = (_slicing(kind, column) for kind, column in given.items())
     return [each for each in found if len(each.names) > 1]
 
@@ -126,6 +127,11 @@ class Sliced:
                 values = rank_metrics(codes[users], targets, found.k)
                 rows += _accuracy(found, TARGET, name, system, values)
         return cls(rows, found.metric)
+
+    @property
+    def gaps(self) -> list[Json]:
+        """The gap of each attribute in the pipeline's lists."""
+        return [row for row in self.rows if row["slice"] == GAP and row["system"] == PIPELINE]
 
     def table(self) -> pa.Table:
         return pa.Table.from_pylist(self.rows, schema=SLICES.schema)
