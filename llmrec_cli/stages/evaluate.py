@@ -285,4 +285,5 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
+    revision=2,
 )

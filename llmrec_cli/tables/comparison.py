@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Json = dict[str, Any]
 PIPELINE = "pipeline"
-COLUMNS = ("recall", "mrr", "novelty", "coverage", "gini", "poplift", "diversity", "calibration")
+COLUMNS = ("recall", "novelty", "coverage", "poplift", "diversity", "calibration")
 """Metrics that the table shows beside NDCG, where the data have them."""
 ACCURACY = ("recall", "ndcg", "mrr", "map", "hit")
 TOGETHER = ("coverage", "gini")
