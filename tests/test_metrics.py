@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from llmrec_cli.tables import metrics
 from llmrec_cli.tables.metrics import (
     MISS,
     bootstrap,
@@ -87,6 +88,18 @@ def test_what_lists_are_like_together() -> None:
     vectors = np.eye(4, dtype=np.float32)
     np.testing.assert_allclose(diversity(lists, vectors, 2), [1.0, 0.0])
     np.testing.assert_allclose(diversity(lists, np.ones((4, 1), dtype=np.float32), 2), [0.0, 0.0], atol=1e-6)
+
+
+def test_diversity_is_the_mean_over_pairs_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(30, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    lists = np.stack([rng.permutation(30)[:5] for _ in range(11)]).astype(np.int32)
+    pairs = [(a, b) for a in range(5) for b in range(a)]
+    expected = [np.mean([1 - vectors[row[a]] @ vectors[row[b]] for a, b in pairs]) for row in lists]
+    monkeypatch.setattr(metrics, "_NUMBERS_AT_ONCE", 12)  # three users at a time
+    np.testing.assert_allclose(diversity(lists, vectors, 5), expected, atol=1e-6)
+    assert diversity(lists[:0], vectors, 5).shape == (0,)
 
 
 def test_gini_of_exposure() -> None:

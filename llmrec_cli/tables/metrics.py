@@ -17,6 +17,8 @@ MISS = np.iinfo(np.int32).max
 """The rank of a target that is in no list."""
 
 _RESAMPLES_AT_ONCE = 4_000_000
+_NUMBERS_AT_ONCE = 4_000_000
+"""Of the sums of vectors of users: 32 MB of memory, however many users there are."""
 
 
 class Interval(NamedTuple):
@@ -139,7 +141,12 @@ def novelty(recommended: Codes, counts: npt.NDArray[np.int64], n_users: int, k: 
 
 def diversity(recommended: Codes, vectors: npt.NDArray[np.float32], k: int) -> Floats:
     """(users,) mean of 1 − cosine over the pairs in a list, from unit-length item vectors; 0 for lists of one item."""
-    shown = recommended[:, :k]
+    step = max(1, _NUMBERS_AT_ONCE // max(vectors.shape[1], 1))
+    parts = [_diversity(recommended[start : start + step, :k], vectors) for start in range(0, len(recommended), step)]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _diversity(shown: Codes, vectors: npt.NDArray[np.float32]) -> Floats:
     there = shown >= 0
     n = there.sum(axis=1)
     total = np.zeros((len(shown), vectors.shape[1]))
