@@ -99,6 +99,13 @@ def test_several_withheld_events_of_a_user(made: WorkDir, context: Context) -> N
     assert not report.warnings and "last 2 events withheld" in report.lines[-1]
 
 
+def test_items_outside_of_the_catalogue_are_targets_of_their_own(made: WorkDir, context: Context) -> None:
+    evaluated(made, context, {user: [*items, "brand new", "newer", "newer"] for user, items in came_next().items()})
+    assert values(made)["pipeline", "recall@5"] == pytest.approx(1 / 3)
+    rows = {(r["slice"], r["system"], r["metric"]): r["value"] for r in made.read(SLICES).to_pylist()}
+    assert rows["new", PIPELINE, "recall@5"] == 0 and rows["head", PIPELINE, "recall@5"] == 1
+
+
 def test_users_without_history_are_asked_too(made: WorkDir, context: Context) -> None:
     report = evaluated(made, context, {"z0": ["i00"], "u00": ["i03"]})
     assert report.counts["users"] == 2

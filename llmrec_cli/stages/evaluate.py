@@ -201,7 +201,9 @@ def ask(
     known = pc.index_in(holdout.column("user_id"), value_set=users.column("user_id").combine_chunks())
     rows = pc.fill_null(known, -1).to_numpy().astype(np.int64)
     codes = pc.index_in(holdout.column("item_id"), value_set=items.column("item_id").combine_chunks())
-    targets = pc.fill_null(codes, items.num_rows).to_numpy().astype(np.int32)
+    # an item outside of the catalogue has a code beyond it, of its own: two of them are two targets
+    outside = holdout.column("item_id").combine_chunks().dictionary_encode().indices.to_numpy() + items.num_rows
+    targets = np.where(codes.is_null().to_numpy(), outside, pc.fill_null(codes, 0).to_numpy()).astype(np.int32)
     everyone = pc.count_distinct(holdout.column("user_id")).as_py()
     kept = (rows >= 0) & (lists[rows, 0] >= 0)
     order = np.argsort(rows[kept], kind="stable")

@@ -47,7 +47,7 @@ class Question:
     users: Ints
     """(n,) rows of the users table: those with something withheld and a list."""
     targets: tuple[Ints, Codes]
-    """(n + 1,) offsets and item codes; the number of items stands for an item that is not in the catalogue."""
+    """(n + 1,) offsets and item codes; from the number of items on they stand for items outside of the catalogue."""
     histories: Sequences
     """Of these users, as of the cut-off."""
     skipped: int
@@ -61,7 +61,7 @@ class Question:
         n_users, n_items = len(self.users), self.histories.n_items
         owners = np.repeat(np.arange(n_users), np.diff(offsets))
         outside = targets >= n_items
-        width = np.int64(n_items + 1)
+        width = np.int64(max(n_items, targets.max(initial=0)) + 1)
         again = np.isin(owners * width + targets, self.histories.users * width + self.histories.codes)
         barred = outside | (again if self.filter_seen else np.zeros_like(again))
         reachable, inside = (np.bincount(owners[each], minlength=n_users) > 0 for each in (~barred, ~outside))

@@ -100,7 +100,7 @@ def by_target(question: Question, counts: Ints) -> Iterator[tuple[str, Ints, tup
     """For each bucket that has targets: its name, the rows of the users who have one there, and those targets alone."""
     offsets, items = question.targets
     owners = np.repeat(np.arange(len(question.users)), np.diff(offsets))
-    bucket = buckets(counts)[items]
+    bucket = buckets(counts)[np.minimum(items, len(counts))]
     for place, name in enumerate(BUCKETS):
         inside = bucket == place
         rows, lengths = np.unique(owners[inside], return_counts=True)
