@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,23 @@ def test_items_outside_of_the_catalogue_are_targets_of_their_own(made: WorkDir, 
     assert values(made)["pipeline", "recall@5"] == pytest.approx(1 / 3)
     rows = {(r["slice"], r["system"], r["metric"]): r["value"] for r in made.read(SLICES).to_pylist()}
     assert rows["new", PIPELINE, "recall@5"] == 0 and rows["head", PIPELINE, "recall@5"] == 1
+
+
+def test_the_filter_is_told_both_ways(made: WorkDir, context: Context, tmp_path: Path) -> None:
+    # everyone comes back to the first item of the walk
+    again = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
+    report = evaluated(made, context, again, ks=[5])
+    other = json.loads(made.where(VERDICT).read_text())["other_filter"]
+    assert values(made)["itemknn", "ndcg@5"] == 0 and other["itemknn"] > 0.3
+    assert any(line.startswith("ndcg@5 with seen items left in: popularity 0.") for line in report.lines)
+    unfiltered = WorkDir(tmp_path / "unfiltered")
+    shutil.copytree(made.path, unfiltered.path)
+    execute(recommend.STAGE, unfiltered, recommend.RecommendConfig(k=5, report=False, filter_seen=False), context)
+    report = evaluated(unfiltered, context, again, ks=[5])
+    assert values(unfiltered)["itemknn", "ndcg@5"] == other["itemknn"]
+    assert json.loads(unfiltered.where(VERDICT).read_text())["other_filter"]["itemknn"] == 0
+    assert "seen items not filtered" in report.lines[-1] and not report.warnings
+    assert any(line.startswith("ndcg@5 with seen items filtered: popularity 0.0000") for line in report.lines)
 
 
 def test_users_without_history_are_asked_too(made: WorkDir, context: Context) -> None:

@@ -93,6 +93,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topk import best_items
     from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
+    from llmrec_cli.tables.metrics import rank_metrics
     from llmrec_cli.tables.sequences import from_table
     from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
 
@@ -114,11 +115,15 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     lists = {PIPELINE: given[question.users]}
     vectors = to_numpy(work.read(PROFILES, ["vector"]).column("vector"))
     histories = Histories(question.histories, vectors[question.users])
+    other: dict[str, float] = {}
     for name, retriever in baselines.items():
         context.progress.say(f"evaluate: lists by {name}")
-        lists[name], _ = best_items(
-            retriever, histories, longest, exclude_seen=question.filter_seen, max_memory=context.max_memory // 2
+        filtered, unfiltered = (
+            best_items(retriever, histories, longest, exclude_seen=each, max_memory=context.max_memory // 2)[0]
+            for each in (True, False)
         )
+        lists[name], rest = (filtered, unfiltered) if question.filter_seen else (unfiltered, filtered)
+        other[name] = float(rank_metrics(rest, question.targets, longest)[f"ndcg@{longest}"].mean())
     sure = {"seed": context.seed, "resamples": config.bootstrap}
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
     slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
@@ -128,6 +133,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
         "best_source": best,
         "cold": question.cold(sequences.counts()),
         "gaps": sliced.gaps,
+        "other_filter": other,
         "protocol": protocol(config, question, context.seed),
     }
     work.write(EVALUATION, found.table())
@@ -137,7 +143,8 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
     hold_gates(gates_of(config), metrics, must, verdict["versus"])
     alone = f"best source alone, by validation: {best}"
-    lines = [*found.lines(), *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], alone]
+    turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
+    lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], alone]
     return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
 
 
@@ -262,6 +269,12 @@ def cold_line(cold: Json) -> str:
         f"cold: {cold['users']:,} users without events; "
         f"{cold['targets']:,} of {cold['of_targets']:,} withheld events are of items that nobody had before"
     )
+
+
+def filter_line(other: Mapping[str, float], metric: str, *, filter_seen: bool) -> str:
+    """The baselines with the filter the other way: whether people come back to what they had."""
+    what = "left in" if filter_seen else "filtered"
+    return f"{metric} with seen items {what}: " + ", ".join(f"{name} {value:.4f}" for name, value in other.items())
 
 
 def recommend_settings(work: WorkDir) -> Json:
