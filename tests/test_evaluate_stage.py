@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 from pydantic import ValidationError
 
+from llmrec_cli.core import config
 from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, SLICES, VERDICT
 from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
 from llmrec_cli.core.stage import Context, Report, execute
@@ -185,6 +186,13 @@ def test_slices_by_what_is_known_of_users(made: WorkDir, context: Context) -> No
     assert [(each["kind"], each["value"]) for each in gap] == [("region", 1.0)]
     line = "ndcg@5 by region: France 1.0000 (24), Spain 0.0000 (24); gap 1.0000 (95 % 1.0000 to 1.0000)"
     assert line in report.lines
+
+
+def test_a_cut_off_without_quotes_is_a_time_too() -> None:
+    settings = config.load(None, ["evaluate.holdout_after=2010-11-15"], {}, {})
+    assert settings.section("evaluate", EvaluateConfig).holdout_after == "2010-11-15"
+    settings = config.load(None, ["evaluate.holdout_after=2010-11-15T08:30:00"], {}, {})
+    assert settings.section("evaluate", EvaluateConfig).holdout_after == "2010-11-15T08:30:00"
 
 
 def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_path: Path) -> None:

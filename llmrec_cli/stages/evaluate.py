@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -76,6 +77,12 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
         {}, description='least values of the pipeline\'s metrics, such as "recall@10" = 0.1; exit 7 below one'
     )
     beats: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
+
+    @field_validator("holdout_after", mode="before")
+    @classmethod
+    def _written(cls, after: object) -> object:
+        """TOML reads 2010-11-01 without quotes as a date."""
+        return after.isoformat() if isinstance(after, date) else after
 
     @field_validator("gates")
     @classmethod
