@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
+from pydantic import ValidationError
 
-from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, VERDICT
+from llmrec_cli.core import config
+from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, SLICES, VERDICT
 from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
 from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages import recommend
-from llmrec_cli.stages.evaluate import STAGE, EvaluateConfig
-from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question
+from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source
+from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question, Traits, history_mean, measured
 from llmrec_cli.tables.sequences import Sequences
 from tests import tiny
 
@@ -58,6 +62,7 @@ def test_lists_that_foresee_everything_beat_popularity(made: WorkDir, context: C
         assert found["pipeline", metric] == 1.0
     # 16 items equally popular, 3 of them seen: a list of 5 by popularity can rarely be right
     assert found["popularity", "recall@5"] < 0.7
+    assert {"hit@1", "gini@5", "arp@5", "poplift@5", "diversity@5", "calibration@5"} <= {metric for _, metric in found}
     assert {system for system, _ in found} == {"pipeline", "popularity", "itemknn"}
     verdict = json.loads(made.where(VERDICT).read_text())
     assert verdict["beats_popularity"] and verdict["metric"] == "ndcg@5" and verdict["n_users"] == tiny.WALKERS
@@ -96,6 +101,30 @@ def test_several_withheld_events_of_a_user(made: WorkDir, context: Context) -> N
     assert not report.warnings and "last 2 events withheld" in report.lines[-1]
 
 
+def test_items_outside_of_the_catalogue_are_targets_of_their_own(made: WorkDir, context: Context) -> None:
+    evaluated(made, context, {user: [*items, "brand new", "newer", "newer"] for user, items in came_next().items()})
+    assert values(made)["pipeline", "recall@5"] == pytest.approx(1 / 3)
+    rows = {(r["slice"], r["system"], r["metric"]): r["value"] for r in made.read(SLICES).to_pylist()}
+    assert rows["new", PIPELINE, "recall@5"] == 0 and rows["head", PIPELINE, "recall@5"] == 1
+
+
+def test_the_filter_is_told_both_ways(made: WorkDir, context: Context, tmp_path: Path) -> None:
+    # everyone comes back to the first item of the walk
+    again = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
+    report = evaluated(made, context, again, ks=[5])
+    other = json.loads(made.where(VERDICT).read_text())["other_filter"]
+    assert values(made)["itemknn", "ndcg@5"] == 0 and other["itemknn"] > 0.3
+    assert any(line.startswith("ndcg@5 with seen items left in: popularity 0.") for line in report.lines)
+    unfiltered = WorkDir(tmp_path / "unfiltered")
+    shutil.copytree(made.path, unfiltered.path)
+    execute(recommend.STAGE, unfiltered, recommend.RecommendConfig(k=5, report=False, filter_seen=False), context)
+    report = evaluated(unfiltered, context, again, ks=[5])
+    assert values(unfiltered)["itemknn", "ndcg@5"] == other["itemknn"]
+    assert json.loads(unfiltered.where(VERDICT).read_text())["other_filter"]["itemknn"] == 0
+    assert "seen items not filtered" in report.lines[-1] and not report.warnings
+    assert any(line.startswith("ndcg@5 with seen items filtered: popularity 0.0000") for line in report.lines)
+
+
 def test_users_without_history_are_asked_too(made: WorkDir, context: Context) -> None:
     report = evaluated(made, context, {"z0": ["i00"], "u00": ["i03"]})
     assert report.counts["users"] == 2
@@ -110,6 +139,60 @@ def test_the_gate_fails_after_everything_is_written(made: WorkDir, context: Cont
     assert raised.value.exit_code == 7
     assert made.has(EVALUATION) and made.has(VERDICT)
     evaluated(made, context, happened, fail_under=0.5)
+
+
+def test_any_metric_and_any_baseline_can_be_a_gate(made: WorkDir, context: Context) -> None:
+    evaluated(made, context, came_next(), gates={"recall@1": 0.99, "coverage@5": 0.1}, beats=["popularity"])
+    nobody = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
+    with pytest.raises(GateError, match=r"RECALL@1 0\.0000 is below the gate 0\.2") as raised:
+        evaluated(made, context, nobody, gates={"recall@1": 0.2}, beats=["best", "popularity"])
+    for told in ("the pipeline does not beat transitions", "the pipeline does not beat popularity"):
+        assert told in str(raised.value)
+    with pytest.raises(ValidationError, match=r"no metric 'recal@1'.*recall@1"):
+        EvaluateConfig(ks=[1], gates={"recal@1": 0.2})
+    with pytest.raises(ValidationError, match="no metric 'recall@10'"):
+        EvaluateConfig(ks=[5], gates={"recall@10": 0.2})
+    assert {metric.split("@")[0] for _, metric in values(made)} == set(METRICS)
+
+
+def test_the_best_source_is_that_of_validation(made: WorkDir, context: Context) -> None:
+    report = evaluated(made, context, came_next(), baselines=["best"])
+    assert {system for system, _ in values(made)} == {"pipeline", "popularity", "transitions"}
+    assert json.loads(made.where(VERDICT).read_text())["best_source"] == "transitions"
+    assert "best source alone, by validation: transitions" in report.lines
+    rows = {"metric": ["ndcg@10", "ndcg@10", "recall@10", "ndcg@10"], "value": [0.2, 0.3, 0.9, 0.8]}
+    rows |= {"name": ["a", "b", "a", "c"], "kind": ["retriever", "retriever", "retriever", "ranker"]}
+    assert best_source(pa.table(rows)) == "b"
+    with pytest.raises(DataError, match="no NDCG of a candidate source"):
+        best_source(pa.table(rows).slice(2))
+
+
+def test_cold_users_and_items_are_counted(made: WorkDir, context: Context) -> None:
+    report = evaluated(made, context, came_next() | {"z0": ["i00"], "z1": ["brand new"], "u00": ["brand new", "i01"]})
+    cold = json.loads(made.where(VERDICT).read_text())["cold"]
+    assert cold == {"users": 2, "targets": 2, "of_targets": 51}
+    assert "cold: 2 users without events; 2 of 51 withheld events are of items that nobody had before" in report.lines
+    rows = {(row["kind"], row["slice"]): row["n_users"] for row in made.read(SLICES).to_pylist()}
+    assert rows["activity", "no events"] == 2 and rows["target popularity", "new"] == 2
+
+
+def test_slices_by_what_is_known_of_users(made: WorkDir, context: Context) -> None:
+    # users of Spain (the odd ones) chose what nobody had: the lists are right for France alone
+    happened = {user: items if int(user[1:]) % 2 == 0 else ["brand new"] for user, items in came_next().items()}
+    report = evaluated(made, context, happened)
+    rows = {(r["slice"], r["metric"]): r for r in made.read(SLICES).to_pylist() if r["system"] == PIPELINE}
+    assert rows["France", "recall@5"]["value"] == 1 and rows["Spain", "recall@5"]["value"] == 0
+    gap = json.loads(made.where(VERDICT).read_text())["gaps"]
+    assert [(each["kind"], each["value"]) for each in gap] == [("region", 1.0)]
+    line = "ndcg@5 by region: France 1.0000 (24), Spain 0.0000 (24); gap 1.0000 (95 % 1.0000 to 1.0000)"
+    assert line in report.lines
+
+
+def test_a_cut_off_without_quotes_is_a_time_too() -> None:
+    settings = config.load(None, ["evaluate.holdout_after=2010-11-15"], {}, {})
+    assert settings.section("evaluate", EvaluateConfig).holdout_after == "2010-11-15"
+    settings = config.load(None, ["evaluate.holdout_after=2010-11-15T08:30:00"], {}, {})
+    assert settings.section("evaluate", EvaluateConfig).holdout_after == "2010-11-15T08:30:00"
 
 
 def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_path: Path) -> None:
@@ -147,6 +230,23 @@ def test_known_values_of_one_target() -> None:
     assert found.values[PIPELINE]["mrr@2"].tolist() == [1, 0.5, 0, 1]
     assert found.values[PIPELINE]["coverage@2"].tolist() == [0.75]
     assert found.against("popularity")["times"] is None
+
+
+def test_known_values_of_what_lists_are_like() -> None:
+    # item 0 has 3 events, item 1 one, items 2 and 3 none; the third user has no history
+    log = Sequences(np.array([0, 0, 0, 1], dtype=np.int32), np.array([0, 1, 4, 4]), 4)
+    question = Question(np.arange(3), (np.arange(4), np.array([2, 2, 2], dtype=np.int32)), log, 0, False)
+    np.testing.assert_array_equal(history_mean(log, log.counts()), [3, (3 + 3 + 1) / 3, np.nan])
+    lists = np.array([[0, 1], [1, 2], [0, 3]], dtype=np.int32)
+    traits = Traits(np.eye(4, dtype=np.float32), sp.csr_matrix(np.repeat(np.eye(2), 2, axis=0)))
+    found = measured(lists, question, log, [2], traits)
+    np.testing.assert_allclose(found["arp@2"], [2, 0.5, 1.5])
+    np.testing.assert_allclose(found["poplift@2"], [2 / 3 - 1, 0.5 / (7 / 3) - 1, np.nan])
+    np.testing.assert_allclose(found["diversity@2"], [1, 1, 1])
+    # both users have only the first tag; the first list is all of it, the second half
+    np.testing.assert_allclose(found["calibration@2"], [0, -np.log(0.99 * 0.5 + 0.01), np.nan], atol=1e-12)
+    assert found["hit@2"].tolist() == [0, 1, 0]
+    assert not {"diversity@2", "calibration@2"} & set(measured(lists, question, log, [2]))
 
 
 def test_worse_equal_and_better_are_three_outcomes() -> None:

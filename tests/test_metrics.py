@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
+from llmrec_cli.tables import metrics
 from llmrec_cli.tables.metrics import (
     MISS,
     bootstrap,
+    calibration,
     coverage,
     diversity,
+    gini,
+    list_mean,
+    normal_interval,
     novelty,
     paired_bootstrap,
     rank_metrics,
+    row_shares,
     single_target_metrics,
 )
 
@@ -48,13 +55,14 @@ def test_accuracy_equals_ir_measures(k: int) -> None:
         if i >= 0
     ]
     names = {"recall": ir_measures.R, "ndcg": ir_measures.nDCG, "mrr": ir_measures.RR, "map": ir_measures.AP}
+    names["hit"] = ir_measures.Success
     compared = 0
     for name, measure in names.items():
         theirs = {m.query_id: m.value for m in ir_measures.iter_calc([measure @ k], qrels, run)}
         for user in range(len(lists)):
             assert ours[f"{name}@{k}"][user] == pytest.approx(theirs.get(str(user), 0.0)), (name, user)
             compared += 1
-    assert compared == 4 * len(lists)
+    assert compared == 5 * len(lists)
 
 
 def test_one_target_is_a_special_case_of_many() -> None:
@@ -82,6 +90,57 @@ def test_what_lists_are_like_together() -> None:
     np.testing.assert_allclose(diversity(lists, np.ones((4, 1), dtype=np.float32), 2), [0.0, 0.0], atol=1e-6)
 
 
+def test_diversity_is_the_mean_over_pairs_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(30, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    lists = np.stack([rng.permutation(30)[:5] for _ in range(11)]).astype(np.int32)
+    pairs = [(a, b) for a in range(5) for b in range(a)]
+    expected = [np.mean([1 - vectors[row[a]] @ vectors[row[b]] for a, b in pairs]) for row in lists]
+    monkeypatch.setattr(metrics, "_NUMBERS_AT_ONCE", 12)  # three users at a time
+    np.testing.assert_allclose(diversity(lists, vectors, 5), expected, atol=1e-6)
+    assert diversity(lists[:0], vectors, 5).shape == (0,)
+
+
+def test_gini_of_exposure() -> None:
+    even = np.array([[0, 1], [2, 3]], dtype=np.int32)
+    assert gini(even, 4, 2) == 0
+    one = np.array([[2], [2], [2]], dtype=np.int32)
+    assert gini(one, 4, 1) == pytest.approx(3 / 4)
+    # shares 0, 1, 3: mean absolute difference over all ordered pairs, over twice the mean
+    some = np.array([[1, 2], [2, -1], [2, -1]], dtype=np.int32)
+    x = np.array([0, 1, 3])
+    assert gini(some, 3, 2) == pytest.approx(np.abs(x[:, None] - x).mean() / (2 * x.mean()))
+    assert gini(np.full((2, 1), -1, dtype=np.int32), 3, 1) == 0
+
+
+def test_the_mean_over_a_list_knows_short_and_empty_lists() -> None:
+    lists = np.array([[0, 2], [1, -1], [-1, -1]], dtype=np.int32)
+    np.testing.assert_array_equal(list_mean(lists, np.array([1.0, 5, 3]), 2), [2, 5, np.nan])
+    np.testing.assert_array_equal(list_mean(lists, np.array([1.0, 5, 3]), 1), [1, 5, np.nan])
+
+
+def test_calibration_is_the_divergence_of_steck() -> None:
+    tags = sp.csr_matrix(np.array([[1.0, 0, 0], [0, 1, 0], [0.5, 0.5, 0], [0, 0, 0]]))
+    wanted = row_shares(sp.csr_matrix(np.array([[7.0, 3, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0], [2, 2, 0]])))
+    lists = np.array([[0, 1], [1, -1], [2, -1], [0, 1], [3, 3]], dtype=np.int32)
+    found = calibration(lists, wanted, tags, 2)
+    first = sum(p * np.log(p / (0.99 * 0.5 + 0.01 * p)) for p in (0.7, 0.3))
+    np.testing.assert_allclose(found, [first, np.log(100), 0, np.nan, np.nan], atol=1e-12)
+    # 200 random users against scipy's relative entropy
+    from scipy.special import rel_entr
+
+    rng = np.random.default_rng(0)
+    dense = rng.random((40, 6)) * (rng.random((40, 6)) < 0.4)
+    dense[dense.sum(axis=1) == 0, 0] = 1
+    dense /= dense.sum(axis=1, keepdims=True)
+    p = rng.dirichlet(np.full(6, 0.5), 200)
+    many = rng.integers(0, 40, (200, 5)).astype(np.int32)
+    q = dense[many].mean(axis=1)
+    expected = rel_entr(p, 0.99 * q + 0.01 * p).sum(axis=1)
+    np.testing.assert_allclose(calibration(many, sp.csr_matrix(p), sp.csr_matrix(dense), 5), expected)
+
+
 def test_the_interval_is_that_of_the_mean() -> None:
     values = np.random.default_rng(0).normal(3.0, 2.0, 2000)
     mean, low, high = bootstrap(values, seed=1)
@@ -91,6 +150,14 @@ def test_the_interval_is_that_of_the_mean() -> None:
     assert high == pytest.approx(mean + 1.96 * standard_error, abs=0.3 * standard_error)
     assert bootstrap(values, seed=1) == (mean, low, high)
     assert np.isnan(bootstrap(np.zeros(0), seed=1).mean)
+
+
+def test_the_normal_interval_is_that_of_the_bootstrap() -> None:
+    values = np.append(np.random.default_rng(0).normal(3.0, 2.0, 2000), np.nan)
+    error = values[:-1].std() / np.sqrt(2000)
+    np.testing.assert_allclose(normal_interval(values), bootstrap(values[:-1], seed=1), atol=0.2 * error)
+    assert normal_interval([2.0, 2.0]) == (2, 2, 2) and normal_interval([5.0]) == (5, 5, 5)
+    assert np.isnan(normal_interval([np.nan]).mean)
 
 
 def test_pairing_sees_a_difference_that_apart_is_lost() -> None:

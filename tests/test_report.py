@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.core.artifacts import FUNNEL, ITEM_IMAGES, PRETRAIN_CURVE, RANKER_REPORT, VERDICT
+from llmrec_cli.core.artifacts import FUNNEL, ITEM_IMAGES, PRETRAIN_CURVE, RANKER_REPORT, SLICES, VERDICT
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import figures, page, people
@@ -110,10 +110,29 @@ def test_head_figures_and_both_verdicts(work: WorkDir) -> None:
     }
     with nested.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict))
+    told = [
+        ("pipeline", "1-4", "ndcg@10", 0.25),
+        ("pipeline", HOSTILE, "ndcg@10", 0.5),
+        ("popularity", HOSTILE, "ndcg@10", 0.125),
+        ("pipeline", "1-4", "recall@10", 0.9),
+        ("pipeline", "gap", "ndcg@10", 0.25),
+    ]
+    rows = [
+        {"kind": "group", "slice": name, "system": system, "metric": metric, "value": value}
+        | {"low": value - 0.125, "high": value + 0.125, "n_users": 12}
+        for system, name, metric, value in told
+    ]
+    nested.write(SLICES, pa.Table.from_pylist(rows, schema=SLICES.schema))
+    (kind,) = figures.slices(nested, "ndcg@10")
+    assert [(row["at"], row["to"], row["other"]) for row in kind["rows"]] == [(40, 60, None), (80, 100, 20)]
+    assert kind["gap"]["value"] == 0.25
     html = page.render(work)
     assert "<b>4.0×</b> popularity" in html and "Beats popularity by a mile" in html
     assert "What 51 people may want next" in html
     assert "<b>6.0×</b> popularity" in html  # validation: 0.6 against 0.1
+    assert "by group" in html and "0.2500, 95 % 0.1250 to 0.3750, 12 users" in html and "<script>alert" not in html
+    nested.remove(SLICES)
+    assert "by group" not in page.render(work)
     nested.remove(VERDICT)
     assert "by a mile" not in page.render(work)
 

@@ -243,6 +243,7 @@ RANKER_FEATURES = Table(
         share=pa.float64(),
     ),
 )
+_INTERVAL = dict(value=pa.float64(), low=pa.float64(), high=pa.float64(), n_users=pa.int64())
 RANKER_REPORT = Table(
     "train-ranker",
     "ranker_report",
@@ -252,10 +253,7 @@ RANKER_REPORT = Table(
         kind=pa.string(),
         name=pa.string(),
         metric=pa.string(),
-        value=pa.float64(),
-        low=pa.float64(),
-        high=pa.float64(),
-        n_users=pa.int64(),
+        **_INTERVAL,
         seconds=pa.float64(),
         chosen=pa.bool_(),
     ),
@@ -306,15 +304,15 @@ REPORT_PAGE = File("recommend", "report.html", "The page to look at: lists with 
 EVALUATION = Table(
     "evaluate",
     "evaluation",
-    "Accuracy of the pipeline and of the baselines on the events withheld by the backtest, with 95 % intervals.",
+    "How the lists of the pipeline and of the baselines do on the events withheld by a backtest, with 95 % intervals.",
     ("system", "metric"),
-    _schema(
-        system=pa.string(),
-        metric=pa.string(),
-        value=pa.float64(),
-        low=pa.float64(),
-        high=pa.float64(),
-        n_users=pa.int64(),
-    ),
+    _schema(system=pa.string(), metric=pa.string(), **_INTERVAL),
+)
+SLICES = Table(
+    "evaluate",
+    "slices",
+    "Accuracy by kind of user and of target; slice gap is the best slice less the worst of that kind.",
+    ("kind", "slice", "system", "metric"),
+    _schema(kind=pa.string(), slice=pa.string(), system=pa.string(), metric=pa.string(), **_INTERVAL),
 )
 VERDICT = File("evaluate", "verdict.json", "Whether the pipeline beats popularity, by how much, in words and figures.")

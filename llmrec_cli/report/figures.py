@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, TOPICS, VERDICT
+from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
 
 Json = dict[str, Any]
@@ -97,9 +97,28 @@ def backtests(work: WorkDir) -> list[Json]:
                 "name": path.parents[1].name,
                 "systems": placed(systems),
                 "times": found["versus"][0]["times"],
+                "slices": slices(WorkDir(path.parents[1]), found["metric"]),
             }
         )
     return out
+
+
+def slices(work: WorkDir, metric: str) -> list[Json]:
+    """For each way to part users or targets its slices in one scale of all, popularity beside the pipeline."""
+    table = work.read(SLICES).to_pylist() if work.has(SLICES) else []
+    told = [row for row in table if row["metric"] == metric and row["slice"] != "gap"]
+    popular = {(row["kind"], row["slice"]): row["value"] for row in told if row["system"] == BASELINE}
+    rows = placed([row for row in told if row["system"] == "pipeline"])
+    largest = max((row["high"] for row in rows), default=0) or 1
+    gaps = {row["kind"]: row for row in table if row["slice"] == "gap" and row["system"] == "pipeline"}
+    kinds: dict[str, Json] = {}
+    for row in rows:
+        other = popular.get((row["kind"], row["slice"]))
+        row["other"] = None if other is None else min(100.0, 100 * other / largest)
+        kinds.setdefault(row["kind"], {"kind": row["kind"], "rows": [], "gap": gaps.get(row["kind"])})["rows"].append(
+            row
+        )
+    return list(kinds.values())
 
 
 def placed(rows: list[Json]) -> list[Json]:

@@ -1,8 +1,9 @@
 """Compare the lists of a backtest with what the users chose afterwards, and say plainly whether they beat popularity.
 
-Reads: clean/holdout, clean/items, clean/users, clean/sequences, profile/profiles, train-ranker/retrievers,
-recommend/recommendations, all of a work directory that was replayed as of the cut-off.
-Writes: evaluate/evaluation, evaluate/verdict.json.
+Reads: clean/holdout, clean/items, clean/users, clean/sequences, pretrain/item_text_vectors, profile/profiles,
+train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations, all of a work directory that was
+replayed as of the cut-off.
+Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json.
 """
 
 from __future__ import annotations
@@ -10,22 +11,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator
 
 from llmrec_cli.core.artifacts import (
     EVALUATION,
     HOLDOUT,
+    ITEM_TEXT_VECTORS,
     ITEMS,
     PROFILES,
+    RANKER_REPORT,
     RECOMMENDATIONS,
     RETRIEVERS,
     SEQUENCES,
+    SLICES,
     USERS,
     VERDICT,
 )
@@ -35,12 +40,26 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 if TYPE_CHECKING:
     from llmrec_cli.models.retrievers import Retriever
-    from llmrec_cli.tables.comparison import Question
+    from llmrec_cli.tables.comparison import Question, Traits
     from llmrec_cli.tables.sequences import Sequences
 
 Codes = npt.NDArray[np.int32]
 Json = dict[str, Any]
-POPULARITY = "popularity"
+METRICS = (
+    "recall",
+    "ndcg",
+    "mrr",
+    "map",
+    "hit",
+    "novelty",
+    "coverage",
+    "gini",
+    "arp",
+    "poplift",
+    "diversity",
+    "calibration",
+)
+POPULARITY, BEST = "popularity", "best"
 
 
 class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -49,22 +68,48 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     holdout_after: str = Field("", description="ISO time from which on everything is withheld, for time")
     ks: list[PositiveInt] = Field([5, 10], min_length=1, description="lengths of the lists that are compared")
     baselines: list[str] = Field(
-        [POPULARITY, "itemknn"], description="candidate sources to beat; popularity is always among them"
+        [POPULARITY, "itemknn", BEST],
+        description="candidate sources to beat; popularity is always among them; best is the one best on validation",
     )
     bootstrap: int = Field(1000, ge=100, description="resamples of the users behind each 95 % interval")
     fail_under: float | None = Field(None, ge=0, le=1, description="exit 7 when NDCG of the longest list is below this")
+    gates: dict[str, float] = Field(
+        {}, description='least values of the pipeline\'s metrics, such as "recall@10" = 0.1; exit 7 below one'
+    )
+    beats: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
+
+    @field_validator("holdout_after", mode="before")
+    @classmethod
+    def _written(cls, after: object) -> object:
+        """TOML reads 2010-11-01 without quotes as a date."""
+        return after.isoformat() if isinstance(after, date) else after
+
+    @field_validator("gates")
+    @classmethod
+    def _measured(cls, gates: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        """A mistyped metric is told before the hours of a replay."""
+        names = [f"{metric}@{k}" for metric in METRICS for k in info.data.get("ks", [])]
+        for name in gates:
+            if name not in names:
+                raise ValueError(f"no metric {name!r}: {did_you_mean(name, names)}")
+        return gates
 
 
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models.retrievers import Histories, load_retrievers
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topk import best_items
-    from llmrec_cli.tables.comparison import PIPELINE, Comparison
+    from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
+    from llmrec_cli.tables.metrics import rank_metrics
     from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
 
     set_threads(context.threads)
-    baselines = chosen(load_retrievers(work.need(RETRIEVERS)), config.baselines)
-    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS, ["user_id"])
+    best = best_source(work.read(RANKER_REPORT))
+    names = [best if name == BEST else name for name in config.baselines]
+    must = [best if name == BEST else name for name in config.beats]
+    baselines = chosen(load_retrievers(work.need(RETRIEVERS)), [*names, *must])
+    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
     sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"))
     given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
     longest = max(config.ks)
@@ -77,20 +122,48 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     lists = {PIPELINE: given[question.users]}
     vectors = to_numpy(work.read(PROFILES, ["vector"]).column("vector"))
     histories = Histories(question.histories, vectors[question.users])
+    other: dict[str, float] = {}
     for name, retriever in baselines.items():
         context.progress.say(f"evaluate: lists by {name}")
-        lists[name], _ = best_items(
-            retriever, histories, longest, exclude_seen=question.filter_seen, max_memory=context.max_memory // 2
+        filtered, unfiltered = (
+            best_items(retriever, histories, longest, exclude_seen=each, max_memory=context.max_memory // 2)[0]
+            for each in (True, False)
         )
-    found = Comparison.of(question, lists, sequences, config.ks, seed=context.seed, resamples=config.bootstrap)
-    verdict = {**found.verdict(), "protocol": protocol(config, question, context.seed)}
+        lists[name], rest = (filtered, unfiltered) if question.filter_seen else (unfiltered, filtered)
+        other[name] = float(rank_metrics(rest, question.targets, longest)[f"ndcg@{longest}"].mean())
+    sure = {"seed": context.seed, "resamples": config.bootstrap}
+    found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
+    slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
+    sliced = Sliced.of(found, lists, sequences.counts(), slicings)
+    verdict = {
+        **found.verdict(),
+        "best_source": best,
+        "cold": question.cold(sequences.counts()),
+        "gaps": sliced.gaps,
+        "other_filter": other,
+        "protocol": protocol(config, question, context.seed),
+    }
     work.write(EVALUATION, found.table())
+    work.write(SLICES, sliced.table())
     with work.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    hold_gate(verdict, config.fail_under)
-    metrics = {name: float(value.mean()) for name, value in found.values[PIPELINE].items()}
-    lines = [*found.lines(), *verdict["words"], verdict["protocol"]]
-    return Report({"users": len(question.users)}, metrics, lines, verdict["warnings"])
+    metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
+    hold_gates(gates_of(config), metrics, must, verdict["versus"])
+    alone = f"best source alone, by validation: {best}"
+    turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
+    lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], alone]
+    return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
+
+
+def best_source(report: pa.Table) -> str:
+    """The candidate source with the best NDCG alone on the validation of train-ranker: no withheld event chose it."""
+    rows = [row for row in report.to_pylist() if row["kind"] == "retriever" and row["metric"].startswith("ndcg@")]
+    if not rows:
+        raise DataError(
+            "train-ranker/ranker_report has no NDCG of a candidate source", fix="llmrec train-ranker --force"
+        )
+    name: str = min(rows, key=lambda row: (-row["value"], row["name"]))["name"]
+    return name
 
 
 def chosen(retrievers: Mapping[str, Retriever], names: Sequence[str]) -> dict[str, Retriever]:
@@ -114,6 +187,25 @@ def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Cod
     return lists
 
 
+def traits(work: WorkDir) -> Traits:
+    """Text vectors and tags of the items, each None where the catalogue has none."""
+    import scipy.sparse as sp
+
+    from llmrec_cli.tables.comparison import Traits
+    from llmrec_cli.tables.metrics import row_shares
+    from llmrec_cli.tables.tags import item_tags
+
+    vectors = to_numpy(work.read(ITEM_TEXT_VECTORS, ["vector"]).column("vector"))
+    items = work.read(ITEMS, ["tags", "category", "title"]).combine_chunks()
+    lists = item_tags(*(items.column(name).combine_chunks() for name in ("tags", "category", "title")))
+    names = pc.list_flatten(lists).dictionary_encode()
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.list_value_length(lists)))])
+    codes = np.asarray(names.indices).astype(np.int32)
+    shape = (items.num_rows, len(names.dictionary))
+    tags = row_shares(sp.csr_matrix((np.ones(len(codes)), codes, offsets), shape=shape))
+    return Traits(vectors if vectors.any() else None, tags if len(codes) else None)
+
+
 def ask(
     holdout: pa.Table, users: pa.Table, items: pa.Table, sequences: Sequences, lists: Codes, *, filter_seen: bool
 ) -> Question:
@@ -123,7 +215,9 @@ def ask(
     known = pc.index_in(holdout.column("user_id"), value_set=users.column("user_id").combine_chunks())
     rows = pc.fill_null(known, -1).to_numpy().astype(np.int64)
     codes = pc.index_in(holdout.column("item_id"), value_set=items.column("item_id").combine_chunks())
-    targets = pc.fill_null(codes, items.num_rows).to_numpy().astype(np.int32)
+    # an item outside of the catalogue has a code beyond it, of its own: two of them are two targets
+    outside = holdout.column("item_id").combine_chunks().dictionary_encode().indices.to_numpy() + items.num_rows
+    targets = np.where(codes.is_null().to_numpy(), outside, pc.fill_null(codes, 0).to_numpy()).astype(np.int32)
     everyone = pc.count_distinct(holdout.column("user_id")).as_py()
     kept = (rows >= 0) & (lists[rows, 0] >= 0)
     order = np.argsort(rows[kept], kind="stable")
@@ -147,15 +241,47 @@ def protocol(config: EvaluateConfig, question: Question, seed: int) -> str:
     return f"protocol: {withheld}, {ranking}, {seen}, {config.bootstrap:,} bootstrap resamples of users, seed {seed}"
 
 
-def hold_gate(verdict: Json, fail_under: float | None) -> None:
-    """GateError where the user asked for more than was reached; table and verdict are written before."""
-    value = verdict["pipeline"]["value"]
-    if fail_under is not None and value < fail_under:
+def gates_of(config: EvaluateConfig) -> dict[str, float]:
+    """Metric -> least value, `fail_under` among them."""
+    longest = {} if config.fail_under is None else {f"ndcg@{max(config.ks)}": config.fail_under}
+    return {**longest, **config.gates}
+
+
+def hold_gates(
+    gates: Mapping[str, float], metrics: Mapping[str, float], must: Sequence[str], versus: list[Json]
+) -> None:
+    """GateError where the user asked for more than was reached; the tables and the verdict are written before.
+
+    SettingsError for a gate on a metric that these data do not have.
+    """
+    failed = []
+    for metric, least in gates.items():
+        if metric not in metrics:
+            raise SettingsError(f"evaluate.gates: these data have no {metric}", fix="take that gate out")
+        if metrics[metric] < least:
+            failed.append(f"{metric.upper()} {metrics[metric]:.4f} is below the gate {least}")
+    outcomes = {each["baseline"]: each["outcome"] for each in versus}
+    failed += [f"the pipeline {outcomes[name]} {name}" for name in must if outcomes[name] != "beats"]
+    if failed:
         raise GateError(
-            f"{verdict['metric'].upper()} {value:.4f} is below the gate {fail_under}",
-            where="evaluate.fail_under",
+            "; ".join(failed),
+            where="evaluate.fail_under, evaluate.gates, evaluate.beats",
             fix="look at evaluate/verdict.json: what changed since the last backtest?",
         )
+
+
+def cold_line(cold: Json) -> str:
+    """How much of the question is about users and items without a past."""
+    return (
+        f"cold: {cold['users']:,} users without events; "
+        f"{cold['targets']:,} of {cold['of_targets']:,} withheld events are of items that nobody had before"
+    )
+
+
+def filter_line(other: Mapping[str, float], metric: str, *, filter_seen: bool) -> str:
+    """The baselines with the filter the other way: whether people come back to what they had."""
+    what = "left in" if filter_seen else "filtered"
+    return f"{metric} with seen items {what}: " + ", ".join(f"{name} {value:.4f}" for name, value in other.items())
 
 
 def recommend_settings(work: WorkDir) -> Json:
@@ -173,10 +299,13 @@ STAGE = Stage(
         ITEMS,
         USERS,
         SEQUENCES,
+        ITEM_TEXT_VECTORS,
         PROFILES,
         RETRIEVERS,
+        RANKER_REPORT,
         RECOMMENDATIONS,
     ),
-    writes=(EVALUATION, VERDICT),
+    writes=(EVALUATION, SLICES, VERDICT),
     run=run,
+    revision=2,
 )

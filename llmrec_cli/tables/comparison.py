@@ -9,9 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import scipy.sparse as sp
 
 from llmrec_cli.core.artifacts import EVALUATION
-from llmrec_cli.tables.metrics import Interval, bootstrap, coverage, novelty, paired_bootstrap, rank_metrics
+from llmrec_cli.tables.metrics import (
+    Interval,
+    bootstrap,
+    calibration,
+    coverage,
+    diversity,
+    gini,
+    list_mean,
+    normal_interval,
+    novelty,
+    paired_bootstrap,
+    rank_metrics,
+    row_shares,
+)
 from llmrec_cli.tables.sequences import Sequences
 
 Codes = npt.NDArray[np.int32]
@@ -19,8 +33,11 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Json = dict[str, Any]
 PIPELINE = "pipeline"
-COLUMNS = ("recall", "mrr", "map", "novelty", "coverage")
-"""Metrics that the table shows beside NDCG."""
+COLUMNS = ("recall", "novelty", "coverage", "poplift", "diversity", "calibration")
+"""Metrics that the table shows beside NDCG, where the data have them."""
+ACCURACY = ("recall", "ndcg", "mrr", "map", "hit")
+TOGETHER = ("coverage", "gini")
+"""Metrics of all lists together: they have no interval."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class Question:
     users: Ints
     """(n,) rows of the users table: those with something withheld and a list."""
     targets: tuple[Ints, Codes]
-    """(n + 1,) offsets and item codes; the number of items stands for an item that is not in the catalogue."""
+    """(n + 1,) offsets and item codes; from the number of items on they stand for items outside of the catalogue."""
     histories: Sequences
     """Of these users, as of the cut-off."""
     skipped: int
@@ -44,7 +61,7 @@ class Question:
         n_users, n_items = len(self.users), self.histories.n_items
         owners = np.repeat(np.arange(n_users), np.diff(offsets))
         outside = targets >= n_items
-        width = np.int64(n_items + 1)
+        width = np.int64(max(n_items, targets.max(initial=0)) + 1)
         again = np.isin(owners * width + targets, self.histories.users * width + self.histories.codes)
         barred = outside | (again if self.filter_seen else np.zeros_like(again))
         reachable, inside = (np.bincount(owners[each], minlength=n_users) > 0 for each in (~barred, ~outside))
@@ -52,6 +69,26 @@ class Question:
             "chose only items again that they had before": int((inside & ~reachable).sum()),
             "chose only items that nobody had before": int((~inside).sum()),
         }
+
+    def cold(self, counts: Ints) -> Json:
+        """Users without history, and withheld events of items that nobody had before; `counts` (items,) are events."""
+        asked = self.targets[1]
+        known = np.append(counts, 0)[np.minimum(asked, len(counts))] > 0
+        return {
+            "users": int((self.histories.lengths == 0).sum()),
+            "targets": int((~known).sum()),
+            "of_targets": len(asked),
+        }
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of the items beside who chose them."""
+
+    vectors: npt.NDArray[np.float32] | None = None
+    """(items, d) unit-length content vectors, zero where an item has none: it is like no other."""
+    tags: sp.csr_matrix | None = None
+    """(items, tags) rows that sum to 1; empty for items without tags."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +113,10 @@ class Comparison:
         *,
         seed: int,
         resamples: int,
+        traits: Traits = Traits(),
     ) -> Comparison:
         """`lists` are (users, k) codes of each system, `log` all histories as of the cut-off."""
-        values = {name: measured(codes, question, log, ks) for name, codes in lists.items()}
+        values = {name: measured(codes, question, log, ks, traits) for name, codes in lists.items()}
         return cls(question, values, max(ks), seed, resamples)
 
     @property
@@ -86,27 +124,37 @@ class Comparison:
         return f"ndcg@{self.k}"
 
     def interval(self, system: str, metric: str) -> Interval:
-        return bootstrap(self.values[system][metric], self.seed, self.resamples)
+        """Accuracy is bootstrapped; what differs from user to user has the interval of the normal law, far cheaper."""
+        values = self.values[system][metric]
+        if metric.split("@", maxsplit=1)[0] in ACCURACY:
+            return bootstrap(values, self.seed, self.resamples)
+        return normal_interval(values)
 
     def table(self) -> pa.Table:
         """The rows of `evaluate/evaluation`; what all lists have together has no interval."""
         rows: list[Json] = []
         for system, metrics in self.values.items():
             for metric, each in metrics.items():
-                alone = metric.startswith("coverage")
-                mean, low, high = (float(each[0]), None, None) if alone else self.interval(system, metric)
-                figures = {"value": mean, "low": low, "high": high, "n_users": len(self.question.users)}
+                together = metric.split("@", maxsplit=1)[0] in TOGETHER
+                mean, low, high = (float(each[0]), None, None) if together else self.interval(system, metric)
+                n_users = len(self.question.users) if together else int((~np.isnan(each)).sum())
+                if n_users == 0:
+                    continue  # defined for nobody
+                figures = {"value": mean, "low": low, "high": high, "n_users": n_users}
                 rows.append({"system": system, "metric": metric, **figures})
         return pa.Table.from_pylist(rows, schema=EVALUATION.schema)
 
     def lines(self) -> list[str]:
         """Systems in rows, the metrics of the longest lists in columns, NDCG with its interval."""
-        columns = [f"{name}@{self.k}" for name in COLUMNS]
+        columns = [f"{name}@{self.k}" for name in COLUMNS if f"{name}@{self.k}" in self.values[PIPELINE]]
         width = max(map(len, self.values))
-        lines = [f"{'':<{width}}  {self.metric:>8}  {'95 % interval':<15}" + "".join(f"  {c:>11}" for c in columns)]
+        lines = [
+            f"{'':<{width}}  {self.metric:>8}  {'95 % interval':<15}"
+            + "".join(f"  {c:>{max(len(c), 7)}}" for c in columns)
+        ]
         for system, metrics in self.values.items():
             mean, low, high = self.interval(system, self.metric)
-            rest = "".join(f"  {metrics[column].mean():>11.4f}" for column in columns)
+            rest = "".join(f"  {mean_of(metrics[c]):>{max(len(c), 7)}.4f}" for c in columns)
             lines.append(f"{system:<{width}}  {mean:>8.4f}  {low:.4f} – {high:.4f}{rest}")
         return lines
 
@@ -144,15 +192,46 @@ class Comparison:
         return {"baseline": name, "outcome": outcome, "value": value, "gain": _figures(gain), "times": ratio}
 
 
-def measured(lists: Codes, question: Question, log: Sequences, ks: Sequence[int]) -> dict[str, Floats]:
-    """Metric -> (users,) values, or (1,) for coverage. Novelty counts people of the log, coverage its catalogue."""
+def measured(
+    lists: Codes,
+    question: Question,
+    log: Sequences,
+    ks: Sequence[int],
+    traits: Traits = Traits(),
+) -> dict[str, Floats]:
+    """Metric -> (users,) values, NaN where not defined, or (1,) for what all lists have together.
+
+    Popularity is that of the log as of the cut-off. `arp` is the mean number of events of the recommended items, and
+    `poplift` how far that is above the mean of the user's own history, as a share of it (Abdollahpouri et al. 2020).
+    """
     counts, n_users = log.counts(), int((log.lengths > 0).sum())
+    own = history_mean(question.histories, counts)
+    wanted = None if traits.tags is None else row_shares(question.histories.matrix() @ traits.tags)
     out: dict[str, Floats] = {}
     for k in sorted(set(ks)):
         out |= rank_metrics(lists, question.targets, k)
         out[f"novelty@{k}"] = novelty(lists, counts, n_users, k)
         out[f"coverage@{k}"] = np.array([coverage(lists, log.n_items, k)])
+        out[f"gini@{k}"] = np.array([gini(lists, log.n_items, k)])
+        out[f"arp@{k}"] = list_mean(lists, counts.astype(np.float64), k)
+        out[f"poplift@{k}"] = out[f"arp@{k}"] / own - 1
+        if traits.vectors is not None:
+            out[f"diversity@{k}"] = diversity(lists, traits.vectors, k)
+        if traits.tags is not None and wanted is not None:
+            out[f"calibration@{k}"] = calibration(lists, wanted, traits.tags, k)
     return out
+
+
+def history_mean(histories: Sequences, counts: Ints) -> Floats:
+    """(users,) mean events of the items that each user has chosen; NaN without history."""
+    total = np.bincount(histories.users, weights=counts[histories.codes], minlength=len(histories))
+    return np.where(histories.lengths > 0, total / np.maximum(histories.lengths, 1), np.nan)
+
+
+def mean_of(values: Floats) -> float:
+    """The mean over those for whom the metric is defined; NaN where it is for nobody."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _sentence(versus: Json, ours: Interval, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Accuracy of ranked lists for each user, what the lists are like together, and bootstrap intervals of their means."""
+"""Accuracy of ranked lists for each user, what lists are like, alone and together, and intervals of their means."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
@@ -16,6 +17,8 @@ MISS = np.iinfo(np.int32).max
 """The rank of a target that is in no list."""
 
 _RESAMPLES_AT_ONCE = 4_000_000
+_NUMBERS_AT_ONCE = 4_000_000
+"""Of the sums of vectors of users: 32 MB of memory, however many users there are."""
 
 
 class Interval(NamedTuple):
@@ -27,7 +30,8 @@ class Interval(NamedTuple):
 
 
 def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Floats]:
-    """Per-user accuracy of the first k of each list, as (users,) arrays keyed `recall@k`, `ndcg@k`, `mrr@k`, `map@k`.
+    """Per-user accuracy of the first k of each list, as (users,) arrays keyed `recall@k`, `ndcg@k`, `mrr@k`, `map@k`,
+    `hit@k` (1 where any target is in the list).
 
     `recommended` is (users, width) item codes, best first, -1 where a list is short. A target counts once however often
     it is given. Relevance is binary; the ideal list of nDCG has min(k, targets) hits; MAP divides by the targets
@@ -46,6 +50,7 @@ def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Floa
         f"ndcg@{k}": hits @ discounts[: hits.shape[1]] / ideal,
         f"mrr@{k}": 1.0 / first,
         f"map@{k}": precision_at_hits.sum(axis=1) / n_targets,
+        f"hit@{k}": hits.any(axis=1).astype(np.float64),
     }
 
 
@@ -79,6 +84,53 @@ def coverage(recommended: Codes, n_items: int, k: int) -> float:
     return len(np.unique(shown[shown >= 0])) / max(n_items, 1)
 
 
+def gini(recommended: Codes, n_items: int, k: int) -> float:
+    """How unequally the places in the first k are spread over the catalogue: 0 evenly, (n − 1) / n all on one item."""
+    shown = recommended[:, :k]
+    shares = np.sort(np.bincount(shown[shown >= 0], minlength=n_items)).astype(np.float64)
+    if shares.sum() == 0:
+        return 0.0
+    return float((2 * np.arange(1, n_items + 1) - n_items - 1) @ shares / (n_items * shares.sum()))
+
+
+def list_mean(recommended: Codes, worth: Floats, k: int) -> Floats:
+    """(users,) mean of an (items,) figure over the first k of each list; NaN for an empty list."""
+    shown = recommended[:, :k]
+    there = shown >= 0
+    n = there.sum(axis=1)
+    return np.where(n > 0, (worth[np.maximum(shown, 0)] * there).sum(axis=1) / np.maximum(n, 1), np.nan)
+
+
+def calibration(recommended: Codes, wanted: sp.csr_matrix, tags: sp.csr_matrix, k: int, alpha: float = 0.01) -> Floats:
+    """(users,) how far the tags of a list are from those of the history: KL(p || (1 − alpha) q + alpha p) in nats.
+
+    Steck, Calibrated recommendations (RecSys 2018). `wanted` is p, (users, tags) with rows that sum to 1; `tags` is
+    (items, tags) with rows that sum to 1; q is the mean of the list's rows. 0 is the same spread of tags, log(1/alpha)
+    none in common. NaN where the history or the list has no tags.
+    """
+    shown = recommended[:, :k]
+    there = shown >= 0
+    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+    lists = sp.csr_matrix((np.ones(offsets[-1]), shown[there], offsets), shape=(len(shown), tags.shape[0]))
+    given = row_shares(lists @ tags)
+    p = wanted.tocsr(copy=True)
+    p.eliminate_zeros()
+    p.sort_indices()
+    smoothed = (alpha * p + (1 - alpha) * given.multiply(p > 0)).tocsr()
+    smoothed.sort_indices()  # the entries of p, in the same order
+    terms = p.copy()
+    terms.data = p.data * np.log(p.data / smoothed.data)
+    known = (np.diff(p.indptr) > 0) & (np.diff(given.indptr) > 0)
+    return np.where(known, np.asarray(terms.sum(axis=1)).ravel(), np.nan)
+
+
+def row_shares(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """The matrix with each row divided by its sum; empty rows stay empty."""
+    out = sp.csr_matrix(matrix, dtype=np.float64, copy=True)
+    out.data /= np.repeat(np.asarray(out.sum(axis=1)).ravel(), np.diff(out.indptr))
+    return out
+
+
 def novelty(recommended: Codes, counts: npt.NDArray[np.int64], n_users: int, k: int) -> Floats:
     """(users,) mean self-information −log2 p(item) in bits, p = (events of the item + 1) / (users + 1), at most 1."""
     bits = -np.log2(np.minimum((counts + 1.0) / (n_users + 1.0), 1.0))
@@ -89,7 +141,12 @@ def novelty(recommended: Codes, counts: npt.NDArray[np.int64], n_users: int, k: 
 
 def diversity(recommended: Codes, vectors: npt.NDArray[np.float32], k: int) -> Floats:
     """(users,) mean of 1 − cosine over the pairs in a list, from unit-length item vectors; 0 for lists of one item."""
-    shown = recommended[:, :k]
+    step = max(1, _NUMBERS_AT_ONCE // max(vectors.shape[1], 1))
+    parts = [_diversity(recommended[start : start + step, :k], vectors) for start in range(0, len(recommended), step)]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _diversity(shown: Codes, vectors: npt.NDArray[np.float32]) -> Floats:
     there = shown >= 0
     n = there.sum(axis=1)
     total = np.zeros((len(shown), vectors.shape[1]))
@@ -108,17 +165,47 @@ def bootstrap(values: npt.ArrayLike, seed: int, n: int = 1000) -> Interval:
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
         return Interval(np.nan, np.nan, np.nan)
+    generator = np.random.default_rng([seed, 0xB007])
+    return _interval(float(array.mean()), _resampled_means(array, generator, n))
+
+
+def difference_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, seed: int, n: int = 1000) -> Interval:
+    """The mean of a less the mean of b, which are of different users, each resampled on its own; NaN for no users."""
+    one, other = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if min(len(one), len(other)) == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    generator = np.random.default_rng([seed, 0xB007])
+    means = _resampled_means(one, generator, n) - _resampled_means(other, generator, n)
+    return _interval(float(one.mean() - other.mean()), means)
+
+
+def _resampled_means(array: Floats, generator: np.random.Generator, n: int) -> Floats:
+    """(n,) means of the array resampled with replacement."""
     # Per-user metrics take few values: resampling how often each occurs has the same law as resampling the users.
     distinct, counts = np.unique(array, return_counts=True)
-    generator = np.random.default_rng([seed, 0xB007])
     step = max(1, _RESAMPLES_AT_ONCE // len(distinct))
     shares = counts / len(array)
     means = [
         generator.multinomial(len(array), shares, size=min(step, n - done)) @ distinct / len(array)
         for done in range(0, n, step)
     ]
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return Interval(float(array.mean()), float(low), float(high))
+    return np.concatenate(means)
+
+
+def _interval(mean: float, resampled: Floats) -> Interval:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Interval(mean, float(low), float(high))
+
+
+def normal_interval(values: npt.ArrayLike) -> Interval:
+    """The mean over users and 1.96 standard errors to both sides, for figures that differ from user to user; no NaN."""
+    array = np.asarray(values, dtype=np.float64)
+    array = array[~np.isnan(array)]
+    if len(array) == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    half = 1.96 * float(array.std(ddof=min(1, len(array) - 1))) / float(np.sqrt(len(array)))
+    mean = float(array.mean())
+    return Interval(mean, mean - half, mean + half)
 
 
 def paired_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, seed: int, n: int = 1000) -> Interval:

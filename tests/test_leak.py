@@ -1,0 +1,107 @@
+"""No way for a withheld event into the lists: a synthetic log through the real stages."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmrec_cli import pipeline
+from llmrec_cli.core import config
+from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, RECOMMENDATIONS
+from llmrec_cli.core.stage import Context, execute
+from llmrec_cli.core.workdir import WorkDir
+
+pytestmark = pytest.mark.slow
+USERS, ITEMS, STEPS = 120, 60, 8
+
+
+def log(last_day: int = STEPS) -> list[str]:
+    """Users walk around a ring of items, an item a day; the last event of each is on `last_day`."""
+    lines = ["user,item,time"]
+    for user in range(USERS):
+        for step in range(STEPS + 1):
+            day = last_day if step == STEPS else step
+            lines.append(f"u{user:03d},i{(7 * user + step) % ITEMS:02d},{1_700_000_000 + 86_400 * day + user}")
+    return lines
+
+
+def replayed(folder: Path, lines: list[str], context: Context, **settings: Any) -> tuple[WorkDir, Any, Context]:
+    """The nested work directory of a backtest, the settings of evaluate, and the context."""
+    folder.mkdir()
+    (folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    given = {
+        "clean.interactions.path": str(folder / "log.csv"),
+        "clean.interactions.user": "user",
+        "clean.interactions.item": "item",
+        "clean.interactions.time": "time",
+        "pretrain.epochs": 2,
+        "evaluate.bootstrap": 100,
+        "evaluate.ks": [5],
+        **settings,
+    }
+    made = config.Settings({}, {}, folder, "the test")
+    for key, value in given.items():
+        made.put(key, value, "the test")
+    context = dataclasses.replace(context, base=folder)
+    pipeline.backtest(WorkDir(folder / "work"), made, context)
+    evaluate = made.section("evaluate", pipeline.load("evaluate").config)
+    return WorkDir(folder / "work" / "evaluate" / "last"), evaluate, context
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[WorkDir, Any, Context]:
+    from llmrec_cli.core.progress import Lines
+
+    folder = tmp_path_factory.mktemp("leak")
+    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    return replayed(folder / "as it was", log(), context)
+
+
+def recall(work: WorkDir) -> dict[str, float]:
+    rows = work.read(EVALUATION).to_pylist()
+    return {row["system"]: row["value"] for row in rows if row["metric"] == "recall@5"}
+
+
+def test_shuffled_targets_drop_to_chance(made: tuple[WorkDir, Any, Context]) -> None:
+    work, settings, context = made
+    before = recall(work)["pipeline"]
+    holdout = work.read(HOLDOUT)
+    items = np.array(holdout.column("item_id").to_pylist())
+    try:
+        shuffled = np.random.default_rng(0).permutation(items)
+        work.write(HOLDOUT, holdout.set_column(2, "item_id", [shuffled.tolist()]))
+        execute(pipeline.load("evaluate"), work, settings, context)
+        after = recall(work)["pipeline"]
+    finally:
+        work.write(HOLDOUT, holdout)
+        execute(pipeline.load("evaluate"), work, settings, context)
+    assert recall(work)["pipeline"] == before
+    # a list holds 5 of the 52 items that the user has not seen; a shuffled target is one of 60
+    chance = 5 / ITEMS
+    assert before > 0.8
+    assert abs(after - chance) < 4 * np.sqrt(chance * (1 - chance) / USERS)
+
+
+def test_the_time_of_a_withheld_event_changes_no_list(made: tuple[WorkDir, Any, Context], tmp_path: Path) -> None:
+    work, _, context = made
+    later, _, _ = replayed(tmp_path / "later", log(last_day=4000), context)
+    assert later.read(HOLDOUT).column("time") != work.read(HOLDOUT).column("time")
+    assert later.read(RECOMMENDATIONS).equals(work.read(RECOMMENDATIONS))
+
+
+def test_what_is_withheld_changes_no_list(made: tuple[WorkDir, Any, Context], tmp_path: Path) -> None:
+    work, _, context = made
+    head, *rows = log()
+    latest = [place for place in range(len(rows)) if place % (STEPS + 1) == STEPS]
+    others = list(rows)
+    for place, other in zip(latest, np.roll(latest, 1), strict=True):
+        user, _, time = rows[place].split(",")
+        others[place] = f"{user},{rows[other].split(',')[1]},{time}"
+    swapped, _, _ = replayed(tmp_path / "swapped", [head, *others], context)
+    assert swapped.read(HOLDOUT).column("item_id") != work.read(HOLDOUT).column("item_id")
+    assert swapped.read(RECOMMENDATIONS).equals(work.read(RECOMMENDATIONS))
+    assert recall(swapped)["pipeline"] < 0.5 < recall(work)["pipeline"]
