@@ -78,6 +78,22 @@ def tables(results: Json) -> list[Table]:
     return [*made, _by_seed([results[name] for name in order])]
 
 
+def summary(results: Json) -> Table:
+    """The row of each data set, seen items filtered, beside the best that others published for one model, val-out."""
+    published = tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))
+    rows = []
+    for data in (name for name in DATA_SETS if name in results):
+        others = [row for row in published[data] if row["model"] != "several" and not _knows_more(row["protocol"])]
+        best = max(others, key=lambda row: float(row["ndcg"]))
+        ours = interval(results[data]["filtered"]["ndcg@10"])
+        rows.append([DATA_SETS[data].title, ours, score(best["ndcg"]), f"{best['system']}, {best['source']}"])
+    return Table("NDCG@10", ["data", "llmrec", "published", "by"], rows)
+
+
+def _knows_more(protocol: str) -> bool:
+    return "val-in" in protocol or "target time" in protocol
+
+
 def _title(run: Json) -> str:
     return DATA_SETS[run["data"]].title + (f", variant {run['variant']}" if run["variant"] else "")
 

@@ -66,6 +66,7 @@ def test_every_data_set_has_its_settings() -> None:
         assert data.settings.is_file() and "clean.interactions.path" in data.paths
 
 
-def test_the_tables_of_the_page_are_those_of_the_results() -> None:
-    page = tables.README.read_text(encoding="utf-8")
-    assert tables.filled(page) == page, "run `python -m benchmarks.tables`"
+def test_the_tables_of_the_pages_are_those_of_the_results() -> None:
+    for path, written in ((tables.README, tables.filled), (tables.FRONT, tables.summarised)):
+        page = path.read_text(encoding="utf-8")
+        assert written(page) == page, "run `python -m benchmarks.tables`"
