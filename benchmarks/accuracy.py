@@ -86,8 +86,10 @@ def summary(results: Json) -> Table:
         others = [row for row in published[data] if row["model"] != "several" and not _knows_more(row["protocol"])]
         best = max(others, key=lambda row: float(row["ndcg"]))
         ours = interval(results[data]["filtered"]["ndcg@10"])
-        rows.append([DATA_SETS[data].title, ours, score(best["ndcg"]), f"{best['system']}, {best['source']}"])
-    return Table("NDCG@10", ["data", "llmrec", "published", "by"], rows)
+        seeds = str(len(results[data]["seeds"]))
+        by = f"{best['system']}, {best['source']}"
+        rows.append([DATA_SETS[data].title, ours, seeds, score(best["ndcg"]), by, best["protocol"]])
+    return Table("NDCG@10", ["data", "llmrec", "seeds", "published", "by", "their protocol"], rows)
 
 
 def _knows_more(protocol: str) -> bool:
@@ -125,11 +127,23 @@ def _by_seed(runs: list[Json]) -> Table:
             f"{each['best_epoch']} of {each['epochs']}",
             thousands(each["seconds"]),
             thousands(each["peak_memory_mb"]),
+            run["with"]["commit"],
         ]
         for run in runs
         for each in run["seeds"]
     ]
-    columns = ["data", "seed", "val N@10", "R@10", "N@10", "N@10 unfiltered", "best epoch", "seconds", "peak MB"]
+    columns = [
+        "data",
+        "seed",
+        "val N@10",
+        "R@10",
+        "N@10",
+        "N@10 unfiltered",
+        "best epoch",
+        "seconds",
+        "peak MB",
+        "commit",
+    ]
     where = sorted({f"{run['with']['processor']}, {run['threads'] or run['with']['cores']} threads" for run in runs})
     return Table("By seed", columns, rows, notes=[f"Seconds are those of the whole training ({'; '.join(where)})."])
 
