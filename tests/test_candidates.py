@@ -11,7 +11,7 @@ import pytest
 from llmrec_cli.models.candidates import CandidateConfig, collect, load_config, save_config
 from llmrec_cli.models.retrievers import Histories, Retriever, load_class
 from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.features import Candidates, join, places, successors, target_ranks, tie_order
+from llmrec_cli.tables.features import Candidates, group_shares, join, places, successors, target_ranks, tie_order
 from llmrec_cli.tables.metrics import MISS
 from llmrec_cli.tables.sequences import Sequences
 
@@ -99,6 +99,32 @@ def test_features_say_what_their_names_say(catalogue: Catalogue, fitted: dict[st
     row = fitted["transitions"].score(histories(past))
     z = (row - row.mean(1, keepdims=True)) / row.std(1, keepdims=True)
     np.testing.assert_allclose(found.column("transitions.z"), z[found.users, found.items], rtol=1e-3, atol=1e-4)
+
+
+def test_histories_are_told_by_kind_and_by_popularity(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
+    past = walks()
+    found = collect(fitted, histories(past), catalogue, CandidateConfig())
+    popularity = np.log1p(past.without_last().counts())
+    told = {name: found.column(name) for name in ("history.popularity", "newest.popularity")}
+    for user in (0, 3):
+        of_user = found.users == user
+        np.testing.assert_allclose(told["history.popularity"][of_user], popularity[past[user]].mean(), rtol=1e-5)
+        np.testing.assert_allclose(told["newest.popularity"][of_user], popularity[past[user][-1]], rtol=1e-5)
+        weights = 0.85 ** np.arange(len(past[user]))[::-1]
+        even = weights[past[user] % 2 == 0].sum() / weights.sum()
+        shares = np.where(found.items[of_user] % 2 == 0, even, 1 - even)
+        np.testing.assert_allclose(found.column("tag.share")[of_user], shares, rtol=1e-5)
+
+
+def test_what_has_no_group_has_no_share() -> None:
+    history = Sequences(np.array([0, 1, 2], dtype=np.int32), np.array([0, 3, 3]), 4)
+    groups = np.array([0, -1, 1, 1])
+    rows, items = np.array([0, 0, 0, 1]), np.array([0, 1, 3, 3])
+    total = 1 + 0.85 + 0.85**2
+    np.testing.assert_allclose(
+        group_shares(history, groups, rows, items), [0.85**2 / total, 0, 1 / total, 0], rtol=1e-6
+    )
+    assert not group_shares(history, np.full(4, -1), rows, items).any()
 
 
 def test_nobody_and_users_without_events(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:

@@ -18,7 +18,7 @@ from llmrec_cli.models import checkpoints
 from llmrec_cli.models.retrievers import Histories, Retriever, Supports
 from llmrec_cli.models.topk import blocks, topk
 from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.features import Candidates, join, repeat_features, tie_order
+from llmrec_cli.tables.features import Candidates, group_shares, join, repeat_features, tie_order
 from llmrec_cli.tables.metrics import MISS
 from llmrec_cli.tables.sequences import Sequences
 
@@ -64,8 +64,10 @@ def collect(
     `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. With
     `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none learns from it.
     Features are `source.kind`: z is standardised over the user's row; signed sources give raw, others ratio (log of
-    the share of the row's maximum) and level (log). With repeats, repeat.count is log(1 + how often the user had the
-    item) and repeat.recency 1 / (1 + events since then), 0 for never; both know the history alone, not the target.
+    the share of the row's maximum) and level (log). category.share and tag.share say how much of the history is of the
+    item's kind, history.popularity and newest.popularity how popular its items are. With repeats, repeat.count is
+    log(1 + how often the user had the item) and repeat.recency 1 / (1 + events since then), 0 for never; both know the
+    history alone, not the target.
     """
     hide = not config.repeat if exclude_seen is None else exclude_seen
     rules = _Rules(config, _Items.of(catalogue), allowed, hide)
@@ -148,6 +150,7 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
     rows, codes = np.nonzero(chosen)
     named = [pair for column in columns for pair in column.features(rows, codes)]
     named += _pair_features(retrievers, users.sequences, rules.items, rows, codes.astype(np.int32))
+    named += [pair for column in columns if column.name == "popularity" for pair in column.told(users.sequences, rows)]
     if rules.config.repeat:
         named += repeat_features(users.sequences, rows, codes)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))])
@@ -184,6 +187,16 @@ class _Column:
             yield f"{self.name}.ratio", np.log(1e-3 + positive / self.top[rows])
             yield f"{self.name}.level", np.log(1e-4 + positive)
 
+    def told(self, sequences: Sequences, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
+        """What the source thinks of the history itself: of all its events on average, and of the newest; 0 for none."""
+        events = self.scores[sequences.users, sequences.codes]
+        total = np.bincount(sequences.users, weights=events, minlength=len(sequences))
+        newest = np.zeros(len(sequences))
+        some = np.flatnonzero(sequences.lengths)
+        newest[some] = events[sequences.offsets[1:][some] - 1]
+        yield f"history.{self.name}", (total / np.maximum(sequences.lengths, 1)).astype(np.float32)[rows]
+        yield f"newest.{self.name}", newest.astype(np.float32)[rows]
+
 
 def _choose(chosen: Mask, scores: Floats, mean: Floats, depth: int, ties: npt.NDArray[np.int64]) -> None:
     """Mark each row's best `depth` items that lie above its mean: in a sparse source the rest is a tie at nothing."""
@@ -203,8 +216,10 @@ def _target_ranks(scores: Floats, targets: Codes, ties: npt.NDArray[np.int64]) -
 def _pair_features(
     retrievers: Mapping[str, Retriever], sequences: Sequences, items: _Items, rows: npt.NDArray[np.int64], codes: Codes
 ) -> Iterator[tuple[str, Floats]]:
-    """How a candidate relates to the two newest events, and how long the history is."""
+    """How a candidate relates to the history and to its two newest events, and how long the history is."""
     yield "history.length", np.log1p(sequences.lengths).astype(np.float32)[rows]
+    for kind, groups in (("category", items.categories), ("tag", items.tags)):
+        yield f"{kind}.share", group_shares(sequences, groups, rows, codes)
     for name, newest in (("last", sequences.last()), ("previous", sequences.without_last().last())):
         event = newest[rows]
         there = event >= 0

@@ -14,6 +14,8 @@ from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+SHARE_DECAY = 0.85
+"""Of an event's weight in the share of a group, by each newer event."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,25 @@ def repeat_features(sequences: Sequences, rows: Ints, codes: npt.NDArray[np.inte
         column = np.zeros(len(pairs), dtype=np.float32)
         column[there] = values[at[there]]
         out.append((name, column))
+    return out
+
+
+def group_shares(sequences: Sequences, groups: Ints, rows: Ints, codes: npt.NDArray[np.integer]) -> Floats:
+    """(n,) in [0, 1]: how much of a history (row number), newer events counting more, is of the item's group.
+
+    `groups` (items,) numbers them; where it is below 0 the item has none, and the share is 0.
+    """
+    there = groups[sequences.codes] >= 0
+    weights = np.power(SHARE_DECAY, sequences.ages)
+    n_groups = int(groups.max(initial=-1)) + 1
+    entries = (weights[there], (sequences.users[there], groups[sequences.codes][there]))
+    shares = sp.csr_matrix(entries, shape=(len(sequences), n_groups))
+    total = np.bincount(sequences.users, weights=weights, minlength=len(sequences))
+    out = np.zeros(len(rows), dtype=np.float32)
+    known = np.flatnonzero(groups[codes] >= 0)
+    if len(known):
+        found = np.asarray(shares[rows[known], groups[codes[known]]]).ravel()
+        out[known] = found / np.maximum(total[rows[known]], 1e-12)
     return out
 
 

@@ -18,7 +18,13 @@ CUTOFF = 10
 METRIC = f"ndcg@{CUTOFF}"
 LEAST = 0.01
 """Sources of a smaller share are told together."""
-NOT_A_SOURCE = {"history": "length of history", "category": "same category", "tag": "same tag", "repeat": "had before"}
+NOT_A_SOURCE = {
+    "history": "length and popularity of the history",
+    "newest": "popularity of the newest event",
+    "category": "same category",
+    "tag": "same tag",
+    "repeat": "had before",
+}
 """What features are called that compare a candidate with the history and are no source's."""
 
 
