@@ -150,7 +150,9 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
     rows, codes = np.nonzero(chosen)
     named = [pair for column in columns for pair in column.features(rows, codes)]
     named += _pair_features(retrievers, users.sequences, rules.items, rows, codes.astype(np.int32))
-    named += [pair for column in columns if column.name == "popularity" for pair in column.told(users.sequences, rows)]
+    named += [
+        pair for column in columns if column.name == "popularity" for pair in column.of_history(users.sequences, rows)
+    ]
     if rules.config.repeat:
         named += repeat_features(users.sequences, rows, codes)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))])
@@ -187,7 +189,7 @@ class _Column:
             yield f"{self.name}.ratio", np.log(1e-3 + positive / self.top[rows])
             yield f"{self.name}.level", np.log(1e-4 + positive)
 
-    def told(self, sequences: Sequences, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
+    def of_history(self, sequences: Sequences, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
         """What the source thinks of the history itself: of all its events on average, and of the newest; 0 for none."""
         events = self.scores[sequences.users, sequences.codes]
         total = np.bincount(sequences.users, weights=events, minlength=len(sequences))
