@@ -23,7 +23,7 @@ class LambdaRankConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.lambdarank]`."""
 
     trees: int = Field(300, ge=1, description="boosting rounds")
-    leaves: int = Field(31, ge=2, description="leaves of a tree")
+    leaves: int = Field(15, ge=2, description="leaves of a tree")
     learning_rate: float = Field(0.02, gt=0, description="shrinkage")
     min_leaf: int = Field(0, ge=0, description="rows in a leaf at least; 0 chooses 20 to 200 by the size of the data")
     l2: float = Field(10.0, ge=0, description="ridge on the leaves")
