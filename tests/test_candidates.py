@@ -10,6 +10,7 @@ import pytest
 
 from llmrec_cli.models.candidates import CandidateConfig, collect, load_config, save_config
 from llmrec_cli.models.retrievers import Histories, Retriever, load_class
+from llmrec_cli.models.retrievers.transitions import Transitions, TransitionsConfig
 from llmrec_cli.tables.catalogue import Catalogue
 from llmrec_cli.tables.features import Candidates, group_shares, join, places, successors, target_ranks, tie_order
 from llmrec_cli.tables.metrics import MISS
@@ -205,3 +206,14 @@ def test_what_the_user_had_is_a_candidate_where_repeats_are_asked_for(
     assert nobody.names == found.names
     cold = Sequences(np.zeros(0, dtype=np.int32), np.zeros(3, dtype=np.int64), ITEMS)
     assert not collect(fitted, histories(cold), catalogue, config).column("repeat.count").any()
+
+
+def test_transitions_weigh_distance_and_history_as_written(catalogue: Catalogue) -> None:
+    """Users 0→1→2 and 0→1: at distance two only 0→2, once; its count is 1 / 2**power x rate."""
+    seen = Sequences(np.array([0, 1, 2, 0, 1], dtype=np.int32), np.array([0, 3, 5]), 3)
+    config = TransitionsConfig(distances=2, power=1.0, rate=0.5, tau=3.0, head=2, decay=0.5, popularity=0.0)
+    model = Transitions.fit(config, seen, catalogue, 0)
+    scores = model.score(histories(Sequences(np.array([0, 1], dtype=np.int32), np.array([0, 2]), 3)))
+    older, newest = 1 / 3, 2 / 3
+    np.testing.assert_allclose(scores[0, 1], older * np.log(3), rtol=1e-6)
+    np.testing.assert_allclose(scores[0, 2], older * np.log(1.25) + newest * np.log(2), rtol=1e-6)

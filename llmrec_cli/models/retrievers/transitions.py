@@ -24,6 +24,7 @@ class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
 
     distances: int = Field(10, ge=1, description="successors up to this far count")
     power: float = Field(0.5, ge=0, description="a successor at distance d counts 1 / d**power")
+    rate: float = Field(1.0, gt=0, le=1, description="and rate**(d - 1) times that; 1 leaves the power alone")
     tau: float = Field(0.0, ge=0, description="counts saturate beyond tau / items; 0 takes 50 √items")
     head: int = Field(7, ge=1, description="newest events that carry most of the weight")
     mass: float = Field(0.8, gt=0, le=1, description="weight of the newest events together")
@@ -49,7 +50,8 @@ class Transitions:
     def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         n_items = max(int(np.count_nonzero(sequences.counts())), 1)
         config = config if config.tau else config.model_copy(update={"tau": 50.0 * n_items**0.5})
-        counts = successors(sequences, ((1.0 + np.arange(config.distances)) ** -config.power).tolist())
+        further = np.arange(config.distances)
+        counts = successors(sequences, ((1.0 + further) ** -config.power * config.rate**further).tolist())
         counts.data = np.log1p(counts.data * (n_items / config.tau)).astype(np.float32)
         frequency = sequences.counts() + 1.0
         prior = config.popularity * np.log(frequency / frequency.sum())
