@@ -25,10 +25,10 @@ from llmrec_cli.core.progress import sparkline
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.models import checkpoints
-from llmrec_cli.models.encoders.phases import tokens_per_step
+from llmrec_cli.models.encoders.phases import settled, tokens_per_step
 from llmrec_cli.models.encoders.sequence import SequenceEncoder
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
-from llmrec_cli.tables.sequences import from_table
+from llmrec_cli.tables.sequences import Sequences, from_table
 
 N_ITEMS, N_USERS, NEVER_BOUGHT = 20, 150, 2
 QUICK: dict[str, Any] = {"text_encoder": "hashed", "dim": 16, "epochs": 4, "dropout": 0.1, "learning_rate": 0.01}
@@ -239,6 +239,25 @@ def test_a_mistyped_text_encoder_fails_before_any_training(tmp_path: Path, quick
 def test_heads_must_divide_dim() -> None:
     with pytest.raises(ValueError, match="divide"):
         PretrainConfig(dim=10, heads=4)
+
+
+@pytest.mark.parametrize(
+    ("events", "given", "expected"),
+    [
+        (8, {}, ("cosine", 0.07, 0.5, 50)),
+        (60, {}, ("dot", 1.0, 0.2, 100)),
+        (400, {}, ("dot", 1.0, 0.2, 200)),
+        (8, {"similarity": "dot"}, ("dot", 1.0, 0.5, 50)),
+        (60, {"dropout": 0.0, "max_length": 30, "similarity": "cosine"}, ("cosine", 0.07, 0.0, 30)),
+    ],
+)
+def test_auto_goes_by_the_length_of_the_histories_and_what_was_set_stays(
+    events: int, given: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    log = Sequences(np.zeros(2 * events, dtype=np.int32), np.array([0, events, 2 * events]), 1)
+    found = settled(PretrainConfig(**given).model_dump(), log)
+    assert tuple(found[name] for name in ("similarity", "temperature", "dropout", "max_length")) == expected
+    assert found["text_encoder"] == "auto"
 
 
 def test_steps_grow_with_the_data() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,20 +45,21 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Auto = Literal["auto"]
 SEARCH, REFIT = "search", "refit"
 WATCH = "ndcg@10"
 CONTENT_VECTORS = {"text": ITEM_TEXT_VECTORS, "image": ITEM_IMAGE_VECTORS, "audio": ITEM_AUDIO_VECTORS}
 
 
 class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[pretrain]`."""
+    """Settings of `[pretrain]`. "auto" is what suits the length of the histories (`phases.settled`)."""
 
     architecture: Literal["gpt", "bert"] = Field("gpt", description="gpt (causal) or bert (masked items)")
-    dim: int = Field(64, ge=4, description="width of the model and of its vectors")
+    dim: int = Field(128, ge=4, description="width of the model and of its vectors")
     layers: int = Field(2, ge=1, description="transformer blocks")
     heads: int = Field(2, ge=1, description="attention heads of a block")
-    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
-    max_length: int = Field(50, ge=2, description="newest events of a user that the model looks at")
+    dropout: Auto | Annotated[float, Field(ge=0, lt=1)] = Field("auto", description="share of activations dropped")
+    max_length: Auto | Annotated[int, Field(ge=2)] = Field("auto", description="newest events that the model looks at")
     positions: Literal["rotary", "relative", "learned", "none"] = Field(
         "rotary", description="how order is told: rotary, relative (a learned bias by distance), learned, none"
     )
@@ -70,8 +71,8 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
         "softmax", description="softmax over all items, over sampled ones (large catalogues), or gbce"
     )
     negatives: int = Field(1024, ge=1, description="random items that a step of the sampled losses shares")
-    similarity: Literal["dot", "cosine"] = Field("dot", description="how a history meets an item: dot or cosine")
-    temperature: float = Field(1.0, gt=0, description="similarities are divided by this; 0.07 is usual for cosine")
+    similarity: Literal["auto", "dot", "cosine"] = Field("auto", description="how a history meets an item")
+    temperature: Auto | Annotated[float, Field(gt=0)] = Field("auto", description="similarities are divided by this")
     targets: Literal["all", "prefixes"] = Field(
         "all", description="learn at all positions of a history, or at the end of each of its prefixes"
     )
@@ -131,6 +132,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             content = _embed(items, config, context, report)
         reduced = np.concatenate([fusion.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
         plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
+        report.lines.append(plan.told())
         start = _start(config, context, items, ENCODER_VALIDATION)
         first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
         best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
