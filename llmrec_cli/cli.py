@@ -419,11 +419,11 @@ def evaluate(
     settings = common.settings(evaluate__holdout=holdout, evaluate__fail_under=fail_under)
     pipeline.check(settings)
     context = common.context(settings)
-    outcome = pipeline.backtest(common.workdir, settings, context, name, force=force, told=common.console.outcome)
-    if not outcome.ran:
-        for line in outcome.report.lines:
-            common.console.say(line)
-    common.console.finish([outcome], str(common.work))
+    outcomes = pipeline.backtests(common.workdir, settings, context, name, force=force, told=common.console.outcome)
+    lines = [line for outcome in outcomes if not outcome.ran for line in outcome.report.lines]
+    for line in [*lines, *pipeline.across(settings, outcomes)]:
+        common.console.say(line)
+    common.console.finish(outcomes, str(common.work))
 
 
 @command(BESIDE)

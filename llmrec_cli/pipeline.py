@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.errors import GateError, UpstreamError
 from llmrec_cli.core.launch import Team, launch
 from llmrec_cli.core.stage import Context, Outcome, Report, Stage, State, estimate, execute, follow, resign, state
 from llmrec_cli.core.workdir import WorkDir
@@ -95,7 +95,7 @@ def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tupl
             yield stage, error
 
 
-def backtest(
+def backtests(
     work: WorkDir,
     settings: Settings,
     context: Context,
@@ -103,24 +103,41 @@ def backtest(
     *,
     force: bool = False,
     told: Callable[[Outcome], None] = lambda outcome: None,
-) -> Outcome:
+) -> list[Outcome]:
     """Replay the pipeline in `WORK/evaluate/<name>/` without the events that came later, and compare with them.
 
-    The comparison is the last stage of the nested work directory; the page of the main one is redrawn with its verdict.
+    Several cut-offs are replayed one after the other, each in a folder of its own, `<name>-<cut-off>`; a gate that
+    fails at one is told when all are done. The comparison is the last stage of the nested work directory; the page of
+    the main one is redrawn with its verdict.
     """
     stage = load("evaluate")
-    config = settings.section("evaluate", stage.config)
-    nested = WorkDir(work.path / "evaluate" / name)
-    past = as_of_the_past(settings, config)
+    outcomes, failed = [], []
     with nullcontext() if launch().follows else work.lock():
-        walk(nested, past, context, REPLAYED, force=force, told=told)
-        try:
-            with nested.lock():
-                outcome = execute(stage, nested, config, context, force=force)
-            told(outcome)
-        finally:  # also when a gate failed: the page must not keep an older verdict
-            redraw_page(work, context)
-    return outcome
+        for at, config in settings.section("evaluate", stage.config).cut_offs():
+            nested = WorkDir(work.path / "evaluate" / (f"{name}-{at.replace(':', '')}" if at else name))
+            walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, told=told)
+            try:
+                with nested.lock():
+                    outcome = execute(stage, nested, config, context, force=force)
+                told(outcome)
+                outcomes.append(outcome)
+            except GateError as error:
+                failed.append(error)
+            finally:  # also when a gate failed: the page must not keep an older verdict
+                redraw_page(work, context)
+    if failed:
+        raise failed[0]
+    return outcomes
+
+
+def across(settings: Settings, outcomes: Sequence[Outcome]) -> list[str]:
+    """A line about several backtests together; none about one."""
+    if len(outcomes) < 2:
+        return []
+    metric = f"ndcg@{max(settings.section('evaluate', load('evaluate').config).ks)}"
+    values = [outcome.report.metrics[metric] for outcome in outcomes]
+    mean = sum(values) / len(values)
+    return [f"{metric} at {len(values)} cut-offs: mean {mean:.4f}, from {min(values):.4f} to {max(values):.4f}"]
 
 
 def as_of_the_past(settings: Settings, config: Any) -> Settings:

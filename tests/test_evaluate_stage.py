@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from llmrec_cli.core.errors import DataError, GateError, SettingsError, Upstream
 from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages import recommend
-from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source
+from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, before, best_source
 from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question, Traits, history_mean, measured
 from llmrec_cli.tables.sequences import Sequences
 from tests import tiny
@@ -148,6 +149,9 @@ def test_any_metric_and_any_baseline_can_be_a_gate(made: WorkDir, context: Conte
         evaluated(made, context, nobody, gates={"recall@1": 0.2}, beats=["best", "popularity"])
     for told in ("the pipeline does not beat transitions", "the pipeline does not beat popularity"):
         assert told in str(raised.value)
+    evaluated(made, context, came_next(), ceilings={"gini@5": 1.0})
+    with pytest.raises(GateError, match=r"COVERAGE@5 \d\.\d+ is above the ceiling 0\.01"):
+        evaluated(made, context, came_next(), ceilings={"coverage@5": 0.01})
     with pytest.raises(ValidationError, match=r"no metric 'recal@1'.*recall@1"):
         EvaluateConfig(ks=[1], gates={"recal@1": 0.2})
     with pytest.raises(ValidationError, match="no metric 'recall@10'"):
@@ -193,6 +197,23 @@ def test_a_cut_off_without_quotes_is_a_time_too() -> None:
     assert settings.section("evaluate", EvaluateConfig).holdout_after == "2010-11-15"
     settings = config.load(None, ["evaluate.holdout_after=2010-11-15T08:30:00"], {}, {})
     assert settings.section("evaluate", EvaluateConfig).holdout_after == "2010-11-15T08:30:00"
+
+
+def test_each_of_several_cut_offs_asks_up_to_the_next() -> None:
+    given = ["evaluate.holdout=time", "evaluate.holdout_after=[2010-11-01, 2010-12-01]"]
+    found = config.load(None, given, {}, {}).section("evaluate", EvaluateConfig).cut_offs()
+    assert [(name, each.holdout_after, each.holdout_until) for name, each in found] == [
+        ("2010-11-01", "2010-11-01", "2010-12-01"),
+        ("2010-12-01", "2010-12-01", ""),
+    ]
+    with pytest.raises(ValidationError, match="oldest first"):
+        EvaluateConfig(holdout_after=["2010-12-01", "2010-11-01"])
+    times = [datetime(2010, 11, 30, tzinfo=UTC), datetime(2010, 12, 1, tzinfo=UTC)]
+    holdout = pa.table({"time": pa.array(times, HOLDOUT.schema.field("time").type)})
+    assert before(holdout, "2010-12-01").num_rows == 1
+    assert before(holdout, "").num_rows == 2
+    with pytest.raises(SettingsError, match="no ISO time"):
+        before(holdout, "soon")
 
 
 def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from llmrec_cli import pipeline
 from llmrec_cli.core import config
-from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, RECOMMENDATIONS
+from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, RECOMMENDATIONS, SEQUENCES, VERDICT
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 
@@ -47,7 +48,7 @@ def replayed(folder: Path, lines: list[str], context: Context, **settings: Any) 
     for key, value in given.items():
         made.put(key, value, "the test")
     context = dataclasses.replace(context, base=folder)
-    pipeline.backtest(WorkDir(folder / "work"), made, context)
+    pipeline.backtests(WorkDir(folder / "work"), made, context)
     evaluate = made.section("evaluate", pipeline.load("evaluate").config)
     return WorkDir(folder / "work" / "evaluate" / "last"), evaluate, context
 
@@ -105,3 +106,17 @@ def test_what_is_withheld_changes_no_list(made: tuple[WorkDir, Any, Context], tm
     assert swapped.read(HOLDOUT).column("item_id") != work.read(HOLDOUT).column("item_id")
     assert swapped.read(RECOMMENDATIONS).equals(work.read(RECOMMENDATIONS))
     assert recall(swapped)["pipeline"] < 0.5 < recall(work)["pipeline"]
+
+
+def test_several_cut_offs_are_replayed_each_without_its_future(tmp_path: Path, context: Context) -> None:
+    days = ["2023-11-18", "2023-11-20"]  # events of a user are on the 14th (or 15th) and the eight days after
+    replayed(tmp_path / "cuts", log(), context, **{"evaluate.holdout": "time", "evaluate.holdout_after": days})
+    counts = []
+    for day in days:
+        work = WorkDir(tmp_path / "cuts" / "work" / "evaluate" / f"last-{day}")
+        newest = max(time for times in work.read(SEQUENCES).column("times").to_pylist() for time in times)
+        assert f"{newest:%Y-%m-%d}" < day
+        told = json.loads(work.need(VERDICT).read_text(encoding="utf-8"))
+        assert ("asked about until 2023-11-20" in told["protocol"]) == (day == days[0])
+        counts.append(work.read(EVALUATION).num_rows)
+    assert counts[0] == counts[1] > 0

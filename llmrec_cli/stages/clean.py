@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -165,17 +164,14 @@ def _check_events(kept: Kept, config: CleanConfig) -> None:
 
 def _microseconds(config: CleanConfig) -> int:
     """`holdout_after` since 1970; a time without a zone is UTC."""
+    from llmrec_cli.tables import splits
+
     if config.holdout != "time":
         return 0
     if config.interactions.time is None:
         what = "a log without times cannot be cut by time"
         raise SettingsError(what, where="clean.holdout", fix='holdout = "last"')
-    try:
-        after = datetime.fromisoformat(config.holdout_after)
-    except ValueError as error:
-        what = f"{config.holdout_after!r} is no ISO time"
-        raise SettingsError(what, where="clean.holdout_after", fix='holdout_after = "2010-11-01"') from error
-    return int((after if after.tzinfo else after.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+    return int(splits.instant(config.holdout_after, "clean.holdout_after").timestamp() * 1_000_000)
 
 
 def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:

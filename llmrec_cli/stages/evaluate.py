@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from llmrec_cli.core.artifacts import (
     EVALUATION,
@@ -34,7 +34,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
     VERDICT,
 )
-from llmrec_cli.core.errors import DataError, GateError, SettingsError, did_you_mean
+from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 
@@ -65,7 +65,10 @@ POPULARITY, BEST = "popularity", "best"
 class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     holdout: Literal["last", "last-n", "time"] = Field("last", description="what the backtest withholds of each user")
     holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
-    holdout_after: str = Field("", description="ISO time from which on everything is withheld, for time")
+    holdout_after: list[str] | str = Field(
+        "", description="ISO time from which on everything is withheld, for time; of several, up to the next one"
+    )
+    holdout_until: str = Field("", description="ISO time from which on nothing is asked about, for time; empty: none")
     ks: list[PositiveInt] = Field([5, 10], min_length=1, description="lengths of the lists that are compared")
     baselines: list[str] = Field(
         [POPULARITY, "itemknn", BEST],
@@ -76,15 +79,38 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     gates: dict[str, float] = Field(
         {}, description='least values of the pipeline\'s metrics, such as "recall@10" = 0.1; exit 7 below one'
     )
+    ceilings: dict[str, float] = Field(
+        {}, description='highest values, for metrics of which less is better, such as "gini@10" = 0.9; exit 7 above one'
+    )
     beats: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
 
-    @field_validator("holdout_after", mode="before")
+    @field_validator("holdout_after", "holdout_until", mode="before")
     @classmethod
-    def _written(cls, after: object) -> object:
+    def _written(cls, given: object) -> object:
         """TOML reads 2010-11-01 without quotes as a date."""
-        return after.isoformat() if isinstance(after, date) else after
+        if isinstance(given, list):
+            return [cls._written(each) for each in given]
+        return given.isoformat() if isinstance(given, date) else given
 
-    @field_validator("gates")
+    @model_validator(mode="after")
+    def _in_order(self) -> EvaluateConfig:
+        if isinstance(self.holdout_after, list) and sorted(set(self.holdout_after)) != self.holdout_after:
+            raise ValueError("holdout_after: cut-offs must stand in order, the oldest first")
+        return self
+
+    def least(self) -> dict[str, float]:
+        """Metric -> lowest value allowed, `fail_under` among them."""
+        return ({} if self.fail_under is None else {f"ndcg@{max(self.ks)}": self.fail_under}) | self.gates
+
+    def cut_offs(self) -> list[tuple[str, EvaluateConfig]]:
+        """A name and the settings of each backtest; the name is empty where there is one."""
+        if isinstance(self.holdout_after, str):
+            return [("", self)]
+        ends = [*self.holdout_after[1:], self.holdout_until]
+        pairs = zip(self.holdout_after, ends, strict=True)
+        return [(at, self.model_copy(update={"holdout_after": at, "holdout_until": end})) for at, end in pairs]
+
+    @field_validator("gates", "ceilings")
     @classmethod
     def _measured(cls, gates: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         """A mistyped metric is told before the hours of a replay."""
@@ -100,6 +126,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topk import best_items
     from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
+    from llmrec_cli.tables.gates import hold
     from llmrec_cli.tables.metrics import rank_metrics
     from llmrec_cli.tables.sequences import from_table
     from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
@@ -118,7 +145,8 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
             f"the lists have {given.shape[1]} items, too few for ks = {config.ks}", fix=f"--set recommend.k={longest}"
         )
     settings = recommend_settings(work)
-    question = ask(work.read(HOLDOUT), users, items, sequences, given, filter_seen=settings.get("filter_seen", True))
+    withheld = before(work.read(HOLDOUT), config.holdout_until)
+    question = ask(withheld, users, items, sequences, given, filter_seen=settings.get("filter_seen", True))
     lists = {PIPELINE: given[question.users]}
     vectors = to_numpy(work.read(PROFILES, ["vector"]).column("vector"))
     histories = Histories(question.histories, vectors[question.users])
@@ -148,7 +176,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     with work.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
-    hold_gates(gates_of(config), metrics, must, verdict["versus"])
+    hold(metrics, verdict["versus"], least=config.least(), most=config.ceilings, must=must)
     alone = f"best source alone, by validation: {best}"
     turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
     lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], alone]
@@ -206,6 +234,15 @@ def traits(work: WorkDir) -> Traits:
     return Traits(vectors if vectors.any() else None, tags if len(codes) else None)
 
 
+def before(holdout: pa.Table, until: str) -> pa.Table:
+    """The withheld events before an ISO time, all where it is empty."""
+    from llmrec_cli.tables.splits import instant
+
+    times = holdout.column("time")
+    end = pa.scalar(instant(until, "evaluate.holdout_until"), times.type) if until else None
+    return holdout.filter(pc.less(times, end)) if end else holdout
+
+
 def ask(
     holdout: pa.Table, users: pa.Table, items: pa.Table, sequences: Sequences, lists: Codes, *, filter_seen: bool
 ) -> Question:
@@ -234,40 +271,12 @@ def protocol(config: EvaluateConfig, question: Question, seed: int) -> str:
     withheld = {
         "last": "leave-one-out (each user's last event withheld)",
         "last-n": f"each user's last {config.holdout_n} events withheld",
-        "time": f"everything from {config.holdout_after} on withheld",
+        "time": f"everything from {config.holdout_after} on withheld"
+        + (f", asked about until {config.holdout_until}" if config.holdout_until else ""),
     }[config.holdout]
     seen = "seen items filtered" if question.filter_seen else "seen items not filtered"
     ranking = f"full ranking over {question.histories.n_items:,} items"
     return f"protocol: {withheld}, {ranking}, {seen}, {config.bootstrap:,} bootstrap resamples of users, seed {seed}"
-
-
-def gates_of(config: EvaluateConfig) -> dict[str, float]:
-    """Metric -> least value, `fail_under` among them."""
-    longest = {} if config.fail_under is None else {f"ndcg@{max(config.ks)}": config.fail_under}
-    return {**longest, **config.gates}
-
-
-def hold_gates(
-    gates: Mapping[str, float], metrics: Mapping[str, float], must: Sequence[str], versus: list[Json]
-) -> None:
-    """GateError where the user asked for more than was reached; the tables and the verdict are written before.
-
-    SettingsError for a gate on a metric that these data do not have.
-    """
-    failed = []
-    for metric, least in gates.items():
-        if metric not in metrics:
-            raise SettingsError(f"evaluate.gates: these data have no {metric}", fix="take that gate out")
-        if metrics[metric] < least:
-            failed.append(f"{metric.upper()} {metrics[metric]:.4f} is below the gate {least}")
-    outcomes = {each["baseline"]: each["outcome"] for each in versus}
-    failed += [f"the pipeline {outcomes[name]} {name}" for name in must if outcomes[name] != "beats"]
-    if failed:
-        raise GateError(
-            "; ".join(failed),
-            where="evaluate.fail_under, evaluate.gates, evaluate.beats",
-            fix="look at evaluate/verdict.json: what changed since the last backtest?",
-        )
 
 
 def cold_line(cold: Json) -> str:

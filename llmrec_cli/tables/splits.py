@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 import narwhals as nw
 
+from llmrec_cli.core.errors import SettingsError
+
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 Holdout = Literal["none", "last", "last-n", "time"]
+
+
+def instant(text: str, where: str) -> datetime:
+    """An ISO time of the setting `where`; one without a zone is UTC. SettingsError where it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        name = where.rpartition(".")[2]
+        raise SettingsError(f"{text!r} is no ISO time", where=where, fix=f'{name} = "2010-11-01"') from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def withheld(kept: Frame, how: Holdout, n: int = 1, after: int = 0) -> Frame:
