@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,21 @@ def test_candidates_are_never_seen_and_never_invented(candidates: Candidates) ->
     rows = set(zip(candidates.users.tolist(), candidates.items.tolist(), strict=True))
     assert rows and not rows & seen
     assert len(rows) == len(candidates) and np.isfinite(candidates.features).all()
+
+
+def test_popularity_within_segments_leans_on_everyone_where_little_is_known(catalogue: Catalogue) -> None:
+    """Segment 0 chose item 0 three times and item 1 once, segment 1 item 1 four times."""
+    codes, offsets = np.array([0, 0, 0, 1, 1, 1, 1, 1], dtype=np.int32), np.array([0, 2, 4, 8])
+    past = Sequences(codes, offsets, ITEMS, segments=np.array([0, 0, 1]))
+    cls = retrievers.load_class("segments")
+
+    def share(prior: float, segments: list[int] | None) -> np.ndarray:
+        asked = Sequences(codes[:0], np.zeros(3, dtype=np.int64), ITEMS)
+        asked = replace(asked, segments=None if segments is None else np.array(segments))
+        model = cls.fit(cls.Config(prior=prior), past, catalogue, 0)
+        return np.expm1(model.score(Histories(asked, np.zeros((2, 0), dtype=np.float32)))) / 8
+
+    np.testing.assert_allclose(share(0, [0, 1])[:, :2], [[3 / 4, 1 / 4], [0, 1]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(share(4, [0, 1])[0, :2], [(3 + 4 * 3 / 8) / 8, (1 + 4 * 5 / 8) / 8], rtol=1e-5)
+    np.testing.assert_allclose(share(4, [7, -1])[:, :2], [[3 / 8, 5 / 8]] * 2, rtol=1e-5)
+    np.testing.assert_allclose(share(4, None)[:, :2], [[3 / 8, 5 / 8]] * 2, rtol=1e-5)

@@ -133,11 +133,11 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
-    names = [best if name == BEST else name for name in config.baselines]
-    must = [best if name == BEST else name for name in config.beats]
+    names, must = ([best if name == BEST else name for name in each] for each in (config.baselines, config.beats))
     baselines = chosen(load_retrievers(work.need(RETRIEVERS)), [*names, *must])
     items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
-    sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"))
+    profiles = work.read(PROFILES, ["user_id", "vector", "segment"])
+    sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"), profiles)
     given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
     longest = max(config.ks)
     if given.shape[1] < longest:
@@ -148,8 +148,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     withheld = before(work.read(HOLDOUT), config.holdout_until)
     question = ask(withheld, users, items, sequences, given, filter_seen=settings.get("filter_seen", True))
     lists = {PIPELINE: given[question.users]}
-    vectors = to_numpy(work.read(PROFILES, ["vector"]).column("vector"))
-    histories = Histories(question.histories, vectors[question.users])
+    histories = Histories(question.histories, to_numpy(profiles.column("vector"))[question.users])
     other: dict[str, float] = {}
     for name, retriever in baselines.items():
         context.progress.say(f"evaluate: lists by {name}")

@@ -210,10 +210,10 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     rules.agree(depths.repeat, config.filter_seen)
     retrievers, ranker = load_retrievers(work.need(RETRIEVERS)), load_ranker(work.need(RANKER))
     items, users = work.read(ITEMS), work.read(USERS)
-    profiles = work.read(PROFILES, ["vector", "interests", "segment"])
+    profiles = work.read(PROFILES, ["user_id", "vector", "interests", "segment"])
     texts, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     catalogue = catalogues.from_tables(items, texts, vectors)
-    sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"))
+    sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"), profiles)
     allowed = rules.allowed_items(catalogue.item_ids, allow, deny)
     if not allowed.any():
         raise DataError("allow and deny leave no item to recommend", fix="check the ids under [recommend]")

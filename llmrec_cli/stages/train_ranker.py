@@ -82,6 +82,7 @@ class TrainRankerConfig(BaseModel):
     popularity: Options = Field(
         {}, description="settings of the source, and so of the baseline: half_life, window in days"
     )
+    segments: Options = Field({}, description="settings of the source: popularity within the user's segment")
     fusion: Options = Field({}, description="settings of the ranker")
     lambdarank: Options = Field({}, description="settings of the ranker")
     logistic: Options = Field({}, description="settings of the ranker")
@@ -182,7 +183,8 @@ def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
 
     items = work.read(ITEMS)
     text, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
-    histories = sequences.from_table(work.read(SEQUENCES), items)
+    profiles = work.read(PROFILES, ["user_id", "segment"])
+    histories = sequences.from_table(work.read(SEQUENCES), items, profiles=profiles)
     return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
 
 

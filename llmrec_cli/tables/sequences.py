@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class Sequences:
     n_items: int
     times: Ints | None = None
     """(events,) seconds since 1970, where they are known of every event."""
+    segments: Ints | None = None
+    """(users,) the demographic segment of each user, where they were told apart."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -59,12 +61,16 @@ class Sequences:
         lengths = self.lengths[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Sequences(self.codes[at], offsets, self.n_items, None if self.times is None else self.times[at])
+        times, segments = (
+            None if rows is None else rows[places] for rows, places in ((self.times, at), (self.segments, chosen))
+        )
+        return Sequences(self.codes[at], offsets, self.n_items, times, segments)
 
     def _keep(self, mask: npt.NDArray[np.bool_]) -> Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
         times = None if self.times is None else self.times[mask]
-        return Sequences(self.codes[mask], np.concatenate([[0], np.cumsum(lengths)]), self.n_items, times)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Sequences(self.codes[mask], offsets, self.n_items, times, self.segments)
 
     def head(self, n: int) -> Sequences:
         """At most the first n events of each user."""
@@ -98,20 +104,37 @@ class Sequences:
         return matrix
 
 
-def from_table(sequences: pa.Table, items: pa.Table, user_ids: pa.ChunkedArray | None = None) -> Sequences:
+def from_table(
+    sequences: pa.Table,
+    items: pa.Table,
+    user_ids: pa.ChunkedArray | None = None,
+    profiles: pa.Table | None = None,
+) -> Sequences:
     """Encode `clean/sequences` by the order of `clean/items`; with times where that column is given and complete.
 
-    With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events.
+    With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events; with
+    `profiles` (user_id and segment of `profile/profiles`) each has its segment.
     Raises ValueError where a sequence has an item that is not in the catalogue.
     """
     codes, lengths, seconds = _encoded(sequences, items.column("item_id").combine_chunks())
     found = Sequences(codes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), items.num_rows, seconds)
-    if user_ids is None:
+    if user_ids is not None:
+        rows = pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks())
+        rows_or_last = np.asarray(pc.fill_null(rows, len(found)), dtype=np.int64)
+        padded = Sequences(found.codes, np.append(found.offsets, found.offsets[-1]), found.n_items, found.times)
+        found = padded.select(rows_or_last)
+    if profiles is None:
         return found
-    rows = pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks())
-    rows_or_last = np.asarray(pc.fill_null(rows, len(found)), dtype=np.int64)
-    padded = Sequences(found.codes, np.append(found.offsets, found.offsets[-1]), found.n_items, found.times)
-    return padded.select(rows_or_last)
+    of = sequences.column("user_id") if user_ids is None else user_ids
+    return replace(found, segments=_segments(of, profiles))
+
+
+def _segments(user_ids: pa.ChunkedArray, profiles: pa.Table) -> Ints:
+    """(users,) the segment of each, numbered by name: alike in all stages."""
+    names = profiles.column("segment").combine_chunks()
+    coded = pc.index_in(names, value_set=names.unique().sort())
+    rows = pc.index_in(user_ids, value_set=profiles.column("user_id").combine_chunks())
+    return np.asarray(coded.take(rows), dtype=np.int64)
 
 
 def from_batches(batches: Iterable[pa.RecordBatch], items: pa.Table, codes: IO[bytes], times: IO[bytes]) -> Sequences:

@@ -85,6 +85,7 @@ RETRIEVERS = {
     "content": "llmrec_cli.models.retrievers.content:Content",
     "words": "llmrec_cli.models.retrievers.content:Words",
     "popularity": "llmrec_cli.models.retrievers.popularity:Popularity",
+    "segments": "llmrec_cli.models.retrievers.segments:Segments",
     "generative": "llmrec_cli.models.retrievers.generative:Generative",
 }
 
