@@ -62,7 +62,7 @@ class TrainRankerConfig(BaseModel):
         min_length=1,
         description="rankers that compete on validation, by name or module:Class",
     )
-    train_users: int = Field(30000, ge=10, description="users whose last event the rankers learn from, at most")
+    train_users: int = Field(40000, ge=10, description="users whose last event the rankers learn from, at most")
     folds: int = Field(2, ge=2, description="parts of the validation users; each is ranked by what the others taught")
     candidates: Options = Field(
         {}, description="how many items a source brings: depth, depths; repeat allows what the user had"
