@@ -20,10 +20,14 @@ def loss_and_gradients(loss: torch.Tensor, *leaves: torch.Tensor) -> tuple[torch
     return (loss.detach(), *torch.autograd.grad(loss, leaves))
 
 
+@pytest.mark.parametrize("longer", [1, 3])  # with logits that exp takes as they are, and some it would not
 @pytest.mark.parametrize("elements", [1, 53 * 20, 1 << 22])
-def test_loss_and_gradients_are_those_of_the_plain_softmax(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_and_gradients_are_those_of_the_plain_softmax(
+    elements: int, longer: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", elements)  # several chunks, a ragged last one, and all at once
     states, table, targets = problem()
+    states = (longer * states).detach().requires_grad_()
     plain = loss_and_gradients(torch.nn.functional.cross_entropy(states @ table.T, targets), states, table)
     chunked = loss_and_gradients(softmax_cross_entropy(states, table, targets), states, table)
     for found, wanted in zip(chunked, plain, strict=True):

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-# Logits of one chunk: small enough to stay in the last-level cache of a CPU.
-CHUNK_ELEMENTS = 4 << 20
+CHUNK_ELEMENTS = 8 << 20
+"""Logits of one chunk, about: what lies in the last-level cache of a CPU or not far from it."""
+TAME = 60.0
+"""Logits below this can be put into exp as they are: a million of e**60 is still far from the end of float32."""
 
 
 def softmax_cross_entropy(
@@ -82,32 +84,40 @@ class _ChunkedSoftmax(torch.autograd.Function):
         n, n_items = len(states), len(table)
         states, table = states.detach().float(), table.detach().float()
         h, items = states.to(dtype), table.to(dtype)
-        grad_states = torch.empty_like(h)
+        grad_states = torch.empty_like(states)
         grad_table = torch.zeros_like(table)
         picked = torch.empty(n, dtype=torch.float32, device=h.device)
-        rows = max(16, min(512, CHUNK_ELEMENTS // n_items))
+        tame = bool(_bound(states, table, correction) < TAME)
+        chunks = math.ceil(n / max(16, min(1024, CHUNK_ELEMENTS // n_items)))
+        rows = max(1, math.ceil(n / max(chunks, 1)))
         logits = torch.empty(min(rows, n), n_items, dtype=dtype, device=h.device)
-        share = torch.empty_like(logits)
         for start in range(0, n, rows):
             chunk, wanted = h[start : start + rows], targets[start : start + rows, None]
-            p, scores = share[: len(chunk)], logits[: len(chunk)]
+            scores = logits[: len(chunk)]
             if correction is None:
                 torch.mm(chunk, items.T, out=scores)
             else:
                 added = correction.to(dtype)
                 torch.addmm(added, chunk, items.T, out=scores)
                 scores.scatter_add_(1, wanted, -added[wanted])
-            torch.softmax(scores, -1, out=p)
-            picked[start : start + rows] = p.gather(1, wanted)[:, 0]
-            torch.mm(p, items, out=grad_states[start : start + rows])
-            grad_table += torch.mm(p.T, chunk)
+            p = scores.exp_() if tame else torch.softmax(scores, -1, out=scores)
+            share = 1 / p.sum(-1, keepdim=True).float()
+            picked[start : start + rows] = (p.gather(1, wanted).float() * share)[:, 0]
+            grad_states[start : start + rows] = torch.mm(p, items).float() * share
+            grad_table += torch.mm(p.T, (chunk.float() * share).to(dtype))
         # The one-hot part of the gradient, outside of the large matrices
-        one_hot_states = grad_states.float() - table[targets]
+        grad_states -= table[targets]
         grad_table.index_add_(0, targets, h.float(), alpha=-1)
-        ctx.save_for_backward(one_hot_states.div_(n), grad_table.div_(n))
+        ctx.save_for_backward(grad_states.div_(n), grad_table.div_(n))
         return -picked.clamp_min(torch.finfo(torch.float32).tiny).log().mean()
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_states, grad_table = ctx.saved_tensors
         return grad_states * grads[0], grad_table * grads[0], None, None, None
+
+
+def _bound(states: torch.Tensor, table: torch.Tensor, correction: torch.Tensor | None) -> torch.Tensor:
+    """No logit is larger (Cauchy and Schwarz); nan where a number is none."""
+    longest = torch.linalg.vector_norm(states, dim=1).amax() * torch.linalg.vector_norm(table, dim=1).amax()
+    return longest if correction is None else longest + correction.abs().amax()
