@@ -1,6 +1,6 @@
 """Accuracy of the whole pipeline, next item, full ranking, strict and val-in: beside its own sources and others.
 
-python -m benchmarks.pipeline [--data beauty,toys] [--seeds 42,43,44,45,46] [--protocols strict,val-in]
+python -m benchmarks.pipeline [--data beauty,toys] [--seeds 42,43,44,45,46] [--protocols strict,val-in] [--wordless]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks import harness, ranking
 from benchmarks.accuracy import PUBLISHED
@@ -48,6 +49,7 @@ from llmrec_cli.tables.sequences import Sequences, from_table
 
 PIPELINE = "pipeline"
 MAX_MEMORY = 4 << 30
+WORDLESS = ", without words"
 PROTOCOLS = {
     "strict": (
         2,
@@ -73,19 +75,22 @@ def measure(data: DataSet, protocol: str, options: Options) -> Json:
         reduced = harness.clean(options.work / data.name / protocol / "cleaned", data, settings)
     runs: list[Json] = []
     found: dict[str, dict[str, list[ranking.Metrics]]] = {}
+    variant = protocol + (WORDLESS if options.own.wordless else "")
     for seed in options.seeds:
-        work = harness.with_clean_of(reduced, options.work / data.name / protocol / f"seed-{seed}")
+        work = harness.with_clean_of(reduced, options.work / data.name / variant / f"seed-{seed}")
+        if options.own.wordless:
+            work.write(ITEMS, without_words(work.read(ITEMS)))
         trained = (as_strict if withheld > 1 else as_told)(work, source, data, options, seed)
         for how, ranks in test_ranks(work, source, trained).items():
             for system, places in ranks.items():
                 found.setdefault(how, {}).setdefault(system, []).append(ranking.metrics(places))
         mine = ranking.means(found["filtered"][PIPELINE][-1])
         runs.append({"seed": seed, **mine, "ranker": trained.chosen, "seconds": round(trained.seconds, 1)})
-        harness.say(ranking.named(f"{data.name} {protocol} seed {seed} ({trained.chosen}): ", mine))
+        harness.say(ranking.named(f"{data.name} {variant} seed {seed} ({trained.chosen}): ", mine))
     means = {how: {name: ranking.over_seeds(each) for name, each in systems.items()} for how, systems in found.items()}
     return {
         "data": data.name,
-        "protocol": protocol,
+        "protocol": variant,
         "means": told,
         "users": data.users,
         "items": data.items,
@@ -99,6 +104,16 @@ def measure(data: DataSet, protocol: str, options: Options) -> Json:
         "gain": gains(means["filtered"]),
         "with": harness.stamp(),
     }
+
+
+def without_words(items: pa.Table) -> pa.Table:
+    """The catalogue with nothing in it but ids: the fair row for others who read no content."""
+    kept = ("item_id", "n_events")
+    empty = [pa.nulls(items.num_rows, each.type) for each in items.schema if each.name not in kept]
+    names = [name for name in items.column_names if name not in kept]
+    for name, column in zip(names, empty, strict=True):
+        items = items.set_column(items.column_names.index(name), name, column)
+    return items
 
 
 @dataclass(frozen=True)
@@ -223,7 +238,8 @@ def gains(systems: Mapping[str, ranking.Metrics]) -> Json:
 
 
 def tables(results: Json) -> list[Table]:
-    order = [f"{data}, {protocol}" for data in DATA_SETS for protocol in PROTOCOLS]
+    kinds = [f"{protocol}{words}" for words in ("", WORDLESS) for protocol in PROTOCOLS]
+    order = [f"{data}, {kind}" for data in DATA_SETS for kind in kinds]
     published = tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))
     return [_one(results[key], published.get(results[key]["data"], [])) for key in order if key in results]
 
@@ -262,6 +278,7 @@ def _signed(value: list[float] | None) -> str:
 
 def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocols", type=harness.listed, default=list(PROTOCOLS), help="by comma")
+    parser.add_argument("--wordless", action="store_true", help="without titles, categories and tags of the items")
 
 
 def main() -> None:
@@ -270,9 +287,10 @@ def main() -> None:
     results = {}
     for data in harness.present(options.data):
         for protocol in options.own.protocols:
-            key = f"{data.name}, {protocol}"
-            results[key] = measure(data, protocol, options)
-            harness.keep(file, key, results[key])
+            found = measure(data, protocol, options)
+            key = f"{data.name}, {found['protocol']}"
+            results[key] = found
+            harness.keep(file, key, found)
     if results:
         show(tables(results))
 
