@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 README = HERE / "README.md"
 FRONT = HERE.parent / "README.md"
 """The page of the repository, with the summary of the accuracy."""
-BENCHMARKS = ("accuracy", "pipeline", "untuned", "rebuilt", "cold", "speed", "resume")
+BENCHMARKS = ("accuracy", "pipeline", "untuned", "newcomers", "rebuilt", "cold", "speed", "resume")
 
 
 @dataclass(frozen=True)
