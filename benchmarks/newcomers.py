@@ -116,7 +116,7 @@ def compared(work: WorkDir, asked: np.ndarray, wanted: np.ndarray, new: np.ndarr
     past, segment = histories.select(known), histories.segments
     everything = np.ones(items.num_rows, dtype=bool)
     named = np.ones(int(segment.max()) + 1, dtype=bool)
-    popular = Popular.of(past, segment[known], named, everything, tie_order(items.num_rows))
+    popular = Popular.of(past, segment[known], named, everything, tie_order(items.column("item_id").to_pylist()))
     width = ranking.K + int(histories.lengths[rows].max(initial=0))
     leading, _, _ = popular.leading(segment[rows], width)
     theirs = [

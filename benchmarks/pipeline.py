@@ -43,7 +43,7 @@ from llmrec_cli.models.runtime import set_threads
 from llmrec_cli.stages import train_ranker
 from llmrec_cli.stages.train_ranker import TrainRankerConfig
 from llmrec_cli.tables import catalogue
-from llmrec_cli.tables.features import Candidates, target_ranks, tie_order
+from llmrec_cli.tables.features import Candidates, target_ranks
 from llmrec_cli.tables.metrics import paired_bootstrap
 from llmrec_cli.tables.sequences import Sequences, from_table
 
@@ -156,10 +156,10 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     longer = from_table(source.read(SEQUENCES), work.read(ITEMS))
     before = replace(items, vectors=encoder.item_vectors)
     check = candidates_for(fitted, encoder, longer.without_last(), before, limits, targets=longer.last())
-    ties, results = tie_order(len(items)), {}
+    results = {}
     for name, variant in rankers.items():
         ranker = train_ranker.fit_ranker(variant, known, seed)
-        places = target_ranks(check, ranker.score(check), ties)
+        places = target_ranks(check, ranker.score(check))
         results[name] = (ranking.means(ranking.metrics(places))[f"ndcg@{ranking.K}"], ranker)
         harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")
     chosen = max(results, key=lambda name: results[name][0])
@@ -210,7 +210,7 @@ def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, di
         candidates = candidates_for(
             trained.retrievers, encoder, histories, items, trained.limits, targets=targets, exclude_seen=filtered
         )
-        places = target_ranks(candidates, trained.ranker.score(candidates), tie_order(len(items)))
+        places = target_ranks(candidates, trained.ranker.score(candidates))
         found[how] = {PIPELINE: places, **candidates.source_ranks}
     return found
 

@@ -17,6 +17,7 @@ from llmrec_cli.tables.metrics import MISS
 from llmrec_cli.tables.sequences import Sequences
 
 ITEMS = 12
+TIES = tie_order([f"item{i}" for i in range(50)])
 SOURCES = ("transitions", "itemknn", "popularity")
 
 
@@ -150,7 +151,7 @@ def table(lengths: list[int], seed: int = 0) -> Candidates:
     label = np.zeros(rows, dtype=bool)
     label[offsets[:-1][np.array(lengths) > 0]] = True
     ranks = {"a": np.arange(len(lengths))}
-    return Candidates(offsets, items, rng.normal(size=(rows, 2)).astype(np.float32), ("a.z", "b.z"), label, ranks)
+    return Candidates(offsets, items, rng.normal(size=(rows, 2)).astype(np.float32), ("a.z", "b.z"), TIES, label, ranks)
 
 
 def test_a_joined_table_is_its_parts_one_after_the_other() -> None:
@@ -165,14 +166,14 @@ def test_a_joined_table_is_its_parts_one_after_the_other() -> None:
 
 
 def test_places_and_ranks_break_ties_by_the_fixed_order() -> None:
-    found, ties = table([5, 0, 4]), tie_order(50)
-    flat = places(found, np.zeros(len(found)), ties)
+    found = table([5, 0, 4])
+    flat = places(found, np.zeros(len(found)))
     for user in (0, 2):
         rows = np.flatnonzero(found.users == user)
-        np.testing.assert_array_equal(flat[rows], np.argsort(np.argsort(ties[found.items[rows]])))
+        np.testing.assert_array_equal(flat[rows], np.argsort(np.argsort(TIES[found.items[rows]])))
     scores = np.where(found.label, 2.0, 1.0)
-    assert target_ranks(found, scores, ties).tolist() == [0, MISS, 0]
-    assert target_ranks(found, -scores, ties).tolist() == [4, MISS, 3]
+    assert target_ranks(found, scores).tolist() == [0, MISS, 0]
+    assert target_ranks(found, -scores).tolist() == [4, MISS, 3]
 
 
 def test_successors_are_counted_by_distance_within_a_user() -> None:

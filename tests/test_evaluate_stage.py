@@ -18,9 +18,10 @@ from llmrec_cli.core.errors import DataError, GateError, SettingsError, Upstream
 from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages import recommend
-from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, before, best_source
+from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source
 from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question, Traits, history_mean, measured
 from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.tables.splits import before
 from tests import tiny
 
 Next = dict[str, list[str]]

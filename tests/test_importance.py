@@ -32,7 +32,9 @@ def candidates() -> Candidates:
     label = (good == good.max(axis=1, keepdims=True)).ravel()
     features = np.stack([good.ravel(), noise.ravel(), user.ravel()], axis=1).astype(np.float32)
     items = np.tile(np.arange(WIDTH, dtype=np.int32), USERS)
-    return Candidates(np.arange(USERS + 1) * WIDTH, items, features, ("good.z", "noise.z", "user.z"), label)
+    return Candidates(
+        np.arange(USERS + 1) * WIDTH, items, features, ("good.z", "noise.z", "user.z"), np.arange(WIDTH), label
+    )
 
 
 @pytest.mark.parametrize("name", ["fusion", "logistic", "mf-deep", "lambdarank"])

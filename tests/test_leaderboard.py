@@ -36,7 +36,7 @@ def test_the_verdict_claims_no_more_than_the_interval() -> None:
 def test_the_weight_of_each_source_is_told_in_words() -> None:
     names = ("sequence.z", "als.z", "als.raw", "category.last", "itemknn.z")
     features = np.arange(10, dtype=np.float32).reshape(2, 5)
-    candidates = Candidates(np.array([0, 2]), np.array([0, 1], dtype=np.int32), features, names)
+    candidates = Candidates(np.array([0, 2]), np.array([0, 1], dtype=np.int32), features, names, np.arange(2))
     table = features_table(candidates, np.array([600, 200, 100, 93, 7], dtype=np.float32))
     assert table.column("source").to_pylist() == ["sequence", "als", "als", "category", "itemknn"]
     np.testing.assert_allclose(table.column("share").to_numpy(), [0.6, 0.2, 0.1, 0.093, 0.007])

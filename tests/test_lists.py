@@ -9,14 +9,14 @@ from llmrec_cli.tables.rules import Rules
 from llmrec_cli.tables.sequences import Sequences
 
 FREE = Rules(np.arange(6), np.full(6, -1))
-TIES = tie_order(6)
+TIES = tie_order([f"item{i}" for i in range(6)])
 
 
 def candidates(rows: list[list[int]], **z: list[float]) -> Candidates:
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     features = np.array(list(z.values()), dtype=np.float32).T
     names = tuple(f"{name}.z" for name in z)
-    return Candidates(offsets, np.concatenate(rows).astype(np.int32), features, names)
+    return Candidates(offsets, np.concatenate(rows).astype(np.int32), features, names, TIES)
 
 
 def histories(*rows: list[int]) -> Sequences:
@@ -26,7 +26,7 @@ def histories(*rows: list[int]) -> Sequences:
 
 def test_the_best_k_by_score_and_the_source_that_puts_them_highest() -> None:
     pool = candidates([[0, 1, 2], [4, 5]], near=[9, 1, 5, 1, 2], far=[0.1, 0.3, 0.2, 0.2, 0.1])
-    found = best(pool, np.array([1, 3, 2, 1, 2], dtype=np.float32), 2, FREE, ties=TIES, sources=["near", "far"])
+    found = best(pool, np.array([1, 3, 2, 1, 2], dtype=np.float32), 2, FREE, sources=["near", "far"])
     assert found.items.tolist() == [[1, 2], [5, 4]]
     assert found.scores.tolist() == [[3, 2], [2, 1]]
     # items 1 and 4 stand first by far, item 5 by near; item 2 is second for both and its z is larger by near
@@ -35,13 +35,13 @@ def test_the_best_k_by_score_and_the_source_that_puts_them_highest() -> None:
 
 def test_popularity_is_no_source_beside_others() -> None:
     pool = candidates([[0, 1]], near=[1, 2], popularity=[9, 1])
-    found = best(pool, np.array([2, 1], dtype=np.float32), 2, FREE, ties=TIES, sources=["near", "popularity"])
+    found = best(pool, np.array([2, 1], dtype=np.float32), 2, FREE, sources=["near", "popularity"])
     assert found.sources.tolist() == [[0, 0]]
 
 
 def test_users_without_candidates_have_empty_lists() -> None:
     pool = candidates([[], [3]], near=[1])
-    found = best(pool, np.array([1], dtype=np.float32), 2, FREE, ties=TIES, sources=["near"])
+    found = best(pool, np.array([1], dtype=np.float32), 2, FREE, sources=["near"])
     assert found.items.tolist() == [[-1, -1], [3, -1]]
 
 

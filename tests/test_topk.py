@@ -15,8 +15,12 @@ from llmrec_cli.tables.features import tie_order
 from llmrec_cli.tables.sequences import Sequences
 
 
+def order_of(items: int) -> np.ndarray:
+    return tie_order([f"item{i}" for i in range(items)])
+
+
 def brute_force(scores: np.ndarray, k: int, forbidden: np.ndarray) -> np.ndarray:
-    ties = tie_order(scores.shape[1])
+    ties = order_of(scores.shape[1])
     out = np.full((len(scores), k), -1, dtype=np.int32)
     for user, row in enumerate(scores):
         allowed = [i for i in np.lexsort((ties, -row)) if not forbidden[user, i] and row[i] > -np.inf]
@@ -31,11 +35,12 @@ def test_equals_brute_force_with_few_and_with_many_ties(k: int, levels: int) -> 
     scores = rng.integers(0, levels, (25, 40)).astype(np.float32) - levels // 2
     forbidden = rng.random(scores.shape) < 0.3
     expected = brute_force(scores, k, forbidden)
-    codes, values = topk(scores, k, forbidden=forbidden)
+    ties = order_of(scores.shape[1])
+    codes, values = topk(scores, k, forbidden=forbidden, ties=ties)
     np.testing.assert_array_equal(codes, expected)
     rows = np.arange(len(scores))[:, None]
     np.testing.assert_array_equal(values, np.where(codes >= 0, scores[rows, codes], -np.inf))
-    sparse, _ = topk(scores, k, forbidden=sp.csr_matrix(forbidden))
+    sparse, _ = topk(scores, k, forbidden=sp.csr_matrix(forbidden), ties=ties)
     np.testing.assert_array_equal(sparse, expected)
 
 
@@ -46,16 +51,22 @@ def test_the_input_is_left_alone() -> None:
     np.testing.assert_array_equal(scores, np.arange(6).reshape(2, 3))
 
 
+def test_the_tie_order_of_an_item_is_a_matter_of_its_id() -> None:
+    few, many = ["b", "d", "c"], ["d", "a", "b", "c", "e"]
+    among_many = tie_order(many)[[many.index(item) for item in few]]
+    assert np.argsort(tie_order(few)).tolist() == np.argsort(among_many).tolist()
+
+
 def test_nothing_allowed_gives_an_empty_list() -> None:
     codes, values = topk(np.ones((1, 3), dtype=np.float32), 5, forbidden=np.ones((1, 3), dtype=bool))
     assert (codes == -1).all() and np.isneginf(values).all() and codes.shape == (1, 5)
 
 
 def test_ties_do_not_follow_the_codes() -> None:
-    order = np.argsort(tie_order(1000))
+    order = np.argsort(order_of(1000))
     assert sorted(order.tolist()) == list(range(1000))
     assert abs(np.corrcoef(order, np.arange(1000))[0, 1]) < 0.1
-    codes, _ = topk(np.zeros((1, 1000), dtype=np.float32), 10)
+    codes, _ = topk(np.zeros((1, 1000), dtype=np.float32), 10, ties=order_of(1000))
     np.testing.assert_array_equal(codes[0], order[:10])
 
 

@@ -32,7 +32,7 @@ from llmrec_cli.models.retrievers import Histories, load_retrievers
 from llmrec_cli.stages.recommend import STAGE as RECOMMEND
 from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
-from llmrec_cli.tables.features import places, tie_order
+from llmrec_cli.tables.features import places
 from tests import tiny
 
 SOURCES = ("sequence", "transitions", "itemknn", "als", "content", "popularity")
@@ -92,7 +92,7 @@ def test_what_is_saved_ranks_the_next_item_first(done: tuple[WorkDir, Outcome]) 
     limits = load_config(work.need(RETRIEVERS))
     found = collect(retrievers, Histories(sequences, vectors), catalogue, limits)
     assert found.names == tuple(work.read(RANKER_FEATURES).column("feature").to_pylist())
-    first = found.items[places(found, ranker.score(found), tie_order(tiny.N_ITEMS)) == 0]
+    first = found.items[places(found, ranker.score(found)) == 0]
     expected = [tiny.following(user) for user in range(tiny.WALKERS)]
     assert (first == expected).mean() > 0.9
 

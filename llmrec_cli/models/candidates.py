@@ -104,7 +104,7 @@ class _Items:
     @classmethod
     def of(cls, catalogue: Catalogue) -> _Items:
         first = [tags[0] if tags else "" for tags in catalogue.tags]
-        return cls(_groups(catalogue.categories), _groups(first), tie_order(len(catalogue)))
+        return cls(_groups(catalogue.categories), _groups(first), tie_order(catalogue.item_ids))
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))])
     label = None if targets is None else codes == targets[rows]
     features = np.stack([values for _, values in named], axis=1).astype(np.float32)
-    return Candidates(offsets, codes.astype(np.int32), features, tuple(name for name, _ in named), label, ranks)
+    names = tuple(name for name, _ in named)
+    return Candidates(offsets, codes.astype(np.int32), features, names, rules.items.ties, label, ranks)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import scipy.sparse as sp
 import torch
 
 from llmrec_cli.models.retrievers import Histories, Retriever
-from llmrec_cli.tables.features import tie_order
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -25,10 +24,11 @@ def topk(
     """(users, k) codes and scores of the best items, best first; −1 and −inf where a row has fewer that are allowed.
 
     `scores` is (users, items); −inf takes an item out, as does `forbidden`: a mask of the same shape or a sparse matrix
-    with entries at the forbidden cells. Equal scores are ordered by `ties` (`tie_order` of the catalogue).
+    with entries at the forbidden cells. Equal scores are ordered by `ties` (items,), `tie_order` of the catalogue;
+    without it by code.
     """
     items = scores.shape[1]
-    places = torch.from_numpy(tie_order(items) if ties is None else ties)
+    places = torch.arange(items) if ties is None else torch.from_numpy(ties)
     block = torch.from_numpy(_without(scores, forbidden))
     n = min(k, items)
     values, codes = block.topk(n, dim=1, sorted=False)
@@ -77,11 +77,16 @@ def blocks(n_users: int, n_items: int, max_memory: int, arrays: int = 4) -> Iter
 
 
 def best_items(
-    retriever: Retriever, histories: Histories, k: int, *, exclude_seen: bool = True, max_memory: int = 1 << 30
+    retriever: Retriever,
+    histories: Histories,
+    k: int,
+    *,
+    ties: npt.NDArray[np.int64] | None = None,
+    exclude_seen: bool = True,
+    max_memory: int = 1 << 30,
 ) -> tuple[Codes, Floats]:
     """The lists of one retriever alone for any number of users: (users, k) codes and scores as `topk` gives them."""
     n_items = histories.sequences.n_items
-    ties = tie_order(n_items)
     codes = np.full((len(histories), k), -1, dtype=np.int32)
     scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
     for start, stop in blocks(len(histories), n_items, max_memory):

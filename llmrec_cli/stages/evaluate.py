@@ -39,7 +39,7 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.retrievers import Retriever
+    from llmrec_cli.models.retrievers import Histories, Retriever
     from llmrec_cli.tables.comparison import Question, Traits
     from llmrec_cli.tables.sequences import Sequences
 
@@ -124,12 +124,11 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models.retrievers import Histories, load_retrievers
     from llmrec_cli.models.runtime import set_threads
-    from llmrec_cli.models.topk import best_items
-    from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
+    from llmrec_cli.tables.comparison import PIPELINE, Comparison, cold_line, filter_line, mean_of
     from llmrec_cli.tables.gates import hold
-    from llmrec_cli.tables.metrics import rank_metrics
     from llmrec_cli.tables.sequences import from_table
     from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
+    from llmrec_cli.tables.splits import before
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
@@ -149,15 +148,8 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     question = ask(withheld, users, items, sequences, given, filter_seen=settings.get("filter_seen", True))
     lists = {PIPELINE: given[question.users]}
     histories = Histories(question.histories, to_numpy(profiles.column("vector"))[question.users])
-    other: dict[str, float] = {}
-    for name, retriever in baselines.items():
-        context.progress.say(f"evaluate: lists by {name}")
-        filtered, unfiltered = (
-            best_items(retriever, histories, longest, exclude_seen=each, max_memory=context.max_memory // 2)[0]
-            for each in (True, False)
-        )
-        lists[name], rest = (filtered, unfiltered) if question.filter_seen else (unfiltered, filtered)
-        other[name] = float(rank_metrics(rest, question.targets, longest)[f"ndcg@{longest}"].mean())
+    of_sources, other = by_sources(baselines, histories, question, items=items, k=longest, context=context)
+    lists |= of_sources
     sure = {"seed": context.seed, "resamples": config.bootstrap}
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
     slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
@@ -180,6 +172,33 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
     lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], alone]
     return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
+
+
+def by_sources(
+    sources: Mapping[str, Retriever],
+    histories: Histories,
+    question: Question,
+    *,
+    items: pa.Table,
+    k: int,
+    context: Context,
+) -> tuple[dict[str, Codes], dict[str, float]]:
+    """The lists of each source alone, and its NDCG with the seen filter the other way."""
+    from llmrec_cli.models.topk import best_items
+    from llmrec_cli.tables.features import tie_order
+    from llmrec_cli.tables.metrics import rank_metrics
+
+    ties = tie_order(items.column("item_id").to_pylist())
+    lists, other = {}, {}
+    for name, retriever in sources.items():
+        context.progress.say(f"evaluate: lists by {name}")
+        same, turned = (
+            best_items(retriever, histories, k, ties=ties, exclude_seen=seen, max_memory=context.max_memory // 2)[0]
+            for seen in (question.filter_seen, not question.filter_seen)
+        )
+        lists[name] = same
+        other[name] = float(rank_metrics(turned, question.targets, k)[f"ndcg@{k}"].mean())
+    return lists, other
 
 
 def best_source(report: pa.Table) -> str:
@@ -233,15 +252,6 @@ def traits(work: WorkDir) -> Traits:
     return Traits(vectors if vectors.any() else None, tags if len(codes) else None)
 
 
-def before(holdout: pa.Table, until: str) -> pa.Table:
-    """The withheld events before an ISO time, all where it is empty."""
-    from llmrec_cli.tables.splits import instant
-
-    times = holdout.column("time")
-    end = pa.scalar(instant(until, "evaluate.holdout_until"), times.type) if until else None
-    return holdout.filter(pc.less(times, end)) if end else holdout
-
-
 def ask(
     holdout: pa.Table, users: pa.Table, items: pa.Table, sequences: Sequences, lists: Codes, *, filter_seen: bool
 ) -> Question:
@@ -278,20 +288,6 @@ def protocol(config: EvaluateConfig, question: Question, seed: int) -> str:
     return f"protocol: {withheld}, {ranking}, {seen}, {config.bootstrap:,} bootstrap resamples of users, seed {seed}"
 
 
-def cold_line(cold: Json) -> str:
-    """How much of the question is about users and items without a past."""
-    return (
-        f"cold: {cold['users']:,} users without events; "
-        f"{cold['targets']:,} of {cold['of_targets']:,} withheld events are of items that nobody had before"
-    )
-
-
-def filter_line(other: Mapping[str, float], metric: str, *, filter_seen: bool) -> str:
-    """The baselines with the filter the other way: whether people come back to what they had."""
-    what = "left in" if filter_seen else "filtered"
-    return f"{metric} with seen items {what}: " + ", ".join(f"{name} {value:.4f}" for name, value in other.items())
-
-
 def recommend_settings(work: WorkDir) -> Json:
     """The settings that the lists were made with; empty where there is no record of them."""
     record = work.record("recommend")
@@ -315,5 +311,5 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
-    revision=2,
+    revision=3,
 )

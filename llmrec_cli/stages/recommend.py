@@ -137,7 +137,6 @@ class _Maker:
     ranker: Ranker
     rules: Rules
     allowed: npt.NDArray[np.bool_]
-    ties: Ints
     popular: Popular
     segment: Ints
     """(users,) row of `popular` that a user is filled from: the segment without events, everyone with some."""
@@ -163,7 +162,7 @@ class _Maker:
             )
             candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
             scores = self.ranker.score(candidates)
-            lists = best(candidates, scores, k, self.rules, ties=self.ties, sources=list(self.retrievers))
+            lists = best(candidates, scores, k, self.rules, sources=list(self.retrievers))
             segment = self.segment[start : start + BLOCK]
             lists = filled(lists, self.popular, segment, users.sequences if seen else None, self.rules)
             _hold(lists, users, self.allowed, self.rules, seen)
@@ -218,7 +217,6 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     if not allowed.any():
         raise DataError("allow and deny leave no item to recommend", fix="check the ids under [recommend]")
 
-    ties = tie_order(len(catalogue))
     coded = pc.dictionary_encode(profiles.column("segment").combine_chunks())
     names, segment = coded.dictionary.to_pylist(), np.asarray(coded.indices).astype(np.int64)
     named = np.array([name != EVERYONE for name in names], dtype=bool)
@@ -240,8 +238,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
             _unit(texts if texts.shape[1] else vectors) if config.diversity else None,
         ),
         allowed=allowed,
-        ties=ties,
-        popular=Popular.of(sequences, segment, named, allowed, ties),
+        popular=Popular.of(sequences, segment, named, allowed, tie_order(catalogue.item_ids)),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         explainer=Explainer.of(
             retrievers,

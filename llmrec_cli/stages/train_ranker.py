@@ -256,12 +256,11 @@ def fit_ranker(variant: Variant, candidates: Candidates, seed: int) -> Ranker:
 
 def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
     """Each ranker on each part of the users after learning from the others. What no source brought is a miss."""
-    from llmrec_cli.tables.features import target_ranks, tie_order
+    from llmrec_cli.tables.features import target_ranks
     from llmrec_cli.tables.leaderboard import Score
     from llmrec_cli.tables.metrics import MISS
 
     fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
-    ties = tie_order(int(candidates.items.max(initial=-1)) + 1)
     ranks = {name: np.full(candidates.n_users, MISS, dtype=np.int64) for name in rankers}
     seconds = dict.fromkeys(rankers, 0.0)
     with context.progress.task("rankers", folds * len(rankers), "fits") as task:
@@ -271,7 +270,7 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
                 started = time.monotonic()
                 ranker = fit_ranker(variant, known, context.seed)
                 seconds[name] += time.monotonic() - started
-                found = target_ranks(asked, ranker.score(asked), ties)
+                found = target_ranks(asked, ranker.score(asked))
                 ranks[name][fold == part] = found[fold == part]
                 task.advance(note=name)
     return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]
@@ -296,5 +295,5 @@ STAGE = Stage(
     reads=(SEQUENCES, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
-    revision=4,
+    revision=5,
 )

@@ -244,3 +244,17 @@ def _sentence(versus: Json, ours: Interval, metric: str) -> str:
 
 def _figures(interval: Interval) -> dict[str, float]:
     return {"value": interval.mean, "low": interval.low, "high": interval.high}
+
+
+def cold_line(cold: Json) -> str:
+    """How much of the question is about users and items without a past."""
+    return (
+        f"cold: {cold['users']:,} users without events; "
+        f"{cold['targets']:,} of {cold['of_targets']:,} withheld events are of items that nobody had before"
+    )
+
+
+def filter_line(other: Mapping[str, float], metric: str, *, filter_seen: bool) -> str:
+    """The baselines with the filter the other way: whether people come back to what they had."""
+    what = "left in" if filter_seen else "filtered"
+    return f"{metric} with seen items {what}: " + ", ".join(f"{name} {value:.4f}" for name, value in other.items())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy.sparse as sp
 
 from llmrec_cli.tables.metrics import MISS
@@ -30,6 +31,8 @@ class Candidates:
     """(rows, features) finite values."""
     names: tuple[str, ...]
     """Name of each feature, `source.kind`."""
+    ties: Ints
+    """(items,) `tie_order` of the whole catalogue."""
     label: npt.NDArray[np.bool_] | None = None
     """(rows,) True for the item that came next; None when it is not known."""
     source_ranks: dict[str, Ints] = field(default_factory=dict)
@@ -60,7 +63,7 @@ class Candidates:
         lengths = np.bincount(self.users[rows], minlength=self.n_users)
         label = None if self.label is None else self.label[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Candidates(offsets, self.items[rows], self.features[rows], self.names, label, self.source_ranks)
+        return replace(self, offsets=offsets, items=self.items[rows], features=self.features[rows], label=label)
 
     def has_target(self) -> npt.NDArray[np.bool_]:
         """(users,) whether the target is among the candidates."""
@@ -77,7 +80,7 @@ def source_of(feature: str) -> str:
 
 def join(parts: list[Candidates]) -> Candidates:
     """The users of all parts, one part after the other. Empties the list as it goes: a table is not held twice."""
-    names, sources = parts[0].names, tuple(parts[0].source_ranks)
+    names, sources, ties = parts[0].names, tuple(parts[0].source_ranks), parts[0].ties
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     items = np.concatenate([part.items for part in parts])
     labels = [part.label for part in parts if part.label is not None]
@@ -89,36 +92,35 @@ def join(parts: list[Candidates]) -> Candidates:
         features[row : row + len(part)] = part.features
         row += len(part)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Candidates(offsets, items, features, names, np.concatenate(labels) if labels else None, ranks)
+    return Candidates(offsets, items, features, names, ties, np.concatenate(labels) if labels else None, ranks)
 
 
-def tie_order(n_items: int) -> npt.NDArray[np.int64]:
-    """(items,) the place of each item among items of equal score: a fixed shuffle (splitmix64) of the codes.
+def tie_order(item_ids: Sequence[str]) -> Ints:
+    """(items,) the place of each item among items of equal score: by a hash of its id (SipHash of pandas).
 
-    Codes follow ids and ids may follow time or popularity: breaking ties by them would leak.
+    Ids and rows may follow time or popularity, so breaking ties by them would leak; and what the hash of an id is does
+    not change with the catalogue around it.
     """
-    x = np.arange(1, n_items + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    places = np.empty(n_items, dtype=np.int64)
-    places[np.argsort(x ^ (x >> np.uint64(31)), kind="stable")] = np.arange(n_items)
-    return places
+    hashes = pd.util.hash_array(np.asarray(item_ids, dtype=object), categorize=False)
+    out = np.empty(len(hashes), dtype=np.int64)
+    out[np.argsort(hashes, kind="stable")] = np.arange(len(hashes))
+    return out
 
 
-def places(candidates: Candidates, scores: npt.NDArray[np.floating], ties: Ints) -> Ints:
-    """(rows,) the place of each row in its user's list when ordered by score, 0 = first; `ties` is `tie_order`."""
+def places(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
+    """(rows,) the place of each row in its user's list when ordered by score, 0 = first."""
     users = candidates.users
-    order = np.lexsort((ties[candidates.items], -scores, users))
+    order = np.lexsort((candidates.ties[candidates.items], -scores, users))
     out = np.empty(len(candidates), dtype=np.int64)
     out[order] = np.arange(len(candidates)) - candidates.offsets[users[order]]
     return out
 
 
-def target_ranks(candidates: Candidates, scores: npt.NDArray[np.floating], ties: Ints) -> Ints:
+def target_ranks(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
     """(users,) the place of the labelled row by score; MISS where the target was not retrieved."""
     ranks = np.full(candidates.n_users, MISS, dtype=np.int64)
     if candidates.label is not None:
-        ranks[candidates.users[candidates.label]] = places(candidates, scores, ties)[candidates.label]
+        ranks[candidates.users[candidates.label]] = places(candidates, scores)[candidates.label]
     return ranks
 
 

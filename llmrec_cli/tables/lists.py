@@ -45,12 +45,12 @@ TOO_ALIKE = 0.8
 """Above this share of items in common the lists are called much alike."""
 
 
-def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, *, ties: Ints, sources: Sequence[str]) -> Lists:
+def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, *, sources: Sequence[str]) -> Lists:
     """The k best candidates of each user that the rules allow.
 
     The source of a row is the one that puts the item highest among the user's candidates; of equals the largest z.
     """
-    place, users = places(candidates, scores, ties), candidates.users
+    place, users = places(candidates, scores), candidates.users
     width = int(np.diff(candidates.offsets).max(initial=0))
     width = max(1, width if rules.max_per_category else min(width, max(5 * k, 50)))
     kept = np.flatnonzero(place < width)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 import narwhals as nw
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from llmrec_cli.core.errors import SettingsError
 
@@ -47,3 +49,10 @@ def training(kept: Frame) -> Frame:
 def holdout(kept: Frame) -> Frame:
     """What is withheld, each with the position that it would have had: the columns of `clean/holdout`."""
     return kept.filter(nw.col("withheld")).select("user_id", "position", "item_id", "time").sort("user_id", "position")
+
+
+def before(holdout: pa.Table, until: str) -> pa.Table:
+    """The rows of `clean/holdout` before an ISO time (`evaluate.holdout_until`), all where it is empty."""
+    times = holdout.column("time")
+    end = pa.scalar(instant(until, "evaluate.holdout_until"), times.type) if until else None
+    return holdout.filter(pc.less(times, end)) if end else holdout

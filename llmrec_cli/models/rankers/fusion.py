@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -100,7 +101,7 @@ def labelled(candidates: Candidates, max_users: int, seed: int) -> Candidates:
     chosen[users] = True
     kept = candidates.keep(candidates.rows(chosen))
     offsets = np.concatenate([[0], np.cumsum(np.diff(kept.offsets)[users])])
-    return Candidates(offsets, kept.items, kept.features, kept.names, kept.label)
+    return replace(kept, offsets=offsets, source_ranks={})
 
 
 def conditional_loss(scores: torch.Tensor, users: torch.Tensor, label: torch.Tensor, n_users: int) -> torch.Tensor:

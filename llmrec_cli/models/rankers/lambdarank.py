@@ -13,7 +13,7 @@ from llmrec_cli.core.errors import MissingExtraError
 from llmrec_cli.models.checkpoints import Tensors, under
 from llmrec_cli.models.rankers import Floats
 from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig
-from llmrec_cli.tables.features import Candidates, places, tie_order
+from llmrec_cli.tables.features import Candidates, places
 
 BELOW = 1e6
 """Taken off the scores of candidates that the trees never saw, so that they stay behind."""
@@ -97,8 +97,7 @@ def _lightgbm() -> Any:
 
 def _top(candidates: Candidates, scores: Floats, n: int) -> npt.NDArray[np.bool_]:
     """(rows,) whether a row is among its user's n best."""
-    ties = tie_order(int(candidates.items.max(initial=-1)) + 1)
-    return places(candidates, scores, ties) < n
+    return places(candidates, scores) < n
 
 
 def _parameters(config: LambdaRankConfig, rows: int, seed: int) -> dict[str, Any]:
