@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.core.config import leaves, literal, load
 from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.stages.evaluate import EvaluateConfig
+from llmrec_cli.stages.pretrain import PretrainConfig
 
 
 class Inner(BaseModel, frozen=True, extra="forbid"):
@@ -125,3 +127,19 @@ def test_leaves_walk_into_sections() -> None:
         "recommend.name",
         "recommend.items.path",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("pretrain.dropout=2", "pretrain.dropout = 2: Input should be 'auto' or less than 1"),
+        ("pretrain.max_length=1", "pretrain.max_length = 1: Input should be 'auto' or greater than or equal to 2"),
+        ('evaluate.holdout_after=["2011", "2010"]', "holdout_after: cut-offs must stand in order, the oldest first"),
+    ],
+)
+def test_all_that_a_value_may_be_is_told(given: str, told: str) -> None:
+    stage = given.partition(".")[0]
+    kind = {"pretrain": PretrainConfig, "evaluate": EvaluateConfig}[stage]
+    with pytest.raises(SettingsError) as raised:
+        load(None, [given], {}, {}).section(stage, kind)
+    assert told in str(raised.value) and "Value error" not in str(raised.value)

@@ -140,6 +140,9 @@ def test_a_mistyped_name_or_setting_fails_with_a_hint(context: Context, tmp_path
     assert "train-ranker.transitions.tua" in hint(transitions={"tua": 3}) and "'tau'" in hint(transitions={"tua": 3})
     assert "train-ranker.ease.l2" in hint(ease={"l2": -1})
     assert "'hidden'" in hint(mf_deep={"hiden": 3})
+    assert "'prior'" in hint(
+        retrievers=("popularity",), rankers=("fusion",), segments={"priors": 3}
+    )  # of no use, but wrong
     assert "needs the retriever 'als'" in hint(retrievers=("popularity",), rankers=("mf",))
     section = {"train-ranker": {"mf-deep": {"hidden": 8}, "content-transitions": {"neighbours": 3}}}
     sources, orders, _ = build(Settings(section).section("train-ranker", TrainRankerConfig))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ FILE_NAME = "llmrec.toml"
 PREFIX = "LLMREC_"
 # Environment variables that are options of the command line, not settings of a stage.
 OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG")
+# What pydantic puts into the place of an error beside the keys, for a setting that may be of several types.
+_TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")
 
 Nested = dict[str, Any]
 
@@ -61,8 +64,8 @@ class Settings:
             raise self._explained(stage, config, error) from error
 
     def _explained(self, stage: str, config: type[BaseModel], error: ValidationError) -> SettingsError:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
+        errors = error.errors()
+        first, path = errors[0], _path(errors[0]["loc"])
         dotted = ".".join([stage, *path])
         where = self._origin(dotted)
         if first["type"] == "extra_forbidden":
@@ -71,9 +74,13 @@ class Settings:
             )
         if first["type"] == "missing":
             return SettingsError(f"the setting {dotted!r} is needed", where=where, fix=f"add it under [{stage}]")
-        return SettingsError(
-            f"{dotted} = {first['input']!r}: {first['msg']}", where=where, fix=f"see `llmrec config {stage}`"
+        # of a setting that may be one of several types there is an error for each of them
+        wrong = dict.fromkeys(
+            each["msg"].removeprefix("Value error, ") for each in errors if _path(each["loc"]) == path
         )
+        start, *others = wrong
+        what = " or ".join([start, *(each.removeprefix("Input should be ") for each in others)])
+        return SettingsError(f"{dotted} = {first['input']!r}: {what}", where=where, fix=f"see `llmrec config {stage}`")
 
     def _origin(self, dotted: str) -> str:
         while dotted:
@@ -142,6 +149,11 @@ def leaves(config: BaseModel, prefix: str) -> Iterable[tuple[str, Any, str]]:
             yield from leaves(value, f"{prefix}.{name}")
         else:
             yield f"{prefix}.{name}", value, info.description or ""
+
+
+def _path(where: Iterable[int | str]) -> list[str]:
+    """Of a place that pydantic tells, the keys; what it calls the types that a value may have is left out."""
+    return [str(part) for part in where if not _TYPE.fullmatch(str(part))]
 
 
 def _from_file(path: Path | None) -> Settings:

@@ -142,6 +142,10 @@ def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Vari
     from llmrec_cli.models import rankers, retrievers
     from llmrec_cli.models.candidates import CandidateConfig
 
+    for name in (*retrievers.RETRIEVERS, *rankers.RANKERS):  # settings of what is not chosen are checked too
+        if _options(name, config) and name not in {*config.retrievers, *config.rankers}:
+            known = name in retrievers.RETRIEVERS
+            _variant((retrievers if known else rankers).load_class(name), name, config)
     sources = {name: _variant(retrievers.load_class(name), name, config) for name in config.retrievers}
     orders = {name: _variant(rankers.load_class(name), name, config) for name in config.rankers}
     for name, ranker in orders.items():
@@ -156,7 +160,12 @@ def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Vari
 
 
 def _variant(kind: Any, name: str, config: TrainRankerConfig) -> Variant:
-    return Variant(kind, _checked(name, getattr(config, name.replace("-", "_"), {}), kind.Config))
+    return Variant(kind, _checked(name, _options(name, config), kind.Config))
+
+
+def _options(name: str, config: TrainRankerConfig) -> Options:
+    options: Options = getattr(config, name.replace("-", "_"), {})
+    return options
 
 
 def _checked(name: str, options: Options, schema: type[BaseModel]) -> Any:
