@@ -171,6 +171,15 @@ def test_a_backtest_by_time(context: Context) -> None:
         run(context, {}, holdout="time", holdout_after="1999-01-01")
 
 
+def test_a_backtest_by_time_does_not_know_what_items_came_later(context: Context) -> None:
+    log = "user,item,time\nu,a,2020-01-01\nu,b,2020-01-02\nv,a,2020-01-03\nw,new,2020-01-03\n"
+    settings = '[interactions]\npath = "log.csv"\nuser = "user"\nitem = "item"\ntime = "time"\n'
+    cut = {"holdout": "time", "holdout_after": "2020-01-03", "min_user_events": 1}
+    work, _ = run(context, {"log.csv": log}, settings, **cut)
+    assert column(work, ITEMS, "item_id") == ["a", "b"]
+    assert column(work, USERS, "user_id") == ["u", "v", "w"] and column(work, USERS, "n_events") == [2, 0, 0]
+
+
 def test_sequences_keep_repeats_and_their_order(context: Context) -> None:
     settings = '[interactions]\npath = "log.txt"\nlayout = "sequences"\n'
     work, outcome = run(context, {"log.txt": "u2 b a b\nu1 007 NA\n\nu3\n"}, settings)

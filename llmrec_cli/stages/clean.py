@@ -73,7 +73,9 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
         _check_events(kept, config)
         account = _account(judged, kept, config)
-        items = content.items(*_described(kept, config.items, "item_id"), config.items)
+        items = content.items(
+            *_described(kept, config.items, "item_id", met_only=config.holdout == "time"), config.items
+        )
         users = content.users(*_described(kept, config.users, "user_id"), config.users)
 
         work.write(ITEMS, items)
@@ -218,9 +220,12 @@ class Kept:
 
 
 def _described(
-    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"]
+    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"], *, met_only: bool = False
 ) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
-    """One row for each id with events or in the file, with columns as text; and the names of columns in it."""
+    """One row for each id with events or in the file, with columns as text; and the names of columns in it.
+
+    With `met_only` events that a backtest withholds make no row: as of its cut-off nobody knew of the id.
+    """
     from llmrec_cli.tables import content
 
     engine = kept.engine
@@ -230,7 +235,7 @@ def _described(
         return [name_of(c, inputs) for c in listed(columns)]
 
     columns = list(dict.fromkeys(names(config.described())))
-    counts = engine.arrow(content.event_counts(kept.events, id_name))
+    counts = engine.arrow(content.event_counts(kept.events, id_name, met_only=met_only))
     if config.path is None:
         role = kept.log.roles.item if id_name == "item_id" else kept.log.roles.user
         texts = engine.texts(kept.log.raw)

@@ -62,12 +62,12 @@ def most_frequent(frame: Frame, key: str, column: str) -> Frame:
     )
 
 
-def event_counts(events: Frame, column: str) -> Frame:
-    """`#id` of every user (item) with kept events and `#n`, how many of them are not withheld."""
+def event_counts(events: Frame, column: str, *, met_only: bool = False) -> Frame:
+    """`#id` of every user (item) with kept events and `#n`, how many of them are not withheld; maybe only above 0."""
     kept = nw.when(nw.col("withheld")).then(nw.lit(0)).otherwise(nw.lit(1))
-    return (
-        events.select(nw.col(column).alias(ID), kept.alias(COUNT)).group_by(ID).agg(nw.col(COUNT).sum().cast(nw.Int64))
-    )
+    ids = events.select(nw.col(column).alias(ID), kept.alias(COUNT))
+    counts = ids.group_by(ID).agg(nw.col(COUNT).sum().cast(nw.Int64))
+    return counts.filter(nw.col(COUNT) > 0) if met_only else counts
 
 
 def from_log(counts: pa.Table, said: Mapping[str, pa.Table]) -> pa.Table:
