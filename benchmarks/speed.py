@@ -29,8 +29,14 @@ PROTOCOL = (
 )
 SHAPE = ["dim=64", "layers=2", "heads=2", "max_length=50"]
 TRAINING = ["targets=all", "epochs=3", "patience=0", "refit=false"]
-OURS = {"softmax": "full softmax", "sampled": "sampled softmax"}
-"""The setting `pretrain.loss` and what it is."""
+LARGE = 4096
+OURS = {
+    "full softmax": ["loss=softmax"],
+    "sampled softmax": ["loss=sampled"],
+    f"full softmax, {LARGE:,} events a step": ["loss=softmax", f"tokens_per_step={LARGE}"],
+    f"sampled softmax, {LARGE:,} events a step": ["loss=sampled", f"tokens_per_step={LARGE}"],
+}
+"""Settings of `pretrain`. Steps are smaller unless told; those of the peers have up to 128 x 50 events."""
 NEGATIVES = 128
 PEERS = {
     "RecTools, full softmax": ("rectools_sasrec", "softmax"),
@@ -53,7 +59,7 @@ def measure(data: DataSet, options: Options) -> Json:
     """All systems on one data set; a system that cannot run is told with its reason."""
     source = harness.cleaned(data, options.work)
     histories = from_table(source.read(SEQUENCES, ["item_ids"]), source.read(ITEMS, ["item_id"])).without_last()
-    rows = [] if options.own.peers_only else [ours(data, source, loss, options) for loss in OURS]
+    rows = [] if options.own.peers_only else [ours(data, source, name, options) for name in OURS]
     if not options.own.ours_only:
         python = peers.ready(options.own.venv.resolve())
         with tempfile.TemporaryDirectory() as folder:
@@ -65,11 +71,13 @@ def measure(data: DataSet, options: Options) -> Json:
     return {"data": data.name, "protocol": PROTOCOL, **counts, "systems": rows, "with": harness.stamp()}
 
 
-def ours(data: DataSet, source: WorkDir, loss: str, options: Options) -> Json:
+def ours(data: DataSet, source: WorkDir, name: str, options: Options) -> Json:
     """`llmrec pretrain` of three epochs: the median epoch."""
-    work = harness.with_clean_of(source, options.work / data.name / f"speed-{loss}")
-    settings = [*options.settings, *(f"pretrain.{each}" for each in (*SHAPE, *TRAINING)), f"pretrain.loss={loss}"]
-    row: Json = {"system": f"llmrec, {OURS[loss]}", "malloc": "stock", "runs": []}
+    work = harness.with_clean_of(
+        source, options.work / data.name / f"speed-{name.replace(', ', '-').replace(' ', '-')}"
+    )
+    settings = [*options.settings, *(f"pretrain.{each}" for each in (*SHAPE, *TRAINING, *OURS[name]))]
+    row: Json = {"system": f"llmrec, {name}", "malloc": "stock", "runs": []}
     for _ in range(options.own.repeats):
         load = os.getloadavg()[0]
         try:

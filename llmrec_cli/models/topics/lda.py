@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
 from llmrec_cli.models.topics import Topics
-from llmrec_cli.models.topics.naming import fitting_number, labels, leading_words
+from llmrec_cli.models.topics.naming import fitting_number, named
 
 
 class LdaConfig(BaseModel, frozen=True, extra="forbid"):
@@ -45,7 +45,5 @@ class Lda:
             random_state=seed,
         )
         model.fit(counts[sample].astype(np.float64))
-        of_users = np.zeros((counts.shape[0], n_topics), dtype=np.float32)
-        of_users[documents] = model.transform(counts[documents].astype(np.float64))
-        ordered = leading_words(model.components_, np.asarray(counts.sum(axis=0)).reshape(-1), words)
-        return Topics(labels(ordered), [row[: self.config.n_words] for row in ordered], of_users)
+        shares = model.transform(counts[documents].astype(np.float64))
+        return named(model.components_, shares, documents, counts, words, n_words=self.config.n_words)

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
+
+from llmrec_cli.models.topics import Topics
 
 Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 # Weight of a word's probability against its lift when words are ordered: the optimum that readers
 # agreed on in Sievert & Shirley (2014), "LDAvis".
@@ -44,3 +48,13 @@ def labels(ordered: Sequence[Sequence[str]]) -> list[str]:
 
 def _joined(words: Sequence[str]) -> str:
     return " & ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def named(
+    components: Doubles, shares: Doubles, documents: Ints, counts: sp.csr_matrix, words: Sequence[str], *, n_words: int
+) -> Topics:
+    """Topics from what a model learnt: components (topics, words) and, of the users `documents`, shares (n, topics)."""
+    of_users = np.zeros((counts.shape[0], shares.shape[1]), dtype=np.float32)
+    of_users[documents] = shares
+    ordered = leading_words(components, np.asarray(counts.sum(axis=0)).reshape(-1), words)
+    return Topics(labels(ordered), [row[:n_words] for row in ordered], of_users)

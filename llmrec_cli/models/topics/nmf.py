@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
 from llmrec_cli.models.topics import Topics
-from llmrec_cli.models.topics.naming import fitting_number, labels, leading_words
+from llmrec_cli.models.topics.naming import fitting_number, named
 
 Doubles = npt.NDArray[np.float64]
 
@@ -49,10 +49,8 @@ class Nmf:
             warnings.simplefilter("ignore", ConvergenceWarning)  # the leading words settle before the weights do
             model.fit(weights[sample])
             amounts = model.transform(weights)
-        of_users = np.zeros((counts.shape[0], n_topics), dtype=np.float32)
-        of_users[documents] = _shares(amounts * model.components_.sum(axis=1))
-        ordered = leading_words(model.components_, np.asarray(counts.sum(axis=0)).reshape(-1), words)
-        return Topics(labels(ordered), [row[: self.config.n_words] for row in ordered], of_users)
+        shares = _shares(amounts * model.components_.sum(axis=1))
+        return named(model.components_, shares, documents, counts, words, n_words=self.config.n_words)
 
 
 def _shares(amounts: Doubles) -> Doubles:
