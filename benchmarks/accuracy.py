@@ -89,7 +89,7 @@ def summary(results: Json) -> Table:
         seeds = str(len(results[data]["seeds"]))
         by = f"{best['system']}, {best['source']}"
         rows.append([DATA_SETS[data].title, ours, seeds, score(best["ndcg"]), by, best["protocol"]])
-    return Table("NDCG@10", ["data", "llmrec", "seeds", "published", "by", "their protocol"], rows)
+    return Table("The sequence model alone", ["data", "llmrec", "seeds", "published", "by", "their protocol"], rows)
 
 
 def _knows_more(protocol: str) -> bool:

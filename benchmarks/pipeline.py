@@ -244,6 +244,27 @@ def tables(results: Json) -> list[Table]:
     return [_one(results[key], published.get(results[key]["data"], [])) for key in order if key in results]
 
 
+def summary(results: Json) -> Table:
+    """The row of each data set by both protocols, beside the best that others published without the target's time."""
+    published = tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))
+    rows = []
+    for data in DATA_SETS:
+        runs = [results.get(f"{data}, {protocol}") for protocol in PROTOCOLS]
+        if any(runs):
+            others = [row for row in published[data] if "target time" not in row["protocol"]]
+            best = max(others, key=lambda row: float(row["ndcg"]))
+            by = f"{best['system']} ({best['protocol']})"
+            rows.append([DATA_SETS[data].title, *map(_with_seeds, runs), score(best["ndcg"]), by])
+    return Table("The whole pipeline", ["data", *PROTOCOLS, "published", "by"], rows)
+
+
+def _with_seeds(run: Json | None) -> str:
+    if run is None:
+        return "–"
+    n = len(run["seeds"])
+    return f"{interval(run['systems']['filtered'][PIPELINE]['ndcg@10'])}, {n} seed{'s' * (n > 1)}"
+
+
 def _one(run: Json, published: list[Json]) -> Table:
     metrics = ("recall@10", "ndcg@10")
     filtered = run["systems"]["filtered"]

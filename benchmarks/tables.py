@@ -80,9 +80,10 @@ def filled(readme: str) -> str:
 
 def summarised(readme: str) -> str:
     """The README of the repository with the summary of the accuracy."""
-    from benchmarks.accuracy import summary
+    from benchmarks import accuracy, pipeline
 
-    return _between(readme, "summary", summary(_results("accuracy")).markdown())
+    tables = (accuracy.summary(_results("accuracy")), pipeline.summary(_results("pipeline")))
+    return _between(readme, "summary", "\n".join(table.markdown() for table in tables))
 
 
 def _results(name: str) -> dict[str, Any]:
