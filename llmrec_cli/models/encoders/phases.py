@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 RIDGE = 1e-3
 AUTO = "auto"
-SHORT = 30
+SHORT = 20
 """Events a user, on average, below which histories are short."""
 LENGTHS = (50, 100, 200)
 COSINE_TEMPERATURE = 0.07
