@@ -287,4 +287,5 @@ STAGE = Stage(
     writes=(INTERACTIONS, ITEMS, USERS, SEQUENCES, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
+    revision=2,
 )

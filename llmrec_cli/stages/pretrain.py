@@ -313,7 +313,7 @@ STAGE = Stage(
     ),
     run=run,
     sources=_sources,
-    revision=3,
+    revision=4,
     together=True,
     estimate=estimate,
 )

@@ -289,4 +289,5 @@ STAGE = Stage(
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
     sources=id_files,
+    revision=2,
 )
