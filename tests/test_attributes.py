@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from llmrec_cli.core.artifacts import ATTRIBUTES
+from llmrec_cli.core.columns import ATTRIBUTES
 from llmrec_cli.tables.attributes import by_name
 
 

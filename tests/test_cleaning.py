@@ -19,8 +19,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         yield engine
 
 
-def log(engine: Engine, rows: list[dict[str, Any]]) -> nw.LazyFrame[Any]:
-    """A log as the engine gives it, from rows of what matters."""
+def log(engine: Engine, rows: list[dict[str, Any]], weights: dict[str, float] | None = None) -> nw.LazyFrame[Any]:
+    """A log as the engine gives it, from rows of what matters, with weights."""
     types = {
         "source": pa.string(),
         "row": pa.int64(),
@@ -37,7 +37,8 @@ def log(engine: Engine, rows: list[dict[str, Any]]) -> nw.LazyFrame[Any]:
     }
     usual = {"source": "log", "parsable": True, "passes": True, "user_id": "u", "item_id": "i"}
     full = [{**usual, "row": n, "source_row": n, **row} for n, row in enumerate(rows, 1)]
-    return engine.put(pa.Table.from_pylist(full, pa.schema(list(types.items()))))
+    frame = engine.put(pa.Table.from_pylist(full, pa.schema(list(types.items()))))
+    return cleaning.weighted(frame, weights or {}, refused_below=-3)
 
 
 def reasons(engine: Engine, frame: nw.LazyFrame[Any]) -> list[str | None]:
@@ -133,8 +134,8 @@ def test_order_sessions_and_weights(engine: Engine) -> None:
         {"time": 30 * minute, "item_id": "same time"},
         {"time": 5, "user_id": "v", "item_id": "other", "event": "click"},
     ]
-    kept = cleaning.in_order(cleaning.judge_rows(log(engine, rows), timed=True), 30)
-    kept = cleaning.weighted(kept, {"buy": 3.0, "click": 0.5})
+    judged = cleaning.judge_rows(log(engine, rows, {"buy": 3.0, "click": 0.5}), timed=True)
+    kept = cleaning.in_order(judged, 30)
     table = engine.arrow(kept.sort("user_id", "position"))
     assert table.column("item_id").to_pylist() == ["first", "same session", "same time", "late", "other"]
     assert table.column("position").to_pylist() == [0, 1, 2, 3, 0]
@@ -170,3 +171,27 @@ def test_the_funnel_adds_up_and_names_the_rule_that_emptied_it() -> None:
         "where            -400    600",
         "min_user_events  -600      0",
     ]
+
+
+def test_events_below_no_weight_turn_an_item_down_and_know_how_many_came_before(engine: Engine) -> None:
+    weights = {"hide": -1.0, "seen": 0.0}
+    rows = [
+        {"time": 1, "item_id": "a"},
+        {"time": 2, "item_id": "b", "event": "hide"},
+        {"time": 3, "item_id": "c", "event": "seen"},
+        {"time": 4, "item_id": "d"},
+        {"time": 5, "item_id": "b", "event": "hide"},
+        {"time": 0, "item_id": "e", "value_text": "-4", "value": -4.0},
+        {"time": 6, "item_id": "d", "value_text": "-3", "value": -3.0},
+        {"time": 1, "user_id": "v", "item_id": "a", "event": "hide"},
+    ]
+    judged = cleaning.judge_rows(log(engine, rows, weights), timed=True)
+    assert reasons(engine, judged) == [None, "refusal", "no weight", None, "refusal", "refusal", None, "refusal"]
+    found = engine.arrow(cleaning.refusals(judged).sort("user_id", "item_id")).to_pylist()
+    assert [(row["user_id"], row["item_id"], row["position"], row["time"]) for row in found] == [
+        ("u", "b", 2, 5),
+        ("u", "e", 0, 0),
+        ("v", "a", 0, 1),
+    ]
+    kept = cleaning.in_order(judged, 30)
+    assert engine.arrow(kept.sort("position")).column("item_id").to_pylist() == ["a", "d", "d"]

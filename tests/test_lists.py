@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from llmrec_cli.tables.features import Candidates, tie_order
 from llmrec_cli.tables.lists import OF_ALL, OF_SEGMENT, Lists, Popular, best, filled, joined, summary
@@ -22,6 +25,13 @@ def candidates(rows: list[list[int]], **z: list[float]) -> Candidates:
 def histories(*rows: list[int]) -> Sequences:
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     return Sequences(np.concatenate([np.array(row, dtype=np.int32) for row in rows]), offsets, 6)
+
+
+def fill(
+    lists: Lists, popular: Popular, segments: list[int], past: Sequences | None = None, rules: Rules = FREE
+) -> Lists:
+    nothing = histories(*[[] for _ in segments])
+    return filled(lists, popular, np.array(segments), past or nothing, rules, filter_seen=True)
 
 
 def test_the_best_k_by_score_and_the_source_that_puts_them_highest() -> None:
@@ -62,7 +72,7 @@ def empty(users: int, k: int) -> Lists:
 
 
 def test_the_cold_get_what_their_segment_chooses_then_what_all_choose(popular: Popular) -> None:
-    found = filled(empty(2, 3), popular, np.array([0, 1]), None, FREE)
+    found = fill(empty(2, 3), popular, [0, 1])
     assert found.items.tolist()[0] == [0, 1, 2]
     assert found.sources.tolist() == [[OF_SEGMENT, OF_SEGMENT, OF_ALL], [OF_SEGMENT, OF_ALL, OF_ALL]]
     assert found.items.tolist()[1][:2] == [2, 0]
@@ -70,7 +80,7 @@ def test_the_cold_get_what_their_segment_chooses_then_what_all_choose(popular: P
 
 
 def test_an_empty_segment_backs_off_to_everyone(popular: Popular) -> None:
-    found = filled(empty(1, 2), popular, np.array([2]), None, FREE)
+    found = fill(empty(1, 2), popular, [2])
     assert found.items[0, 0] == 0 and found.sources.tolist() == [[OF_ALL, OF_ALL]]
 
 
@@ -80,15 +90,22 @@ def test_a_short_list_is_filled_behind_what_it_holds_without_the_seen(popular: P
         np.array([[7, np.nan, np.nan]], dtype=np.float32),
         np.zeros((1, 3), int),
     )
-    found = filled(short, popular, np.array([3]), histories([0]), FREE)
+    found = fill(short, popular, [3], histories([0]))
     assert found.items[0].tolist()[:2] == [2, 1]
     assert found.sources[0].tolist() == [0, OF_ALL, OF_ALL]
     assert 0 not in found.items and 5 not in found.items
 
 
+def test_what_was_turned_down_is_not_filled_in(popular: Popular) -> None:
+    past = replace(histories([0]), refused=sp.csr_matrix(([2], ([0], [1])), shape=(1, 6)))
+    for seen, expected in ((True, {0, 1}), (False, {1})):
+        found = filled(empty(1, 4), popular, np.array([3]), past, FREE, filter_seen=seen)
+        assert {0, 1} - set(found.items[0].tolist()) == expected
+
+
 def test_rules_hold_for_what_is_filled_in(popular: Popular) -> None:
     held = Rules(np.array([0, 0, 1, 2, 3, 4]), np.full(6, -1))
-    assert 1 not in filled(empty(1, 3), popular, np.array([0]), None, held).items
+    assert 1 not in fill(empty(1, 3), popular, [0], rules=held).items
 
 
 def test_summary_counts_and_warns_of_like_lists() -> None:

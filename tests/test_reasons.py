@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
-from llmrec_cli.core.artifacts import EVIDENCE, TAGS
+from llmrec_cli.core.columns import EVIDENCE, TAGS
 from llmrec_cli.tables import reasons
 from llmrec_cli.tables.lists import OF_ALL, OF_SEGMENT
 from llmrec_cli.tables.reasons import EVERYONE, FOLLOWED, INTEREST, SEGMENT, SIMILAR, TOGETHER, Evidence, Wording

@@ -68,7 +68,7 @@ def test_every_broken_promise_is_counted() -> None:
         "outside the catalogue": 0,
         "repeated": 1,
         "same title": 2,
-        "seen": 1,
+        "seen or turned down": 1,
         "not allowed": 2,
         "over the cap of a category": 2,
     }

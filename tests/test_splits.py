@@ -36,3 +36,28 @@ def test_what_is_withheld(
     table = engine.arrow(splits.holdout(splits.withheld(kept, how, n, after)))
     found = list(zip(table.column("user_id").to_pylist(), table.column("position").to_pylist(), strict=True))
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("how", "n", "after", "expected"),
+    [
+        ("none", 1, 0, [("a", "p"), ("a", "q"), ("a", "r"), ("b", "p")]),
+        ("last", 1, 0, [("a", "p"), ("a", "q"), ("b", "p")]),
+        ("last-n", 2, 0, [("a", "p"), ("b", "p")]),
+        ("time", 1, 30, [("a", "p"), ("a", "q")]),
+    ],
+)
+def test_what_was_turned_down_after_the_cut_off_is_not_known(
+    engine: Engine, how: splits.Holdout, n: int, after: int, expected: list[tuple[str, str]]
+) -> None:
+    times = [10, 20, 30, 29, 40, 50]
+    kept = engine.put(pa.table({"user_id": USERS, "item_id": list("uvwxyz"), "position": POSITIONS, "time": times}))
+    said = {
+        "user_id": list("aaabz"),
+        "item_id": list("pqrpp"),
+        "position": [1, 2, 3, 1, 0],
+        "time": [15, 25, 35, 30, 5],
+    }
+    withheld = splits.withheld(kept, how, n, after)
+    table = engine.arrow(splits.known_refusals(engine.put(pa.table(said)), withheld, how, after))
+    assert list(zip(table.column("user_id").to_pylist(), table.column("item_id").to_pylist(), strict=True)) == expected

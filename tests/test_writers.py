@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from llmrec_cli.core.artifacts import ITEMS, SEQUENCES, TAGS
+from llmrec_cli.core.artifacts import ITEMS, SEQUENCES
+from llmrec_cli.core.columns import TAGS
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
 from llmrec_cli.core.variants import load_variant
 from llmrec_cli.models import causal

@@ -40,10 +40,18 @@ def following(user: int) -> int:
     return (user % 2) * RING + (user // 2 + STEPS) % RING
 
 
-def make(folder: Path, titles: dict[int, str] | None = None, *, fit: bool = True) -> WorkDir:
-    """Everything that `recommend` reads; `fit=False` leaves the models out."""
+def make(
+    folder: Path, titles: dict[int, str] | None = None, refused: dict[str, str] | None = None, *, fit: bool = True
+) -> WorkDir:
+    """Everything that `recommend` reads; `refused` is the item that a user turned down last of all, by user.
+
+    `fit=False` leaves the models out.
+    """
     work = WorkDir(folder)
     _clean(work, titles or {})
+    gone = {"user_id": list(refused or {}), "item_id": list((refused or {}).values())}
+    gone["position"] = [STEPS] * len(gone["user_id"])
+    work.write(artifacts.REFUSALS, pa.table(gone, schema=artifacts.REFUSALS.schema))
     _vectors(work)
     _profiles(work)
     _rest(work)
@@ -166,7 +174,7 @@ def _models(work: WorkDir) -> None:
     items = work.read(artifacts.ITEMS)
     rows = to_numpy(work.read(artifacts.ITEM_VECTORS).column("vector"))
     catalogue = catalogues.from_tables(items, rows, rows)
-    sequences = from_table(work.read(artifacts.SEQUENCES), items)
+    sequences = from_table(work.read(artifacts.SEQUENCES), items, refusals=work.read(artifacts.REFUSALS))
     config = CandidateConfig(depth=N_ITEMS, depths={})
     past = sequences.without_last()
 

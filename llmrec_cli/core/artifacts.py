@@ -6,15 +6,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
+from llmrec_cli.core.columns import ATTRIBUTES, CHANGES, EVIDENCE, HABITS, INTERESTS, PRICE, TAGS, VECTOR
 
 ID = pa.string()
 TIME = pa.timestamp("us", tz="UTC")
-# Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
-VECTOR = pa.list_(pa.float32())
-TAGS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32())]))
-EVIDENCE = pa.list_(pa.struct([("kind", pa.string()), ("item_id", ID), ("tag", pa.string()), ("weight", pa.float32())]))
-ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 
 
 @dataclass(frozen=True)
@@ -120,6 +115,13 @@ SEQUENCES = Table(
         weights=pa.list_(pa.float32()),
         sessions=pa.list_(pa.int32()),
     ),
+)
+REFUSALS = Table(
+    "clean",
+    "refusals",
+    "Items that users turned down: events of negative weight. position counts the kept events of the user before it.",
+    ("user_id", "item_id"),
+    _schema(user_id=ID, item_id=ID, position=pa.int32()),
 )
 REJECTS = Table(
     "clean",

@@ -1,9 +1,16 @@
-"""Columns of profiles that are structures, and what the columns of tables mean where a name does not say it."""
+"""Columns that are structures, and what the columns of tables mean where a name does not say it."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+# Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
+VECTOR = pa.list_(pa.float32())
+TAGS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32())]))
+EVIDENCE = pa.list_(
+    pa.struct([("kind", pa.string()), ("item_id", pa.string()), ("tag", pa.string()), ("weight", pa.float32())])
+)
+ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 INTERESTS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32()), ("support", pa.int32())]))
 CHANGES = pa.list_(pa.struct([("tag", pa.string()), ("before", pa.float32()), ("lately", pa.float32())]))
 HABITS = pa.list_(

@@ -59,15 +59,17 @@ def collect(
     """Candidates of all users, block by block; rows of a user are in the order of item codes.
 
     A source brings its best `depth` items that it puts above the mean of its row. `allowed` (items,) takes items out,
-    `exclude_seen` those of the history: without a word of it, unless repeats are asked for. With repeats the newest
-    `depth` events of the history are candidates themselves, whatever the sources think of them.
-    `targets` (users,) marks the row of the item that came next where a source brought it; it is never added. With
-    `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none learns from it.
+    `exclude_seen` those of the history: without a word of it, unless repeats are asked for. What a user turned down is
+    never a candidate. With repeats the newest `depth` events of the history are candidates themselves, whatever the
+    sources think of them. `targets` (users,) marks the row of the item that came next where a source brought it; it is
+    never added. With `found_only`, users whose target no source brought keep no rows: no ranker can mend that, and none
+    learns from it.
+
     Features are `source.kind`: z is standardised over the user's row; signed sources give raw, others ratio (log of
     the share of the row's maximum) and level (log). category.share and tag.share say how much of the history is of the
-    item's kind, history.popularity and newest.popularity how popular its items are. With repeats, repeat.count is
-    log(1 + how often the user had the item) and repeat.recency 1 / (1 + events since then), 0 for never; both know the
-    history alone, not the target.
+    item's kind, category.refused and tag.refused how much of what was turned down, history.popularity and
+    newest.popularity how popular the history's items are. With repeats, repeat.count is log(1 + how often the user had
+    the item) and repeat.recency 1 / (1 + events since then), 0 for never; both know the history alone, not the target.
     """
     hide = not config.repeat if exclude_seen is None else exclude_seen
     rules = _Rules(config, _Items.of(catalogue), allowed, hide)
@@ -121,8 +123,7 @@ class _Rules:
         hidden = np.zeros((len(sequences), sequences.n_items), dtype=bool)
         if self.allowed is not None:
             hidden[:, ~self.allowed] = True
-        if self.exclude_seen:
-            hidden[sequences.users, sequences.codes] = True
+        hidden[sequences.barred(seen=self.exclude_seen)] = True
         return hidden
 
 
@@ -219,10 +220,14 @@ def _target_ranks(scores: Floats, targets: Codes, ties: npt.NDArray[np.int64]) -
 def _pair_features(
     retrievers: Mapping[str, Retriever], sequences: Sequences, items: _Items, rows: npt.NDArray[np.int64], codes: Codes
 ) -> Iterator[tuple[str, Floats]]:
-    """How a candidate relates to the history and to its two newest events, and how long the history is."""
+    """How a candidate relates to the history, its two newest events and what was turned down; the history's length."""
     yield "history.length", np.log1p(sequences.lengths).astype(np.float32)[rows]
     for kind, groups in (("category", items.categories), ("tag", items.tags)):
         yield f"{kind}.share", group_shares(sequences, groups, rows, codes)
+    if sequences.refused is not None:
+        refused = sequences.turned_down()
+        yield "category.refused", group_shares(refused, items.categories, rows, codes)
+        yield "tag.refused", group_shares(refused, items.tags, rows, codes)
     for name, newest in (("last", sequences.last()), ("previous", sequences.without_last().last())):
         event = newest[rows]
         there = event >= 0

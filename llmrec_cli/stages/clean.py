@@ -1,7 +1,8 @@
 """Read the raw log and what is known of items and users; keep the sound rows and account for each of the others.
 
 Reads: the files named under [clean].
-Writes: clean/interactions, clean/items, clean/users, clean/sequences, clean/rejects, clean/funnel, clean/holdout.
+Writes: clean/interactions, clean/items, clean/users, clean/sequences, clean/refusals, clean/rejects, clean/funnel,
+clean/holdout.
 """
 
 from __future__ import annotations
@@ -9,13 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from llmrec_cli.core.artifacts import FUNNEL, HOLDOUT, INTERACTIONS, ITEMS, REJECTS, SEQUENCES, TIME, USERS, Table
+from llmrec_cli.core.artifacts import (
+    FUNNEL,
+    HOLDOUT,
+    INTERACTIONS,
+    ITEMS,
+    REFUSALS,
+    REJECTS,
+    SEQUENCES,
+    TIME,
+    USERS,
+    Table,
+)
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
@@ -41,10 +53,19 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
     outlier_z: float = Field(6.0, ge=0, description="users so many robust deviations above the median; 0 keeps all")
     item_outlier_z: float = Field(0.0, ge=0, description="the same for items; 0 keeps all, for popular items are real")
     session_gap_minutes: float = Field(30.0, gt=0, description="a longer pause starts a new session")
-    event_weights: dict[str, float] = Field({}, description="weight of each kind of event; 1 for others")
+    event_weights: dict[str, float] = Field(
+        {}, description="weight of each kind of event, 1 for others; 0 leaves it out, below 0 turns the item down"
+    )
+    refused_below: float | None = Field(None, description="an event of a smaller value turns the item down")
     holdout: Literal["none", "last", "last-n", "time"] = Field("none", description="what a backtest withholds")
     holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
     holdout_after: str = Field("", description="ISO time from which on the backtest withholds")
+
+    @model_validator(mode="after")
+    def _has_values(self) -> Self:
+        if self.refused_below is not None and self.interactions.value is None:
+            raise ValueError("refused_below needs the column clean.interactions.value")
+        return self
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         context.progress.say(f"{log.total:,} rows read from {log.where}")
         judged = _judge(engine, log, config)
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
-        _check_events(kept, config)
+        _check_events(kept, judged, config)
         account = _account(judged, kept, config)
         items = content.items(
             *_described(kept, config.items, "item_id", met_only=config.holdout == "time"), config.items
@@ -83,6 +104,8 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         work.write(FUNNEL, account)
         _write_events(work, kept)
         _write(work, REJECTS, kept, cleaning.rejected(judged))
+        refused = splits.known_refusals(cleaning.refusals(judged), kept.events, config.holdout, after)
+        _write(work, REFUSALS, kept, refused)
         if config.holdout != "none":
             _write(work, HOLDOUT, kept, splits.holdout(kept.events))
     counts = {"rows": log.total, "events": account.column("left")[-1].as_py()}
@@ -129,7 +152,8 @@ def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
     from llmrec_cli.tables import cleaning
 
     timed = log.roles.time is not None
-    frame = cleaning.judge_rows(engine.log(log.raw, log.roles, config.interactions.where), timed=timed)
+    rows = engine.log(log.raw, log.roles, config.interactions.where)
+    frame = cleaning.judge_rows(cleaning.weighted(rows, config.event_weights, config.refused_below), timed=timed)
     if timed or config.interactions.layout == "rows":
         frame = cleaning.judge_duplicates(frame, timed=timed)
     frame = engine.keep(cleaning.judge_repeats(frame, config.repeats))
@@ -148,17 +172,17 @@ def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
 
 
 def _kept_events(engine: Engine, judged: Frame, config: CleanConfig, after: int) -> Frame:
-    """The kept events with position, session and weight, and whether the backtest withholds them."""
+    """The kept events with position and session, and whether the backtest withholds them."""
     from llmrec_cli.tables import cleaning, splits
 
-    events = cleaning.weighted(cleaning.in_order(judged, config.session_gap_minutes), config.event_weights)
+    events = cleaning.in_order(judged, config.session_gap_minutes)
     return engine.keep(splits.withheld(events, config.holdout, config.holdout_n, after))
 
 
-def _check_events(kept: Kept, config: CleanConfig) -> None:
+def _check_events(kept: Kept, judged: Frame, config: CleanConfig) -> None:
     """Warn of a weight for a kind of event that does not occur, which is likely misspelt."""
     if config.event_weights:
-        there = kept.engine.counts(kept.events, "event")
+        there = kept.engine.counts(judged, "event")
         for name in (name for name in config.event_weights if name not in there):
             near = did_you_mean(name, filter(None, there))
             kept.warnings.append(f"event_weights: no event is called {name!r}; {near}")
@@ -189,6 +213,8 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
         "where": not config.interactions.where,
         "invalid time": log.roles.time is None,
         "invalid value": log.roles.value is None,
+        "refusal": config.refused_below is None and all(w >= 0 for w in config.event_weights.values()),
+        "no weight": 0 not in config.event_weights.values(),
         "duplicate": log.roles.time is None and config.interactions.layout == "sequences",
         "repeat": config.repeats == "keep",
         "outlier user": not config.outlier_z,
@@ -272,7 +298,7 @@ def _write(work: WorkDir, table: Table, kept: Kept, rows: Frame) -> None:
     with work.writer(table) as append:
         for batch in kept.engine.batches(rows):
             piece = pa.Table.from_batches([batch])
-            append(_with_time(piece) if table.schema.field("time").type == TIME else piece)
+            append(_with_time(piece) if TIME in table.schema.types else piece)
 
 
 def _with_time(events: pa.Table) -> pa.Table:
@@ -284,8 +310,8 @@ STAGE = Stage(
     "clean",
     CleanConfig,
     reads=(),
-    writes=(INTERACTIONS, ITEMS, USERS, SEQUENCES, REJECTS, FUNNEL, HOLDOUT),
+    writes=(INTERACTIONS, ITEMS, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
-    revision=2,
+    revision=3,
 )

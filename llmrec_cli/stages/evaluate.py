@@ -136,7 +136,9 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     baselines = chosen(load_retrievers(work.need(RETRIEVERS)), [*names, *must])
     items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
     profiles = work.read(PROFILES, ["user_id", "vector", "segment"])
-    sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"), profiles)
+    sequences = from_table(
+        work.read(SEQUENCES, ["user_id", "item_ids", "weights"]), items, users.column("user_id"), profiles
+    )
     given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
     longest = max(config.ks)
     if given.shape[1] < longest:

@@ -6,6 +6,7 @@ Writes: profile/profiles, profile/topics.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     tags = tagged(items.column("tags").to_pylist())
 
     bands, found = segmented(users, histories.lengths > 0, config.min_segment_users)
-    bought, habits_line = habits(histories, items, config)
+    bought, habits_line = habits(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
@@ -150,10 +151,10 @@ def readable(
     shares = population_shares(histories.counts(), tags)
     decayed = histories.matrix(decay=0.5 ** (1 / config.half_life))
     weights = normalised(interests(decayed, tags, shares))
-    newest = histories.tail(config.recent_events).matrix()
-    recent = normalised(interests(newest, tags, shares))
-    before = Window.of(histories.without_last(config.recent_events).matrix(), tags)
-    lately = Window.of(newest, tags)
+    recent = normalised(interests(histories.tail(config.recent_events).matrix(), tags, shares))
+    events = replace(histories, weights=None)  # support is a number of events, whatever they weigh
+    before = Window.of(events.without_last(config.recent_events).matrix(), tags)
+    lately = Window.of(events.tail(config.recent_events).matrix(), tags)
     warm = _stand_in(weights, histories, found)
     recent_or_warm = _stand_in(recent, histories, found, weights)
     of_users = _stand_in(sp.csr_matrix(topics.of_users), histories, found)

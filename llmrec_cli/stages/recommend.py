@@ -1,8 +1,8 @@
 """Make the top-k list of every user, each row with a reason and its evidence, and the page to look at.
 
-Reads: clean/items, clean/users, clean/sequences, clean/funnel, pretrain/item_vectors, pretrain/item_text_vectors,
-profile/profiles, train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_report, generate/item_texts,
-generate/taste_texts.
+Reads: clean/items, clean/users, clean/sequences, clean/refusals, clean/funnel, pretrain/item_vectors,
+pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker,
+train-ranker/ranker_report, generate/item_texts, generate/taste_texts.
 Writes: recommend/recommendations, recommend/report.html.
 """
 
@@ -29,6 +29,7 @@ from llmrec_cli.core.artifacts import (
     RANKER,
     RANKER_REPORT,
     RECOMMENDATIONS,
+    REFUSALS,
     REPORT_PAGE,
     RETRIEVERS,
     SEQUENCES,
@@ -164,7 +165,7 @@ class _Maker:
             scores = self.ranker.score(candidates)
             lists = best(candidates, scores, k, self.rules, sources=list(self.retrievers))
             segment = self.segment[start : start + BLOCK]
-            lists = filled(lists, self.popular, segment, users.sequences if seen else None, self.rules)
+            lists = filled(lists, self.popular, segment, users.sequences, self.rules, filter_seen=seen)
             _hold(lists, users, self.allowed, self.rules, seen)
             yield start, lists
 
@@ -212,7 +213,8 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     profiles = work.read(PROFILES, ["user_id", "vector", "interests", "segment"])
     texts, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     catalogue = catalogues.from_tables(items, texts, vectors)
-    sequences = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items, users.column("user_id"), profiles)
+    histories = work.read(SEQUENCES, ["user_id", "item_ids", "weights"])
+    sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(REFUSALS))
     allowed = rules.allowed_items(catalogue.item_ids, allow, deny)
     if not allowed.any():
         raise DataError("allow and deny leave no item to recommend", fix="check the ids under [recommend]")
@@ -257,9 +259,9 @@ def _hold(lists: Lists, users: Histories, allowed: npt.NDArray[np.bool_], rules:
     """Every promise about the lists, checked before they are written."""
     from llmrec_cli.tables.rules import broken
 
-    past = users.sequences
-    seen = np.unique(past.users * np.int64(past.n_items) + past.codes) if filter_seen else np.zeros(0, dtype=np.int64)
-    found = {rule: n for rule, n in broken(lists.items, seen, allowed, rules).items() if n}
+    of, codes = users.sequences.barred(seen=filter_seen)
+    barred = np.unique(of * np.int64(users.sequences.n_items) + codes)
+    found = {rule: n for rule, n in broken(lists.items, barred, allowed, rules).items() if n}
     if found:
         raise AssertionError(f"lists break the rules: {found}")
 
@@ -275,6 +277,7 @@ STAGE = Stage(
         ITEMS,
         USERS,
         SEQUENCES,
+        REFUSALS,
         FUNNEL,
         ITEM_VECTORS,
         ITEM_TEXT_VECTORS,
@@ -289,5 +292,5 @@ STAGE = Stage(
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
     sources=id_files,
-    revision=2,
+    revision=3,
 )

@@ -1,6 +1,6 @@
 """Fit the candidate sources and the ranker: what comes next, learned on each user's last event, refitted on all.
 
-Reads: clean/sequences, clean/items, clean/users, pretrain/*, profile/profiles.
+Reads: clean/sequences, clean/refusals, clean/items, clean/users, pretrain/*, profile/profiles.
 Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_features, train-ranker/ranker_report.
 """
 
@@ -25,6 +25,7 @@ from llmrec_cli.core.artifacts import (
     RANKER,
     RANKER_FEATURES,
     RANKER_REPORT,
+    REFUSALS,
     RETRIEVERS,
     SEQUENCES,
     USERS,
@@ -193,7 +194,7 @@ def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     items = work.read(ITEMS)
     text, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     profiles = work.read(PROFILES, ["user_id", "segment"])
-    histories = sequences.from_table(work.read(SEQUENCES), items, profiles=profiles)
+    histories = sequences.from_table(work.read(SEQUENCES), items, profiles=profiles, refusals=work.read(REFUSALS))
     return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
 
 
@@ -301,8 +302,8 @@ def report(lines: list[str], chosen: Score, candidates: Candidates, warnings: li
 STAGE = Stage(
     "train-ranker",
     TrainRankerConfig,
-    reads=(SEQUENCES, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
+    reads=(SEQUENCES, REFUSALS, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
-    revision=5,
+    revision=6,
 )

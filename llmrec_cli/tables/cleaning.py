@@ -19,11 +19,19 @@ Ints = npt.NDArray[np.int64]
 Repeats = Literal["keep", "first", "last"]
 
 USER_RULE, ITEM_RULE = "min_user_events", "min_item_events"
+REFUSAL = "refusal"
 MAD_TO_SIGMA = 1.4826
 
 
+def weighted(log: Frame, weights: dict[str, float], refused_below: float | None = None) -> Frame:
+    """Add `weight`: that of the row's event, 1 for an event without one, −1 for a value less than `refused_below`."""
+    low = [nw.when(nw.col("value") < refused_below).then(nw.lit(-1.0))] if refused_below is not None else []
+    known = [nw.when(nw.col("event") == name).then(nw.lit(float(weight))) for name, weight in weights.items()]
+    return log.with_columns(nw.coalesce(*low, *known, nw.lit(1.0)).alias("weight"))
+
+
 def judge_rows(log: Frame, *, timed: bool) -> Frame:
-    """Add `reason`: what is wrong with a row by itself, null for a sound one."""
+    """Add `reason`: what is wrong with a row by itself, null for a sound one. `log` has a `weight` (`weighted`)."""
 
     def rule(broken: nw.Expr, reason: str) -> nw.Expr:
         return nw.when(broken).then(nw.lit(reason))
@@ -36,6 +44,8 @@ def judge_rows(log: Frame, *, timed: bool) -> Frame:
         rule(nw.col("item_id").is_null(), "missing item"),
         *([rule(nw.col("time").is_null(), "invalid time")] if timed else []),
         rule(given & nw.col("value").is_null(), "invalid value"),
+        rule(nw.col("weight") < 0, REFUSAL),
+        rule(nw.col("weight") == 0, "no weight"),
     ]
     return log.with_columns(nw.coalesce(*rules).alias("reason"))
 
@@ -182,10 +192,20 @@ def in_order(frame: Frame, gap_minutes: float) -> Frame:
     )
 
 
-def weighted(frame: Frame, weights: dict[str, float]) -> Frame:
-    """Add `weight`, that of the row's event; 1 for an event without one."""
-    known = [nw.when(nw.col("event") == name).then(nw.lit(float(weight))) for name, weight in weights.items()]
-    return frame.with_columns(nw.coalesce(*known, nw.lit(1.0)).alias("weight"))
+def refusals(judged: Frame) -> Frame:
+    """What users turned down, with `position`: how many of the user's kept events came before.
+
+    A row for each user and item, that of the last time; columns user_id, item_id, position, time.
+    """
+    kept = nw.col("reason").is_null().cast(nw.Int32)
+    before = kept.cum_sum().over("user_id", order_by=["time", "source_row"])
+    return (
+        judged.filter(nw.col("reason").is_null() | (nw.col("reason") == REFUSAL))
+        .with_columns(before.alias("position"))
+        .filter(nw.col("reason") == REFUSAL)
+        .group_by("user_id", "item_id")
+        .agg(nw.col("position").max(), nw.col("time").max())
+    )
 
 
 def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec_cli.core.artifacts import ATTRIBUTES
+from llmrec_cli.core.columns import ATTRIBUTES
 from llmrec_cli.tables.roles import Columns, ItemsConfig, UsersConfig
 from llmrec_cli.tables.tags import item_tags
 

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
-from llmrec_cli.core.artifacts import TAGS
-from llmrec_cli.core.columns import CHANGES, INTERESTS
+from llmrec_cli.core.columns import CHANGES, INTERESTS, TAGS
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

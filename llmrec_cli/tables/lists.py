@@ -136,23 +136,25 @@ class Popular:
         return items.astype(np.int32)[of], share.astype(np.float32)[of], theirs[of]
 
 
-def filled(lists: Lists, popular: Popular, segments: Ints, seen: Sequences | None, rules: Rules) -> Lists:
+def filled(
+    lists: Lists, popular: Popular, segments: Ints, histories: Sequences, rules: Rules, *, filter_seen: bool
+) -> Lists:
     """The lists with popular items behind what they hold, where they are short.
 
-    `segments` (users,) is the row of `popular` that a user is filled from; `seen` are histories not to be repeated.
+    `segments` (users,) is the row of `popular` that a user is filled from; of `histories` nothing comes that was turned
+    down and, with `filter_seen`, nothing that the user had.
     """
     k = lists.items.shape[1]
     short = np.flatnonzero(~lists.there.all(axis=1))
     if len(short) == 0:
         return lists
-    longest = int(seen.lengths[short].max(initial=0)) if seen else 0
+    users, codes = histories.select(short).barred(seen=filter_seen)
+    longest = int(np.bincount(users).max(initial=0))
     width = len(popular.order) if rules.max_per_category else min(len(popular.order), 2 * k + SPARE + longest)
     items, share, theirs = popular.leading(segments[short], width)
-    if seen:
-        n_items = np.int64(seen.n_items)
-        past = seen.select(short)
-        known = past.users * n_items + past.codes
-        items = np.where(np.isin(np.arange(len(short))[:, None] * n_items + items, known), -1, items)
+    n_items = np.int64(histories.n_items)
+    barred = np.isin(np.arange(len(short))[:, None] * n_items + items, users * n_items + codes)
+    items = np.where(barred, -1, items)
     repeated = (items[:, :, None] == lists.items[short][:, None, :]).any(axis=2)
     items = np.where(repeated, -1, items).astype(np.int32)
     wide = Lists(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.artifacts import EVIDENCE
+from llmrec_cli.core.columns import EVIDENCE
 from llmrec_cli.tables.lists import OF_SEGMENT
 from llmrec_cli.tables.sequences import Sequences
 

@@ -113,8 +113,8 @@ def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[
     return mask
 
 
-def broken(lists: Codes, seen: npt.NDArray[np.int64], allowed: Mask, rules: Rules) -> dict[str, int]:
-    """How many rows of (users, k) lists break each rule; `seen` are keys user x items + item, empty to allow them."""
+def broken(lists: Codes, barred: npt.NDArray[np.int64], allowed: Mask, rules: Rules) -> dict[str, int]:
+    """How many rows of (users, k) lists break each rule; `barred` are keys user x items + item."""
     there = lists >= 0
     users, _ = np.nonzero(there)
     items = lists[there].astype(np.int64)
@@ -127,7 +127,7 @@ def broken(lists: Codes, seen: npt.NDArray[np.int64], allowed: Mask, rules: Rule
         "outside the catalogue": outside,
         "repeated": len(keys) - len(np.unique(keys)),
         "same title": len(titles) - len(np.unique(titles)),
-        "seen": int(np.isin(keys, seen).sum()),
+        "seen or turned down": int(np.isin(keys, barred).sum()),
         "not allowed": int((~allowed[inside]).sum()),
         "over the cap of a category": 0,
     }

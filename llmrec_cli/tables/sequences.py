@@ -29,6 +29,10 @@ class Sequences:
     """(events,) seconds since 1970, where they are known of every event."""
     segments: Ints | None = None
     """(users,) the demographic segment of each user, where they were told apart."""
+    weights: Floats | None = None
+    """(events,) how much each event counts, above 0; None where all count 1."""
+    refused: sp.csr_matrix | None = None
+    """(users, items) 1 + how many events the user had before turning the item down; None where nobody ever did."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -61,20 +65,31 @@ class Sequences:
         lengths = self.lengths[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        times, segments = (
-            None if rows is None else rows[places] for rows, places in ((self.times, at), (self.segments, chosen))
-        )
-        return Sequences(self.codes[at], offsets, self.n_items, times, segments)
+        of_events, of_users = (self.times, self.weights), (self.segments, self.refused)
+        times, weights = (None if rows is None else rows[at] for rows in of_events)
+        segments, refused = (None if rows is None else rows[chosen] for rows in of_users)
+        return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, refused)
 
     def _keep(self, mask: npt.NDArray[np.bool_]) -> Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
         times = None if self.times is None else self.times[mask]
+        weights = None if self.weights is None else self.weights[mask]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Sequences(self.codes[mask], offsets, self.n_items, times, self.segments)
+        return replace(self, codes=self.codes[mask], offsets=offsets, times=times, weights=weights)
+
+    def _then(self) -> Sequences:
+        """The same with what was turned down by the end of each history."""
+        if self.refused is None:
+            return self
+        users = np.repeat(np.arange(len(self)), np.diff(self.refused.indptr))
+        data = np.where(self.refused.data <= 1 + self.lengths[users], self.refused.data, 0)
+        refused = sp.csr_matrix((data, self.refused.indices, self.refused.indptr), shape=self.refused.shape)
+        refused.eliminate_zeros()
+        return replace(self, refused=refused)
 
     def head(self, n: int) -> Sequences:
         """At most the first n events of each user."""
-        return self._keep(np.arange(len(self.codes)) - np.repeat(self.offsets[:-1], self.lengths) < n)
+        return self._keep(np.arange(len(self.codes)) - np.repeat(self.offsets[:-1], self.lengths) < n)._then()
 
     def tail(self, n: int) -> Sequences:
         """At most the last n events of each user."""
@@ -82,7 +97,7 @@ class Sequences:
 
     def without_last(self, n: int = 1) -> Sequences:
         """All but the last n events of each user; users with fewer keep none."""
-        return self._keep(self.ages >= n)
+        return self._keep(self.ages >= n)._then()
 
     def last(self) -> npt.NDArray[np.int32]:
         """(users,) the newest item of each user, -1 for a user without events."""
@@ -91,9 +106,38 @@ class Sequences:
         out[some] = self.codes[self.offsets[1:][some] - 1]
         return out
 
+    def turned_down(self) -> Sequences:
+        """The items that each user turned down and has not chosen since, in the order in which that happened.
+
+        It needs whole histories, as `tail` does not leave them.
+        """
+        if self.refused is None:
+            return Sequences(np.zeros(0, dtype=np.int32), np.zeros(len(self) + 1, dtype=np.int64), self.n_items)
+        users = np.repeat(np.arange(len(self)), np.diff(self.refused.indptr))
+        codes, since = self.refused.indices.astype(np.int64), self.refused.data.astype(np.int64) - 1
+        n_items = max(self.n_items, 1)
+        chosen, inverse = np.unique(self.users * n_items + self.codes, return_inverse=True)
+        last = np.full(len(chosen) + 1, -1, dtype=np.int64)
+        np.maximum.at(last, inverse, np.arange(len(self.codes)) - self.offsets[self.users])
+        pairs = users * n_items + codes
+        at = np.searchsorted(chosen, pairs)
+        at = np.where(np.append(chosen, -1)[at] == pairs, at, len(chosen))
+        still = np.flatnonzero(last[at] < since)
+        order = still[np.lexsort((since[still], users[still]))]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(users[order], minlength=len(self)))])
+        return Sequences(codes[order].astype(np.int32), offsets, self.n_items)
+
+    def barred(self, *, seen: bool) -> tuple[Ints, npt.NDArray[np.int32]]:
+        """Users (row numbers) and items (codes) that no list puts together: turned down or, with `seen`, had before."""
+        refused = self.turned_down()
+        had = (self.users, self.codes) if seen else (self.users[:0], self.codes[:0])
+        return np.concatenate([had[0], refused.users]), np.concatenate([had[1], refused.codes])
+
     def matrix(self, decay: float = 1.0, limit: int | None = None) -> sp.csr_matrix:
-        """(users, items) sparse float32: sum of decay**age over a user's events of an item (of the last `limit`)."""
+        """(users, items) sparse float32: sum of weight × decay**age over a user's (last `limit`) events of an item."""
         weights = np.power(np.float32(decay), self.ages.astype(np.float32))
+        if self.weights is not None:
+            weights = weights * self.weights
         if limit is not None:
             weights = np.where(self.ages < limit, weights, np.float32(0))
         matrix = sp.csr_matrix(
@@ -109,24 +153,45 @@ def from_table(
     items: pa.Table,
     user_ids: pa.ChunkedArray | None = None,
     profiles: pa.Table | None = None,
+    refusals: pa.Table | None = None,
 ) -> Sequences:
     """Encode `clean/sequences` by the order of `clean/items`; with times where that column is given and complete.
 
     With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events; with
-    `profiles` (user_id and segment of `profile/profiles`) each has its segment.
+    `profiles` (user_id and segment of `profile/profiles`) each has its segment, with `refusals` (`clean/refusals`) what
+    was turned down. Weights are read where they are given and not all 1.
     Raises ValueError where a sequence has an item that is not in the catalogue.
     """
     codes, lengths, seconds = _encoded(sequences, items.column("item_id").combine_chunks())
-    found = Sequences(codes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), items.num_rows, seconds)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    found = Sequences(codes, offsets, items.num_rows, seconds, weights=_weights(sequences))
     if user_ids is not None:
         rows = pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks())
         rows_or_last = np.asarray(pc.fill_null(rows, len(found)), dtype=np.int64)
-        padded = Sequences(found.codes, np.append(found.offsets, found.offsets[-1]), found.n_items, found.times)
+        padded = replace(found, offsets=np.append(found.offsets, found.offsets[-1]))
         found = padded.select(rows_or_last)
-    if profiles is None:
-        return found
     of = sequences.column("user_id") if user_ids is None else user_ids
-    return replace(found, segments=_segments(of, profiles))
+    segments = None if profiles is None else _segments(of, profiles)
+    refused = _refused(of, items, refusals) if refusals is not None and refusals.num_rows else None
+    return replace(found, segments=segments, refused=refused)
+
+
+def _weights(sequences: pa.Table) -> Floats | None:
+    """(events,) the weight of each event where the column is given and one differs from 1."""
+    if "weights" not in sequences.column_names:
+        return None
+    weights = np.asarray(sequences.column("weights").combine_chunks().flatten(), dtype=np.float32)
+    return None if (weights == 1).all() else weights
+
+
+def _refused(user_ids: pa.ChunkedArray, items: pa.Table, refusals: pa.Table) -> sp.csr_matrix:
+    """`Sequences.refused` of these users; what is said of other users and items is left out."""
+    ids = (user_ids.combine_chunks(), items.column("item_id").combine_chunks())
+    found = [pc.index_in(refusals.column(n), value_set=v) for n, v in zip(("user_id", "item_id"), ids, strict=True)]
+    rows, codes = (np.asarray(pc.fill_null(each, -1)) for each in found)
+    known = (rows >= 0) & (codes >= 0)
+    since = 1 + refusals.column("position").to_numpy()
+    return sp.csr_matrix((since[known], (rows[known], codes[known])), shape=(len(user_ids), items.num_rows))
 
 
 def _segments(user_ids: pa.ChunkedArray, profiles: pa.Table) -> Ints:

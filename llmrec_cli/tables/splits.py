@@ -51,6 +51,17 @@ def holdout(kept: Frame) -> Frame:
     return kept.filter(nw.col("withheld")).select("user_id", "position", "item_id", "time").sort("user_id", "position")
 
 
+def known_refusals(refusals: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
+    """What was turned down before a backtest's cut-off, by users who have events then: `clean/refusals`.
+
+    A user's own cut-off is the first event that is withheld; that of `time` is the same for all.
+    """
+    own = kept.filter(~nw.col("withheld")).group_by("user_id").agg(nw.len().alias("n"))
+    known = refusals.join(own, on="user_id", how="inner")
+    known = known.filter(nw.col("time") < after) if how == "time" else known.filter(nw.col("position") <= nw.col("n"))
+    return known.select("user_id", "item_id", "position").sort("user_id", "item_id")
+
+
 def before(holdout: pa.Table, until: str) -> pa.Table:
     """The rows of `clean/holdout` before an ISO time (`evaluate.holdout_until`), all where it is empty."""
     times = holdout.column("time")

@@ -37,7 +37,8 @@ class Popularity:
     @classmethod
     def fit(cls, config: PopularityConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         """SettingsError where popularity of late is asked for and the times of the events are not known."""
-        counts = np.bincount(sequences.codes, weights=_weights(config, sequences), minlength=sequences.n_items)
+        each = np.ones(len(sequences.codes)) if sequences.weights is None else sequences.weights
+        counts = np.bincount(sequences.codes, weights=each * _recency(config, sequences), minlength=sequences.n_items)
         return cls(config, np.log1p(counts).astype(np.float32))
 
     def score(self, histories: Histories) -> Floats:
@@ -51,10 +52,10 @@ class Popularity:
         return cls(config, tensors["scores"].numpy())
 
 
-def _weights(config: PopularityConfig, sequences: Sequences) -> npt.NDArray[np.float64] | None:
-    """(events,) how much each event counts; None where all count 1."""
+def _recency(config: PopularityConfig, sequences: Sequences) -> npt.NDArray[np.float64] | float:
+    """(events,) how much each event counts by its age; 1 where all count alike."""
     if not config.half_life and not config.window:
-        return None
+        return 1.0
     if sequences.times is None:
         raise SettingsError(
             "popularity of late needs the time of every event, and some have none",

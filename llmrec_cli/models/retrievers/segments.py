@@ -41,7 +41,8 @@ class Segments:
         shape = (int(of_user.max(initial=-1)) + 1, len(sequences))
         some = np.flatnonzero(of_user >= 0)
         members = sp.csr_matrix((np.ones(len(some), dtype=np.float32), (of_user[some], some)), shape=shape)
-        return cls(config, (members @ sequences.matrix()).tocsr(), sequences.counts().astype(np.float32))
+        events = sequences.matrix()
+        return cls(config, (members @ events).tocsr(), np.asarray(events.sum(axis=0), dtype=np.float32).ravel())
 
     def score(self, histories: Histories) -> Floats:
         of_user = _segments(histories.sequences)

@@ -1,0 +1,70 @@
+"""Histories as arrays: what was turned down, and how much events weigh."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llmrec_cli.tables.sequences import Sequences, from_table
+
+ITEMS = pa.table({"item_id": list("abcdef")})
+LOG = pa.table(
+    {
+        "user_id": ["u", "v"],
+        "item_ids": [list("abc"), list("d")],
+        "weights": pa.array([[1, 1, 5], [1]], type=pa.list_(pa.float32())),
+    }
+)
+REFUSALS = pa.table(
+    {
+        "user_id": ["u", "u", "u", "v", "nobody"],
+        "item_id": ["e", "b", "c", "gone", "a"],
+        "position": pa.array([3, 1, 3, 0, 0], type=pa.int32()),
+    }
+)
+
+
+def told(sequences: Sequences) -> list[list[str]]:
+    found = sequences.turned_down()
+    return [["abcdef"[code] for code in found[user]] for user in range(len(found))]
+
+
+@pytest.fixture
+def log() -> Sequences:
+    return from_table(LOG, ITEMS, pa.chunked_array([["v", "new", "u"]]), refusals=REFUSALS)
+
+
+def test_an_item_is_turned_down_until_it_is_chosen_again(log: Sequences) -> None:
+    """b was turned down after the first event and chosen as the second; c after it was chosen."""
+    assert told(log) == [[], [], ["c", "e"]]
+    assert told(log.select([2, 0])) == [["c", "e"], []]
+
+
+def test_shorter_histories_know_only_what_was_turned_down_by_then(log: Sequences) -> None:
+    assert told(log.without_last()) == [[], [], []]
+    assert told(log.without_last(2)) == told(log.head(1)) == [[], [], ["b"]]
+    assert told(log.without_last(3)) == [[], [], []]
+
+
+def test_lists_may_not_have_what_was_turned_down_or_seen(log: Sequences) -> None:
+    def pairs(*, seen: bool) -> set[tuple[int, str]]:
+        users, codes = log.barred(seen=seen)
+        return {(user, "abcdef"[code]) for user, code in zip(users.tolist(), codes.tolist(), strict=True)}
+
+    assert pairs(seen=False) == {(2, "c"), (2, "e")}
+    assert pairs(seen=True) == {(0, "d"), (2, "a"), (2, "b"), (2, "c"), (2, "e")}
+
+
+def test_weights_count_in_the_matrix_and_follow_their_events(log: Sequences) -> None:
+    np.testing.assert_allclose(log.matrix().toarray()[2], [1, 1, 5, 0, 0, 0])
+    np.testing.assert_allclose(log.matrix(decay=0.5).toarray()[2], [0.25, 0.5, 5, 0, 0, 0])
+    np.testing.assert_allclose(log.without_last().matrix().toarray()[2], [1, 1, 0, 0, 0, 0])
+    np.testing.assert_allclose(log.select([2]).tail(1).matrix().toarray()[0], [0, 0, 5, 0, 0, 0])
+    np.testing.assert_array_equal(log.counts(), [1, 1, 1, 1, 0, 0])
+
+
+def test_weights_of_one_and_no_refusals_are_nothing_to_know() -> None:
+    plain = LOG.set_column(2, "weights", pa.array([[1, 1, 1], [1]], type=pa.list_(pa.float32())))
+    found = from_table(plain, ITEMS, refusals=REFUSALS.slice(0, 0))
+    assert found.weights is None and found.refused is None and told(found) == [[], []]
