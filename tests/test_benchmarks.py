@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import cold, ranking, speed, tables
-from benchmarks.data_sets import DATA_SETS
+from benchmarks import cold, harness, pipeline, ranking, speed, tables
+from benchmarks.data_sets import DATA_SETS, DataSet
+from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
+from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.tables.sequences import Sequences
 
 
@@ -70,3 +74,68 @@ def test_the_tables_of_the_pages_are_those_of_the_results() -> None:
     for path, written in ((tables.README, tables.filled), (tables.FRONT, tables.summarised)):
         page = path.read_text(encoding="utf-8")
         assert written(page) == page, "run `python -m benchmarks.tables`"
+
+
+class Rings(DataSet):
+    """Users who walk around a ring of items, with a settings file of its own."""
+
+    WALKERS, STEPS, RING = 60, 6, 20
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("rings", "Rings", self.WALKERS, self.RING, self.WALKERS * self.STEPS)
+        object.__setattr__(self, "folder", folder)
+
+    def walk(self, user: int) -> list[str]:
+        return [f"i{(3 * user + step) % self.RING:02d}" for step in range(self.STEPS)]
+
+    @property
+    def settings(self) -> Path:
+        return Path(self.folder / "rings.toml")  # type: ignore[attr-defined]
+
+    def write(self) -> None:
+        walks = (" ".join([f"u{user:02d}", *self.walk(user)]) for user in range(self.WALKERS))
+        (self.settings.parent / "log.txt").write_text("\n".join(walks) + "\n")
+        titles = (f"i{item:02d}\tthing {item} of the ring" for item in range(self.RING))
+        (self.settings.parent / "items.tsv").write_text("\n".join(["id\ttitle", *titles]) + "\n")
+        self.settings.write_text(
+            'clean.interactions = { path = "../../data/log.txt", layout = "sequences" }\n'
+            'clean.items = { path = "../../data/items.tsv", item = "id", title = "title" }\n'
+            'clean.holdout = "last"\n'
+            "pretrain = { epochs = 1, dim = 16, heads = 2 }\n"
+            "[train-ranker]\n"
+            'retrievers = ["sequence", "transitions", "words", "popularity"]\n'
+            'rankers = ["popularity", "fusion", "logistic"]\n'
+        )
+
+
+@pytest.mark.slow
+def test_strict_trains_without_two_events_and_keeps_what_is_best_for_the_first_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without words, so that it is seen too that nothing reads them then."""
+    monkeypatch.setenv("LLMREC_TEST_DATA", str(tmp_path))
+    data = Rings(tmp_path)
+    data.write()
+    given = harness.Options(
+        data=[data.name],
+        seeds=[1],
+        variant=[],
+        settings=[],
+        threads=1,
+        force=False,
+        work=tmp_path / "work",
+        results=tmp_path,
+        own=argparse.Namespace(wordless=True),
+    )
+    found = pipeline.measure(data, "strict", given)
+    named = found["protocol"]
+    assert named == "strict, without words"
+    work = WorkDir(tmp_path / "work" / "rings" / named / "seed-1")
+    assert work.read(SEQUENCES).column("item_ids").to_pylist() == [data.walk(user)[:-2] for user in range(data.users)]
+    told = dict(re.findall(r"last event but one: ([\w-]+) ([\d.]+)", capsys.readouterr().err))
+    assert set(told) == {"popularity", "fusion", "logistic"}
+    assert told[found["seeds"][0]["ranker"]] == max(told.values())
+    assert found["systems"]["filtered"]["pipeline"]["recall@10"][0] > 0.9  # the next step of a ring is easy to tell
+    assert work.read(ITEMS).column("title").null_count == data.items
+    vectors = work.read(ITEM_TEXT_VECTORS).column("vector").combine_chunks().flatten()
+    assert np.count_nonzero(vectors) == 0
