@@ -1,20 +1,29 @@
-"""Count models of others, built from their papers with their published settings, in the harness of our own rows.
+"""Models of others in the harness of our own rows: count models built from their papers, and SASRec as RecTools has it.
 
-python -m benchmarks.rebuilt [--data beauty,sports,toys]
+python -m benchmarks.rebuilt [--data beauty,sports,toys] [--sasrec]     # SASRec trains for a minute to some hours a set
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
-from benchmarks import harness, ranking
-from benchmarks.data_sets import DATA_SETS, DataSet
-from benchmarks.harness import Json, Options
+from benchmarks import harness, peers, ranking
+from benchmarks.data_sets import DATA_SETS, REPOSITORY, DataSet
+from benchmarks.harness import ONE_THREAD, CommandError, Json, Options
+from benchmarks.speed import MALLOCS, write_sequences
 from benchmarks.tables import Table, interval, score, show
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.models.retrievers import Histories
 from llmrec_cli.models.retrievers.transitions import Transitions, TransitionsConfig
 from llmrec_cli.tables.catalogue import from_tables
+from llmrec_cli.tables.metrics import MISS
 
 TAIL = {"head": 7, "mass": 0.8, "decay": 0.6}
 EVEN = {"head": 50, "mass": 1.0, "decay": 0.6}
@@ -28,6 +37,7 @@ PCTM = {
 """The configurations of spotify-research/sequential-capacity-probes (Petrov et al., RecSys 2026)."""
 PRINTED = {"beauty": 0.0635, "sports": 0.0368, "toys": 0.0738, "ml-1m": 0.1815}
 """NDCG@10 there: val-in, warm targets, seen items filtered. MovieLens there has another order of equal times."""
+SASREC = ", SASRec"
 MARKOV = {"distances": 1, "history": 1, "popularity": 0}
 PROTOCOL = (
     "val-in: counted on all but each user's last event; val-out: all but the last two. Asked for the last event with "
@@ -44,7 +54,10 @@ def measure(data: DataSet, options: Options) -> Json:
     nothing = np.zeros((items.num_rows, 0), dtype=np.float32)
     catalogue = from_tables(items, nothing, nothing)
     rows = []
-    for system, settings in (("first-order Markov chain", MARKOV), ("PCTM, published settings", PCTM[data.name])):
+    counted = {"first-order Markov chain": MARKOV, "PCTM, published settings": PCTM.get(data.name)}
+    for system, settings in counted.items():
+        if settings is None:  # they published none for this data set
+            continue
         for protocol, known in (("val-out", histories.without_last()), ("val-in", histories)):
             model = Transitions.fit(TransitionsConfig(**settings), known, catalogue, 0)
 
@@ -68,6 +81,43 @@ def measure(data: DataSet, options: Options) -> Json:
     return {"data": data.name, "users": len(targets), "systems": rows, "with": harness.stamp()}
 
 
+def sasrec(data: DataSet, options: Options) -> Json:
+    """RecTools' SASRec, trained in its own environment on all but the last two events, stopped early on the first."""
+    histories, targets = harness.asked(harness.cleaned(data, options.work))
+    if (histories.lengths < 2).any():
+        raise ValueError("users without two events have no line in the peer's file")
+    length = min(200, int(np.percentile(histories.lengths, 90)) // 50 * 50 + 50)
+    with tempfile.TemporaryDirectory() as folder:
+        log, out = Path(folder) / "log.txt", Path(folder) / "lists.npy"
+        write_sequences(histories, log)
+        script = [str(peers.ready(options.own.venv.resolve())), "-m", "benchmarks.peer.rectools_lists"]
+        done = subprocess.run(
+            [*script, str(log), str(out), str(options.seeds[0]), str(length)],
+            cwd=REPOSITORY,
+            env={**os.environ, **ONE_THREAD, **MALLOCS["tuned"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise CommandError("\n".join(done.stderr.strip().splitlines()[-5:]))
+        lists = np.load(out)
+    hits = lists == targets[:, None]
+    found = ranking.metrics(np.where(hits.any(axis=1), hits.argmax(axis=1), MISS))
+    warm = histories.without_last().counts()[targets] > 0
+    harness.say(f"{data.name} SASRec val-out: {found['ndcg@10'].mean():.4f}")
+    row = {
+        "system": "SASRec, sampled softmax (RecTools)",
+        "protocol": "val-out",
+        "all": ranking.intervals(found),
+        "warm": ranking.intervals({name: values[warm] for name, values in found.items()}),
+        "warm_users": int(warm.sum()),
+        "printed": None,
+        "training": json.loads(done.stdout.splitlines()[-1]),
+    }
+    return {"data": data.name, "users": len(targets), "systems": [row], "with": harness.stamp()}
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -83,19 +133,26 @@ def tables(results: Json) -> list[Table]:
             score(row["printed"]),
         ]
         for data in DATA_SETS
-        if data in results
-        for row in results[data]["systems"]
+        for key in (data, data + SASREC)
+        if key in results
+        for row in results[key]["systems"]
     ]
     columns = ["data", "system", "protocol", "R@10", "N@10", "N@10, warm", "as printed"]
     return [Table("Rebuilt", columns, rows, left=3, notes=[f"{PROTOCOL}."])]
 
 
+def _extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sasrec", action="store_true", help="SASRec of RecTools alone: from minutes to hours")
+    parser.add_argument("--venv", type=Path, default=peers.VENV, help="the peers' environment, made where missing")
+
+
 def main() -> None:
-    options = harness.options(__doc__, data=",".join(PCTM))
+    options = harness.options(__doc__, data=",".join(PCTM), extend=_extend)
     results = {}
-    for data in harness.present([name for name in options.data if name in PCTM]):
-        results[data.name] = measure(data, options)
-        harness.keep(options.results / "rebuilt.json", data.name, results[data.name])
+    for data in harness.present(options.data):
+        key = data.name + (SASREC if options.own.sasrec else "")
+        results[key] = (sasrec if options.own.sasrec else measure)(data, options)
+        harness.keep(options.results / "rebuilt.json", key, results[key])
     if results:
         show(tables(results))
 
