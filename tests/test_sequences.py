@@ -64,6 +64,11 @@ def test_weights_count_in_the_matrix_and_follow_their_events(log: Sequences) -> 
     np.testing.assert_array_equal(log.counts(), [1, 1, 1, 1, 0, 0])
 
 
+def test_histories_need_no_users() -> None:
+    found = from_table(LOG.select(["item_ids"]), ITEMS)
+    assert found.lengths.tolist() == [3, 1] and found.weights is None
+
+
 def test_weights_of_one_and_no_refusals_are_nothing_to_know() -> None:
     plain = LOG.set_column(2, "weights", pa.array([[1, 1, 1], [1]], type=pa.list_(pa.float32())))
     found = from_table(plain, ITEMS, refusals=REFUSALS.slice(0, 0))

@@ -170,6 +170,8 @@ def from_table(
         rows_or_last = np.asarray(pc.fill_null(rows, len(found)), dtype=np.int64)
         padded = replace(found, offsets=np.append(found.offsets, found.offsets[-1]))
         found = padded.select(rows_or_last)
+    if profiles is None and refusals is None:
+        return found  # the table may have no users then
     of = sequences.column("user_id") if user_ids is None else user_ids
     segments = None if profiles is None else _segments(of, profiles)
     refused = _refused(of, items, refusals) if refusals is not None and refusals.num_rows else None
