@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from rectools import Columns
 from rectools.models import SASRecModel
 
-from benchmarks.peer.rectools_sasrec import dataset
+from benchmarks.peer.rectools_sasrec import dataset, quiet_trainer
 
 K = 10
 SETTINGS = {"n_blocks": 2, "n_heads": 2, "n_factors": 128, "dropout_rate": 0.2, "lr": 1e-3, "batch_size": 128}
@@ -45,18 +45,9 @@ def main(path: str, out: str, seed: str, length: str) -> None:
 
         def trainer() -> Trainer:
             watched = SASRecModel.val_loss_name
-            return Trainer(
-                max_epochs=EPOCHS,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                logger=False,
-                devices=1,
-                accelerator="cpu",
-                callbacks=[
-                    EarlyStopping(monitor=watched, patience=PATIENCE),
-                    ModelCheckpoint(dirpath=folder, monitor=watched, save_weights_only=True),
-                ],
-            )
+            stop = EarlyStopping(monitor=watched, patience=PATIENCE)
+            best = ModelCheckpoint(dirpath=folder, monitor=watched, save_weights_only=True)
+            return quiet_trainer(EPOCHS, [stop, best], checkpoints=True)
 
         model = SASRecModel(
             **SETTINGS, **LOSS, session_max_len=int(length), get_val_mask_func=newest, get_trainer_func=trainer

@@ -46,22 +46,27 @@ def dataset(path: str) -> Dataset:
     return Dataset.construct(events)
 
 
+def quiet_trainer(epochs: int, callbacks: list[Callback], *, checkpoints: bool) -> Trainer:
+    """As the library makes its own, but for the callbacks and the end."""
+    return Trainer(
+        max_epochs=epochs,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        enable_checkpointing=checkpoints,
+        devices=1,
+        accelerator="cpu",
+        callbacks=callbacks,
+    )
+
+
 def main(path: str, loss: str, seconds: str) -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(1)
 
-    def trainer() -> Trainer:  # as the library makes its own, but for the clock and the end
-        return Trainer(
-            max_epochs=1_000_000,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            logger=False,
-            enable_checkpointing=False,
-            devices=1,
-            accelerator="cpu",
-            callbacks=[Clock(float(seconds))],
-        )
+    def trainer() -> Trainer:
+        return quiet_trainer(1_000_000, [Clock(float(seconds))], checkpoints=False)
 
     model = SASRecModel(
         n_blocks=2,
