@@ -1,6 +1,6 @@
 """Models of others in the harness of our own rows: count models built from their papers, and SASRec as RecTools has it.
 
-python -m benchmarks.rebuilt [--data beauty,sports,toys] [--sasrec]     # SASRec trains for a minute to some hours a set
+python -m benchmarks.rebuilt [--data beauty,sports,toys] [--sasrec]     # SASRec trains for minutes to hours a set
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ def measure(data: DataSet, options: Options) -> Json:
 
 
 def sasrec(data: DataSet, options: Options) -> Json:
-    """RecTools' SASRec, trained in its own environment on all but the last two events, stopped early on the first."""
+    """RecTools' SASRec, trained in its own environment on all but the last two events, stopped early on the first.
+
+    Its settings are plain ones, not tuned.
+    """
     histories, targets = harness.asked(harness.cleaned(data, options.work))
     if (histories.lengths < 2).any():
         raise ValueError("users without two events have no line in the peer's file")

@@ -313,5 +313,5 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
-    revision=3,
+    revision=4,
 )

@@ -149,9 +149,11 @@ def readable(
     from llmrec_cli.tables.interests import Window, changes, interests, leading, normalised, population_shares
 
     shares = population_shares(histories.counts(), tags)
+    weighed = np.bincount(histories.codes, histories.weights, histories.n_items)
+    expected = population_shares(weighed, tags)
     decayed = histories.matrix(decay=0.5 ** (1 / config.half_life))
-    weights = normalised(interests(decayed, tags, shares))
-    recent = normalised(interests(histories.tail(config.recent_events).matrix(), tags, shares))
+    weights = normalised(interests(decayed, tags, expected))
+    recent = normalised(interests(histories.tail(config.recent_events).matrix(), tags, expected))
     events = replace(histories, weights=None)  # support is a number of events, whatever they weigh
     before = Window.of(events.without_last(config.recent_events).matrix(), tags)
     lately = Window.of(events.tail(config.recent_events).matrix(), tags)
@@ -241,5 +243,5 @@ STAGE = Stage(
     reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
     writes=(PROFILES, TOPICS),
     run=run,
-    revision=5,
+    revision=6,
 )
