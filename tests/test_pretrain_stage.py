@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from llmrec_cli.core.artifacts import (
     SEQUENCES,
 )
 from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
-from llmrec_cli.core.progress import sparkline
+from llmrec_cli.core.progress import Lines, sparkline
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.models import checkpoints
+from llmrec_cli.models.encoders import beside
+from llmrec_cli.models.encoders.beside import Beside
 from llmrec_cli.models.encoders.phases import settled, tokens_per_step
 from llmrec_cli.models.encoders.sequence import SequenceEncoder
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
@@ -175,6 +178,44 @@ def test_a_killed_training_ends_with_the_same_bytes(
     assert saved == ["search"] * 4 + ["refit"] * best  # nothing was done twice
     assert content(killed) == content(whole)
     assert not (killed.path / "pretrain" / ".scratch").exists()
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_refit_beside_the_search_ends_with_the_same_bytes(
+    tmp_path: Path, quick: Context, monkeypatch: pytest.MonkeyPatch, patience: int
+) -> None:
+    config = PretrainConfig(**QUICK, patience=patience)
+    alone, shared = work_with(tmp_path / "alone", walks()), work_with(tmp_path / "shared", walks())
+    execute(STAGE, alone, config, quick)
+    monkeypatch.setattr(beside, "WORTH", 0)
+    real, saved = checkpoints.save_state, []
+    monkeypatch.setattr(checkpoints, "save_state", lambda *args: (saved.append(args[0].stem), real(*args)))
+    execute(STAGE, shared, config, replace(quick, threads=2))  # one thread for each of the two
+    assert saved == ["search"] * len(saved)  # the refit was saved by another process
+    assert content(shared) == content(alone)
+    assert not active_children() and not (shared.path / "pretrain" / ".scratch").exists()
+
+
+def test_a_refit_that_was_ahead_of_the_best_epoch_goes_back_to_it(tmp_path: Path) -> None:
+    ahead, wanted = tmp_path / "refit.safetensors", tmp_path / "refit-3.safetensors"
+    for path, epochs in ((ahead, 5), (wanted, 3)):
+        checkpoints.save_state(path, {}, {"history": [{"epoch": n + 1} for n in range(epochs)]})
+    Beside(ahead).settle(3, Lines(quiet=True))
+    assert len(checkpoints.told(ahead)["history"]) == 3 and not wanted.exists()
+    Beside(ahead).settle(4, Lines(quiet=True))  # not made yet: `train` goes on from where it stands
+    assert len(checkpoints.told(ahead)["history"]) == 3
+
+
+def test_the_process_beside_ends_with_its_parent() -> None:
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=beside.end_with, args=(there,))
+    process.start()
+    there.close()
+    assert process.is_alive()
+    here.close()  # what the system does when a process is killed
+    process.join(60)
+    assert process.exitcode == 1
 
 
 def test_bert_learns_the_ring_too(tmp_path: Path, quick: Context) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """`core_seconds` are those of all threads and finished child processes; `peak_memory` is in bytes."""
+    """`core_seconds` are those of all threads and finished child processes; `peak_memory` is in bytes, the largest of
+    the children's beside that of this process."""
 
     seconds: float = 0.0
     core_seconds: float = 0.0
@@ -46,11 +47,12 @@ class Meter:
 
     def __init__(self) -> None:
         self.own_peak = _forget_peak()
-        self.started, self.worked = time.monotonic(), _core_seconds()
+        self.started, self.worked, self.children = time.monotonic(), _core_seconds(), _peak_of_children()
 
     def read(self) -> Cost:
         seconds, worked = time.monotonic() - self.started, _core_seconds() - self.worked
-        return Cost(seconds, worked, _peak_memory(), self.own_peak)
+        children = _peak_of_children()  # the system tells only the highest ever: without a rise, they had less
+        return Cost(seconds, worked, _peak_memory() + (children if children > self.children else 0), self.own_peak)
 
 
 def _core_seconds() -> float:
@@ -75,5 +77,14 @@ def _peak_memory() -> int:
         found = None
     if found:
         return int(found[1]) << 10
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _highest(resource.RUSAGE_SELF)
+
+
+def _peak_of_children() -> int:
+    """Highest resident memory in bytes of any finished child process."""
+    return _highest(resource.RUSAGE_CHILDREN)
+
+
+def _highest(who: int) -> int:
+    highest = resource.getrusage(who).ru_maxrss
     return highest if sys.platform == "darwin" else highest << 10  # macOS counts bytes, others KiB

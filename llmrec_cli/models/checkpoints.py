@@ -87,7 +87,14 @@ def save_state(path: Path, tensors: Tensors, told: Json) -> None:
 def load_state(path: Path) -> tuple[Tensors, Json]:
     """What `save_state` wrote."""
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["told"])  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, told(path)  # noqa: SIM118
+
+
+def told(path: Path) -> Json:
+    """The plain values of what `save_state` wrote, without its tensors."""
+    with safe_open(path, framework="pt") as file:
+        values: Json = json.loads(file.metadata()["told"])
+        return values
 
 
 def under(prefix: str, tensors: Tensors) -> Tensors:

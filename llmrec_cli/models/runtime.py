@@ -155,6 +155,8 @@ class Job:
     stop_after: int | None = None
     """Train this many epochs of the schedule only."""
     checkpoint: Path | None = None
+    after: Callable[[int], object] = lambda epoch: None
+    """Called with each epoch whose checkpoint has been saved."""
     finish: bool = False
     """Train no further: the best of the epochs in the checkpoint is the result."""
 
@@ -184,6 +186,7 @@ def train(model: nn.Module, job: Job, runtime: Runtime, progress: Progress) -> l
                 best = {name: value.detach().clone() for name, value in _changing(model).items()}
             if runtime.accelerator.is_main_process and job.checkpoint is not None:
                 _save(job.checkpoint, model, optimiser, history, best)
+                job.after(epoch)
             progress.say(_told(history[-1], job))
     except (KeyboardInterrupt, SystemExit):
         if job.watch and job.checkpoint is not None and job.checkpoint.exists():

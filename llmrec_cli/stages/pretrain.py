@@ -120,7 +120,7 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.models import runtime
-    from llmrec_cli.models.encoders import fusion
+    from llmrec_cli.models.encoders import beside, fusion
     from llmrec_cli.models.encoders.validation import Validation
 
     machine = runtime.start(context.device, context.threads)
@@ -133,9 +133,11 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         reduced = np.concatenate([fusion.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
         plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
         report.lines.append(plan.told())
-        start = _start(config, context, items, ENCODER_VALIDATION)
-        first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
-        best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
+        start, onwards = (_start(config, context, items, encoder) for encoder in (ENCODER_VALIDATION, ENCODER))
+        with beside.begun(plan, REFIT, SEARCH, onwards, wanted=config.refit) as other:
+            first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
+            best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
+            other.settle(best, context.progress)
         report.lines += first.privacy_told()
         searched = final = first.encoder()
         reached = search[best - 1].metrics[WATCH]
@@ -143,8 +145,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             searched, reached = asked.liken(searched)
         refit: list[Epoch] = []
         if config.refit:
-            start = _start(config, context, items, ENCODER)
-            second, refit = plan.train(REFIT, 0, context.progress, start=start, stop_after=best)
+            second, refit = plan.train(REFIT, 0, context.progress, start=onwards, stop_after=best)
             final = second.encoder().likened(searched.likeness)
             report.lines += second.privacy_told()
         report.lines += _semantic_ids(work, config, items, content["text"], context.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,10 @@ class Plan:
             f"the newest {shape.max_length} events; histories have {_mean_length(self.log):.0f} on average"
         )
 
+    def checkpoint(self, name: str) -> Path:
+        """Where the training of this name keeps its state."""
+        return self.scratch / f"{name}.safetensors"
+
     def phase(self, name: str, withheld: int) -> Phase:
         """The model before its first step, for the log without the `withheld` newest events of each user."""
         return Phase(self, name, withheld)
@@ -106,13 +110,17 @@ class Plan:
         start: Start | None = None,
         asked: Validation | None = None,
         stop_after: int | None = None,
+        after: Callable[[int], object] = lambda epoch: None,
     ) -> tuple[Phase, list[runtime.Epoch]]:
-        """One training, from `start` where it is given; it watches `asked`, or goes on for `stop_after` epochs."""
+        """One training, from `start` where it is given; it watches `asked`, or goes on for `stop_after` epochs.
+
+        `after` is called with each epoch whose checkpoint has been saved.
+        """
         phase = self.phase(name, withheld)
         if start is not None:
             known = phase.begin_from(start)
             progress.say(f"pretrain {name}: {known:,} of {len(phase.lessons.vocabulary):,} items start where they were")
-        return phase, phase.train(progress, asked, stop_after)
+        return phase, phase.train(progress, asked, stop_after, after)
 
 
 class Phase:
@@ -167,7 +175,13 @@ class Phase:
             ids[known] = table.to(ids.device)
         return len(known)
 
-    def train(self, progress: Progress, asked: Validation | None, stop_after: int | None) -> list[runtime.Epoch]:
+    def train(
+        self,
+        progress: Progress,
+        asked: Validation | None,
+        stop_after: int | None,
+        after: Callable[[int], object],
+    ) -> list[runtime.Epoch]:
         """Train, watching a validation set where there is one; see `runtime.train`."""
         if self.plan.privacy is not None:
             return self._train_privately(progress, asked)
@@ -183,7 +197,8 @@ class Phase:
             watch=WATCH if asked else "",
             patience=self.plan.patience,
             stop_after=stop_after,
-            checkpoint=self.plan.scratch / f"{self.name}.safetensors",
+            checkpoint=self.plan.checkpoint(self.name),
+            after=after,
             finish=self.plan.finish and asked is not None,
         )
         return runtime.train(self.model, job, self.plan.machine, progress)
