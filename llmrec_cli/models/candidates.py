@@ -177,7 +177,9 @@ class _Column:
     @classmethod
     def of(cls, name: str, scores: Floats, signed: bool) -> _Column:
         block = torch.from_numpy(scores)
-        std, mean = torch.std_mean(block, dim=1, correction=0)
+        mean = block.mean(dim=1)
+        # several times faster than torch.std, to the same digits
+        std = torch.linalg.vector_norm(block - mean[:, None], dim=1) / block.shape[1] ** 0.5
         top = block.max(dim=1).values
         return cls(name, scores, signed, mean.numpy(), (std + 1e-9).numpy(), top.clamp_min(1e-6).numpy())
 
@@ -204,8 +206,8 @@ class _Column:
 
 def _choose(chosen: Mask, scores: Floats, mean: Floats, depth: int, ties: npt.NDArray[np.int64]) -> None:
     """Mark each row's best `depth` items that lie above its mean: in a sparse source the rest is a tie at nothing."""
-    codes, values = topk(scores, depth, ties=ties)
-    rows, places = np.nonzero(values > mean[:, None])
+    codes, _ = topk(np.where(scores > mean[:, None], scores, np.float32(-np.inf)), depth, ties=ties)
+    rows, places = np.nonzero(codes >= 0)
     chosen[rows, codes[rows, places]] = True
 
 

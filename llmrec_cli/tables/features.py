@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ class Candidates:
     """(rows,) True for the item that came next; None when it is not known."""
     source_ranks: dict[str, Ints] = field(default_factory=dict)
     """Retriever -> (users,) the target's place in the whole catalogue, 0 = first; only where targets were given."""
+    fitted: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What rankers fitted on this very table and share, by its settings; a table made from it begins without."""
 
     def __len__(self) -> int:
         return len(self.items)

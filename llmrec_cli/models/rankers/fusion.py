@@ -13,9 +13,11 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.models.checkpoints import Tensors
 from llmrec_cli.models.rankers import Floats
-from llmrec_cli.tables.features import Candidates, source_of
+from llmrec_cli.tables.features import Candidates, places, source_of
 
 Columns = npt.NDArray[np.int64]
+BELOW = 1e6
+"""Taken off the scores of candidates that a ranker after this one never saw, so that they stay behind."""
 
 
 class FusionConfig(BaseModel, frozen=True, extra="forbid"):
@@ -38,7 +40,15 @@ class Fusion:
 
     @classmethod
     def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Columns | None = None) -> Self:
-        """With `columns`, only these features get a weight."""
+        """With `columns`, only these features get a weight. Fitted once for each table: others build on it."""
+        key = (cls, config, seed, None if columns is None else tuple(columns))
+        if key not in candidates.fitted:
+            candidates.fitted[key] = cls._fit(config, candidates, seed, columns)
+        known: Self = candidates.fitted[key]
+        return known
+
+    @classmethod
+    def _fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Columns | None) -> Self:
         mean, std = standardisation(candidates)
         used = np.arange(len(candidates.names)) if columns is None else columns
         sample = labelled(candidates, config.max_users, seed)
@@ -90,6 +100,11 @@ def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: npt.NDArr
     size = np.abs(weights)
     together = np.maximum(np.bincount(group, weights=size), 1e-12)
     return (apart[group] * size / together[group]).astype(np.float32)
+
+
+def best(candidates: Candidates, scores: npt.NDArray[np.floating], n: int) -> npt.NDArray[np.bool_]:
+    """(rows,) whether a row is among its user's n best."""
+    return places(candidates, scores) < n
 
 
 def labelled(candidates: Candidates, max_users: int, seed: int) -> Candidates:

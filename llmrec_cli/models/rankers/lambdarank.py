@@ -5,26 +5,22 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.errors import MissingExtraError
 from llmrec_cli.models.checkpoints import Tensors, under
 from llmrec_cli.models.rankers import Floats
-from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig
-from llmrec_cli.tables.features import Candidates, places
-
-BELOW = 1e6
-"""Taken off the scores of candidates that the trees never saw, so that they stay behind."""
+from llmrec_cli.models.rankers.fusion import BELOW, Fusion, FusionConfig, best
+from llmrec_cli.tables.features import Candidates
 
 
 class LambdaRankConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.lambdarank]`."""
 
-    trees: int = Field(300, ge=1, description="boosting rounds")
+    trees: int = Field(150, ge=1, description="boosting rounds")
     leaves: int = Field(15, ge=2, description="leaves of a tree")
-    learning_rate: float = Field(0.02, gt=0, description="shrinkage")
+    learning_rate: float = Field(0.04, gt=0, description="shrinkage")
     min_leaf: int = Field(0, ge=0, description="rows in a leaf at least; 0 chooses 20 to 200 by the size of the data")
     l2: float = Field(10.0, ge=0, description="ridge on the leaves")
     top: int = Field(100, ge=2, description="candidates of a user, the best by a linear fusion, that the trees order")
@@ -45,7 +41,7 @@ class LambdaRank:
         lightgbm = _lightgbm()
         linear = Fusion.fit(FusionConfig(), candidates, seed)
         scores = linear.score(candidates)
-        top = _top(candidates, scores, config.top)
+        top = best(candidates, scores, config.top)
         kept = candidates.keep(top & candidates.rows(candidates.has_target()))
         learnable = kept.rows(kept.has_target())
         if kept.label is None or not learnable.any():
@@ -59,7 +55,7 @@ class LambdaRank:
         scores = self.linear.score(candidates)
         if self.trees is None:
             return scores
-        top = _top(candidates, scores, self.config.top)
+        top = best(candidates, scores, self.config.top)
         out = scores - np.float32(BELOW)
         out[top] = self.trees.predict(np.column_stack([candidates.features[top], scores[top]]))
         return out.astype(np.float32)
@@ -93,11 +89,6 @@ def _lightgbm() -> Any:
             fix="apt-get install libgomp1, or leave lambdarank out of train-ranker.rankers",
         ) from error
     return lightgbm
-
-
-def _top(candidates: Candidates, scores: Floats, n: int) -> npt.NDArray[np.bool_]:
-    """(rows,) whether a row is among its user's n best."""
-    return places(candidates, scores) < n
 
 
 def _parameters(config: LambdaRankConfig, rows: int, seed: int) -> dict[str, Any]:
