@@ -110,13 +110,17 @@ def _train(
     checkpoint, watched = plan.checkpoint(name), plan.checkpoint(search)
 
     def keep(epoch: int) -> None:
-        shutil.copyfile(checkpoint, _kept(checkpoint, epoch))
+        temporary = checkpoint.with_stem(f".tmp-{checkpoint.stem}-{epoch}")
+        shutil.copyfile(checkpoint, temporary)
+        os.replace(temporary, _kept(checkpoint, epoch))  # the parent must not see half of it
         if history := _history(watched):
             best = runtime.best_epoch(history, WATCH)
             for earlier in range(1, len(history)):
                 if earlier != best:
                     _kept(checkpoint, earlier).unlink(missing_ok=True)
 
+    if done := len(_history(checkpoint)):
+        keep(done)  # it may have been killed between the two
     plan.train(name, 0, Lines(quiet=True), start=start, after=keep)
 
 
