@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import harness, ranking
+from benchmarks import harness, places, ranking
 from benchmarks.accuracy import PUBLISHED
 from benchmarks.data_sets import DATA_SETS, DataSet
 from benchmarks.harness import Json, Options
@@ -40,7 +40,7 @@ from llmrec_cli.models.encoders.sequence import SequenceEncoder
 from llmrec_cli.models.rankers import Ranker, load_ranker
 from llmrec_cli.models.retrievers import Histories, Retriever, load_retrievers
 from llmrec_cli.models.runtime import set_threads
-from llmrec_cli.stages import train_ranker
+from llmrec_cli.stages import pretrain, profile, train_ranker
 from llmrec_cli.stages.train_ranker import TrainRankerConfig
 from llmrec_cli.tables import catalogue
 from llmrec_cli.tables.features import Candidates, target_ranks
@@ -66,43 +66,53 @@ PROTOCOLS = {
 
 
 def measure(data: DataSet, protocol: str, options: Options) -> Json:
-    """Train with each seed and rank all users' last events; what is up to date is used again."""
+    """Train with each seed and rank all users' last events; the row of these seeds and of those measured before."""
     withheld, told = PROTOCOLS[protocol]
     source = harness.cleaned(data, options.work)
     reduced = source
     if withheld > 1:
         settings = ["clean.holdout=last-n", f"clean.holdout_n={withheld}"]
         reduced = harness.clean(options.work / data.name / protocol / "cleaned", data, settings)
-    runs: list[Json] = []
-    found: dict[str, dict[str, list[ranking.Metrics]]] = {}
     variant = protocol + (WORDLESS if options.own.wordless else "")
+    row, folder = f"{data.name}, {variant}", options.results / "places"
+    like = alike(data, variant, options)
     for seed in options.seeds:
         work = harness.with_clean_of(reduced, options.work / data.name / variant / f"seed-{seed}")
         if options.own.wordless:
             work.write(ITEMS, without_words(work.read(ITEMS)))
         trained = (as_strict if withheld > 1 else as_told)(work, source, data, options, seed)
-        for how, ranks in test_ranks(work, source, trained).items():
-            for system, places in ranks.items():
-                found.setdefault(how, {}).setdefault(system, []).append(ranking.metrics(places))
-        mine = ranking.means(found["filtered"][PIPELINE][-1])
-        runs.append({"seed": seed, **mine, "ranker": trained.chosen, "seconds": round(trained.seconds, 1)})
-        harness.say(ranking.named(f"{data.name} {variant} seed {seed} ({trained.chosen}): ", mine))
-    means = {how: {name: ranking.over_seeds(each) for name, each in systems.items()} for how, systems in found.items()}
+        ranks = test_ranks(work, source, trained)
+        mine = ranking.means(ranking.metrics(ranks["filtered"][PIPELINE]))
+        run = {"seed": seed, **mine, "ranker": trained.chosen, "seconds": round(trained.seconds, 1)}
+        places.keep(folder, row, {**run, "like": like, "threads": options.threads, "with": harness.stamp()}, ranks)
+        harness.say(ranking.named(f"{row}, seed {seed} ({trained.chosen}): ", mine))
+    described = {"data": data.name, "protocol": variant, "means": told, "users": data.users, "items": data.items}
+    described |= {"log_sha256": harness.sha256(data.log), "given": options.settings}
+    return described | over(places.kept(folder, row, like))
+
+
+def alike(data: DataSet, variant: str, options: Options) -> str:
+    """Seeds make one row when data, protocol, settings and the revisions of the stages are the same."""
+    settings = load(data.settings, options.settings)
+    stages = [
+        [f"{stage.name}/{stage.revision}", settings.section(stage.name, stage.config).model_dump(mode="json")]
+        for stage in (pretrain.STAGE, profile.STAGE, train_ranker.STAGE)
+    ]
+    return places.likeness(harness.sha256(data.log), variant, stages)
+
+
+def over(seeds: Sequence[places.Seed]) -> Json:
+    """The mean over the seeds of each user's metrics, of every system, with intervals over the users."""
+    systems = {
+        how: {name: ranking.over_seeds([ranking.metrics(seed.places[how][name]) for seed in seeds]) for name in systems}
+        for how, systems in seeds[0].places.items()
+    }
     return {
-        "data": data.name,
-        "protocol": variant,
-        "means": told,
-        "users": data.users,
-        "items": data.items,
-        "log_sha256": harness.sha256(data.log),
-        "given": options.settings,
-        "threads": options.threads,
-        "seeds": runs,
+        "seeds": [seed.told for seed in seeds],
         "systems": {
-            how: {name: ranking.intervals(values) for name, values in systems.items()} for how, systems in means.items()
+            how: {name: ranking.intervals(values) for name, values in each.items()} for how, each in systems.items()
         },
-        "gain": gains(means["filtered"]),
-        "with": harness.stamp(),
+        "gain": gains(systems["filtered"]),
     }
 
 
@@ -159,8 +169,8 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     results = {}
     for name, variant in rankers.items():
         ranker = train_ranker.fit_ranker(variant, known, seed)
-        places = target_ranks(check, ranker.score(check))
-        results[name] = (ranking.means(ranking.metrics(places))[f"ndcg@{ranking.K}"], ranker)
+        found = target_ranks(check, ranker.score(check))
+        results[name] = (ranking.means(ranking.metrics(found))[f"ndcg@{ranking.K}"], ranker)
         harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")
     chosen = max(results, key=lambda name: results[name][0])
     refitted = {
@@ -210,8 +220,8 @@ def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, di
         candidates = candidates_for(
             trained.retrievers, encoder, histories, items, trained.limits, targets=targets, exclude_seen=filtered
         )
-        places = target_ranks(candidates, trained.ranker.score(candidates))
-        found[how] = {PIPELINE: places, **candidates.source_ranks}
+        ranks = target_ranks(candidates, trained.ranker.score(candidates))
+        found[how] = {PIPELINE: ranks, **candidates.source_ranks}
     return found
 
 
@@ -283,11 +293,19 @@ def _one(run: Json, published: list[Json]) -> Table:
     notes = [
         f"{run['protocol']}: {run['means']}.",
         f"{run['users']:,} users, {run['items']:,} items; mean of {len(run['seeds'])} seeds, in brackets the 95 % "
-        f"bootstrap interval over users. N@10 by seed: {by_seed}; {thousands(run['seeds'][0]['seconds'])} s a seed on "
-        f"{run['threads'] or run['with']['cores']} threads of {run['with']['processor']}.",
+        f"bootstrap interval over users. N@10 by seed: {by_seed}; {_cost(run['seeds'])}.",
     ]
     columns = ["system", "source", "R@10", "N@10", "pipeline less it"]
     return Table(f"{DATA_SETS[run['data']].title}, {run['protocol']}", columns, rows, left=2, notes=notes)
+
+
+def _cost(seeds: Sequence[Json]) -> str:
+    """The usual seconds of a seed, on what, with which code."""
+    usual = sorted(seeds, key=lambda seed: seed["seconds"])[len(seeds) // 2]
+    machine, commits = usual["with"], sorted({seed["with"]["commit"] for seed in seeds})
+    threads = usual["threads"] or machine["cores"]
+    on = f"{threads} thread{'s' * (threads > 1)} of {machine['processor']}"
+    return f"{thousands(usual['seconds'])} s a seed on {on}; commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
 
 
 def _signed(value: list[float] | None) -> str:

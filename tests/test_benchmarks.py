@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cold, harness, pipeline, ranking, speed, tables
+from benchmarks import cold, harness, pipeline, places, ranking, speed, tables
 from benchmarks.data_sets import DATA_SETS, DataSet
 from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
@@ -63,6 +63,25 @@ def test_items_that_lose_their_events_are_a_share_and_depend_on_the_seed_alone()
 def test_peers_read_the_same_targets(tmp_path: Path) -> None:
     speed.write_sequences(histories([3, 1], [2], [], [0, 0, 4], n_items=5), tmp_path / "log")
     assert (tmp_path / "log").read_text() == "3 1\n0 0 4\n"
+
+
+def test_seeds_of_different_days_make_one_row_and_those_of_other_settings_do_not(tmp_path: Path) -> None:
+    def measured(seed: int, like: str, ours: list[int]) -> None:
+        ranks = {"filtered": {"pipeline": np.array(ours), "popularity": np.array([0, 2_000_000_000, 300])}}
+        places.keep(tmp_path, "rings, strict", {"seed": seed, "like": like}, ranks)
+
+    measured(2, "now", [0, 0, 10])
+    measured(1, "now", [0, 9, 10])
+    measured(3, "before", [0, 0, 0])
+    seeds = places.kept(tmp_path, "rings, strict", "now")
+    row = pipeline.over(seeds)
+    assert [seed["seed"] for seed in row["seeds"]] == [1, 2]
+    of = {name: values["recall@10"][0] for name, values in row["systems"]["filtered"].items()}
+    assert of == pytest.approx({"pipeline": 2 / 3, "popularity": 1 / 3})
+    first = 1 / np.log2(11) + 1  # the tenth place and the first
+    assert row["systems"]["filtered"]["pipeline"]["ndcg@10"][0] == pytest.approx((first + 2) / 6)
+    assert row["gain"]["popularity"][0] == pytest.approx((first + 2) / 6 - 1 / 3)
+    assert places.kept(tmp_path, "rings", "now") == []
 
 
 def test_every_data_set_has_its_settings() -> None:
