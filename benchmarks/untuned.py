@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks import harness
-from benchmarks.data_sets import REPOSITORY, data_folder
+from benchmarks.data_sets import HERE, REPOSITORY, data_folder
 from benchmarks.harness import Json, Options
+from benchmarks.pipeline import PIPELINE
 from benchmarks.tables import Table, score, show, thousands
 from llmrec_cli.core.artifacts import VERDICT
 from llmrec_cli.core.workdir import WorkDir
@@ -29,8 +30,11 @@ class Recipe:
     paths: Mapping[str, str]
     settings: tuple[str, ...] = ()
     """What the file's own comments tell to set."""
+    tuned: str = ""
+    """The data set of `benchmarks.pipeline` that has these users and items, with settings of its own."""
 
 
+PIPELINE_RESULTS = HERE / "results" / "pipeline.json"
 ML_1M = "ml-1m/ml-1m.zip#ml-1m"
 RETAIL = {"interactions": "online-retail-ii-2010/online_retail.parquet"}
 RECIPES = {
@@ -45,6 +49,7 @@ RECIPES = {
         "MovieLens 1M with demographics",
         "movielens-1m",
         {"interactions": f"{ML_1M}/ratings.dat", "items": f"{ML_1M}/movies.dat", "users": f"{ML_1M}/users.dat"},
+        tuned="ml-1m",
     ),
     "games": Recipe(
         "Steam, names only, no times",
@@ -55,6 +60,7 @@ RECIPES = {
         "Amazon Beauty 5-core",
         "amazon-sequences",
         {"interactions": "amazon-2014-beauty-5core/Beauty.txt", "items": "amazon-2014-beauty-5core/items.tsv"},
+        tuned="beauty",
     ),
 }
 PROTOCOL = (
@@ -109,6 +115,10 @@ def _rows(name: str, run: Json) -> list[list[str]]:
         less = f"{gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
         theirs = score(each["value"]["value"])
         rows.append([*(rest if place else whole), each["baseline"], theirs, less, *(["", ""] if place else cost)])
+    if tuned := harness.read_results(PIPELINE_RESULTS).get(f"{RECIPES[name].tuned}, val-in"):
+        best = tuned["systems"]["filtered"][PIPELINE]["ndcg@10"][0]
+        share = f"{verdict['pipeline']['value'] / best:.1%} of it"
+        rows.append([*rest, f"tuned, {len(tuned['seeds'])} seeds, val-in", score(best), share, "", ""])
     return rows
 
 

@@ -194,7 +194,7 @@ def test_a_backtest_by_time(context: Context) -> None:
 def test_a_backtest_by_time_does_not_know_what_items_came_later(context: Context) -> None:
     log = "user,item,time\nu,a,2020-01-01\nu,b,2020-01-02\nv,a,2020-01-03\nw,new,2020-01-03\n"
     settings = '[interactions]\npath = "log.csv"\nuser = "user"\nitem = "item"\ntime = "time"\n'
-    cut = {"holdout": "time", "holdout_after": "2020-01-03", "min_user_events": 1}
+    cut = {"holdout": "time", "holdout_after": tomllib.loads("at = 2020-01-03")["at"], "min_user_events": 1}
     work, _ = run(context, {"log.csv": log}, settings, **cut)
     assert column(work, ITEMS, "item_id") == ["a", "b"]
     assert column(work, USERS, "user_id") == ["u", "v", "w"] and column(work, USERS, "n_events") == [2, 0, 0]

@@ -7,10 +7,11 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
 
@@ -23,6 +24,8 @@ OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEB
 _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")
 
 Nested = dict[str, Any]
+IsoTime = Annotated[str, BeforeValidator(lambda given: given.isoformat() if isinstance(given, date) else given)]
+"""A time as text; TOML reads 2010-11-01 without quotes as a date."""
 
 
 @dataclass

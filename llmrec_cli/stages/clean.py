@@ -28,6 +28,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
     Table,
 )
+from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
@@ -59,7 +60,7 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
     refused_below: float | None = Field(None, description="an event of a smaller value turns the item down")
     holdout: Literal["none", "last", "last-n", "time"] = Field("none", description="what a backtest withholds")
     holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
-    holdout_after: str = Field("", description="ISO time from which on the backtest withholds")
+    holdout_after: IsoTime = Field("", description="ISO time from which on the backtest withholds")
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,6 +33,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
     VERDICT,
 )
+from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, to_numpy
@@ -65,10 +65,12 @@ POPULARITY, BEST = "popularity", "best"
 class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     holdout: Literal["last", "last-n", "time"] = Field("last", description="what the backtest withholds of each user")
     holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
-    holdout_after: list[str] | str = Field(
+    holdout_after: list[IsoTime] | IsoTime = Field(
         "", description="ISO time from which on everything is withheld, for time; of several, up to the next one"
     )
-    holdout_until: str = Field("", description="ISO time from which on nothing is asked about, for time; empty: none")
+    holdout_until: IsoTime = Field(
+        "", description="ISO time from which on nothing is asked about, for time; empty: none"
+    )
     ks: list[PositiveInt] = Field([5, 10], min_length=1, description="lengths of the lists that are compared")
     baselines: list[str] = Field(
         [POPULARITY, "itemknn", BEST],
@@ -83,14 +85,6 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
         {}, description='highest values, for metrics of which less is better, such as "gini@10" = 0.9; exit 7 above one'
     )
     beats: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
-
-    @field_validator("holdout_after", "holdout_until", mode="before")
-    @classmethod
-    def _written(cls, given: object) -> object:
-        """TOML reads 2010-11-01 without quotes as a date."""
-        if isinstance(given, list):
-            return [cls._written(each) for each in given]
-        return given.isoformat() if isinstance(given, date) else given
 
     @model_validator(mode="after")
     def _in_order(self) -> EvaluateConfig:
