@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from benchmarks import harness
 from benchmarks.data_sets import HERE, REPOSITORY, data_folder
 from benchmarks.harness import Json, Options
-from benchmarks.pipeline import PIPELINE
+from benchmarks.protocols import PIPELINE
 from benchmarks.tables import Table, score, show, thousands
 from llmrec_cli.core.artifacts import VERDICT
 from llmrec_cli.core.workdir import WorkDir

@@ -1,0 +1,163 @@
+"""Training for the rows of `benchmarks.pipeline`, by protocol, and where the targets stand in what was trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks import harness, ranking
+from benchmarks.data_sets import DataSet
+from benchmarks.harness import Options
+from llmrec_cli.core.artifacts import (
+    ENCODER,
+    ENCODER_VALIDATION,
+    HOLDOUT,
+    ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
+    ITEMS,
+    RANKER,
+    RANKER_REPORT,
+    RETRIEVERS,
+    SEQUENCES,
+)
+from llmrec_cli.core.config import load
+from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.stage import Context
+from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.models.candidates import CandidateConfig, collect, load_config
+from llmrec_cli.models.encoders.sequence import SequenceEncoder
+from llmrec_cli.models.rankers import Ranker, load_ranker
+from llmrec_cli.models.retrievers import Histories, Retriever, load_retrievers
+from llmrec_cli.models.runtime import set_threads
+from llmrec_cli.stages import train_ranker
+from llmrec_cli.stages.train_ranker import TrainRankerConfig
+from llmrec_cli.tables import catalogue
+from llmrec_cli.tables.features import Candidates, target_ranks
+from llmrec_cli.tables.sequences import Sequences, from_table
+
+PIPELINE = "pipeline"
+MAX_MEMORY = 4 << 30
+PROTOCOLS = {
+    "strict": (
+        2,
+        "nothing of each user's last two events in any training; the rankers learned from the third last, the one kept "
+        "is the best for the last but one; asked for the last with all before it as history",
+    ),
+    "val-in": (
+        1,
+        "the ranker learned from the last event but one, and was chosen on it; then the sources were fitted again with "
+        "that event; asked for the last",
+    ),
+}
+"""How many of each user's last events are withheld, and in words."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What ranks the items, and what it took to train."""
+
+    retrievers: Mapping[str, Retriever]
+    limits: CandidateConfig
+    ranker: Ranker
+    chosen: str
+    """The name of the ranker."""
+    seconds: float
+
+
+def as_told(work: WorkDir, source: WorkDir, data: DataSet, options: Options, seed: int) -> Trained:
+    """What `llmrec` trains and chooses by itself."""
+    seconds = _seconds(work, ("pretrain", "profile", "train-ranker"), data, options, seed)
+    kept = {row["name"] for row in work.read(RANKER_REPORT).to_pylist() if row["chosen"] and row["kind"] == "ranker"}
+    retrievers, ranker = work.need(RETRIEVERS), load_ranker(work.need(RANKER))
+    return Trained(load_retrievers(retrievers), load_config(retrievers), ranker, ", ".join(kept), seconds)
+
+
+def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, seed: int) -> Trained:
+    """Rankers that learned each user's third last event; the one kept is the best for the last but one.
+
+    That event is `source`'s last, and `work` does not know it. `llmrec` would choose on the third last, where sources
+    have seen all that the user did before; here the newest event is new to them, as it is in the test.
+    """
+    seconds, started = _seconds(work, ("pretrain", "profile"), data, options, seed), time.monotonic()
+    config = load(data.settings, options.settings).section("train-ranker", TrainRankerConfig)
+    context = Context(seed, data.settings.parent, Lines(quiet=True), "cpu", options.threads, MAX_MEMORY)
+    set_threads(options.threads)
+    sources, rankers, limits = train_ranker.build(config)
+    items, sequences = train_ranker.read(work)
+    sources, _ = train_ranker.affordable(sources, len(items))
+    known, fitted, _ = train_ranker.validation(
+        work, config, context, sources=sources, limits=limits, catalogue=items, sequences=sequences
+    )
+    encoder = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
+    longer = from_table(source.read(SEQUENCES), work.read(ITEMS))
+    before = replace(items, vectors=encoder.item_vectors)
+    check = candidates_for(fitted, encoder, longer.without_last(), before, limits, targets=longer.last())
+    results = {}
+    for name, variant in rankers.items():
+        ranker = train_ranker.fit_ranker(variant, known, seed)
+        found = target_ranks(check, ranker.score(check))
+        results[name] = (ranking.means(ranking.metrics(found))[f"ndcg@{ranking.K}"], ranker)
+        harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")
+    chosen = max(results, key=lambda name: results[name][0])
+    refitted = {
+        name: train_ranker.fit_source(train_ranker.Variant(type(r), r.config), sequences, items, context)
+        for name, r in fitted.items()
+    }
+    return Trained(refitted, limits, results[chosen][1], chosen, seconds + time.monotonic() - started)
+
+
+def _seconds(work: WorkDir, stages: Sequence[str], data: DataSet, options: Options, seed: int) -> float:
+    """Run the stages that are not up to date; the seconds of all, also of those that were."""
+    records = [harness.stage(work, stage, data, options, options.settings, seed=seed) for stage in stages]
+    return float(sum(record["seconds"] for record in records))
+
+
+def candidates_for(
+    retrievers: Mapping[str, Retriever],
+    encoder: SequenceEncoder,
+    histories: Sequences,
+    items: catalogue.Catalogue,
+    limits: CandidateConfig,
+    *,
+    targets: np.ndarray,
+    exclude_seen: bool = True,
+) -> Candidates:
+    return collect(
+        retrievers,
+        Histories(histories, encoder.encode(histories)),
+        items,
+        limits,
+        targets=targets,
+        exclude_seen=exclude_seen,
+        found_only=True,
+        max_memory=MAX_MEMORY,
+    )
+
+
+def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, dict[str, np.ndarray]]:
+    """ "filtered" and "unfiltered" -> system -> (users,) the place of each user's last event; MISS where not ranked.
+
+    `source` has all events but the last: with more withheld from `work`, they are history all the same.
+    """
+    histories, targets, items = asked(work, source)
+    encoder = SequenceEncoder.load(work.need(ENCODER))
+    found = {}
+    for how, filtered in (("filtered", True), ("unfiltered", False)):
+        candidates = candidates_for(
+            trained.retrievers, encoder, histories, items, trained.limits, targets=targets, exclude_seen=filtered
+        )
+        ranks = target_ranks(candidates, trained.ranker.score(candidates))
+        found[how] = {PIPELINE: ranks, **candidates.source_ranks}
+    return found
+
+
+def asked(work: WorkDir, source: WorkDir) -> tuple[Sequences, np.ndarray, catalogue.Catalogue]:
+    """(histories without the last event, (users,) codes of the last, catalogue) by the codes of `work`."""
+    items, holdout = work.read(ITEMS), source.read(HOLDOUT)
+    texts, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    histories = from_table(source.read(SEQUENCES), items, holdout.column("user_id"))
+    targets = harness.codes(holdout.column("item_id"), items).astype(np.int32)
+    return histories, targets, catalogue.from_tables(items, texts.reshape(items.num_rows, -1), vectors)
