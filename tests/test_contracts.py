@@ -95,6 +95,20 @@ def test_a_ranker_keeps_the_laws(name: str, candidates: Candidates, tmp_path: Pa
     assert np.array_equal(rankers.load_ranker(tmp_path).score(candidates), scores)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("name", rankers.RANKERS)
+def test_a_ranker_takes_what_little_there_is_to_learn_from(name: str, rows: int, candidates: Candidates) -> None:
+    """The lesson is one user with the item that came next and, of two rows, one other."""
+    first = candidates.users == 0
+    few = np.flatnonzero(first & candidates.label) if rows else np.zeros(0, dtype=np.int64)
+    others = np.flatnonzero(first & ~candidates.label)[: max(0, rows - 1)]
+    lesson = candidates.keep(np.isin(np.arange(len(candidates)), np.concatenate([few, others])))
+    assert len(lesson) == rows
+    cls = rankers.load_class(name)
+    scores = cls.fit(cls.Config(), lesson, 3).score(candidates)
+    assert scores.shape == (len(candidates),) and np.isfinite(scores).all()
+
+
 @pytest.mark.parametrize("name", ["fusion", "mf-deep", "logistic"])
 def test_a_ranker_that_learns_finds_the_next_item(name: str, candidates: Candidates) -> None:
     cls = rankers.load_class(name)

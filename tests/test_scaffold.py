@@ -54,6 +54,16 @@ def test_the_sample(tmp_path: Path, context: Context) -> None:
     assert counts == {"rows": 9815, "events": 9300, "users": 210, "items": 450}
 
 
+def test_names_of_several_words_are_ids_where_the_columns_say_so(tmp_path: Path, context: Context) -> None:
+    """As in logs of plays that know a game by its name alone."""
+    rows = [f"{user},{game},{user + 1}.5" for user in range(30) for game in ("Half Life 2", "Day of Defeat: Source")]
+    (tmp_path / "plays.csv").write_text("\n".join(["who_user,game,hours played", *rows]) + "\n")
+    clean, counts = made([tmp_path / "plays.csv"], tmp_path, context)
+    roles = without_paths(clean["interactions"])
+    assert roles == {"user": "who_user", "item": "game", "value": "hours played"}
+    assert (counts["users"], counts["items"]) == (30, 2)
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("mine")
     with pytest.raises(SettingsError, match="Makefile is there already"):

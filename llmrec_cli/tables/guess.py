@@ -30,6 +30,8 @@ GENDERS = frozenset("m f d w male female man woman other diverse unknown non-bin
 LISTED = re.compile(r"[^|]+(\|[^|]+)+")
 ADDRESS = re.compile(r"https?://\S+|\S+\.(jpe?g|png|webp|gif)|\[\"https?://.*", re.I)
 MOST = 0.95
+LONGEST_NAME = 8
+"""Words; what is longer on average is a text, not a name."""
 # Seconds since 1970 between 1990 and 2100, and the same in ms and us.
 UNIX = tuple((6.3e8 * scale, 4.1e9 * scale) for scale in (1, 1e3, 1e6))
 
@@ -139,11 +141,16 @@ def _span(fact: Facts) -> str:
 
 
 def _ids(columns: Sequence[Facts]) -> tuple[Guess | None, Guess | None]:
-    """The user and the item: by name, "id" in it first; else the first two columns that repeat and look like ids."""
+    """The user and the item: by name, "id" in it first; else the first two columns that repeat and look like ids.
+
+    A name of several words is an id too where the column is named so and has nothing better beside it.
+    """
     like_ids = [f for f in columns if f.words < 1.5 and (f.numbers is None or f.whole)]
+    names = [f for f in columns if 1.5 <= f.words < LONGEST_NAME and f.numbers is None and f.distinct < f.filled]
 
     def best(role: str, taken: str | None) -> Guess | None:
         named = [f for f in like_ids if f.named(role) and f.name != taken]
+        named = named or [f for f in names if f.named(role) and f.name != taken]
         named.sort(key=lambda f: (not re.search(r"id$|code$", f.name, re.I), f.named("value"), f.named("title")))
         if named:
             return Guess(role, named[0].name, f"its name; {named[0].distinct:,} different values")

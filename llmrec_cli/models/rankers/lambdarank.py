@@ -43,7 +43,7 @@ class LambdaRank:
         scores = linear.score(candidates)
         top = best(candidates, scores, config.top)
         kept = candidates.keep(top & candidates.rows(candidates.has_target()))
-        learnable = kept.rows(kept.has_target())
+        learnable = kept.rows(kept.has_target() & (np.diff(kept.offsets) > 1))  # one row has no order
         if kept.label is None or not learnable.any():
             return cls(config, linear, None)
         x = np.column_stack([kept.features[learnable], linear.score(kept)[learnable]])
