@@ -37,6 +37,12 @@ def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> d
 
         kept = configs["clean"].repeats if "clean" in configs else "keep"
         agree(bool(configs["train-ranker"].candidates.get("repeat")), configs["recommend"].filter_seen, kept)
+    if "train-ranker" in configs and "evaluate" in configs:
+        from llmrec_cli.models.retrievers import RETRIEVERS
+        from llmrec_cli.tables import gates
+
+        compared = configs["evaluate"].baselines, configs["evaluate"].beats
+        gates.agree(configs["train-ranker"].retrievers, *compared, known=RETRIEVERS)
     return configs
 
 

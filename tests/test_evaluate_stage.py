@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 from pydantic import ValidationError
 
+from llmrec_cli import pipeline
 from llmrec_cli.core import config
 from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, SLICES, VERDICT
 from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
@@ -172,6 +173,22 @@ def test_the_best_source_is_that_of_validation(made: WorkDir, context: Context) 
         best_source(pa.table(rows).slice(2))
 
 
+def test_a_source_that_was_not_fitted_is_not_compared_with(made: WorkDir, context: Context) -> None:
+    report = evaluated(made, context, came_next(), baselines=["itemknn", "ease"])
+    assert {system for system, _ in values(made)} == {"pipeline", "popularity", "itemknn"}
+    assert "ease is not compared with: train-ranker does not fit it" in report.lines
+
+
+def test_a_comparison_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    def checked(*given: str) -> None:
+        pipeline.check(config.load(None, ['clean.interactions={path="log", user="u", item="i"}', *given], {}, {}))
+
+    checked('train-ranker.retrievers=["popularity"]', 'train-ranker.rankers=["fusion"]')
+    for given in ('evaluate.baselines=["itemkn"]', 'evaluate.beats=["userknn"]', 'train-ranker.retrievers=["itemknn"]'):
+        with pytest.raises(SettingsError, match=r"baseline '\w+' is not among train-ranker.retrievers"):
+            checked(given)
+
+
 def test_cold_users_and_items_are_counted(made: WorkDir, context: Context) -> None:
     report = evaluated(made, context, came_next() | {"z0": ["i00"], "z1": ["brand new"], "u00": ["brand new", "i01"]})
     cold = json.loads(made.where(VERDICT).read_text())["cold"]
@@ -224,6 +241,8 @@ def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_pa
     with pytest.raises(SettingsError, match="baseline 'itemkn'") as raised:
         evaluated(made, context, came_next(), baselines=["itemkn"])
     assert "itemknn" in raised.value.fix
+    with pytest.raises(SettingsError, match="baseline 'ease'"):
+        evaluated(made, context, came_next(), beats=["ease"])
     with pytest.raises(DataError, match="nothing was withheld"):
         evaluated(made, context, {"stranger": ["i01"]})
     with pytest.raises(UpstreamError):

@@ -9,7 +9,7 @@ Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,7 @@ from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.tables.gates import BEST, POPULARITY, agree, hold
 
 if TYPE_CHECKING:
     from llmrec_cli.models.retrievers import Histories, Retriever
@@ -59,7 +60,6 @@ METRICS = (
     "diversity",
     "calibration",
 )
-POPULARITY, BEST = "popularity", "best"
 
 
 class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -74,7 +74,7 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     ks: list[PositiveInt] = Field([5, 10], min_length=1, description="lengths of the lists that are compared")
     baselines: list[str] = Field(
         [POPULARITY, "itemknn", BEST],
-        description="candidate sources to beat; popularity is always among them; best is the one best on validation",
+        description="candidate sources to compare with, if fitted; popularity always, best is that of validation",
     )
     bootstrap: int = Field(1000, ge=100, description="resamples of the users behind each 95 % interval")
     fail_under: float | None = Field(None, ge=0, le=1, description="exit 7 when NDCG of the longest list is below this")
@@ -116,18 +116,20 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
-    from llmrec_cli.models.retrievers import Histories, load_retrievers
+    from llmrec_cli.models import retrievers
+    from llmrec_cli.models.retrievers import Histories
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.tables.comparison import PIPELINE, Comparison, cold_line, filter_line, mean_of
-    from llmrec_cli.tables.gates import hold
     from llmrec_cli.tables.sequences import from_table
     from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
     from llmrec_cli.tables.splits import before
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
-    names, must = ([best if name == BEST else name for name in each] for each in (config.baselines, config.beats))
-    baselines = chosen(load_retrievers(work.need(RETRIEVERS)), [*names, *must])
+    fitted = retrievers.load_retrievers(work.need(RETRIEVERS))
+    compared = agree(fitted, config.baselines, config.beats, retrievers.RETRIEVERS)
+    names, must = ([best if name == BEST else name for name in each] for each in (compared, config.beats))
+    baselines = {name: fitted[name] for name in names}
     items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
     profiles = work.read(PROFILES, ["user_id", "vector", "segment"])
     sequences = from_table(
@@ -164,9 +166,14 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
     hold(metrics, verdict["versus"], least=config.least(), most=config.ceilings, must=must)
-    alone = f"best source alone, by validation: {best}"
+    told = [f"best source alone, by validation: {best}"]
+    told += [
+        f"{name} is not compared with: train-ranker does not fit it"
+        for name in config.baselines
+        if name not in compared
+    ]
     turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
-    lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], alone]
+    lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], *told]
     return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
 
 
@@ -206,17 +213,6 @@ def best_source(report: pa.Table) -> str:
         )
     name: str = min(rows, key=lambda row: (-row["value"], row["name"]))["name"]
     return name
-
-
-def chosen(retrievers: Mapping[str, Retriever], names: Sequence[str]) -> dict[str, Retriever]:
-    """The baselines by name, popularity first; SettingsError for one that train-ranker did not fit."""
-    wanted = list(dict.fromkeys([POPULARITY, *names]))
-    for name in wanted:
-        if name not in retrievers:
-            raise SettingsError(
-                f"the baseline {name!r} is not among train-ranker.retrievers", fix=did_you_mean(name, retrievers)
-            )
-    return {name: retrievers[name] for name in wanted}
 
 
 def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Codes:

@@ -1,13 +1,32 @@
-"""The gates of a backtest: what a user asked for, and whether it was reached."""
+"""The baselines and gates of a backtest: what a user asked for, whether it can be told, and whether it was reached."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from llmrec_cli.core.errors import GateError, SettingsError
+from llmrec_cli.core.errors import GateError, SettingsError, did_you_mean
 
 Json = dict[str, Any]
+POPULARITY, BEST = "popularity", "best"
+"""Always compared with; and the source that was best on validation, whichever that is."""
+
+
+def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str], known: Iterable[str]) -> list[str]:
+    """The baselines that are compared with, popularity first and those that must be beaten last; BEST is one.
+
+    A baseline that is not among `sources` is left out: which sources there are is said elsewhere. SettingsError where
+    one that must be beaten, or popularity, is not among them, and for a name that is not even `known`.
+    """
+    there = {*sources, BEST}
+    for name in dict.fromkeys([POPULARITY, *beats, *baselines]):
+        if name not in there and (name in (POPULARITY, *beats) or name not in known):
+            raise SettingsError(
+                f"the baseline {name!r} is not among train-ranker.retrievers",
+                where="evaluate",
+                fix=did_you_mean(name, there),
+            )
+    return [name for name in dict.fromkeys([POPULARITY, *baselines, *beats]) if name in there]
 
 
 def hold(

@@ -41,7 +41,7 @@ class Validation:
             raise DataError(
                 "no user has three events: there is nothing to learn an order from",
                 where="clean/sequences",
-                fix="lower clean.min_item_events, widen clean.interactions.where, or bring a longer log",
+                fix="lower clean.min_item_events, widen clean.interactions.where, or bring or leave a longer log",
             )
         users = np.flatnonzero(log.lengths >= 2)
         if len(users) > limit:
