@@ -18,13 +18,13 @@ def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str]
     A baseline that is not among `sources` is left out: which sources there are is said elsewhere. SettingsError where
     one that must be beaten, or popularity, is not among them, and for a name that is not even `known`.
     """
-    there = {*sources, BEST}
+    there = [*sources, BEST]
     for name in dict.fromkeys([POPULARITY, *beats, *baselines]):
         if name not in there and (name in (POPULARITY, *beats) or name not in known):
             raise SettingsError(
                 f"the baseline {name!r} is not among train-ranker.retrievers",
                 where="evaluate",
-                fix=did_you_mean(name, there),
+                fix="add it there, or take it out of evaluate" if name in known else did_you_mean(name, there),
             )
     return [name for name in dict.fromkeys([POPULARITY, *baselines, *beats]) if name in there]
 
