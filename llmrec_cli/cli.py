@@ -417,7 +417,6 @@ def evaluate(
     from llmrec_cli import pipeline
 
     settings = common.settings(evaluate__holdout=holdout, evaluate__fail_under=fail_under)
-    pipeline.check(settings)
     context = common.context(settings)
     outcomes = pipeline.backtests(common.workdir, settings, context, name, force=force, told=common.console.outcome)
     lines = [line for outcome in outcomes if not outcome.ran for line in outcome.report.lines]

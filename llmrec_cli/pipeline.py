@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from llmrec_cli.core.config import Settings
@@ -37,12 +38,6 @@ def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> d
 
         kept = configs["clean"].repeats if "clean" in configs else "keep"
         agree(bool(configs["train-ranker"].candidates.get("repeat")), configs["recommend"].filter_seen, kept)
-    if "train-ranker" in configs and "evaluate" in configs:
-        from llmrec_cli.models.retrievers import RETRIEVERS
-        from llmrec_cli.tables import gates
-
-        compared = configs["evaluate"].baselines, configs["evaluate"].beats
-        gates.agree(configs["train-ranker"].retrievers, *compared, known=RETRIEVERS)
     return configs
 
 
@@ -57,6 +52,7 @@ def walk(
 ) -> list[Outcome]:
     """Run the named stages in order under the lock of the work directory, skipping what is up to date.
 
+    Before the first of them works, all are asked whether what their settings name is there.
     Of several processes of one launch the first does all this; the others help it train, and end here.
     """
     configs = check(settings, names)
@@ -67,9 +63,15 @@ def walk(
                 follow(stage, work, configs[stage.name], context, context.team)
         sys.exit()
     outcomes = []
+
+    @cache
+    def begin() -> None:
+        for name in names:
+            load(name).ready(configs[name], context)
+
     with work.lock():
         for name in names:
-            outcome = execute(load(name), work, configs[name], context, force=force)
+            outcome = execute(load(name), work, configs[name], context, force=force, begin=begin)
             told(outcome)
             outcomes.append(outcome)
     return outcomes
@@ -116,10 +118,15 @@ def backtests(
     fails at one is told when all are done. The comparison is the last stage of the nested work directory; the page of
     the main one is redrawn with its verdict.
     """
-    stage = load("evaluate")
+    from llmrec_cli.models.retrievers import RETRIEVERS
+    from llmrec_cli.tables import gates
+
+    stage, configs = load("evaluate"), check(settings)
+    asked = configs["evaluate"]
+    gates.agree(configs["train-ranker"].retrievers, asked.baselines, asked.beats, RETRIEVERS)
     outcomes, failed = [], []
     with nullcontext() if launch().follows else work.lock():
-        for at, config in settings.section("evaluate", stage.config).cut_offs():
+        for at, config in asked.cut_offs():
             nested = WorkDir(work.path / "evaluate" / (f"{name}-{at.replace(':', '')}" if at else name))
             walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, told=told)
             try:

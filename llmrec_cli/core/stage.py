@@ -64,6 +64,8 @@ class Stage:
     run: Callable[[WorkDir, Any, Context], Report]
     sources: Callable[[Any, Path], list[Path]] = lambda config, base: []
     """Files outside of the work directory whose content the stage depends on."""
+    ready: Callable[[Any, Context], object] = lambda config, context: None
+    """Raises what is wrong with the variants, models and files that the settings name, before any stage works."""
     revision: int = 1
     """Raised when the stage's results change for the same input, so that old outputs are not taken for fresh."""
     together: bool = False
@@ -129,11 +131,24 @@ def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> S
     return State(stage.name, True, "up to date", ticket, touched)
 
 
-def execute(stage: Stage, work: WorkDir, config: BaseModel, context: Context, *, force: bool = False) -> Outcome:
-    """Run the stage unless it is up to date; sign the record last. The caller holds the lock and leads its team."""
+def execute(
+    stage: Stage,
+    work: WorkDir,
+    config: BaseModel,
+    context: Context,
+    *,
+    force: bool = False,
+    begin: Callable[[], object] = lambda: None,
+) -> Outcome:
+    """Run the stage unless it is up to date; sign the record last. The caller holds the lock and leads its team.
+
+    `begin` is called before the stage works, where it has to.
+    """
     now = state(stage, work, config, context)
     team = context.team if stage.together else None
     needed = force or not now.fresh
+    if needed:
+        begin()
     if team:
         team.decide(now.ticket if needed else "")
     if not needed:

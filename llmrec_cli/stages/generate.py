@@ -115,6 +115,18 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     return report
 
 
+def _ready(config: GenerateConfig, context: Context) -> None:
+    from llmrec_cli.models import offline
+    from llmrec_cli.models.painters import PAINTERS
+    from llmrec_cli.models.writers import WRITERS
+
+    load_variant("writer", WRITERS, config.writer)
+    if config.writer == "hf":
+        offline.locate(config.model)
+    if config.painter:
+        load_variant("painter", PAINTERS, config.painter)
+
+
 def adapter_folder(work: WorkDir, config: GenerateConfig) -> str:
     """Where the adapter of the language model lies, "" where it is not asked for."""
     if config.adapter and not work.has(LANGUAGE_ADAPTER):
@@ -252,4 +264,5 @@ STAGE = Stage(
     reads=(ITEMS, SEQUENCES, PROFILES, LANGUAGE_ADAPTER),
     writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
     run=run,
+    ready=_ready,
 )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
 from llmrec_cli.core.artifacts import (
@@ -30,7 +30,7 @@ from llmrec_cli.core.artifacts import (
     PRETRAIN_CURVE,
     SEMANTIC_IDS,
     SEQUENCES,
-    Folder,
+    Table,
 )
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import sparkline
@@ -38,7 +38,7 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.encoders.phases import Plan, Start
+    from llmrec_cli.models.encoders.phases import Plan
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import Epoch, Runtime
     from llmrec_cli.tables.sequences import Sequences
@@ -46,9 +46,14 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Auto = Literal["auto"]
+Kind = Literal["text", "image", "audio"]
 SEARCH, REFIT = "search", "refit"
 WATCH = "ndcg@10"
-CONTENT_VECTORS = {"text": ITEM_TEXT_VECTORS, "image": ITEM_IMAGE_VECTORS, "audio": ITEM_AUDIO_VECTORS}
+CONTENT_VECTORS: dict[Kind, Table] = {
+    "text": ITEM_TEXT_VECTORS,
+    "image": ITEM_IMAGE_VECTORS,
+    "audio": ITEM_AUDIO_VECTORS,
+}
 
 
 class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
@@ -80,9 +85,7 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
         0.0, ge=0, lt=1, description="share of items whose id is hidden in a step, so that content places new items"
     )
     epochs: int = Field(16, ge=1, description="passes over the events at most; the learning rate falls to 0 by then")
-    patience: int = Field(
-        4, ge=0, description="stop after this many epochs without a better NDCG@10; 0 never stops early"
-    )
+    patience: int = Field(4, ge=0, description="epochs without a better NDCG@10 before it stops; 0 never stops early")
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
     tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
     text_encoder: str = Field(
@@ -116,11 +119,15 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
             raise ValueError("dp_epsilon protects nothing in a model that starts from another (init_from)")
         return self
 
+    def encoders(self) -> dict[Kind, str]:
+        """Kind of content -> its encoder; empty where that kind is not looked at."""
+        return {kind: getattr(self, f"{kind}_encoder") for kind in CONTENT_VECTORS}
+
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.models import runtime
-    from llmrec_cli.models.encoders import beside, fusion
+    from llmrec_cli.models.encoders import beside, fusion, warm_start
     from llmrec_cli.models.encoders.validation import Validation
 
     machine = runtime.start(context.device, context.threads)
@@ -133,7 +140,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         reduced = np.concatenate([fusion.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
         plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
         report.lines.append(plan.told())
-        start, onwards = (_start(config, context, items, encoder) for encoder in (ENCODER_VALIDATION, ENCODER))
+        start, onwards = warm_start.starts(config.init_from, context.base, items.column("item_id"))
         with beside.begun(plan, REFIT, SEARCH, onwards, wanted=config.refit) as other:
             first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
             best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
@@ -167,8 +174,9 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         # the values of the content, which take long to make, do not change the time of a step
         content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)
         plan = _plan(config, context, log, machine=machine, content=content, scratch=scratch)
-        phase = plan.phase(SEARCH, 1)
-        lines, metrics = phase.cost(config.epochs * (1 + config.refit), runtime.describe(context.device))
+        lines, metrics = plan.phase(SEARCH, 1).cost(
+            config.epochs * (1 + config.refit), runtime.describe(context.device)
+        )
     return Report(metrics=metrics, lines=lines)
 
 
@@ -195,34 +203,19 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
         yield items, log
 
 
-def _start(config: PretrainConfig, context: Context, items: pa.Table, artifact: Folder) -> Start | None:
-    """The model of another work directory to start from: in the search one that has not seen the newest events."""
-    if not config.init_from:
-        return None
-    from llmrec_cli.models.encoders.phases import Start
-    from llmrec_cli.models.encoders.sequence import SequenceEncoder
-
-    other = WorkDir(context.base / Path(config.init_from).expanduser())
-    ids = other.read(ITEM_VECTORS, ["item_id"]).column("item_id").combine_chunks()
-    rows = pc.fill_null(pc.index_in(items.column("item_id").combine_chunks(), value_set=ids), -1)
-    return Start(SequenceEncoder.load(other.need(artifact)), np.asarray(rows, dtype=np.int64))
-
-
-def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> dict[str, Floats]:
+def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> dict[Kind, Floats]:
     """(items, t) centred vectors at unit length of each kind of content that is looked at."""
-    from llmrec_cli.models.encoders import content, text
+    from llmrec_cli.models.encoders import content
 
-    encoders = {kind: getattr(config, f"{kind}_encoder") for kind in content.NOUNS}
-    found, lines = content.encode_items(items, encoders, context.base, context.device, context.progress)
+    where = context.base, context.device, context.progress
+    found, lines, warnings = content.encode_items(items, config.encoders(), *where)
     report.lines += lines
-    report.warnings += [warning for encoded in found.values() for warning in encoded.warnings]
-    if config.text_encoder == "auto" and text.minilm_folder() is None:
-        report.warnings.append(f"texts are encoded by hashed TF-IDF; a sentence encoder is better: {text.INSTALL}")
+    report.warnings += warnings
     return {kind: encoded.vectors for kind, encoded in found.items()}
 
 
 def _write(
-    work: WorkDir, items: pa.Table, content: dict[str, Floats], searched: SequenceEncoder, final: SequenceEncoder
+    work: WorkDir, items: pa.Table, content: dict[Kind, Floats], searched: SequenceEncoder, final: SequenceEncoder
 ) -> None:
     ids = items.column("item_id")
     for artifact, encoder in ((ENCODER_VALIDATION, searched), (ENCODER, final)):
@@ -251,39 +244,41 @@ def _language_model(
         return []
     from llmrec_cli.models.encoders import language
 
-    tuned = language.tune(
-        log,
-        [title or "" for title in items.column("title").to_pylist()],
-        config.lm,
-        rank=config.lm_rank,
-        steps=config.lm_steps,
-        seed=context.seed,
-        machine=machine,
-        scratch=work.scratch("pretrain", context.ticket),
-        progress=context.progress,
-    )
+    titles = [title or "" for title in items.column("title").to_pylist()]
+    given: dict[str, Any] = {"rank": config.lm_rank, "steps": config.lm_steps, "seed": context.seed}
+    given |= {"scratch": work.scratch("pretrain", context.ticket), "progress": context.progress}
+    tuned = language.tune(log, titles, config.lm, machine=machine, **given)
     with work.writing(LANGUAGE_ADAPTER) as folder:
         tuned.save(folder)
-    before, after = tuned.perplexity_before, tuned.perplexity_after
-    return [f"language model {config.lm}: perplexity of newest titles {before:.1f} before, {after:.1f} after"]
+    return [tuned.told()]
 
 
 def _curve(phases: dict[str, list[Epoch]]) -> pa.Table:
-    rows: list[dict[str, Any]] = []
-    for phase, epochs in phases.items():
-        for epoch in epochs:
-            measured = {"recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
-            told = {"epoch": epoch.epoch, "loss": epoch.loss, "targets_per_s": epoch.targets_per_s}
-            rows.append({"phase": phase, **told, **measured})
+    rows = [
+        {"phase": phase, **asdict(epoch), "recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
+        for phase, epochs in phases.items()
+        for epoch in epochs
+    ]
     return pa.Table.from_pylist(rows, schema=PRETRAIN_CURVE.schema)
 
 
 def _sources(config: PretrainConfig, base: Path) -> list[Path]:
-    """The work directory that the training starts from is an input too."""
+    """The model of another work directory that the training starts from is an input too."""
     if not config.init_from:
         return []
-    other = WorkDir(base / Path(config.init_from).expanduser())
-    return [other.need(ENCODER_VALIDATION), other.need(ENCODER), other.need(ITEM_VECTORS)]
+    from llmrec_cli.models.encoders import warm_start
+
+    return warm_start.needed(config.init_from, base)
+
+
+def _ready(config: PretrainConfig, context: Context) -> None:
+    from llmrec_cli.models import offline
+    from llmrec_cli.models.encoders import content
+
+    _sources(config, context.base)
+    content.ready(config.encoders(), context.base, context.device, context.progress)
+    if config.lm:
+        offline.locate(config.lm)
 
 
 def _told(report: Report, settled: bool, search: list[Epoch], best: int) -> Report:
@@ -314,6 +309,7 @@ STAGE = Stage(
     ),
     run=run,
     sources=_sources,
+    ready=_ready,
     revision=4,
     together=True,
     estimate=estimate,

@@ -54,13 +54,12 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
 def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import set_threads
-    from llmrec_cli.models.topics import TOPIC_MODELS
     from llmrec_cli.models.topics.coherence import npmi
     from llmrec_cli.tables.interests import tagged
     from llmrec_cli.tables.segments import shrink
     from llmrec_cli.tables.sequences import from_table
 
-    topic_model = _topic_model(load_variant("topic model", TOPIC_MODELS, config.topic_model), config)
+    topic_model = _topic_model(config)
     set_threads(context.threads)
     encoder = SequenceEncoder.load(work.need(ENCODER), context.device)
     users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
@@ -98,8 +97,11 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     return made
 
 
-def _topic_model(kind: Any, config: ProfileConfig) -> Any:
+def _topic_model(config: ProfileConfig) -> Any:
     """The topic model with its own settings, the number of topics from those of the stage."""
+    from llmrec_cli.models.topics import TOPIC_MODELS
+
+    kind = load_variant("topic model", TOPIC_MODELS, config.topic_model)
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
 
 
@@ -243,5 +245,6 @@ STAGE = Stage(
     reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
     writes=(PROFILES, TOPICS),
     run=run,
+    ready=lambda config, context: _topic_model(config),
     revision=6,
 )

@@ -292,5 +292,6 @@ STAGE = Stage(
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
     sources=id_files,
+    ready=lambda config, context: id_files(config, context.base),
     revision=3,
 )

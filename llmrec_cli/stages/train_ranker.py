@@ -305,5 +305,6 @@ STAGE = Stage(
     reads=(SEQUENCES, REFUSALS, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
+    ready=lambda config, context: build(config),
     revision=7,
 )

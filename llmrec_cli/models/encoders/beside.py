@@ -24,8 +24,9 @@ import torch
 
 from llmrec_cli.core.progress import Lines, Progress
 from llmrec_cli.models import checkpoints, runtime
-from llmrec_cli.models.encoders.phases import COPIES, Plan, Start
+from llmrec_cli.models.encoders.phases import COPIES, Plan
 from llmrec_cli.models.encoders.validation import WATCH
+from llmrec_cli.models.encoders.warm_start import Start
 
 WORTH = 1_000_000
 """Targets of a training; one that sees fewer is over before another process has begun."""

@@ -95,10 +95,17 @@ def encode(
     return Encoded(fusion.centred(rows), made.name, int(found[places].sum()), n_new, warnings)
 
 
+def ready(encoders: Mapping[Modality, str], base: Path, device: str, progress: Progress) -> None:
+    """Raise what `build` raises for any of the encoders; an empty name is none."""
+    for kind, name in encoders.items():
+        if name:
+            build(kind, name, base=base, device=device, say=progress.say)
+
+
 def encode_items(
     items: pa.Table, encoders: Mapping[Modality, str], base: Path, device: str, progress: Progress
-) -> tuple[dict[Modality, Encoded], list[str]]:
-    """Each kind of content of `clean/items` that has an encoder, and a line about each kind that is there."""
+) -> tuple[dict[Modality, Encoded], list[str], list[str]]:
+    """Each kind of content of `clean/items` that has an encoder, a line about each kind that is there, and warnings."""
     values = {"text": text.item_texts(items), **{kind: items.column(kind).to_pylist() for kind in ("image", "audio")}}
     found, lines = {}, []
     for kind, encoder in encoders.items():
@@ -111,7 +118,10 @@ def encode_items(
             lines.append(f"item {NOUNS[kind]}: {told}; {made.n_new:,} encoded now")
         elif present:
             lines.append(f"item {NOUNS[kind]}: {present:,} not looked at, pretrain.{kind}_encoder is empty")
-    return found, lines
+    warnings = [warning for encoded in found.values() for warning in encoded.warnings]
+    if encoders["text"] == "auto" and text.minilm_folder() is None:
+        warnings.append(f"texts are encoded by hashed TF-IDF; a sentence encoder is better: {text.INSTALL}")
+    return found, lines, warnings
 
 
 def _texts(values: Sequence[str | None]) -> _Contents:

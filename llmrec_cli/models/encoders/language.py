@@ -47,6 +47,11 @@ class Tuned:
     epochs: list[Epoch]
     """Their targets are titles."""
 
+    def told(self) -> str:
+        """What the tuning has brought, in words."""
+        before, after = self.perplexity_before, self.perplexity_after
+        return f"language model {self.model}: perplexity of newest titles {before:.1f} before, {after:.1f} after"
+
     def save(self, folder: Path) -> None:
         """The adapter alone, as peft reads it."""
         causal.save_adapter(self.network, folder, self.model)

@@ -19,6 +19,7 @@ from llmrec_cli.models.encoders import newcomers
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.encoders.training import Lessons, NextItemModel, Objective
 from llmrec_cli.models.encoders.validation import WATCH, Validation
+from llmrec_cli.models.encoders.warm_start import Start
 from llmrec_cli.tables.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -34,15 +35,6 @@ LENGTHS = (50, 100, 200)
 COSINE_TEMPERATURE = 0.07
 COPIES = 6
 """Arrays as large as the item table that training holds: table, gradient, two moments, best epoch, fused table."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """An encoder to begin from."""
-
-    encoder: SequenceEncoder
-    rows: Ints
-    """(items,) where each item of the catalogue is in its table, -1 where it is not."""
 
 
 @dataclass(frozen=True)
