@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from torch import nn
 
 from llmrec_cli.core.errors import SettingsError
@@ -177,10 +178,14 @@ def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
         runtime.set_threads(0)
         assert torch.get_num_threads() == max(1, cores // 2)
-        runtime.set_threads(3)
-        assert torch.get_num_threads() == 3
+        for wanted in (1, 3):
+            runtime.set_threads(wanted)
+            blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+            assert torch.get_num_threads() == wanted
+            assert blas and set(blas) == {wanted}  # numpy's too
     finally:
-        torch.set_num_threads(before)
+        monkeypatch.undo()
+        runtime.set_threads(before)
 
 
 @pytest.mark.slow

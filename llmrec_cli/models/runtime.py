@@ -58,11 +58,18 @@ def start(device: str = "auto", threads: int = 0) -> Runtime:
 
 
 def set_threads(threads: int) -> None:
-    """0 means all cores that this process may use, shared with those that a launcher started beside it."""
+    """For PyTorch and for the BLAS of numpy and scipy, which are loaded by now.
+
+    0 means all cores that this process may use, shared with those that a launcher started beside it.
+    """
     import os
 
+    from threadpoolctl import threadpool_limits
+
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    wanted = threads or max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    torch.set_num_threads(wanted)
+    threadpool_limits(wanted, user_api="blas")
 
 
 def choose_device(device: str) -> str:
