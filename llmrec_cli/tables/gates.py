@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from llmrec_cli.core.errors import GateError, SettingsError, did_you_mean
@@ -12,7 +12,7 @@ POPULARITY, BEST = "popularity", "best"
 """Always compared with; and the source that was best on validation, whichever that is."""
 
 
-def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str], known: Iterable[str]) -> list[str]:
+def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str], known: Collection[str]) -> list[str]:
     """The baselines that are compared with, popularity first and those that must be beaten last; BEST is one.
 
     A baseline that is not among `sources` is left out: which sources there are is said elsewhere. SettingsError where
@@ -21,10 +21,11 @@ def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str]
     there = [*sources, BEST]
     for name in dict.fromkeys([POPULARITY, *beats, *baselines]):
         if name not in there and (name in (POPULARITY, *beats) or name not in known):
+            other = ": every backtest compares with it" if name == POPULARITY else ", or take it out of evaluate"
             raise SettingsError(
                 f"the baseline {name!r} is not among train-ranker.retrievers",
                 where="evaluate",
-                fix="add it there, or take it out of evaluate" if name in known else did_you_mean(name, there),
+                fix=f"add it there{other}" if name in known else did_you_mean(name, there),
             )
     return [name for name in dict.fromkeys([POPULARITY, *baselines, *beats]) if name in there]
 
