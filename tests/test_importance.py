@@ -1,4 +1,4 @@
-"""How much a ranker goes by each source: values by hand, on candidates where only some features can tell."""
+"""How much a ranker goes by each source, and how many users it takes: candidates where only some features can tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from llmrec_cli.models.rankers import load_class
-from llmrec_cli.models.rankers.fusion import spreads
+from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig, spreads
+from llmrec_cli.models.rankers.lambdarank import LambdaRank, LambdaRankConfig
 from llmrec_cli.tables.features import Candidates, source_of
 
 USERS, WIDTH = 400, 10
@@ -43,6 +44,28 @@ def test_the_source_that_tells_has_nearly_all_the_weight(name: str, candidates: 
     importance = kind.fit(kind.Config(), candidates, 1).importance()
     shares = importance / importance.sum()
     assert shares[0] > 0.85 and shares[2] < 0.03
+
+
+def test_few_users_leave_the_sources_at_equal_weights_and_many_do_not(candidates: Candidates) -> None:
+    named = replace(candidates, names=("good.z", "noise.z", "popularity.z"))
+
+    def per_unit(users: int) -> np.ndarray:
+        """(features,) weights of features that are not scaled."""
+        fitted = Fusion.fit(FusionConfig(), named.keep(named.rows(np.arange(USERS) < users)), 1)
+        return fitted.weights / fitted.std
+
+    good, noise, popular = per_unit(1)
+    assert good > 0 and noise == pytest.approx(good, rel=0.1) and abs(popular) < 0.1 * good
+    good, noise, popular = per_unit(USERS)
+    assert good > 0 and abs(noise) < 0.1 * good
+
+
+def test_trees_are_as_many_as_the_users_can_teach(candidates: Candidates) -> None:
+    def rounds(users: int, trees: int = 0) -> int:
+        few = candidates.keep(candidates.rows(np.arange(USERS) < users))
+        return int(LambdaRank.fit(LambdaRankConfig(trees=trees), few, 1).trees.num_trees())
+
+    assert [rounds(40), rounds(USERS), rounds(40, trees=7)] == [10, USERS // 20, 7]
 
 
 @pytest.mark.parametrize("name", ["popularity", "lda"])

@@ -306,5 +306,5 @@ STAGE = Stage(
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),
-    revision=7,
+    revision=8,
 )

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees that optimise the order itself: LambdaMART (Burges 2010) by LightGBM."""
+"""Gradient-boosted trees that optimise the order itself, from a linear fusion on: LambdaMART (Burges 2010)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmrec_cli.tables.features import Candidates
 class LambdaRankConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.lambdarank]`."""
 
-    trees: int = Field(150, ge=1, description="boosting rounds")
+    trees: int = Field(0, ge=0, description="boosting rounds; 0 chooses 10 to 150, one for 20 users that teach")
     leaves: int = Field(15, ge=2, description="leaves of a tree")
     learning_rate: float = Field(0.04, gt=0, description="shrinkage")
     min_leaf: int = Field(0, ge=0, description="rows in a leaf at least; 0 chooses 20 to 200 by the size of the data")
@@ -27,29 +27,35 @@ class LambdaRankConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class LambdaRank:
-    """score = trees over the features and the linear fusion's score, on the fusion's best candidates."""
+    """score = the linear fusion + what trees over the features add to it, on the fusion's best candidates."""
 
     Config = LambdaRankConfig
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: LambdaRankConfig, linear: Fusion, trees: Any | None) -> None:
-        """`trees` is None where the data had nothing to learn from; then the fusion alone decides."""
-        self.config, self.linear, self.trees = config, linear, trees
+    def __init__(self, config: LambdaRankConfig, linear: Fusion, trees: Any | None, counts: Floats) -> None:
+        """`trees` is None where the data had nothing to learn from; then the fusion alone decides.
+
+        `counts` (features,) is that of `importance`.
+        """
+        self.config, self.linear, self.trees, self.counts = config, linear, trees, counts
 
     @classmethod
     def fit(cls, config: LambdaRankConfig, candidates: Candidates, seed: int) -> Self:
         lightgbm = _lightgbm()
         linear = Fusion.fit(FusionConfig(), candidates, seed)
-        scores = linear.score(candidates)
-        top = best(candidates, scores, config.top)
+        top = best(candidates, linear.score(candidates), config.top)
         kept = candidates.keep(top & candidates.rows(candidates.has_target()))
         learnable = kept.rows(kept.has_target() & (np.diff(kept.offsets) > 1))  # one row has no order
         if kept.label is None or not learnable.any():
-            return cls(config, linear, None)
-        x = np.column_stack([kept.features[learnable], linear.score(kept)[learnable]])
-        groups = np.bincount(kept.users[learnable])
-        data = lightgbm.Dataset(x, label=kept.label[learnable].astype(np.int32), group=groups[groups > 0])
-        return cls(config, linear, lightgbm.train(_parameters(config, len(x), seed), data, config.trees))
+            return cls(config, linear, None, linear.importance())
+        lesson = kept.keep(learnable)
+        x, start = _inputs(lesson, linear)
+        lengths = np.diff(lesson.offsets)
+        groups, label = lengths[lengths > 0], kept.label[learnable].astype(np.int32)
+        data = lightgbm.Dataset(x, label=label, group=groups, init_score=start)
+        rounds = config.trees or int(np.clip(len(groups) // 20, 10, 150))
+        trees = lightgbm.train(_parameters(config, len(x), seed), data, rounds)
+        return cls(config, linear, trees, _counts(linear, trees, lesson))
 
     def score(self, candidates: Candidates) -> Floats:
         scores = self.linear.score(candidates)
@@ -57,27 +63,44 @@ class LambdaRank:
             return scores
         top = best(candidates, scores, self.config.top)
         out = scores - np.float32(BELOW)
-        out[top] = self.trees.predict(np.column_stack([candidates.features[top], scores[top]]))
+        x, start = _inputs(candidates.keep(top), self.linear)
+        out[top] = start + self.trees.predict(x)
         return out.astype(np.float32)
 
     def importance(self) -> Floats:
-        if self.trees is None:
-            return self.linear.importance()
-        gain = self.trees.feature_importance("gain")
-        linear = self.linear.importance().astype(np.float64)
-        inside = gain[-1] * linear / max(float(linear.sum()), 1e-12)  # the fusion's score is made of features too
-        return np.asarray(gain[:-1] + inside, dtype=np.float32)
+        """How far each feature moves a user's candidates apart: through the fusion, and by its gain in the trees."""
+        return self.counts
 
     def tensors(self) -> Tensors:
         linear = {f"linear.{name}": value for name, value in self.linear.tensors().items()}
         text = self.trees.model_to_string() if self.trees is not None else ""
-        return {**linear, "trees": torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)}
+        trees = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
+        return {**linear, "trees": trees, "counts": torch.from_numpy(self.counts)}
 
     @classmethod
     def restore(cls, config: LambdaRankConfig, tensors: Tensors) -> Self:
         text = tensors["trees"].numpy().tobytes().decode().strip("\0")
         trees = _lightgbm().Booster(model_str=text) if text else None
-        return cls(config, Fusion.restore(FusionConfig(), under("linear.", tensors)), trees)
+        linear = Fusion.restore(FusionConfig(), under("linear.", tensors))
+        return cls(config, linear, trees, tensors["counts"].numpy())
+
+
+def _inputs(candidates: Candidates, linear: Fusion) -> tuple[Floats, Floats]:
+    """The features with the linear fusion's score beside them, and that score, from which the trees go on."""
+    scores = linear.score(candidates)
+    return np.column_stack([candidates.features, scores]), scores
+
+
+def _counts(linear: Fusion, trees: Any, lesson: Candidates) -> Floats:
+    """(features,) what each moves through the fusion, plus what the trees move, shared out by gain."""
+    gain = trees.feature_importance("gain")
+    own = linear.importance().astype(np.float64)
+    shares = gain[:-1] + gain[-1] * own / max(float(own.sum()), 1e-12)  # the fusion's score is made of features too
+    x, _ = _inputs(lesson, linear)
+    added = trees.predict(x)
+    users, sizes = lesson.users, np.maximum(np.diff(lesson.offsets), 1)
+    apart = added - (np.bincount(users, added, lesson.n_users) / sizes)[users]
+    return np.asarray(own + apart.std() * shares / max(float(shares.sum()), 1e-12), dtype=np.float32)
 
 
 def _lightgbm() -> Any:
