@@ -31,6 +31,7 @@ def test_the_verdict_claims_no_more_than_the_interval() -> None:
     assert "beats" in verdict(score("ranker", "a", 90), popularity, 1)
     assert "not shown" in verdict(score("ranker", "a", 51), popularity, 1)
     assert "is worse" in verdict(score("ranker", "a", 10), popularity, 1)
+    assert verdict(score("ranker", "popularity", 50), popularity, 1).startswith("no ranker is better than popularity")
 
 
 def test_the_weight_of_each_source_is_told_in_words() -> None:

@@ -104,6 +104,8 @@ def weights_in_words(table: pa.Table, ranker: str) -> list[str]:
 
 def verdict(chosen: Score, baseline: Score, seed: int) -> str:
     """One sentence; a difference counts where the interval of the paired bootstrap leaves out 0."""
+    if chosen.name == baseline.name:
+        return f"no ranker is better than {baseline.name} on validation"
     gain, low, high = paired_bootstrap(chosen.metrics()[METRIC], baseline.metrics()[METRIC], seed)
     told = f"{METRIC} {gain:+.4f} on the same users, 95 % interval {low:+.4f} to {high:+.4f}"
     if low > 0:
