@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmrec_cli.models import rankers, retrievers
+from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.models import checkpoints, rankers, retrievers
 from llmrec_cli.models.candidates import CandidateConfig, collect
 from llmrec_cli.models.retrievers import Histories
 from llmrec_cli.tables.catalogue import Catalogue
@@ -93,6 +94,15 @@ def test_a_ranker_keeps_the_laws(name: str, candidates: Candidates, tmp_path: Pa
     assert fitted.importance().shape == (len(candidates.names),)
     rankers.save_ranker(tmp_path, name, fitted)
     assert np.array_equal(rankers.load_ranker(tmp_path).score(candidates), scores)
+
+
+def test_a_ranker_of_an_older_version_is_told_and_not_guessed(candidates: Candidates, tmp_path: Path) -> None:
+    cls = rankers.load_class("lambdarank")
+    rankers.save_ranker(tmp_path, "lambdarank", cls.fit(cls.Config(), candidates, 3))
+    config, tensors = checkpoints.load_model(tmp_path)
+    checkpoints.save_model(tmp_path, config, {name: value for name, value in tensors.items() if name != "counts"})
+    with pytest.raises(UpstreamError):
+        rankers.load_ranker(tmp_path)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])

@@ -71,7 +71,10 @@ def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
 
 
 def load_ranker(folder: Path) -> Ranker:
-    """What `save_ranker` wrote."""
+    """What `save_ranker` wrote; UpstreamError where it is damaged, or of a version that kept other tensors."""
     config, tensors = checkpoints.load_model(folder)
     cls = load_class(config["ranker"])
-    return cls.restore(cls.Config(**config["settings"]), tensors)
+    try:
+        return cls.restore(cls.Config(**config["settings"]), tensors)
+    except KeyError as error:
+        raise checkpoints.damaged(folder, error) from error
