@@ -115,14 +115,15 @@ def sasrec(data: DataSet, options: Options) -> Json:
     found = ranking.metrics(np.where(hits.any(axis=1), hits.argmax(axis=1), MISS))
     warm = histories.without_last().counts()[targets] > 0
     harness.say(f"{data.name} SASRec val-out: {found['ndcg@10'].mean():.4f}")
+    training = json.loads(done.stdout.splitlines()[-1])
     row = {
-        "system": "SASRec, sampled softmax (RecTools)",
+        "system": f"SASRec, {training['settings']['loss'].replace('_', ' ')} (RecTools)",
         "protocol": "val-out",
         "all": ranking.intervals(found),
         "warm": ranking.intervals({name: values[warm] for name, values in found.items()}),
         "warm_users": int(warm.sum()),
         "printed": None,
-        "training": json.loads(done.stdout.splitlines()[-1]),
+        "training": training,
     }
     return {"data": data.name, "users": len(targets), "systems": [row], "with": harness.stamp()}
 

@@ -24,9 +24,14 @@ from rectools.models import SASRecModel
 from benchmarks.peer.rectools_sasrec import dataset, quiet_trainer
 
 K = 10
-SETTINGS = {"n_blocks": 2, "n_heads": 2, "n_factors": 128, "dropout_rate": 0.2, "lr": 1e-3, "batch_size": 128}
-LOSS = {"loss": "sampled_softmax", "n_negatives": 256}
+SETTINGS = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "dropout_rate": 0.2, "lr": 1e-3, "batch_size": 128}
+FEW = 4_000
+"""Items up to which the softmax goes over all of them: the better loss, too slow on larger catalogues."""
 EPOCHS, PATIENCE = 100, 5
+
+
+def loss(items: int) -> dict[str, str | int]:
+    return {"loss": "softmax"} if items <= FEW else {"loss": "sampled_softmax", "n_negatives": 256}
 
 
 def newest(interactions: pd.DataFrame) -> np.ndarray:
@@ -41,6 +46,8 @@ def main(path: str, out: str, seed: str, length: str) -> None:
     torch.set_num_threads(1)
     seed_everything(int(seed), verbose=False)
     started = time.monotonic()
+    log = dataset(path)
+    settings = {**SETTINGS, **loss(log.item_id_map.size), "session_max_len": int(length)}
     with tempfile.TemporaryDirectory() as folder:
 
         def trainer() -> Trainer:
@@ -49,10 +56,7 @@ def main(path: str, out: str, seed: str, length: str) -> None:
             best = ModelCheckpoint(dirpath=folder, monitor=watched, save_weights_only=True)
             return quiet_trainer(EPOCHS, [stop, best], checkpoints=True)
 
-        model = SASRecModel(
-            **SETTINGS, **LOSS, session_max_len=int(length), get_val_mask_func=newest, get_trainer_func=trainer
-        )
-        log = dataset(path)
+        model = SASRecModel(**settings, get_val_mask_func=newest, get_trainer_func=trainer)
         model.fit(log)
         epochs = model.fit_trainer.current_epoch
         model.load_weights_from_checkpoint(model.fit_trainer.checkpoint_callback.best_model_path)
@@ -62,7 +66,7 @@ def main(path: str, out: str, seed: str, length: str) -> None:
     lists[found[Columns.User], found[Columns.Rank] - 1] = found[Columns.Item]
     np.save(out, lists)
     told = {"epochs": epochs, "seconds": round(time.monotonic() - started, 1), "rectools": rectools.__version__}
-    print(json.dumps({**told, "settings": {**SETTINGS, **LOSS, "session_max_len": int(length)}}))
+    print(json.dumps({**told, "settings": settings}))
 
 
 if __name__ == "__main__":
