@@ -1,0 +1,167 @@
+"""What every command has: the common options, and the guard that turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmrec_cli.core.errors import LlmrecError
+
+if TYPE_CHECKING:
+    from llmrec_cli.console import Console
+    from llmrec_cli.core.config import Settings
+    from llmrec_cli.core.stage import Context
+    from llmrec_cli.core.workdir import WorkDir
+
+EXIT_CODES = """
+Exit codes: 0 done or up to date · 1 a bug · 2 usage or settings · 3 bad or missing input data ·
+4 an earlier stage is missing, stale or damaged · 5 a missing extra, model or key · 7 a quality gate failed ·
+75 locked by another run · 130 interrupted
+"""
+
+app = typer.Typer(
+    name="llmrec",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+    help="From a raw log of clicks or purchases to explained recommendations, offline.\n\n"
+    "Start with `llmrec init FILE`, then `llmrec run`.",
+)
+
+WORK = "Where things are and how to run"
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every command has."""
+
+    work: Annotated[
+        Path, typer.Option("--work", "-w", envvar="LLMREC_WORKDIR", help="Work directory.", rich_help_panel=WORK)
+    ] = Path("work")
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", envvar="LLMREC_CONFIG", help="Settings file [llmrec.toml here].", rich_help_panel=WORK
+        ),
+    ] = None
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, stage.field=value; may be repeated.", rich_help_panel=WORK),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random [42].", rich_help_panel=WORK)] = None
+    device: Annotated[
+        str, typer.Option(envvar="LLMREC_DEVICE", help="auto, cpu, cuda or mps.", rich_help_panel=WORK)
+    ] = "auto"
+    threads: Annotated[
+        int, typer.Option(envvar="LLMREC_THREADS", min=0, help="Threads; 0 means all cores.", rich_help_panel=WORK)
+    ] = 0
+    max_memory: Annotated[
+        str,
+        typer.Option(envvar="LLMREC_MAX_MEMORY", help="Memory for tables and scores, 4GB.", rich_help_panel=WORK),
+    ] = "4GB"
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=WORK)] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=WORK)] = False
+    log_format: Annotated[str, typer.Option(help="text or json, for stderr.", rich_help_panel=WORK)] = "text"
+    debug: Annotated[
+        bool, typer.Option(envvar="LLMREC_DEBUG", help="Tracebacks for every error.", rich_help_panel=WORK)
+    ] = False
+
+    @functools.cached_property
+    def console(self) -> Console:
+        from llmrec_cli.console import Console
+
+        return Console(quiet=self.quiet, as_json=self.as_json, log=self.log_format)
+
+    @functools.cached_property
+    def workdir(self) -> WorkDir:
+        from llmrec_cli.core.workdir import WorkDir
+
+        return WorkDir(self.work)
+
+    def settings(self, **options: Any) -> Settings:
+        """The settings file with everything laid over it; `options` are dotted keys with `__` for the dot."""
+        from llmrec_cli.core import config
+
+        dotted = {key.replace("__", ".").replace("train_ranker", "train-ranker"): v for key, v in options.items()}
+        return config.load(self.config, self.overrides or (), options={"seed": self.seed, **dotted})
+
+    def context(self, settings: Settings, *, finish: bool = False) -> Context:
+        from llmrec_cli.core.config import parse_bytes
+        from llmrec_cli.core.stage import Context
+
+        return Context(
+            seed=settings.seed,
+            base=settings.base,
+            progress=self.console,
+            device=self.device,
+            threads=self.threads,
+            max_memory=parse_bytes(self.max_memory),
+            finish=finish,
+        )
+
+
+def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command: give it the common options and turn its errors into messages and exit codes."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters
+        shared = inspect.signature(Common, eval_str=True).parameters
+        names = [field.name for field in fields(Common)]
+
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            common = Common(**{key: given.pop(key) for key in names})
+            _guarded(common, lambda: function(common, **given))
+
+        parameters = [p for key, p in own.items() if key != "common"]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*parameters, *shared.values())]
+        run.__dict__["__signature__"] = inspect.Signature(keyword)
+        run.__annotations__ = {p.name: p.annotation for p in keyword}
+        del run.__dict__["__wrapped__"]
+        app.command(name, rich_help_panel=panel)(run)
+        return function
+
+    return register
+
+
+def _guarded(common: Common, work: Callable[[], None]) -> None:
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        work()
+    except LlmrecError as error:
+        if common.debug:
+            raise
+        common.console.error(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        common.console.interrupted()
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # the reader of a pipe (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    except Exception as error:
+        from llmrec_cli.core.workdir import full_disk
+
+        if common.debug or isinstance(error, typer.Exit):
+            raise
+        if told := full_disk(error, common.work):
+            common.console.error(told)
+            raise typer.Exit(told.exit_code) from None
+        common.console.bug(error)
+        raise typer.Exit(1) from None
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    raise SystemExit(128 + signum)
