@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Rows that the guesses look at; a log may have billions.
 SAMPLE = 200_000
 MEMORY = 1 << 30
+# A name that SQL reads as one without quotes; no reserved word contains a name of values.
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAKEFILE = """\
 # `make` brings everything up to date; what is up to date already is skipped.
 .PHONY: run evaluate status
@@ -267,13 +270,15 @@ def _grouped(found: Sequence[Guess], file: Looked) -> list[str]:
 
 def _where(log: Looked, roles: Sequence[Guess]) -> str:
     from llmrec_cli.tables import guess
+    from llmrec_cli.tables.reading import quoted
 
     value = next((g.column for g in roles if g.role == "value"), None)
     if value is None:
         return ""
     numbers = guess.facts(log.table.select([value]))[value].numbers
-    quoted = value if value.isidentifier() else f'"{value}"'
-    return f"{quoted} > 0" if numbers and numbers[0] < 0 else ""
+    # a name is text of the raw file: quoted as one, it can end no expression and begin no statement
+    name = value if PLAIN_NAME.fullmatch(value) else quoted(value)
+    return f"{name} > 0" if numbers and numbers[0] < 0 else ""
 
 
 def _told_together(found: Sequence[Guess]) -> list[str]:
@@ -296,5 +301,5 @@ def _column(column: str, file: Looked) -> str:
 
 
 def _toml(value: str) -> str:
-    """A TOML basic string; JSON's escapes are a part of TOML's."""
-    return json.dumps(value, ensure_ascii=False)
+    """A TOML basic string; JSON's escapes are a part of TOML's, which wants that of DEL too."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

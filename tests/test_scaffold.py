@@ -234,3 +234,23 @@ def test_real_data(
     clean, counts = made([data / name for name in files], tmp_path, context)
     assert {k: without_paths(v) for k, v in clean.items() if isinstance(v, dict)} == expected
     assert counts["events"] > 0.8 * counts["rows"]
+
+
+def test_a_hostile_header_runs_no_sql(tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a column with negative values goes into the row filter, which is SQL."""
+    evil = (
+        "user_id\" IS NOT NULL OR 'quantity' IS NULL); COPY (SELECT 42 AS a) TO 'evil.out'; "
+        'SELECT (SELECT "b" FROM (SELECT 1 AS "b") WHERE "b'
+    )
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{i % 7},p{i % 5},{-1 if i % 9 == 0 else i % 4 + 1}" for i in range(200)]
+    header = ",".join(("client", "item_id", '"' + evil.replace('"', '""') + '"'))
+    (tmp_path / "log.csv").write_text("\n".join([header, *rows]) + "\n")
+    init([tmp_path / "log.csv"], tmp_path)
+    settings = load(tmp_path / "llmrec.toml", environ={})
+    where = settings.values["clean"]["interactions"]["where"]
+    assert where == '"' + evil.replace('"', '""') + '" > 0'
+    config = settings.section("clean", CleanConfig)
+    outcome = execute(STAGE, WorkDir(tmp_path / "work"), config, dataclasses.replace(context, base=tmp_path))
+    assert outcome.report.counts["events"] == len({row for row in rows if not row.endswith("-1")})
+    assert not (tmp_path / "evil.out").exists()
