@@ -173,7 +173,7 @@ def _popular(work: WorkDir, n: int) -> list[Json]:
             "title": row["title"] or row["item_id"],
             "score": float(row["n_events"]),
             "strategy": "popularity",
-            "reason": "One of the items that people choose most.",
+            "reason": "One of the items that the most people chose.",
             "evidence": [],
         }
         for place, row in enumerate(items.slice(0, n).to_pylist(), start=1)

@@ -92,6 +92,9 @@ def test_a_ranker_keeps_the_laws(name: str, candidates: Candidates, tmp_path: Pa
     assert scores.shape == (len(candidates),) and np.isfinite(scores).all()
     assert np.array_equal(scores, cls.fit(cls.Config(), candidates, 3).score(candidates))
     assert fitted.importance().shape == (len(candidates.names),)
+    assert isinstance(fitted, rankers.Explains)
+    parts = fitted.parts(candidates, np.array([0, 2]))
+    assert parts.shape == (2, len(candidates.names)) and np.isfinite(parts).all()
     rankers.save_ranker(tmp_path, name, fitted)
     assert np.array_equal(rankers.load_ranker(tmp_path).score(candidates), scores)
 

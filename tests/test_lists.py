@@ -34,24 +34,18 @@ def fill(
     return filled(lists, popular, np.array(segments), past or nothing, rules, filter_seen=True)
 
 
-def test_the_best_k_by_score_and_the_source_that_puts_them_highest() -> None:
-    pool = candidates([[0, 1, 2], [4, 5]], near=[9, 1, 5, 1, 2], far=[0.1, 0.3, 0.2, 0.2, 0.1])
-    found = best(pool, np.array([1, 3, 2, 1, 2], dtype=np.float32), 2, FREE, sources=["near", "far"])
+def test_the_best_k_by_score_and_the_source_that_adds_most() -> None:
+    pool = candidates([[0, 1, 2], [4, 5]], near=[9, 1, 5, 1, 2], far=[1, 3, 2, 2, 1])
+    found = best(pool, np.array([1, 3, 2, 1, 2], dtype=np.float32), 2, FREE, lambda rows: pool.features[rows])
     assert found.items.tolist() == [[1, 2], [5, 4]]
     assert found.scores.tolist() == [[3, 2], [2, 1]]
-    # items 1 and 4 stand first by far, item 5 by near; item 2 is second for both and its z is larger by near
     assert found.sources.tolist() == [[1, 0], [0, 1]]
-
-
-def test_popularity_is_no_source_beside_others() -> None:
-    pool = candidates([[0, 1]], near=[1, 2], popularity=[9, 1])
-    found = best(pool, np.array([2, 1], dtype=np.float32), 2, FREE, sources=["near", "popularity"])
-    assert found.sources.tolist() == [[0, 0]]
+    assert found.shares is not None and found.shares.tolist() == [[[1, 3], [5, 2]], [[2, 1], [1, 2]]]
 
 
 def test_users_without_candidates_have_empty_lists() -> None:
     pool = candidates([[], [3]], near=[1])
-    found = best(pool, np.array([1], dtype=np.float32), 2, FREE, sources=["near"])
+    found = best(pool, np.array([1], dtype=np.float32), 2, FREE, lambda rows: pool.features[rows])
     assert found.items.tolist() == [[-1, -1], [3, -1]]
 
 

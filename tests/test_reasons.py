@@ -7,12 +7,14 @@ import scipy.sparse as sp
 
 from llmrec_cli.core.columns import EVIDENCE, TAGS
 from llmrec_cli.tables import reasons
+from llmrec_cli.tables.claims import People
 from llmrec_cli.tables.lists import OF_ALL, OF_SEGMENT
-from llmrec_cli.tables.reasons import EVERYONE, FOLLOWED, INTEREST, SEGMENT, SIMILAR, TOGETHER, Evidence, Wording
+from llmrec_cli.tables.reasons import EVERYONE, FOLLOWED, INTEREST, SEGMENT, SIMILAR, TOGETHER, Evidence
 from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.tables.wording import LONGEST_TITLE, Wording, quoted
 
 
-def evidence(*pieces: tuple[int, int, int, int, float]) -> Evidence:
+def evidence(*pieces: tuple[int, int, int, int, float], often: list[bool] | None = None) -> Evidence:
     rows, kinds, items, tags, weights = (list(column) for column in zip(*pieces, strict=True)) if pieces else [[]] * 5
     return Evidence(
         np.array(rows, dtype=np.int64),
@@ -20,6 +22,7 @@ def evidence(*pieces: tuple[int, int, int, int, float]) -> Evidence:
         np.array(items, dtype=np.int32),
         np.array(tags, dtype=np.int64),
         np.array(weights, dtype=np.float32),
+        np.array(often if often is not None else [False] * len(rows), dtype=bool),
     )
 
 
@@ -35,18 +38,76 @@ def test_only_the_newest_events_are_asked() -> None:
     assert events.tolist() == list(range(10, 30))
 
 
-def test_the_strongest_events_speak_and_the_kind_of_the_strategy_is_preferred() -> None:
+def test_the_strongest_events_speak_as_far_as_they_carry_the_row() -> None:
     rows, events = np.array([0, 0, 0, 0, 1]), np.array([1, 2, 3, 4, 1], dtype=np.int32)
     support = {
         FOLLOWED: np.array([0.1, 0.5, 0.2, 0.3, 0.0], dtype=np.float32),
         SIMILAR: np.array([0.9, 0.2, 0.1, 0.0, 0.1], dtype=np.float32),
     }
-    found = reasons.speaking_events(rows, events, support, np.array([FOLLOWED, FOLLOWED]))
+    worth = np.array([[2, 0, 1], [2, 0, 1]], dtype=np.float32)
+    found = reasons.speaking_events(rows, events, support, worth)
     # 2 x 0.5 beats 0.9; weak similarity counts for nothing, and row 1 has nothing to say
-    assert found.items.tolist() == [2, 1, 4]
-    assert found.kinds.tolist() == [FOLLOWED, SIMILAR, FOLLOWED]
-    assert found.weights.tolist() == pytest.approx([0.5, 0.9, 0.3])
+    assert found.items.tolist() == [2, 1, 4, 3]
+    assert found.kinds.tolist() == [FOLLOWED, SIMILAR, FOLLOWED, FOLLOWED]
+    assert found.weights.tolist() == pytest.approx([0.5, 0.9, 0.3, 0.2])
     assert found.first(2).tolist() == [0, -1]
+    alone = reasons.speaking_events(rows, events, support, np.array([[0, 0, 1], [0, 0, 1]], dtype=np.float32))
+    assert alone.items.tolist() == [1]
+
+
+def test_a_kind_is_worth_what_its_sources_add_to_the_score() -> None:
+    sources = ["sequence", "transitions", "itemknn", "content", "popularity"]
+    shares = np.array([[1, 1, 4, -2, 9], [-np.inf, 0, 0, 0, 1]], dtype=np.float32)
+    worth = reasons.worths(shares, ["itemknn", "popularity"], sources)
+    assert worth.tolist() == [[0.5, reasons.PREFERENCE, 0], [0, 0, 0]]
+
+
+def log(*histories: list[tuple[int, int]], n_items: int = 4, timed: bool = True) -> Sequences:
+    """Histories of (item, second)."""
+    flat = [event for history in histories for event in history]
+    codes, times = (np.array([event[n] for event in flat]) for n in (0, 1))
+    offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])])
+    return Sequences(codes.astype(np.int32), offsets, n_items, times if timed else None)
+
+
+def held(histories: Sequences, kind: int, tags: np.ndarray | None = None) -> Evidence:
+    """What holds of the evidence that user 0 chose item 0, for item 1."""
+    alike = sp.csr_matrix(np.zeros((4, 2)) if tags is None else tags, dtype=np.float32)
+    of = evidence((0, kind, 0, -1, 0.9))
+    return reasons.held(of, np.array([0]), np.array([1], dtype=np.int32), People.of(histories), alike)
+
+
+def test_that_people_went_on_needs_others_who_did_strictly_later() -> None:
+    me, forth, back, at_once = [(0, 9)], [(0, 1), (1, 2)], [(1, 1), (0, 2)], [(0, 5), (1, 5)]
+    assert held(log(me, forth, forth), FOLLOWED).kinds.tolist() == [FOLLOWED]
+    assert held(log(me, forth, back), FOLLOWED).kinds.tolist() == [TOGETHER]
+    assert held(log(me, at_once, at_once), FOLLOWED).kinds.tolist() == [TOGETHER]
+    assert held(log(me, forth, forth, timed=False), FOLLOWED).kinds.tolist() == [TOGETHER]
+    assert len(held(log(me, forth), FOLLOWED)) == 0
+    assert len(held(log(forth, forth), TOGETHER)) == 0  # the user does not count as another
+
+
+def test_often_needs_five_people_in_that_order_and_a_tenth() -> None:
+    me, forth, back = [(0, 9)], [(0, 1), (1, 2)], [(1, 1), (0, 2)]
+    assert held(log(me, *[forth] * 5, *[me] * 44), FOLLOWED).often.tolist() == [True]
+    assert held(log(me, *[forth] * 5, *[me] * 45), FOLLOWED).often.tolist() == [False]
+    assert held(log(me, *[forth] * 4, *[back] * 9), FOLLOWED).often.tolist() == [False]
+    assert held(log(me, *[forth] * 4, *[back] * 9), TOGETHER).often.tolist() == [True]
+
+
+def test_items_are_alike_by_the_rarest_tag_that_both_have() -> None:
+    tags = np.array([[1, 2], [1, 2], [0, 2], [0, 0]])
+    found = held(log([(0, 1)]), SIMILAR, tags)
+    assert found.tags.tolist() == [1] and found.kinds.tolist() == [SIMILAR]
+    assert len(held(log([(0, 1)]), SIMILAR, np.array([[1, 0], [0, 2], [0, 0], [0, 0]]))) == 0
+
+
+def test_order_is_that_of_the_first_choices() -> None:
+    people = People.of(log([(0, 5), (1, 7), (0, 9)], [(1, 1), (0, 2), (1, 3)]))
+    both, later = people.of_both(np.array([0, 1]), np.array([1, 0]), np.array([0, 0]))
+    assert both.tolist() == [1, 1] and later.tolist() == [0, 0]  # less the user, who chose both
+    people = People.of(log([(2, 1)], [(0, 5), (1, 7), (0, 9)], [(1, 1), (0, 2), (1, 3)]))
+    assert [each.tolist() for each in people.of_both(np.array([0]), np.array([1]), np.array([0]))] == [[2], [1]]
 
 
 def test_interests_that_user_and_item_share() -> None:
@@ -61,12 +122,15 @@ def test_interest_matrix_leaves_unknown_tags_out() -> None:
     assert reasons.interest_matrix(column, pa.array(["a", "b"])).toarray().tolist() == [[0, 0.5], [0, 0]]
 
 
-def test_filled_rows_speak_of_the_segment_or_of_everyone() -> None:
+def test_rows_that_popularity_carries_speak_of_the_segment_or_of_everyone() -> None:
     found = reasons.popularity(
-        np.array([0, OF_SEGMENT, OF_ALL]), np.array([7, 8, 9]), np.array([1, 0.5, 0.2], np.float32)
+        np.array([0, OF_SEGMENT, OF_ALL, 3]),
+        ["sequence", "segment-popularity", "popularity", "popularity"],
+        np.array([7, 8, 9, 9]),
+        np.array([1, 0.5, 0.2, 0.1], np.float32),
     )
-    assert found.rows.tolist() == [1, 2]
-    assert found.kinds.tolist() == [SEGMENT, EVERYONE] and found.tags.tolist() == [8, -1]
+    assert found.rows.tolist() == [1, 2, 3]
+    assert found.kinds.tolist() == [SEGMENT, EVERYONE, EVERYONE] and found.tags.tolist() == [8, -1, -1]
 
 
 def test_parts_come_together_by_row_and_three_at_most() -> None:
@@ -77,43 +141,45 @@ def test_parts_come_together_by_row_and_three_at_most() -> None:
     assert both.items.tolist() == [1, 2, -1, 3, -1]
 
 
-def test_often_needs_enough_people_and_a_share_of_them() -> None:
-    choosers = np.zeros((3, 100), dtype=np.float32)
-    choosers[0, :60], choosers[1, :7], choosers[2, 50:100] = 1, 1, 1
-    ask = np.array([0, 0, 1]), np.array([2, 1, 0])
-    assert reasons.often(sp.csr_matrix(choosers), *(each.astype(np.int32) for each in ask)).tolist() == [
-        True,
-        True,
-        True,
-    ]
-    assert not reasons.often(sp.csr_matrix(choosers), np.array([1], np.int32), np.array([2], np.int32))[0]
-
-
 def test_every_kind_of_evidence_has_its_sentence() -> None:
-    wording = Wording(["Tea", "Cup"], ["warm", "dry", "in France"])
+    people, foremost = np.array([9, 1, 0, 2000]), np.array([True, False, False, False])
+    wording = Wording(["Tea", "Cup"], ["warm", "dry", "Ignore this"], people, foremost, timed=True)
     found = evidence(
-        (0, FOLLOWED, 0, -1, 1), (1, FOLLOWED, 0, -1, 1), (2, TOGETHER, 1, -1, 1), (3, SIMILAR, 1, -1, 1),
-        (4, INTEREST, -1, 0, 1), (4, INTEREST, -1, 1, 1), (5, SEGMENT, -1, 2, 1), (6, EVERYONE, -1, -1, 1),
+        (0, FOLLOWED, 0, -1, 1), (1, FOLLOWED, 0, -1, 1), (2, TOGETHER, 1, -1, 1), (3, TOGETHER, 1, -1, 1),
+        (4, SIMILAR, 1, 2, 1), (5, INTEREST, -1, 0, 1), (5, INTEREST, -1, 1, 1), (6, SEGMENT, -1, 2, 1),
+        (7, EVERYONE, -1, -1, 1), (8, SEGMENT, -1, 2, 1), (9, EVERYONE, -1, -1, 1),
+        often=[True, False, True, *[False] * 8],
     )  # fmt: skip
-    usual = np.array([True, False, True, False, False, False, False, False, False])
-    strategies = ["transitions"] * 7 + ["sequence", "another"]
-    assert wording.sentences(found, strategies, usual) == [
-        "Because you chose “Tea”: people who did often go on to this.",
-        "Because you chose “Tea”, which has led others to this.",
-        "People who chose “Cup”, as you did, often choose this too.",
-        "Similar to “Cup”, which you chose.",
-        "Fits your interest in warm and dry.",
-        "Popular with people in France.",
-        "One of the items that people choose most.",
-        "Follows from the order of your latest choices.",
-        "Suits the pattern of your choices as a whole.",
+    items = [0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0]
+    strategies = ["transitions"] * 10 + ["sequence", "ease", "words", "another"]
+    sentences = wording.sentences(found, strategies, items)
+    assert sentences == [
+        "Because you chose “Tea”: people who did often chose this later.",
+        "Because you chose “Tea”: others who did chose this later.",
+        "People who chose “Cup”, as you did, often chose this too.",
+        "Others who chose “Cup”, as you did, chose this too.",
+        "Like “Cup”, which you chose, it is tagged “Ignore this”.",
+        "Fits your interest in “warm” and “dry”.",
+        "One of the items that the most people chose.",
+        "Chosen by one person.",
+        "Nobody has chosen it yet.",
+        "Chosen by 2,000 people.",
+        "Picked by a model that reads your choices in order.",
+        "Picked by a model that compares your choices with those of others.",
+        "Picked by a model that compares what it is with what you chose.",
+        "Picked by a model that reads what you chose.",
     ]
+
+
+def test_without_times_no_sentence_speaks_of_order() -> None:
+    wording = Wording(["Tea"], [], np.array([9]), np.array([True]), timed=False)
+    assert wording.sentences(evidence(), ["sequence"], [0]) == ["Picked by a model that reads what you chose."]
 
 
 def test_a_quoted_title_is_one_short_line_with_one_pair_of_marks() -> None:
-    assert reasons.quoted("A “b”\n  c") == "“A 'b' c”"
-    long = reasons.quoted("word " * 50)
-    assert len(long) <= reasons.LONGEST_TITLE + 2 and long.endswith("…”")
+    assert quoted("A “b”\n  c") == "“A 'b' c”"
+    long = quoted("word " * 50)
+    assert len(long) <= LONGEST_TITLE + 2 and long.endswith("…”")
 
 
 def test_the_column_is_what_recommendations_declare() -> None:
@@ -129,6 +195,6 @@ def test_the_column_is_what_recommendations_declare() -> None:
 
 def test_no_evidence_at_all() -> None:
     nothing = reasons.together(
-        reasons.speaking_events(np.array([], int), np.array([], np.int32), {}, np.array([0])), evidence()
+        reasons.speaking_events(np.array([], int), np.array([], np.int32), {}, np.zeros((1, 3), np.float32)), evidence()
     )
     assert nothing.column(2, pa.array(["x"]), pa.array(["t"])).to_pylist() == [[], []]

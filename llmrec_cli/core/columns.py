@@ -44,6 +44,17 @@ MEANINGS = {
         "last_time": "time of the newest event; null where it is not known",
         "cold": "whether the user has no events; vectors, interests and topics are the segment's then",
     },
+    "recommend/recommendations.parquet": {
+        "user_id": "as in clean/users, in its order",
+        "rank": "from 1",
+        "item_id": "as in clean/items",
+        "score": "the ranker's, or the share of people who chose the item in rows that a list was filled with",
+        "strategy": "the source with the largest share of the row's score, beside a usual candidate of the user;"
+        " popularity and segment-popularity for filled rows too",
+        "reason": "a sentence whose condition was counted, see docs/truth.md",
+        "evidence": "what speaks for the row, the leading piece first: followed (others chose the item later than this"
+        " one), together (others chose both), similar (both have the tag), interest, segment, everyone",
+    },
     "profile/topics.parquet": {
         "topic": "its label, made of its leading words; no two are equal",
         "words": "leading words, the most telling first",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from llmrec_cli.models.retrievers import Retriever, Supports
-from llmrec_cli.tables import reasons
+from llmrec_cli.tables import claims, reasons
 from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.interests import tagged
+from llmrec_cli.tables.interests import population_shares, tagged
 from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.tables.wording import Wording
 
 Codes = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -24,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of the lists of a block of users. All arrays are (rows,)."""
+    """The rows of the lists of a block of users. Arrays are (rows,) but for `shares`."""
 
     users: Ints
     """Places in the block."""
@@ -35,6 +36,8 @@ class Rows:
     segments: Ints
     """The user's segment, a place in the explainer's `segments`."""
     scores: Floats
+    shares: Floats
+    """(rows, sources) what each source adds to the row's score."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -46,12 +49,14 @@ class Explainer:
 
     supports: dict[int, Supports]
     """Kind of evidence -> who can say it."""
+    sources: Sequence[str]
     interests: sp.csr_matrix
-    """(users, tags) what their profiles say; nothing for users without events, who have the interests of others."""
+    """(users, tags) what their profiles say, where the users choose it more than others do."""
     item_tags: sp.csr_matrix
-    choosers: sp.csr_matrix
-    """(items, users) ones."""
-    wording: reasons.Wording
+    rarity: sp.csr_matrix
+    """(items, tags) the more the rarer the tag; nothing for one that is too common."""
+    people: claims.People
+    wording: Wording
     item_ids: pa.Array[Any]
     tag_names: pa.Array[Any]
     """What the evidence calls tags: the items' tags, then the segments."""
@@ -65,47 +70,48 @@ class Explainer:
         *,
         interests: pa.ChunkedArray[Any],
         segments: Sequence[str],
-        regions: set[str],
     ) -> Explainer:
-        """`interests` is the column of profiles; `regions` are the values that may be read as places people are in."""
+        """`interests` is the column of profiles."""
         tags = tagged(catalogue.tags)
         weights = reasons.interest_matrix(interests, pa.array(tags.names, type=pa.string()))
-        choosers = histories.matrix().T.tocsr()
-        choosers.data[:] = 1.0
+        events = replace(histories, weights=None).matrix()  # claims are of events, whatever they weigh
+        people = claims.People.of(histories)
         titles = [title or item for title, item in zip(catalogue.titles, catalogue.item_ids, strict=True)]
-        phrases = [f"in {name}" if name in regions and name[0].isalpha() else f"like you ({name})" for name in segments]
         able = {name: source for name, source in retrievers.items() if isinstance(source, Supports)}
+        share = population_shares(histories.counts(), tags)
+        rarity = np.where(share <= claims.TOO_COMMON, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
         return cls(
             supports={kind: able[name] for name, kind in reasons.SUPPORTERS.items() if name in able},
-            interests=weights.multiply((histories.lengths > 0)[:, None]).tocsr(),
+            sources=list(retrievers),
+            interests=weights.multiply(claims.leanings(events, tags.matrix)).tocsr(),
             item_tags=tags.matrix,
-            choosers=choosers,
-            wording=reasons.Wording(titles, [*tags.names, *phrases]),
+            rarity=tags.matrix.multiply(rarity[None]).tocsr(),
+            people=people,
+            wording=Wording(titles, tags.names, people.counts, people.foremost(), people.timed),
             item_ids=pa.array(catalogue.item_ids, type=pa.string()),
             tag_names=pa.array([*tags.names, *segments], type=pa.string()),
         )
 
     def explain(self, rows: Rows, histories: Sequences, first_user: int) -> tuple[list[str], pa.Array[Any]]:
-        """A sentence for each row, and the column of what speaks for it.
+        """A sentence for each row, and the column of what speaks for it. What cannot be counted is not said.
 
         `histories` are those of the block, whose first user is row `first_user` of all users.
         """
+        users = rows.users + first_user
         pairs, events = reasons.event_pairs(histories, rows.users, rows.items)
         support = {kind: source.support(events, rows.items[pairs]) for kind, source in self.supports.items()}
-        preferred = np.array([reasons.KIND_OF_STRATEGY.get(name, -1) for name in rows.strategies], dtype=np.int64)
+        worths = reasons.worths(rows.shares, rows.strategies, self.sources)
+        spoken = reasons.speaking_events(pairs, events, support, worths)
+        chosen = self.people.counts[rows.items] / max(self.people.chose.shape[1], 1)
         found = reasons.together(
-            reasons.speaking_events(pairs, events, support, preferred),
-            reasons.shared_interests(self.interests, self.item_tags, rows.users + first_user, rows.items),
-            reasons.popularity(rows.sources, rows.segments + self.item_tags.shape[1], rows.scores),
+            reasons.popularity(
+                rows.sources,
+                rows.strategies,
+                rows.segments + self.item_tags.shape[1],
+                np.where(rows.sources < 0, rows.scores, chosen).astype(np.float32),
+            ),
+            reasons.held(spoken, users, rows.items, self.people, self.rarity),
+            reasons.shared_interests(self.interests, self.item_tags, users, rows.items),
         )
-        sentences = self.wording.sentences(found, rows.strategies, self._frequent(found, rows))
+        sentences = self.wording.sentences(found, rows.strategies, rows.items.tolist())
         return sentences, found.column(len(rows), self.item_ids, self.tag_names)
-
-    def _frequent(self, found: reasons.Evidence, rows: Rows) -> npt.NDArray[np.bool_]:
-        """(rows,) whether many of those who chose the leading event chose the item too."""
-        first = found.first(len(rows))
-        leading = np.where(first >= 0, found.items[first] if len(found) else -1, -1)
-        frequent = np.zeros(len(rows), dtype=bool)
-        asked = leading >= 0
-        frequent[asked] = reasons.often(self.choosers, leading[asked], rows.items[asked])
-        return frequent

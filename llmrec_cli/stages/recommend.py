@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     ):
         for start, lists in maker.blocks():
             append(maker.table(start, lists))
-            parts.append(lists)
+            parts.append(replace(lists, shares=None))
             task.advance(len(lists.items))
     held = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
     cold = int((maker.histories.sequences.lengths == 0).sum())
@@ -142,11 +143,14 @@ class _Maker:
     segment: Ints
     """(users,) row of `popular` that a user is filled from: the segment without events, everyone with some."""
     explainer: Explainer
+    sound: list[str]
+    """Sources that were not worse than popularity on validation."""
     strategies: list[str]
     """The sources, then what -2 and -1 stand for as the source of a row."""
 
     def blocks(self) -> Iterator[tuple[int, Lists]]:
         from llmrec_cli.models.candidates import collect
+        from llmrec_cli.models.carrying import shares
         from llmrec_cli.tables.lists import best, filled
 
         k, seen = self.config.k, self.config.filter_seen
@@ -163,7 +167,8 @@ class _Maker:
             )
             candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
             scores = self.ranker.score(candidates)
-            lists = best(candidates, scores, k, self.rules, sources=list(self.retrievers))
+            told = partial(shares, self.ranker, candidates, sources=list(self.retrievers), sound=self.sound)
+            lists = best(candidates, scores, k, self.rules, told)
             segment = self.segment[start : start + BLOCK]
             lists = filled(lists, self.popular, segment, users.sequences, self.rules, filter_seen=seen)
             _hold(lists, users, self.allowed, self.rules, seen)
@@ -178,7 +183,8 @@ class _Maker:
         sources = lists.sources[there]
         strategies = [self.strategies[source] for source in sources.tolist()]
         segments = self.segment[users + start]
-        rows = Rows(users, lists.items[there], sources, strategies, segments, lists.scores[there])
+        assert lists.shares is not None
+        rows = Rows(users, lists.items[there], sources, strategies, segments, lists.scores[there], lists.shares[there])
         block = self.histories.block(start, start + BLOCK).sequences
         reasons, evidence = self.explainer.explain(rows, block, start)
         return pa.table(
@@ -200,7 +206,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     from llmrec_cli.models.rankers import load_ranker
     from llmrec_cli.models.retrievers import Histories, load_retrievers
     from llmrec_cli.tables import catalogue as catalogues
-    from llmrec_cli.tables import reasons, rules
+    from llmrec_cli.tables import leaderboard, reasons, rules
     from llmrec_cli.tables.features import tie_order
     from llmrec_cli.tables.lists import Popular
     from llmrec_cli.tables.segments import EVERYONE
@@ -213,7 +219,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     profiles = work.read(PROFILES, ["user_id", "vector", "interests", "segment"])
     texts, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     catalogue = catalogues.from_tables(items, texts, vectors)
-    histories = work.read(SEQUENCES, ["user_id", "item_ids", "weights"])
+    histories = work.read(SEQUENCES, ["user_id", "item_ids", "times", "weights"])
     sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(REFUSALS))
     allowed = rules.allowed_items(catalogue.item_ids, allow, deny)
     if not allowed.any():
@@ -222,7 +228,6 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     coded = pc.dictionary_encode(profiles.column("segment").combine_chunks())
     names, segment = coded.dictionary.to_pylist(), np.asarray(coded.indices).astype(np.int64)
     named = np.array([name != EVERYONE for name in names], dtype=bool)
-    regions = set(filter(None, users.column("region").to_pylist()))
     return _Maker(
         config,
         context,
@@ -248,8 +253,8 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
             sequences,
             interests=profiles.column("interests"),
             segments=[*names, EVERYONE],
-            regions=regions,
         ),
+        sound=leaderboard.sound(work.read(RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, reasons.POPULARITY, reasons.SEGMENT_POPULARITY],
     )
@@ -293,5 +298,5 @@ STAGE = Stage(
     run=run,
     sources=id_files,
     ready=lambda config, context: id_files(config, context.base),
-    revision=3,
+    revision=4,
 )

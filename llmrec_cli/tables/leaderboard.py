@@ -16,6 +16,7 @@ from llmrec_cli.tables.metrics import bootstrap, paired_bootstrap, single_target
 
 CUTOFF = 10
 METRIC = f"ndcg@{CUTOFF}"
+_SOURCES = ("retriever", METRIC)
 LEAST = 0.01
 """Sources of a smaller share are told together."""
 NOT_A_SOURCE = {
@@ -70,6 +71,13 @@ def lines(scores: Sequence[Score], chosen: Score, seed: int) -> list[str]:
             out.append(f"{told}  {values[f'recall@{CUTOFF}'].mean():>9.4f}{kept}")
     baseline = next((score for score in scores if score.name == "popularity"), None)
     return out if baseline is None else [*out, verdict(chosen, baseline, seed)]
+
+
+def sound(report: pa.Table, sources: Sequence[str]) -> list[str]:
+    """The sources that were not worse than popularity on validation; `report` is `train-ranker/ranker_report`."""
+    values = {row["name"]: row["value"] for row in report.to_pylist() if (row["kind"], row["metric"]) == _SOURCES}
+    least = values.get("popularity", 0.0)
+    return [name for name in sources if values.get(name, 0.0) >= least] or list(sources)
 
 
 def features_table(candidates: Candidates, importance: npt.NDArray[np.float32]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,7 +33,9 @@ class Lists:
     scores: Floats
     """The ranker's score; for filled rows the share of the segment's people (or of all) who chose the item."""
     sources: Ints
-    """Which source found the row: its place among the sources; -1 for the segment's popularity, -2 for everyone's."""
+    """Which source carries the row: its place among the sources; -1 for the segment's popularity, -2 for everyone's."""
+    shares: Floats | None = None
+    """(users, k, sources) what each source adds to a row's score; 0 for filled rows. None once they are told."""
 
     @property
     def there(self) -> Mask:
@@ -45,10 +47,11 @@ TOO_ALIKE = 0.8
 """Above this share of items in common the lists are called much alike."""
 
 
-def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, *, sources: Sequence[str]) -> Lists:
+def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, shares_of: Callable[[Ints], Floats]) -> Lists:
     """The k best candidates of each user that the rules allow.
 
-    The source of a row is the one that puts the item highest among the user's candidates; of equals the largest z.
+    `shares_of` gives (n, sources) what each source adds to the scores of n candidates, by row number; the source of a
+    row is the one that adds most.
     """
     place, users = places(candidates, scores), candidates.users
     width = int(np.diff(candidates.offsets).max(initial=0))
@@ -61,33 +64,15 @@ def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, *, source
     chosen = choose(items, _relevance(_at(scores, pool), there), k, rules)
     rows = np.where(chosen >= 0, np.take_along_axis(pool, np.maximum(chosen, 0), axis=1), -1)
     found = rows >= 0
+    told = shares_of(rows[found])
+    shares = np.zeros((*rows.shape, told.shape[1]), dtype=np.float32)
+    shares[found] = told
     return Lists(
         np.where(found, _at(candidates.items, rows), -1).astype(np.int32),
         np.where(found, _at(scores, rows), np.nan).astype(np.float32),
-        np.where(found, _highest(candidates, rows, sources), OF_ALL),
+        np.where(found, shares.argmax(axis=2), OF_ALL),
+        shares,
     )
-
-
-def _highest(candidates: Candidates, rows: Ints, sources: Sequence[str]) -> Ints:
-    """(users, k) the source that gives each chosen row (-1 for none) the best place; popularity only where it is alone.
-
-    Places and not scores are compared, for the scores of some sources have far heavier tails than those of others.
-    """
-    asked = [source for source in sources if source != "popularity"] or list(sources)
-    lengths = np.diff(candidates.offsets)
-    column = np.arange(int(lengths.max(initial=0)))
-    everyone = np.where(column < lengths[:, None], candidates.offsets[:-1, None] + column, -1)
-    best = np.full(rows.shape, -1, dtype=np.int64)
-    least = np.full(rows.shape, np.inf)
-    for source in asked:
-        z = candidates.column(f"{source}.z")
-        theirs = np.where(everyone >= 0, _at(z, everyone), -np.inf)
-        own = _at(z, rows)
-        above = np.stack([(theirs > own[:, [place]]).sum(axis=1) for place in range(rows.shape[1])], axis=1)
-        worth = above - np.arctan(own) / np.pi  # a place, and within it the z
-        better = worth < least
-        best[better], least[better] = list(sources).index(source), worth[better]
-    return best
 
 
 @dataclass(frozen=True)
@@ -164,7 +149,7 @@ def filled(
     )
     relevance = -np.arange(wide.items.shape[1], dtype=np.float32)[None].repeat(len(short), axis=0)
     chosen = choose(wide.items, relevance, k, replace(rules, diversity=0.0))
-    out = Lists(lists.items.copy(), lists.scores.copy(), lists.sources.copy())
+    out = Lists(lists.items.copy(), lists.scores.copy(), lists.sources.copy(), lists.shares)
     columns = np.maximum(chosen, 0)
     out.items[short] = np.where(chosen >= 0, np.take_along_axis(wide.items, columns, axis=1), -1)
     out.scores[short] = np.where(chosen >= 0, np.take_along_axis(wide.scores, columns, axis=1), np.nan)

@@ -1,9 +1,9 @@
-"""Why an item is in a list: the events and interests of the user that speak for it, and one sentence that says so."""
+"""Why an item is in a list: the events and interests of the user that speak for it, as far as they can be counted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.columns import EVIDENCE
+from llmrec_cli.tables.claims import FEWEST, People
 from llmrec_cli.tables.lists import OF_SEGMENT
 from llmrec_cli.tables.sequences import Sequences
 
@@ -46,9 +47,8 @@ LEAST = np.array([0.02, 0.02, 0.3], dtype=np.float32)
 PREFERENCE = 2.0
 """The kind of evidence that fits the strategy counts so many times when the leading evidence is chosen."""
 RECENT_EVENTS, MOST_EVIDENCE, MOST_TAGS = 20, 3, 2
-FEWEST_OFTEN, SHARE_OFTEN = 5, 0.1
-"""People who chose both items, at least, and their share of those who chose the first, for the word "often"."""
-LONGEST_TITLE = 80
+LOOKED_AT = 2 * MOST_EVIDENCE
+"""Pieces of a row whose claims are counted, so that enough of them hold."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ class Evidence:
     items: Codes
     """The event that speaks, -1 for none."""
     tags: Ints
-    """The interest or segment that speaks, -1 for none."""
+    """The interest or segment that speaks, or the tag that makes two items alike; -1 for none."""
     weights: Floats
+    often: Mask
+    """Whether many people did what it says."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,13 +74,17 @@ class Evidence:
         leading[self.rows[::-1]] = np.arange(len(self))[::-1]
         return leading
 
+    def keep(self, pieces: Mask | Ints) -> Evidence:
+        """The evidence of some pieces, given as a mask or by number, in that order."""
+        return Evidence(**{each.name: getattr(self, each.name)[pieces] for each in fields(self)})
+
     def column(self, n_rows: int, item_ids: pa.Array[Any], tags: pa.Array[Any]) -> pa.Array[Any]:
         """The column `evidence` of recommendations."""
         items = item_ids.take(pa.array(self.items, mask=self.items < 0))
         names = tags.take(pa.array(self.tags, mask=self.tags < 0))
         kinds = pa.array(KINDS).take(pa.array(self.kinds))
-        fields = [kinds, items, names, pa.array(self.weights.astype(np.float32))]
-        structs = pa.StructArray.from_arrays(fields, names=["kind", "item_id", "tag", "weight"])
+        columns = [kinds, items, names, pa.array(self.weights.astype(np.float32))]
+        structs = pa.StructArray.from_arrays(columns, names=["kind", "item_id", "tag", "weight"])
         offsets = np.concatenate([[0], np.cumsum(np.bincount(self.rows, minlength=n_rows))])
         return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), structs).cast(EVIDENCE)
 
@@ -96,25 +102,26 @@ def event_pairs(histories: Sequences, users: Ints, items: Codes) -> tuple[Ints, 
     return rows[others], events[others]
 
 
-def speaking_events(rows: Ints, events: Codes, support: Mapping[int, Floats], preferred: Ints) -> Evidence:
-    """At most `MOST_EVIDENCE` events of each row with the strongest support.
+def speaking_events(rows: Ints, events: Codes, support: Mapping[int, Floats], carried: Floats) -> Evidence:
+    """At most `LOOKED_AT` events of each row with the strongest support; what they say is not counted yet.
 
-    `support` has (pairs,) values in [0, 1] for each kind; `preferred` (rows,) is the kind that fits the row's strategy.
+    `support` has (pairs,) values in [0, 1] for each kind; `carried` (rows, 3) says what each kind is worth to the row:
+    0 for one that has no part in the row's score.
     """
     if not support or len(rows) == 0:
         return _no_evidence()
     kinds = np.array(list(support), dtype=np.int8)
     values = np.stack([support[int(kind)] for kind in kinds])
     values = np.where(values >= LEAST[kinds][:, None], values, 0)
-    worth = values * np.where(kinds[:, None] == preferred[rows][None], PREFERENCE, 1.0)
+    worth = values * carried[rows][:, kinds].T
     best = worth.argmax(axis=0)
     pairs = np.arange(len(rows))
     worth, weights = worth[best, pairs], values[best, pairs]
     order = np.lexsort((events, -worth, rows))
     order = order[worth[order] > 0]
-    order = order[_place_within(rows[order]) < MOST_EVIDENCE]
+    order = order[_place_within(rows[order]) < LOOKED_AT]
     none = np.full(len(order), -1, dtype=np.int64)
-    return Evidence(rows[order], kinds[best[order]], events[order], none, weights[order])
+    return Evidence(rows[order], kinds[best[order]], events[order], none, weights[order], none >= 0)
 
 
 def shared_interests(interests: sp.csr_matrix, item_tags: sp.csr_matrix, users: Ints, items: Codes) -> Evidence:
@@ -135,15 +142,67 @@ def shared_interests(interests: sp.csr_matrix, item_tags: sp.csr_matrix, users: 
         np.full(len(rows), -1, dtype=np.int32),
         shared.col[order].astype(np.int64),
         shared.data[order].astype(np.float32),
+        np.zeros(len(rows), dtype=bool),
     )
 
 
-def popularity(sources: Ints, segments: Ints, shares: Floats) -> Evidence:
-    """The segment, or everyone, for rows that a list was filled with (`sources` below 0, as in `lists.Lists`).
+def worths(shares: Floats, strategies: Sequence[str], sources: Sequence[str]) -> Floats:
+    """(rows, 3) what a kind of evidence on events is worth: the share of the score of the sources that say the like.
+
+    `shares` is (rows, sources); of the kind that fits the row's strategy the worth is `PREFERENCE` times the largest.
+    """
+    kinds = np.array([KIND_OF_STRATEGY.get(name, -1) for name in sources], dtype=np.int64)
+    told = kinds[:, None] == np.arange(SIMILAR + 1)
+    worth = np.maximum(shares, 0) @ told.astype(np.float32)
+    largest = np.maximum(worth.max(axis=1, keepdims=True), 1e-12)
+    own = np.array([KIND_OF_STRATEGY.get(name, -1) for name in strategies], dtype=np.int64)
+    fits = own[:, None] == np.arange(SIMILAR + 1)
+    return np.asarray(np.where(fits, PREFERENCE, worth / largest), dtype=np.float32)
+
+
+def held(evidence: Evidence, users: Ints, items: Codes, people: People, alike: sp.csr_matrix) -> Evidence:
+    """What is true of the evidence on events, where something is; `users` (rows,) are rows of all users.
+
+    That people went on to the item needs others who chose it strictly later; where they chose both and no order is
+    known, the two go together. Items are alike where they share a tag: `alike` is (items, tags), the more the rarer.
+    """
+    of_events = np.flatnonzero(evidence.items >= 0)
+    rows, events = evidence.rows[of_events], evidence.items[of_events].astype(np.int64)
+    both, later = people.of_both(events, items[rows].astype(np.int64), users[rows])
+    kinds, often = evidence.kinds.copy(), np.zeros(len(evidence), dtype=bool)
+    kind = kinds[of_events]
+    kind = np.where((kind == FOLLOWED) & (later < FEWEST), TOGETHER, kind)
+    counted = np.where(kind == FOLLOWED, later, both)
+    tag = rarest_shared(alike, events, items[rows])
+    kinds[of_events] = kind
+    often[of_events] = (kind != SIMILAR) & people.often(counted, events)
+    true = np.ones(len(evidence), dtype=bool)
+    true[of_events] = np.where(kind == SIMILAR, tag >= 0, counted >= FEWEST)
+    tags = evidence.tags.copy()
+    tags[of_events] = np.where(kind == SIMILAR, tag, -1)
+    return replace(evidence, kinds=kinds, tags=tags, often=often).keep(true)
+
+
+def rarest_shared(alike: sp.csr_matrix, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Ints:
+    """(n,) the tag that both items have and that weighs most in `alike` (items, tags); -1 where they share none."""
+    if not len(one) or not alike.shape[1]:
+        return np.full(len(one), -1, dtype=np.int64)
+    shared = alike[one].minimum(alike[other]).tocoo()
+    order = np.lexsort((shared.col, -shared.data, shared.row))
+    rows = shared.row[order]
+    leading = np.flatnonzero(_place_within(rows) == 0)
+    out = np.full(len(one), -1, dtype=np.int64)
+    out[rows[leading]] = shared.col[order][leading]
+    return out
+
+
+def popularity(sources: Ints, strategies: Sequence[str], segments: Ints, shares: Floats) -> Evidence:
+    """The segment, or everyone, for rows that a list was filled with (`sources` below 0) or that popularity carries.
 
     `segments` (rows,) is the tag code of the user's segment, `shares` (rows,) of its people chose the item.
     """
-    rows = np.flatnonzero(sources < 0)
+    carried = np.array([name == POPULARITY for name in strategies], dtype=bool)
+    rows = np.flatnonzero((sources < 0) | carried)
     own = sources[rows] == OF_SEGMENT
     return Evidence(
         rows,
@@ -151,22 +210,16 @@ def popularity(sources: Ints, segments: Ints, shares: Floats) -> Evidence:
         np.full(len(rows), -1, dtype=np.int32),
         np.where(own, segments[rows], -1),
         shares[rows],
+        np.zeros(len(rows), dtype=bool),
     )
 
 
 def together(*parts: Evidence) -> Evidence:
     """All pieces, row by row, those of earlier parts first; of each row at most `MOST_EVIDENCE`."""
     part = np.repeat(np.arange(len(parts)), [len(each) for each in parts])
-    rows = np.concatenate([each.rows for each in parts])
-    order = np.lexsort((np.arange(len(rows)), part, rows))
-    order = order[_place_within(rows[order]) < MOST_EVIDENCE]
-    return Evidence(
-        rows[order],
-        np.concatenate([each.kinds for each in parts])[order],
-        np.concatenate([each.items for each in parts])[order],
-        np.concatenate([each.tags for each in parts])[order],
-        np.concatenate([each.weights for each in parts])[order],
-    )
+    joined = Evidence(**{f.name: np.concatenate([getattr(each, f.name) for each in parts]) for f in fields(Evidence)})
+    order = np.lexsort((np.arange(len(part)), part, joined.rows))
+    return joined.keep(order[_place_within(joined.rows[order]) < MOST_EVIDENCE])
 
 
 def interest_matrix(profiles: pa.ChunkedArray[Any], tags: pa.Array[Any]) -> sp.csr_matrix:
@@ -181,81 +234,6 @@ def interest_matrix(profiles: pa.ChunkedArray[Any], tags: pa.Array[Any]) -> sp.c
     return sp.csr_matrix((weights, (users, columns)), shape=(len(lists), len(tags)))
 
 
-def often(choosers: sp.csr_matrix, events: Codes, items: Codes) -> Mask:
-    """(n,) whether enough of those who chose `events[i]` chose `items[i]` too; `choosers` is (items, users), ones."""
-    both = np.zeros(len(events), dtype=np.int64)
-    for start in range(0, len(events), 4096):
-        stop = start + 4096
-        common = choosers[events[start:stop]].multiply(choosers[items[start:stop]])
-        both[start:stop] = np.asarray(common.sum(axis=1)).reshape(-1)
-    enough = np.maximum(FEWEST_OFTEN, SHARE_OFTEN * np.diff(choosers.indptr)[events])
-    usual: Mask = both >= enough
-    return usual
-
-
-@dataclass(frozen=True)
-class Wording:
-    """Turns evidence into sentences."""
-
-    titles: Sequence[str]
-    """(items,) what to call an item."""
-    tags: Sequence[str]
-    """What the tag codes of the evidence mean."""
-
-    def sentences(self, evidence: Evidence, strategies: Sequence[str], frequent: Mask) -> list[str]:
-        """One for each row. `frequent` (rows,) says whether the leading event may be told with the word "often"."""
-        first = evidence.first(len(strategies))
-        second = np.append(evidence.rows[1:] == evidence.rows[:-1], False)
-        return [
-            self._of(evidence, piece, bool(second[piece]), bool(usual))
-            if piece >= 0
-            else _FALLBACK.get(strategy, _PLAIN)
-            for piece, strategy, usual in zip(first.tolist(), strategies, frequent.tolist(), strict=True)
-        ]
-
-    def _of(self, evidence: Evidence, piece: int, more: bool, usual: bool) -> str:
-        kind = int(evidence.kinds[piece])
-        if kind == INTEREST:
-            tags = [self.tags[evidence.tags[piece]]]
-            if more and evidence.kinds[piece + 1] == INTEREST:
-                tags.append(self.tags[evidence.tags[piece + 1]])
-            return f"Fits your interest in {' and '.join(tags)}."
-        if kind == SEGMENT:
-            return f"Popular with people {self.tags[evidence.tags[piece]]}."
-        if kind == EVERYONE:
-            return _POPULAR
-        return _SENTENCES[kind, usual].format(quoted(self.titles[evidence.items[piece]]))
-
-
-_SENTENCES = {
-    (FOLLOWED, True): "Because you chose {}: people who did often go on to this.",
-    (FOLLOWED, False): "Because you chose {}, which has led others to this.",
-    (TOGETHER, True): "People who chose {}, as you did, often choose this too.",
-    (TOGETHER, False): "Goes together with {}, which you chose.",
-    (SIMILAR, True): "Similar to {}, which you chose.",
-    (SIMILAR, False): "Similar to {}, which you chose.",
-}
-_POPULAR = "One of the items that people choose most."
-_PLAIN = "Suits the pattern of your choices as a whole."
-_FALLBACK = {
-    "sequence": "Follows from the order of your latest choices.",
-    "als": "Chosen by people whose choices are like yours.",
-    "userknn": "Chosen by people whose choices are like yours.",
-    "bpr": "Chosen by people whose choices are like yours.",
-    "ease": "Chosen by people whose choices are like yours.",
-    POPULARITY: _POPULAR,
-    SEGMENT_POPULARITY: _POPULAR,
-}
-
-
-def quoted(title: str) -> str:
-    """The title in quotation marks, cut at a word to `LONGEST_TITLE` characters."""
-    line = " ".join(title.replace("“", "'").replace("”", "'").split())
-    if len(line) > LONGEST_TITLE:
-        line = line[: LONGEST_TITLE - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
-    return f"“{line}”"
-
-
 def _place_within(rows: Ints) -> Ints:
     """(n,) how many of the same row stand before; `rows` ascend."""
     starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1])) if len(rows) else np.zeros(0, dtype=np.int64)
@@ -264,4 +242,4 @@ def _place_within(rows: Ints) -> Ints:
 
 def _no_evidence() -> Evidence:
     none = np.zeros(0, dtype=np.int64)
-    return Evidence(none, none.astype(np.int8), none.astype(np.int32), none, none.astype(np.float32))
+    return Evidence(none, none.astype(np.int8), none.astype(np.int32), none, none.astype(np.float32), none > 0)

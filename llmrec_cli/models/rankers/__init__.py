@@ -6,7 +6,7 @@ To add one: a file here with its `Config` and class, a line in RANKERS, and the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,15 @@ class Ranker(Protocol):
 
     @classmethod
     def restore(cls, config: Any, tensors: checkpoints.Tensors) -> Self: ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A ranker that can say what its scores are made of."""
+
+    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+        """(n, features) what each feature adds to the score of some rows (their numbers), beside a usual candidate."""
+        ...
 
 
 RANKERS = {

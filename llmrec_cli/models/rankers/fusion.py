@@ -70,6 +70,9 @@ class Fusion:
         scaled = self.weights / self.std
         return candidates.features @ scaled - np.float32(self.mean @ scaled)
 
+    def parts(self, candidates: Candidates, rows: Columns) -> Floats:
+        return centred(candidates, rows) * (self.weights / self.std)
+
     def importance(self) -> Floats:
         return self.spread
 
@@ -79,6 +82,17 @@ class Fusion:
     @classmethod
     def restore(cls, config: FusionConfig, tensors: Tensors) -> Self:
         return cls(config, *(tensors[name].numpy() for name in ("mean", "std", "weights", "spread")))
+
+
+def centred(candidates: Candidates, rows: Columns) -> Floats:
+    """(n, features) of some rows (their numbers), less the mean of all candidates of the same user."""
+    lengths = np.diff(candidates.offsets)
+    some = np.flatnonzero(lengths)
+    means = np.zeros((candidates.n_users, len(candidates.names)), dtype=np.float32)
+    if len(some):
+        sums = np.add.reduceat(candidates.features, candidates.offsets[:-1][some], axis=0)
+        means[some] = sums / lengths[some][:, None].astype(np.float32)
+    return np.asarray(candidates.features[rows] - means[candidates.users[rows]], dtype=np.float32)
 
 
 def standardisation(candidates: Candidates) -> tuple[Floats, Floats]:

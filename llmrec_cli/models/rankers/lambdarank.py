@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
@@ -66,6 +67,19 @@ class LambdaRank:
         x, start = _inputs(candidates.keep(top), self.linear)
         out[top] = start + self.trees.predict(x)
         return out.astype(np.float32)
+
+    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+        """Of the fusion, and of the trees by their TreeSHAP values (Lundberg et al. 2020) on these rows alone."""
+        own = self.linear.parts(candidates, rows)
+        if self.trees is None or not len(rows):
+            return own
+        features = candidates.features[rows]
+        scaled = self.linear.weights / self.linear.std
+        start = features @ scaled - np.float32(self.linear.mean @ scaled)
+        shap = np.asarray(self.trees.predict(np.column_stack([features, start]), pred_contrib=True), dtype=np.float32)
+        size = np.abs(own)  # what the trees take from the fusion's score is made of features too
+        through = shap[:, -2:-1] * size / np.maximum(size.sum(axis=1, keepdims=True), 1e-12)
+        return np.asarray(own + shap[:, :-2] + through, dtype=np.float32)
 
     def importance(self) -> Floats:
         """How far each feature moves a user's candidates apart: through the fusion, and by its gain in the trees."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.models.checkpoints import Tensors
 from llmrec_cli.models.rankers import Floats
-from llmrec_cli.models.rankers.fusion import labelled, spreads, standardisation
+from llmrec_cli.models.rankers.fusion import centred, labelled, spreads, standardisation
 from llmrec_cli.tables.features import Candidates
 
 
@@ -56,6 +57,9 @@ class Logistic:
     def score(self, candidates: Candidates) -> Floats:
         scaled = self.arrays["weights"] / self.arrays["std"]
         return (candidates.features @ scaled + (self.intercept - self.arrays["mean"] @ scaled)).astype(np.float32)
+
+    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+        return centred(candidates, rows) * (self.arrays["weights"] / self.arrays["std"])
 
     def importance(self) -> Floats:
         return self.arrays["spread"]

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 from torch import nn
 
 from llmrec_cli.models.checkpoints import Tensors, under
 from llmrec_cli.models.rankers import Floats
-from llmrec_cli.models.rankers.fusion import BELOW, Fusion, FusionConfig, best, conditional_loss, labelled, spreads
+from llmrec_cli.models.rankers.fusion import (
+    BELOW,
+    Fusion,
+    FusionConfig,
+    best,
+    centred,
+    conditional_loss,
+    labelled,
+    spreads,
+)
 from llmrec_cli.tables.features import Candidates
 
 
@@ -71,6 +81,13 @@ class DeepFusion:
             x = _inputs(candidates.features[rows], self.linear)
             out[rows] = (self.network(x)[:, 0] + x @ self.weights).numpy()
         return out
+
+    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+        """By the slope of wide and deep part at the row: how much a feature would take with it, were it as usual."""
+        x = _inputs(candidates.features[rows], self.linear).requires_grad_()
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad((self.network(x)[:, 0] + x @ self.weights).sum(), x)
+        return np.asarray(slope.numpy() * centred(candidates, rows) / self.linear.std, dtype=np.float32)
 
     def importance(self) -> Floats:
         """Of the wide part; what the deep part adds is not told apart."""

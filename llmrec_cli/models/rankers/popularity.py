@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel
 
@@ -34,6 +35,10 @@ class PopularityRanker:
 
     def score(self, candidates: Candidates) -> Floats:
         return candidates.column(self.feature)
+
+    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+        """The one feature as it is: there is no other that could carry a row."""
+        return np.abs(candidates.features[rows]) * self._importance
 
     def importance(self) -> Floats:
         return self._importance
