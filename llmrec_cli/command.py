@@ -152,7 +152,7 @@ def _guarded(common: Common, work: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
     except Exception as error:
-        from llmrec_cli.core.workdir import full_disk
+        from llmrec_cli.core.disk import full_disk
 
         if common.debug or isinstance(error, typer.Exit):
             raise

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import SettingsError, did_you_mean
-from llmrec_cli.core.workdir import WorkDir, told_disk_errors
+from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.showing import Json, Titles, rows_of, unknown
 
 COLUMNS = ("user_id", "rank", "item_id", "title", "score", "strategy", "reason")

@@ -14,7 +14,7 @@ from typing import Any
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import GateError, UpstreamError
 from llmrec_cli.core.launch import Team, launch
-from llmrec_cli.core.stage import Context, Outcome, Report, Stage, State, estimate, execute, follow, resign, state
+from llmrec_cli.core.stage import Context, Outcome, Report, Stage, State, estimate, execute, follow, redrawn, state
 from llmrec_cli.core.workdir import WorkDir
 
 # In the order in which `llmrec run` walks them. The order is the data flow: each artifact has one maker.
@@ -170,6 +170,5 @@ def redraw_page(work: WorkDir, context: Context) -> None:
 
     if not work.has(REPORT_PAGE) or work.record("recommend") is None:
         return
-    with work.writing(REPORT_PAGE) as path:
+    with redrawn(work, REPORT_PAGE), work.writing(REPORT_PAGE) as path:
         path.write_text(page.render(work), encoding="utf-8")
-    resign(load("recommend"), work)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrec_cli.core.config import FILE_NAME
+from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import DataError, LlmrecError, SettingsError
-from llmrec_cli.core.workdir import told_disk_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,6 +23,7 @@ from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question, Traits,
 from llmrec_cli.tables.sequences import Sequences
 from llmrec_cli.tables.splits import before
 from tests import tiny
+from tests.signing import vouch
 
 Next = dict[str, list[str]]
 
@@ -50,7 +51,7 @@ def evaluated(work: WorkDir, context: Context, happened: Next, **settings: Any) 
     ]
     work.write(HOLDOUT, pa.Table.from_pylist(rows, schema=HOLDOUT.schema))
     config = EvaluateConfig(**{"ks": [1, 5], "baselines": ["itemknn"], "bootstrap": 200, **settings})
-    return execute(STAGE, work, config, context, force=True).report
+    return execute(STAGE, vouch(work), config, context, force=True).report
 
 
 def values(work: WorkDir) -> dict[tuple[str, str], float]:

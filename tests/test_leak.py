@@ -13,7 +13,7 @@ import pytest
 from llmrec_cli import pipeline
 from llmrec_cli.core import config
 from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, RECOMMENDATIONS, SEQUENCES, VERDICT
-from llmrec_cli.core.stage import Context, execute
+from llmrec_cli.core.stage import Context, execute, redrawn
 from llmrec_cli.core.workdir import WorkDir
 
 pytestmark = pytest.mark.slow
@@ -74,11 +74,13 @@ def test_shuffled_targets_drop_to_chance(made: tuple[WorkDir, Any, Context]) -> 
     items = np.array(holdout.column("item_id").to_pylist())
     try:
         shuffled = np.random.default_rng(0).permutation(items)
-        work.write(HOLDOUT, holdout.set_column(2, "item_id", [shuffled.tolist()]))
+        with redrawn(work, HOLDOUT):
+            work.write(HOLDOUT, holdout.set_column(2, "item_id", [shuffled.tolist()]))
         execute(pipeline.load("evaluate"), work, settings, context)
         after = recall(work)["pipeline"]
     finally:
-        work.write(HOLDOUT, holdout)
+        with redrawn(work, HOLDOUT):
+            work.write(HOLDOUT, holdout)
         execute(pipeline.load("evaluate"), work, settings, context)
     assert recall(work)["pipeline"] == before
     # a list holds 5 of the 52 items that the user has not seen; a shuffled target is one of 60

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.core.workdir import fingerprint
 from llmrec_cli.models import offline
 
 CONTENT = b"weights"

@@ -32,6 +32,7 @@ from llmrec_cli.models.encoders.phases import settled, tokens_per_step
 from llmrec_cli.models.encoders.sequence import SequenceEncoder
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
 from llmrec_cli.tables.sequences import Sequences, from_table
+from tests.signing import vouch
 
 N_ITEMS, N_USERS, NEVER_BOUGHT = 20, 150, 2
 QUICK: dict[str, Any] = {"text_encoder": "hashed", "dim": 16, "epochs": 4, "dropout": 0.1, "learning_rate": 0.01}
@@ -58,7 +59,7 @@ def work_with(folder: Path, histories: list[list[int]]) -> WorkDir:
         for user, items in enumerate(histories)
     ]
     work.write(SEQUENCES, pa.Table.from_pylist(users, schema=SEQUENCES.schema))
-    return work
+    return vouch(work)
 
 
 def walks() -> list[list[int]]:

@@ -17,6 +17,7 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.stages.profile import STAGE, ProfileConfig
 from llmrec_cli.tables.sequences import from_table
+from tests.signing import vouch
 
 TAGS = ["kitchen", "garden", "office"]
 N_USERS, N_ITEMS, DIM = 30, 12, 8
@@ -66,7 +67,7 @@ def work(tmp_path: Path) -> WorkDir:
 
 
 def profiled(work: WorkDir, context: Context, **settings: Any) -> list[dict[str, Any]]:
-    execute(STAGE, work, ProfileConfig(**settings), context, force=True)
+    execute(STAGE, vouch(work), ProfileConfig(**settings), context, force=True)
     rows: list[dict[str, Any]] = work.read(PROFILES).to_pylist()
     return rows
 
@@ -124,13 +125,13 @@ def test_topics_are_told_and_the_same_seed_gives_the_same_bytes(work: WorkDir, c
 @pytest.mark.parametrize("name", ["lda", "nmf"])
 def test_topics_tell_their_coherence(work: WorkDir, context: Context, name: str) -> None:
     """Every user has one tag only, so no two go together: each pair of words has -1."""
-    report = execute(STAGE, work, ProfileConfig(topic_model=name, n_topics=2), context).report
+    report = execute(STAGE, vouch(work), ProfileConfig(topic_model=name, n_topics=2), context).report
     assert [topic["coherence"] for topic in work.read(TOPICS).to_pylist()] == [-1.0, -1.0]
     assert report.metrics["coherence"] == -1.0 and "mean NPMI of their words: -1.000" in "\n".join(report.lines)
 
 
 def test_report_tells_cold_users_topics_and_segments(work: WorkDir, context: Context) -> None:
-    report = execute(STAGE, work, ProfileConfig(), context).report
+    report = execute(STAGE, vouch(work), ProfileConfig(), context).report
     assert report.counts["users"] == N_USERS and report.counts["cold"] == 3
     told = "\n".join(report.lines)
     assert "3 of them without events" in told and "kitchen" in told and "segments, the largest" in told
@@ -140,7 +141,7 @@ def test_items_without_tags_give_empty_interests_and_a_warning(work: WorkDir, co
     items = work.read(ITEMS)
     bare = items.set_column(items.schema.get_field_index("tags"), "tags", pa.nulls(N_ITEMS, pa.list_(pa.string())))
     work.write(ITEMS, bare)
-    outcome = execute(STAGE, work, ProfileConfig(), context)
+    outcome = execute(STAGE, vouch(work), ProfileConfig(), context)
     assert outcome.report.warnings == ["items have no tags: there are no interests and no topics"]
     assert work.read(TOPICS).num_rows == 0
     assert all(row["interests"] == [] and row["topics"] == [] for row in work.read(PROFILES).to_pylist())
@@ -154,7 +155,7 @@ def test_a_mistyped_topic_model_fails_before_anything_is_read(tmp_path: Path, co
 def test_how_far_to_lean_on_segments_is_chosen_and_told(work: WorkDir, context: Context) -> None:
     from llmrec_cli.models.encoders.shrinkage import FULL_WEIGHTS
 
-    report = execute(STAGE, work, ProfileConfig(), context).report
+    report = execute(STAGE, vouch(work), ProfileConfig(), context).report
     chosen = int(report.metrics["full_weight_events"])
     assert chosen in FULL_WEIGHTS and any(f"full weight from {chosen} event" in line for line in report.lines)
     before = to_numpy(work.read(PROFILES).column("vector"))
@@ -168,7 +169,7 @@ def test_habits_are_told_where_items_say_a_price_and_a_brand(work: WorkDir, cont
     for code, row in enumerate(rows):
         row["attributes"] = [{"name": "price", "value": f"{code}.50"}, {"name": "maker", "value": TAGS[code % 3]}]
     work.write(ITEMS, pa.Table.from_pylist(rows, schema=ITEMS.schema))
-    outcome = execute(STAGE, work, ProfileConfig(brand="maker"), context)
+    outcome = execute(STAGE, vouch(work), ProfileConfig(brand="maker"), context)
     assert "habits: prices from the attribute 'price', brands from the attribute 'maker'" in outcome.report.lines
     user, cold = (work.read(PROFILES).to_pylist()[u] for u in (4, 0))
     chosen = work.read(SEQUENCES).to_pylist()[3]["item_ids"]

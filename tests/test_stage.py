@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from llmrec_cli.core.artifacts import ENCODER, ITEM_IMAGE_VECTORS, ITEM_TEXT_VECTORS, ITEM_VECTORS, Table
+from llmrec_cli.core.artifacts import ENCODER, ITEM_IMAGE_VECTORS, ITEM_TEXT_VECTORS, ITEM_VECTORS, TOPICS, Table
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.launch import Launch, place
-from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, follow, resign, state
-from llmrec_cli.core.workdir import WorkDir, vectors
+from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, follow, redrawn, state
+from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 
 
 class Config(BaseModel, frozen=True, extra="forbid"):
@@ -35,7 +36,8 @@ def _first(work: WorkDir, config: Config, context: Context) -> Report:
 
 
 def _second(work: WorkDir, config: Config, context: Context) -> Report:
-    work.write(ITEM_VECTORS, work.read(ITEM_TEXT_VECTORS))
+    value = to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector"))[0, 0]
+    work.write(TOPICS, pa.Table.from_pylist([{"topic": f"{value:g}"}], schema=TOPICS.schema))
     return Report()
 
 
@@ -43,8 +45,14 @@ def _source(config: Config, base: Path) -> list[Path]:
     return [base / "raw.csv"]
 
 
-FIRST = Stage("pretrain", Config, (), (ITEM_TEXT_VECTORS, ITEM_IMAGE_VECTORS), _first, sources=_source)
-SECOND = Stage("profile", Config, (ITEM_TEXT_VECTORS,), (ITEM_VECTORS,), _second)
+def by_hand(work: WorkDir, table: Table) -> None:
+    """A whole table of another content, in the place of what the program wrote or where it wrote nothing."""
+    pq.write_table(_table(9), work.where(table))
+
+
+MAYBE = replace(ITEM_VECTORS, optional=True)
+FIRST = Stage("pretrain", Config, (), (ITEM_TEXT_VECTORS, ITEM_IMAGE_VECTORS, MAYBE), _first, sources=_source)
+SECOND = Stage("profile", Config, (ITEM_TEXT_VECTORS,), (TOPICS,), _second)
 
 
 @pytest.fixture
@@ -69,8 +77,9 @@ def test_a_second_run_does_nothing_and_tells_the_same(work: WorkDir, context: Co
             lambda work, context: ((context.base / "raw.csv").write_text("2"), (Config(), context))[1],
             "raw.csv has changed",
         ),
-        (lambda work, context: (work.remove(ITEM_TEXT_VECTORS), (Config(), context))[1], "is gone"),
-        (lambda work, context: (work.write(ITEM_TEXT_VECTORS, _table(9)), (Config(), context))[1], "changed by hand"),
+        (lambda work, context: (work.where(ITEM_TEXT_VECTORS).unlink(), (Config(), context))[1], "is gone"),
+        (lambda work, context: (by_hand(work, ITEM_TEXT_VECTORS), (Config(), context))[1], "changed by hand"),
+        (lambda work, context: (by_hand(work, ITEM_VECTORS), (Config(), context))[1], "was put there by hand"),
     ],
 )
 def test_what_makes_a_stage_stale_is_said(work: WorkDir, context: Context, change: object, why: str) -> None:
@@ -116,11 +125,26 @@ def test_a_stage_that_fails_is_not_signed(work: WorkDir, context: Context) -> No
     execute(FIRST, work, Config(), context)
 
     def broken(work: WorkDir, config: Config, context: Context) -> Report:
+        work.write(ITEM_TEXT_VECTORS, _table(config.value))
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         execute(replace(FIRST, run=broken), work, Config(value=2), context)
     assert work.record("pretrain") is None
+
+
+def test_a_stage_that_fails_before_it_writes_leaves_what_was_there(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+    before = everything_in(work.path)
+
+    def typo(work: WorkDir, config: Config, context: Context) -> Report:
+        with work.writing(ITEM_TEXT_VECTORS) as path:
+            path.write_text("half")
+            raise SettingsError("no device is called foo")
+
+    with pytest.raises(SettingsError):
+        execute(replace(FIRST, run=typo), work, Config(value=2), context, force=True)
+    assert everything_in(work.path) == before and state(FIRST, work, Config(), context).fresh
 
 
 def test_a_stage_that_forgets_an_output_is_caught(work: WorkDir, context: Context) -> None:
@@ -130,8 +154,8 @@ def test_a_stage_that_forgets_an_output_is_caught(work: WorkDir, context: Contex
 
 def test_signing_anew_accepts_what_the_program_redrew(work: WorkDir, context: Context) -> None:
     execute(FIRST, work, Config(), context)
-    work.write(ITEM_TEXT_VECTORS, _table(5))
-    resign(FIRST, work)
+    with redrawn(work, ITEM_TEXT_VECTORS):
+        work.write(ITEM_TEXT_VECTORS, _table(5))
     assert state(FIRST, work, Config(), context).fresh
 
 

@@ -22,9 +22,10 @@ from llmrec_cli.core.artifacts import (
     SEQUENCES,
 )
 from llmrec_cli.core.config import Settings
+from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Outcome, execute
-from llmrec_cli.core.workdir import WorkDir, fingerprint
+from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.models.candidates import collect, load_config
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.rankers import load_ranker
@@ -34,6 +35,7 @@ from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
 from llmrec_cli.tables.features import places
 from tests import tiny
+from tests.signing import vouch
 
 SOURCES = ("sequence", "transitions", "itemknn", "als", "content", "popularity")
 SMALL: dict[str, Any] = {
@@ -55,7 +57,7 @@ def ready(folder: Path) -> WorkDir:
 
 
 def run(work: WorkDir, context: Context, **settings: Any) -> Outcome:
-    return execute(STAGE, work, TrainRankerConfig.model_validate({**SMALL, **settings}), context, force=True)
+    return execute(STAGE, vouch(work), TrainRankerConfig.model_validate({**SMALL, **settings}), context, force=True)
 
 
 @pytest.fixture(scope="module")

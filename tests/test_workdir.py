@@ -10,8 +10,10 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli.core import artifacts
+from llmrec_cli.core.disk import fingerprint, full_disk, told_disk_errors
 from llmrec_cli.core.errors import DataError, LockedError, UpstreamError
-from llmrec_cli.core.workdir import WorkDir, fingerprint, full_disk, to_numpy, told_disk_errors, vectors
+from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
+from tests.signing import vouch
 
 VECTOR_TABLE = artifacts.ITEM_VECTORS
 
@@ -102,11 +104,12 @@ def test_the_fingerprint_of_a_folder_sees_names_and_contents(tmp_path: Path) -> 
 
 def test_a_record_with_a_wrong_signature_counts_as_none(tmp_path: Path) -> None:
     work = WorkDir(tmp_path)
-    work.sign("clean", {"ticket": "t"})
-    assert work.record("clean") == {"ticket": "t"}
+    work.write(artifacts.ITEMS, artifacts.ITEMS.schema.empty_table())
+    vouch(work)
+    assert work.record("clean") and not work.unbelieved("clean")
     path = tmp_path / "clean" / "record.json"
-    path.write_text(path.read_text().replace('"t"', '"u"'))
-    assert work.record("clean") is None
+    path.write_text(path.read_text().replace('"by hand"', '"by foot"'))
+    assert work.record("clean") is None and work.unbelieved("clean") == "its record was changed"
 
 
 def _hold(path: Path, ready: object, done: object) -> None:

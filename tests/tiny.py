@@ -17,6 +17,7 @@ from llmrec_cli.models.retrievers import Histories, load_class, save_retrievers
 from llmrec_cli.tables import catalogue as catalogues
 from llmrec_cli.tables.funnel import funnel
 from llmrec_cli.tables.sequences import from_table
+from tests.signing import vouch
 
 RING = 8
 N_ITEMS = 2 * RING
@@ -57,7 +58,7 @@ def make(
     _rest(work)
     if fit:
         _models(work)
-    return work
+    return vouch(work)
 
 
 def _clean(work: WorkDir, titles: dict[int, str]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ from pydantic import BaseModel
 from llmrec_cli import __version__
 from llmrec_cli.core.artifacts import Artifact
 from llmrec_cli.core.cost import NOTHING, Cost, Meter
+from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.launch import Team
+from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
-from llmrec_cli.core.workdir import Json, WorkDir, fingerprint
+from llmrec_cli.core.records import FORMAT, Json, Report
+from llmrec_cli.core.workdir import WorkDir
+
+__all__ = ["Context", "Outcome", "Report", "Stage", "State", "estimate", "execute", "follow", "redrawn", "state"]
 
 
 @dataclass(frozen=True)
@@ -40,17 +46,6 @@ class Context:
     """Settle for what an interrupted training has reached."""
     team: Team | None = None
     """The processes that were started together with this one."""
-
-
-@dataclass
-class Report:
-    """What a stage tells when it is done."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    """What a person should read, in order; shown as it is."""
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,8 @@ class State:
     fresh: bool
     why: str
     ticket: str
+    parts: Json
+    """What the ticket is made of."""
     touched: bool = False
     """An output was written to from outside since, without a change of its content."""
 
@@ -98,37 +95,43 @@ class Outcome:
 
 
 def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Json:
-    """Everything the result depends on. Needs every declared input to exist."""
-    inputs = {a.path: work.fingerprint(a) for a in stage.reads if not a.optional or work.has(a)}
+    """Everything the result depends on; UpstreamError for an input that is missing, damaged or stale."""
     sources = {str(p): fingerprint(p) for p in stage.sources(config, context.base)}
     return {
         "settings": config.model_dump(mode="json"),
         "seed": context.seed,
-        "inputs": inputs,
+        "inputs": vouched(work, stage.reads),
         "sources": sources,
         "code": f"{__version__}/{stage.name}/{stage.revision}",
     }
 
 
 def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> State:
-    """Compare the signed record with the world as it is. Raises UpstreamError where an input is missing."""
-    _need_inputs(stage, work)
+    """Compare the signed record with the world as it is; UpstreamError for an input that cannot be used."""
     parts = ticket_parts(stage, work, config, context)
     ticket = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     record = work.record(stage.name)
-    if record is None:
-        return State(stage.name, False, "not run yet", ticket)
-    if record["ticket"] != ticket:
-        return State(stage.name, False, _difference(record["parts"], parts), ticket)
+    why = work.unbelieved(stage.name) or "not run yet"
     touched = False
-    for name, kept in record["outputs"].items():
-        path = work.path / name
-        if not path.exists():
-            return State(stage.name, False, f"{name} is gone", ticket)
-        if fingerprint(path) != kept["sha256"]:
-            return State(stage.name, False, f"{name} was changed by hand", ticket)
-        touched |= path.stat().st_mtime_ns != kept["mtime_ns"]
-    return State(stage.name, True, "up to date", ticket, touched)
+    if record is not None:
+        why = _difference(record["parts"], parts) if record["ticket"] != ticket else _changed(stage, work, record)
+        touched = not why and any(
+            (work.path / name).stat().st_mtime_ns != kept["mtime_ns"] for name, kept in record["outputs"].items()
+        )
+    return State(stage.name, not why, why or "up to date", ticket, parts, touched)
+
+
+def _changed(stage: Stage, work: WorkDir, record: Json) -> str:
+    """Which output is not as it was signed; empty where all are."""
+    for artifact in stage.writes:
+        kept = record["outputs"].get(artifact.path)
+        if kept is None and os.path.lexists(work.where(artifact)):
+            return f"{artifact.path} was put there by hand"
+        if kept and not work.has(artifact):
+            return f"{artifact.path} is gone"
+        if kept and work.fingerprint(artifact) != kept["sha256"]:
+            return f"{artifact.path} was changed by hand"
+    return ""
 
 
 def execute(
@@ -155,25 +158,23 @@ def execute(
         why = "up to date (an output was touched, its content is unchanged)" if now.touched else now.why
         return Outcome(stage.name, False, why, _report_of(work.record(stage.name)))
     meter = Meter()
-    parts = ticket_parts(stage, work, config, context)
-    (work.path / stage.name / "record.json").unlink(missing_ok=True)
     before = {a.path: _written(work, a) for a in stage.writes if a.optional}
     with team.training() if team else nullcontext():
         report = stage.run(work, config, replace(context, ticket=now.ticket))
     for artifact in stage.writes:
         if not artifact.optional:
             work.need(artifact)
-        elif work.has(artifact) and _written(work, artifact) == before[artifact.path]:
+        elif _written(work, artifact) == before[artifact.path]:
             work.remove(artifact)  # left over from an earlier run that had such content
     cost = meter.read()
     if team:
         cost = replace(cost, core_seconds=team.total(cost.core_seconds))
     record = {
-        "format": "llmrec.record/1",
+        "format": FORMAT,
         "stage": stage.name,
         "ticket": now.ticket,
-        "parts": parts,
-        "outputs": outputs(stage, work),
+        "parts": now.parts,
+        "outputs": _outputs(stage.writes, work),
         "report": asdict(report),
         **cost.told(),
     }
@@ -197,31 +198,32 @@ def estimate(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -
     """What the stage would cost. Changes nothing; SettingsError for a stage that cannot tell."""
     if stage.estimate is None:
         raise SettingsError(f"`{stage.name}` cannot estimate what it costs", fix="leave out --dry-run")
-    _need_inputs(stage, work)
+    vouched(work, stage.reads)
     with read_only(work, own_scratch=True) as reader:
         return stage.estimate(reader, config, context)
 
 
-def outputs(stage: Stage, work: WorkDir) -> dict[str, Json]:
-    """Fingerprint and time of every artifact that the stage has written."""
+def _outputs(artifacts: Iterable[Artifact], work: WorkDir) -> dict[str, Json]:
+    """Fingerprint and time of those that were written."""
     return {
         a.path: {"sha256": work.fingerprint(a), "mtime_ns": work.where(a).stat().st_mtime_ns}
-        for a in stage.writes
+        for a in artifacts
         if work.has(a)
     }
 
 
-def resign(stage: Stage, work: WorkDir) -> None:
-    """Sign anew after the program itself redrew an output (the page, when a backtest has a new verdict)."""
-    record = work.record(stage.name)
+@contextmanager
+def redrawn(work: WorkDir, *artifacts: Artifact) -> Iterator[None]:
+    """Around a change of finished artifacts of one stage by the program itself: their maker's record vouches for them
+    again at the end, and for its other outputs as it did before. Without a record nothing is signed.
+    """
+    (stage,) = {artifact.stage for artifact in artifacts}
+    record = work.record(stage)
+    yield
     if record is not None:
-        work.sign(stage.name, {**record, "outputs": outputs(stage, work)})
-
-
-def _need_inputs(stage: Stage, work: WorkDir) -> None:
-    for artifact in stage.reads:
-        if not artifact.optional:
-            work.need(artifact)
+        changed = {artifact.path for artifact in artifacts}
+        kept = {path: output for path, output in record["outputs"].items() if path not in changed}
+        work.sign(stage, {**record, "outputs": kept | _outputs(artifacts, work)})
 
 
 def _written(work: WorkDir, artifact: Artifact) -> int | None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llmrec_cli.core import records
 from llmrec_cli.core.artifacts import Artifact, Folder, Table
-from llmrec_cli.core.errors import DataError, LockedError, UpstreamError
-
-Json = dict[str, Any]
+from llmrec_cli.core.disk import fingerprint, force, force_names, remove, sweep, told_disk_errors
+from llmrec_cli.core.errors import LockedError, UpstreamError
+from llmrec_cli.core.records import Json
 
 
 class WorkDir:
@@ -31,18 +28,22 @@ class WorkDir:
         return self.path / artifact.path
 
     def has(self, artifact: Artifact) -> bool:
-        return self.where(artifact).exists()
+        """Whether a folder is there for a Folder, and a file for anything else."""
+        path = self.where(artifact)
+        return path.is_dir() if isinstance(artifact, Folder) else path.is_file()
 
     def need(self, artifact: Artifact) -> Path:
         """The path of an artifact that must exist; UpstreamError with the command that makes it otherwise."""
         path = self.where(artifact)
-        if not path.exists():
-            raise UpstreamError(
-                f"{artifact.path} is missing: `{artifact.stage}` has not been run here",
-                where=str(self.path),
-                fix=f"llmrec {artifact.stage}   (or `llmrec run` for all stages)",
-            )
+        if not self.has(artifact):
+            kind = "folder" if isinstance(artifact, Folder) else "file"
+            what = f"is no {kind}" if os.path.lexists(path) else f"is missing: `{artifact.stage}` has not been run here"
+            raise self.upstream(f"{artifact.path} {what}", artifact.stage)
         return path
+
+    def upstream(self, what: str, stage: str) -> UpstreamError:
+        """The error for what another run of `stage` mends."""
+        return UpstreamError(what, where=str(self.path), fix=f"llmrec {stage}   (or `llmrec run` for all stages)")
 
     # --- tables -------------------------------------------------------------------------------------------------
 
@@ -99,26 +100,32 @@ class WorkDir:
         """A temporary path beside the artifact (a fresh folder for a Folder); it takes the artifact's place at the end.
 
         After an error nothing of the old artifact is lost. What an engine writes natively is checked like the rest.
+        The record of the maker goes when the new takes its place, not before.
         """
         final = self.where(artifact)
         temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
         with told_disk_errors(final):
             final.parent.mkdir(parents=True, exist_ok=True)
-            _remove(temporary)
+            remove(temporary)
             if isinstance(artifact, Folder):
                 temporary.mkdir()
             try:
                 yield temporary
                 if isinstance(artifact, Table):
                     _verify(artifact, temporary)
-                if final.is_dir():
-                    _remove(final)
+                force(temporary)
+                self.unsign(artifact.stage)
+                if final.is_dir() or isinstance(artifact, Folder):
+                    remove(final)
                 os.replace(temporary, final)
             finally:
-                _remove(temporary)
+                remove(temporary)
 
     def remove(self, artifact: Artifact) -> None:
-        _remove(self.where(artifact))
+        """Remove an artifact, and with it the record that it was there."""
+        if os.path.lexists(self.where(artifact)):
+            self.unsign(artifact.stage)
+            remove(self.where(artifact))
 
     def scratch(self, stage: str, ticket: str) -> Path:
         """A folder for checkpoints and shards of one ticket; those of other tickets are cleared away."""
@@ -126,14 +133,14 @@ class WorkDir:
         if parent.is_dir():
             for old in parent.iterdir():
                 if old.name != ticket[:16]:
-                    _remove(old)
+                    remove(old)
         folder = parent / ticket[:16]
         with told_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clear_scratch(self, stage: str) -> None:
-        _remove(self.path / stage / ".scratch")
+        remove(self.path / stage / ".scratch")
 
     def fingerprint(self, artifact: Artifact) -> str:
         """sha256 of a file, or of the names and contents of all files in a folder."""
@@ -142,24 +149,40 @@ class WorkDir:
     # --- records ------------------------------------------------------------------------------------------------
 
     def record(self, stage: str) -> Json | None:
-        """What the last finished run of the stage wrote about itself; None also when its signature is wrong."""
-        path = self.path / stage / "record.json"
+        """What the last finished run of the stage wrote about itself; None also where it is not believed."""
         try:
-            record: Json = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            return records.read(self._record(stage))
+        except records.NotBelievedError:
             return None
-        signature = record.pop("signature", None)
-        return record if signature == _signature(record) else None
+
+    def unbelieved(self, stage: str) -> str:
+        """Why the record that lies there does not count; empty where it does, or where there is none."""
+        try:
+            records.read(self._record(stage))
+        except records.NotBelievedError as error:
+            return str(error)
+        return ""
 
     def sign(self, stage: str, record: Json) -> None:
         """Write the record, the last act of a stage: its existence means that everything before it is whole."""
-        path = self.path / stage / "record.json"
+        path = self._record(stage)
         temporary = path.with_name(f".tmp-{os.getpid()}-record.json")
         with told_disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            body = {**record, "signature": _signature(record)}
-            temporary.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            force_names(path.parent)  # that every artifact has its name, before the record says so
+            temporary.write_text(records.signed(record), encoding="utf-8")
+            force(temporary)
+            if path.is_dir():
+                remove(path)
             os.replace(temporary, path)
+            force_names(path.parent)
+
+    def unsign(self, stage: str) -> None:
+        """Take the record away: the artifacts of the stage are about to change."""
+        remove(self._record(stage))
+
+    def _record(self, stage: str) -> Path:
+        return self.path / stage / "record.json"
 
     # --- lock ---------------------------------------------------------------------------------------------------
 
@@ -175,13 +198,15 @@ class WorkDir:
             try:
                 lock.acquire()
             except filelock.Timeout as error:
-                who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
+                who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "another process"
                 raise LockedError(
                     f"the work directory is in use by {who}",
                     where=str(self.path),
                     fix="wait for it to end, or use another --work directory",
                 ) from error
             try:
+                remove(holder)
+                sweep(self.path)
                 holder.write_text(f"process {os.getpid()} on {os.uname().nodename}\n", encoding="utf-8")
                 yield
             finally:
@@ -192,49 +217,6 @@ class WorkDir:
         return UpstreamError(
             f"{artifact.path} is damaged: {why}", where=str(self.path), fix=f"llmrec {artifact.stage} --force"
         )
-
-
-DISK_ERRORS = {
-    errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished stages are kept"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
-    errno.EROFS: ("the file system is read-only", "choose a writable folder with --work"),
-    errno.EACCES: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
-    errno.EPERM: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
-    errno.ENOTDIR: ("a file stands where a folder is needed", "choose another folder with --work"),
-    errno.ENOENT: ("the folder cannot be made there", "choose a writable folder with --work"),
-    errno.EEXIST: ("a file stands where a folder is needed", "choose another folder with --work"),
-}
-
-
-@contextmanager
-def told_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, a read-only folder and the like into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        what, fix = DISK_ERRORS[error.errno]
-        raise DataError(f"cannot write: {what}", where=str(path), fix=fix) from error
-
-
-def full_disk(error: BaseException, path: Path) -> DataError | None:
-    """A DataError where the cause is a full disk or quota, which libraries report as errors of their own kinds."""
-    for code in (errno.ENOSPC, errno.EDQUOT):
-        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
-            what, fix = DISK_ERRORS[code]
-            return DataError(f"cannot write: {what}", where=str(path), fix=fix)
-    return None
-
-
-def fingerprint(path: Path) -> str:
-    """sha256 of a file's bytes; of a folder, over the relative names and contents of its files."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        lines = [f"{p.relative_to(path).as_posix()} {fingerprint(p)}" for p in files]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def vectors(rows: Any) -> pa.FixedSizeListArray:
@@ -287,14 +269,3 @@ def _verify(table: Table, path: Path) -> None:
     keys = pq.read_table(path, columns=list(table.key))
     if keys.num_rows != keys.group_by(list(table.key)).aggregate([]).num_rows:
         raise ValueError(f"{table.path}: the key {table.key} occurs twice")
-
-
-def _signature(record: Json) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

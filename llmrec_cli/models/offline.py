@@ -12,9 +12,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
-from llmrec_cli.core.workdir import told_disk_errors
 
 
 @dataclass(frozen=True)

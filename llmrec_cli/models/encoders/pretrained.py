@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, LlmrecError, MissingExtraError, SettingsError
-from llmrec_cli.core.workdir import fingerprint
 from llmrec_cli.models.encoders import Floats, Say
 from llmrec_cli.models.runtime import choose_device, fast_dtype
 

@@ -1,0 +1,63 @@
+"""Whether artifacts are what their makers signed, and made from what lies here: codes of another log mean nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from llmrec_cli.core.artifacts import Artifact
+from llmrec_cli.core.workdir import WorkDir
+
+Inputs = dict[str, str | None]
+
+
+def vouched(work: WorkDir, artifacts: Iterable[Artifact]) -> Inputs:
+    """sha256 of each of them by path; None for an optional one that was never made.
+
+    UpstreamError for one that is missing, that no record vouches for, whose content is not the signed one, or that was
+    made from other inputs than lie here; it names the first stage of the chain that has to run again.
+    """
+    followed: set[str] = set()
+    found: Inputs = {}
+    for artifact in artifacts:
+        _follow(work, artifact.stage, followed)
+        found[artifact.path] = _checked(work, artifact)
+    return found
+
+
+def _follow(work: WorkDir, stage: str, followed: set[str]) -> None:
+    """What the record of the stage says it was made from is what the makers' records say lies here, back to the log."""
+    if stage in followed:
+        return
+    followed.add(stage)
+    record = work.record(stage)
+    inputs: Inputs = record["parts"]["inputs"] if record else {}
+    for path, sha256 in sorted(inputs.items()):
+        maker = path.partition("/")[0]
+        _follow(work, maker, followed)
+        if _signed(work, maker, path) != sha256:
+            raise work.upstream(f"{stage} was made from another {path.removesuffix('.parquet')}", stage)
+
+
+def _checked(work: WorkDir, artifact: Artifact) -> str | None:
+    sha256 = _signed(work, artifact.stage, artifact.path)
+    if not work.has(artifact):
+        if artifact.optional and sha256 is None and not os.path.lexists(work.where(artifact)):
+            return None
+        if sha256 is not None and not os.path.lexists(work.where(artifact)):
+            raise work.upstream(f"{artifact.path} is gone: `{artifact.stage}` had made it", artifact.stage)
+        work.need(artifact)
+    if sha256 is None:
+        why = work.unbelieved(artifact.stage)
+        what = f"{artifact.path} has no record that vouches for it" + (f": {why}" if why else "")
+        raise work.upstream(what, artifact.stage)
+    if work.fingerprint(artifact) != sha256:
+        raise work.upstream(f"{artifact.path} is damaged or was changed by hand", artifact.stage)
+    return sha256
+
+
+def _signed(work: WorkDir, stage: str, path: str) -> str | None:
+    """The sha256 that the maker signed; None where it signed none."""
+    record = work.record(stage)
+    output = record["outputs"].get(path) if record else None
+    return str(output["sha256"]) if output else None

@@ -1,0 +1,94 @@
+"""The record of a finished stage: what it says, how it is signed, and when it is not believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+Json = dict[str, Any]
+FORMAT = "llmrec.record/2"
+
+
+@dataclass
+class Report:
+    """What a stage tells when it is done."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    """What a person should read, in order; shown as it is."""
+    warnings: list[str] = field(default_factory=list)
+
+
+class Parts(BaseModel, frozen=True, extra="forbid"):
+    """Everything that the result of a stage depends on."""
+
+    settings: Json
+    seed: int
+    inputs: dict[str, str | None]
+    """Path of each input -> its sha256; None for an optional one that was not there."""
+    sources: dict[str, str]
+    """The same of files outside of the work directory."""
+    code: str
+
+
+class Output(BaseModel, frozen=True, extra="forbid"):
+    """An artifact as it was signed."""
+
+    sha256: str
+    mtime_ns: int
+
+
+class Record(BaseModel, frozen=True, extra="forbid"):
+    """What `record.json` holds beside its signature."""
+
+    format: Literal["llmrec.record/2"]
+    stage: str
+    ticket: str
+    parts: Parts
+    outputs: dict[str, Output]
+    report: Report
+    seconds: float
+    core_seconds: float
+    peak_memory_mb: int
+
+
+class NotBelievedError(Exception):
+    """Why the record that lies there does not count."""
+
+
+def read(path: Path) -> Json | None:
+    """The record, or None where there is none; NotBelievedError for one that is damaged or of another version."""
+    if not path.is_file():
+        if path.exists():
+            raise NotBelievedError("what stands in the place of its record is no file")
+        return None
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotBelievedError("its record cannot be read") from error
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise NotBelievedError("its record is not one of this version of llmrec")
+    found = body.pop("signature", None)
+    try:
+        Record.model_validate(body)
+    except ValidationError as error:
+        raise NotBelievedError("its record is damaged") from error
+    if found != signature(body):
+        raise NotBelievedError("its record was changed")
+    return body
+
+
+def signed(record: Json) -> str:
+    """The text of the file."""
+    return json.dumps({**record, "signature": signature(record)}, indent=1, sort_keys=True) + "\n"
+
+
+def signature(record: Json) -> str:
+    """sha256 of everything in the record: against damage, not against whoever can write into the work directory."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
