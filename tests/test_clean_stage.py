@@ -150,12 +150,32 @@ def test_items_and_users_of_files_and_log_are_one_catalogue(context: Context) ->
     assert outcome.report.warnings == ["items.csv: 1 rows repeat the id of an earlier row, which counts"]
 
 
-def test_unseen_items_can_be_dropped_but_not_those_that_a_backtest_withholds(context: Context) -> None:
-    files = {"log.csv": LOG, "items.csv": ITEMS_FILE, "users.csv": USERS_FILE}
-    settings = DESCRIBED.replace("[users]", 'unseen = "drop"\n[users]')
-    work, _ = run(context, files, settings, holdout="last")
-    assert column(work, ITEMS, "item_id") == ["a", "b", "c"]
-    assert column(work, ITEMS, "n_events") == [1, 1, 0]
+@pytest.mark.parametrize("cut", [{"holdout": "last"}, {"holdout": "time", "holdout_after": "2020-01-02T00:05:00Z"}])
+def test_the_items_of_a_backtest_are_those_with_events_before_it_and_those_of_the_file(
+    context: Context, cut: dict[str, str]
+) -> None:
+    """An item without events that is in no file could only be one that is withheld."""
+    files = {"log.csv": LOG, "items.csv": ITEMS_FILE + "c\tCee\tx\n", "users.csv": USERS_FILE}
+    kept, _ = run(context, files, DESCRIBED, "kept", **cut)
+    assert column(kept, ITEMS, "item_id") == ["a", "b", "c", "z"] and column(kept, ITEMS, "n_events") == [1, 1, 0, 0]
+    dropped, _ = run(context, files, DESCRIBED.replace("[users]", 'unseen = "drop"\n[users]'), "dropped", **cut)
+    assert column(dropped, ITEMS, "item_id") == ["a", "b"]
+    unlisted, _ = run(context, {**files, "items.csv": ITEMS_FILE}, DESCRIBED, "unlisted", **cut)
+    assert column(unlisted, ITEMS, "item_id") == ["a", "b", "z"]
+
+
+@pytest.mark.parametrize("cut", [{"holdout": "last"}, {"holdout": "time", "holdout_after": "2020-01-03"}])
+def test_a_backtest_hears_nothing_of_the_rows_that_came_later(context: Context, cut: dict[str, str]) -> None:
+    """Neither a withheld row, nor a copy of it, nor what was rejected after it, names an item or a user."""
+    log = "user,item,time,title,land,n\nu,a,2020-01-01,old,,1\nu,b,2020-01-02,b,,1\nu,a,2020-01-03,new,X,1\n"
+    log += "u,a,2020-01-03,new,X,1\nu,b,2020-01-04,new,X,-1\nv,b,2020-01-01,b,Y,1\nv,a,2020-01-01,,Y,-1\n"
+    log += "v,c,2020-01-05,c,Y,1\n"
+    settings = SETTINGS.replace('event = "kind"\n', "") + '[items]\ntitle = "title"\n[users]\nregion = "land"\n'
+    work, _ = run(context, {"log.csv": log}, settings, **cut)
+    assert column(work, ITEMS, "item_id") == ["a", "b"] and column(work, ITEMS, "title") == ["old", "b"]
+    assert column(work, USERS, "region") == [None, "Y"]
+    whole, _ = run(context, {}, settings, "whole")
+    assert column(whole, ITEMS, "title") == ["new", "b", "c"] and column(whole, USERS, "region") == ["X", "Y"]
 
 
 def test_the_title_is_the_most_frequent_one_and_may_stand_in_rejected_rows(context: Context) -> None:
@@ -171,7 +191,7 @@ def test_a_backtest_withholds_the_last_event_after_cleaning(context: Context) ->
         {"user_id": "u1", "position": 2, "item_id": "c"}
     ]
     assert column(work, SEQUENCES, "item_ids") == [["a", "b"]]
-    assert column(work, ITEMS, "item_id") == ["a", "b", "c"] and column(work, ITEMS, "n_events") == [1, 1, 0]
+    assert column(work, ITEMS, "item_id") == ["a", "b"] and column(work, ITEMS, "n_events") == [1, 1]
     assert column(work, USERS, "n_events") == [2]
     rows = work.read(INTERACTIONS).num_rows + work.read(HOLDOUT).num_rows + work.read(REJECTS).num_rows
     assert rows == 12

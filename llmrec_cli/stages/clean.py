@@ -95,10 +95,9 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
         _check_events(kept, judged, config)
         account = _account(judged, kept, config)
-        items = content.items(
-            *_described(kept, config.items, "item_id", met_only=config.holdout == "time"), config.items
-        )
-        users = content.users(*_described(kept, config.users, "user_id"), config.users)
+        said = splits.known(engine.texts(log.raw), judged, kept.events, config.holdout, after)
+        items = content.items(*_described(kept, config.items, "item_id", said), config.items)
+        users = content.users(*_described(kept, config.users, "user_id", said), config.users)
 
         work.write(ITEMS, items)
         work.write(USERS, users)
@@ -247,11 +246,12 @@ class Kept:
 
 
 def _described(
-    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"], *, met_only: bool = False
+    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"], said: Frame
 ) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
     """One row for each id with events or in the file, with columns as text; and the names of columns in it.
 
-    With `met_only` events that a backtest withholds make no row: as of its cut-off nobody knew of the id.
+    Items whose events a backtest withholds are not among those with events: as of its cut-off nobody knew of them.
+    Users are, for they are asked about.
     """
     from llmrec_cli.tables import content
 
@@ -262,12 +262,11 @@ def _described(
         return [name_of(c, inputs) for c in listed(columns)]
 
     columns = list(dict.fromkeys(names(config.described())))
-    counts = engine.arrow(content.event_counts(kept.events, id_name, met_only=met_only))
+    counts = engine.arrow(content.event_counts(kept.events, id_name, met_only=id_name == "item_id"))
     if config.path is None:
         role = kept.log.roles.item if id_name == "item_id" else kept.log.roles.user
-        texts = engine.texts(kept.log.raw)
-        said = {column: engine.arrow(content.most_frequent(texts, role, column)) for column in columns}
-        return content.from_log(counts, said), names
+        values = {column: engine.arrow(content.most_frequent(said, role, column)) for column in columns}
+        return content.from_log(counts, values), names
     (key,) = names(config.key)
     raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
     rows = engine.arrow(content.first_rows(engine.texts(raw), key, columns))
@@ -314,5 +313,5 @@ STAGE = Stage(
     writes=(INTERACTIONS, ITEMS, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
-    revision=3,
+    revision=4,
 )

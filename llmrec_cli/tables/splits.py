@@ -51,6 +51,26 @@ def holdout(kept: Frame) -> Frame:
     return kept.filter(nw.col("withheld")).select("user_id", "position", "item_id", "time").sort("user_id", "position")
 
 
+def known(rows: Frame, judged: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
+    """Those of the raw `rows`, kept or rejected, that were there before the cut-off of a backtest.
+
+    A user's own cut-off is the first event that is withheld, so that a copy of it is unknown too; that of `time` is the
+    same for all, and a row whose time cannot be read is not known to be before it.
+    """
+    if how == "none":
+        return rows
+    if how == "time":
+        earlier = judged.filter(nw.col("time") < after)
+    else:
+        first = kept.filter(nw.col("withheld")).filter(nw.col("position") == nw.col("position").min().over("user_id"))
+        first = first.select("user_id", nw.col("time").alias("#time"), nw.col("source_row").alias("#first"))
+        # without times the rows alone are the order
+        same = nw.col("#time").is_null() | (nw.col("time") == nw.col("#time"))
+        before = (nw.col("time") < nw.col("#time")) | (same & (nw.col("source_row") < nw.col("#first")))
+        earlier = judged.join(first, on="user_id", how="left").filter(nw.col("#first").is_null() | before)
+    return rows.join(earlier.select(nw.col("source_row").alias("#source_row")), on="#source_row", how="semi")
+
+
 def known_refusals(refusals: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
     """What was turned down before a backtest's cut-off, by users who have events then: `clean/refusals`.
 
