@@ -173,7 +173,9 @@ def recommend(
     common: Common,
     *,
     k: Annotated[int | None, typer.Option("--k", "-k", help="Items for each user.")] = None,
-    user: Annotated[list[str] | None, typer.Option(help="Print this user's list; may be repeated.")] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(help="Print this user's list, change nothing; may be repeated.")
+    ] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
     diversity: Annotated[float | None, typer.Option(help="0 accuracy only … 1 variety only.")] = None,
@@ -184,19 +186,40 @@ def recommend(
 
     Reads everything before it. Writes recommendations and report.html under WORK/recommend/.
 
+    With --user it answers for these users under the given options and leaves the work directory as it is.
+
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
-    from llmrec_cli import exporting, showing
+    from llmrec_cli import exporting
 
-    streaming = output == "-"
-    following = "" if user or streaming else f"open {common.work}/recommend/report.html, or `llmrec evaluate`"
-    _stage(common, "recommend", following, force=force, k=k, diversity=diversity, max_per_category=max_per_category)
-    if format_ or output:
-        exporting.export(common.workdir, format_ or exporting.format_of(output), user, output)
-    elif user:
-        for user_id in user:
-            shown = showing.recommended(common.workdir, user_id)
-            common.console.either(shown.lines, shown.data)
+    wanted = exporting.agreed(common.workdir, format_, output, as_json=common.as_json)
+    options: dict[str, Any] = {"k": k, "diversity": diversity, "max_per_category": max_per_category}
+    if user:
+        return _ask(common, user, wanted, output, force=force, **options)
+    following = "" if output == "-" else f"open {common.work}/recommend/report.html, or `llmrec evaluate`"
+    _stage(common, "recommend", following, force=force, **options)
+    if wanted:
+        exporting.export(common.workdir, wanted, output)
+
+
+def _ask(
+    common: Common, users: list[str], format: str | None, output: str | None, *, force: bool, **options: Any
+) -> None:
+    """Print or export the lists of some users under the given options; the work directory stays as it is."""
+    from llmrec_cli import asking, exporting
+
+    settings = common.settings(**{f"recommend__{key}": value for key, value in options.items()})
+    answer = asking.ask(common.workdir, settings, common.context(settings), users, force=force)
+    if format:
+        rows = asking.rows_to_export(common.workdir, answer)
+        exporting.export(common.workdir, format, output, rows)
+        if common.as_json:
+            told = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
+            common.console.print_json(told)
+        return
+    shown = asking.shown(common.workdir, answer)
+    data = [each.data for each in shown]
+    common.console.either([line for each in shown for line in each.lines], data if len(data) > 1 else data[0])
 
 
 @command(BESIDE)

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,11 +16,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.artifacts import RECOMMENDATIONS
+from llmrec_cli.core.config import STAGES
 from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.showing import Json, Titles, rows_of, unknown
+from llmrec_cli.showing import Json, Titles
 
 COLUMNS = ("user_id", "rank", "item_id", "title", "score", "strategy", "reason")
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -36,30 +37,40 @@ def format_of(output: str | None) -> str:
     return FORMATS[suffix]
 
 
-def export(work: WorkDir, format: str, users: Sequence[str] | None, output: str | None) -> None:
-    """Write the lists of some users or of all to a file, whole or not at all, or to stdout ("-" or None)."""
-    writers: dict[str, Callable[[Iterable[Json], BinaryIO], None]] = {
-        "csv": _write_csv,
-        "jsonl": _write_jsonl,
-        "parquet": _write_parquet,
-    }
-    if format not in writers:
-        raise SettingsError(f"no format is called {format!r}", fix=did_you_mean(format, writers))
-    work.need(RECOMMENDATIONS)
-    rows = _allrows_of(work, users)
-    if users:
-        some = list(rows)
-        missing = sorted(set(users) - {row["user_id"] for row in some})
-        if missing:
-            raise unknown("user", missing[0], work.read(PROFILES, ["user_id"]).column("user_id"))
-        rows = iter(some)
+def agreed(work: WorkDir, format: str | None, output: str | None, *, as_json: bool) -> str | None:
+    """The format to write, None where no export is asked for; SettingsError before anything works."""
+    if format is None and output is None:
+        return None
+    chosen = format or format_of(output)
+    if chosen not in WRITERS:
+        raise SettingsError(f"no format is called {chosen!r}", fix=did_you_mean(chosen, WRITERS))
+    if output in (None, "-"):
+        if as_json:
+            raise SettingsError("both --json and the export want stdout", fix="--output FILE, or leave out --json")
+        return chosen
+    path = Path(str(output))
+    if path.is_dir():
+        raise SettingsError(f"{str(path)!r} is a folder", where="--output", fix=f"--output {path / 'lists'}.{chosen}")
+    inside = path.resolve()
+    if any(inside.is_relative_to((work.path / stage).resolve()) for stage in STAGES):
+        raise SettingsError(
+            "the export would lie among the artifacts", where=str(path), fix="--output a file outside of the stages"
+        )
+    return chosen
+
+
+def export(work: WorkDir, format: str, output: str | None, rows: pa.Table | None = None) -> None:
+    """Write these rows of `recommendations`, or all, to a file, whole or not at all, or to stdout ("-" or None).
+
+    The folder of the file is made where it is missing.
+    """
+    pieces = work.batches(RECOMMENDATIONS) if rows is None else rows.to_batches()
     with _opened(output) as file:
-        writers[format](rows, file)
+        WRITERS[format](_told(work, pieces), file)
 
 
-def _allrows_of(work: WorkDir, users: Sequence[str] | None) -> Iterator[Json]:
+def _told(work: WorkDir, pieces: Iterable[pa.RecordBatch]) -> Iterator[Json]:
     titles = Titles(work)
-    pieces = rows_of(work, RECOMMENDATIONS, "user_id", users).to_batches() if users else work.batches(RECOMMENDATIONS)
     for piece in pieces:
         for row in piece.select([name for name in COLUMNS if name != "title"]).to_pylist():
             yield {**row, "title": titles[row["item_id"]]}
@@ -107,6 +118,13 @@ def _write_parquet(rows: Iterable[Json], file: BinaryIO) -> None:
         left = iter(rows)
         while piece := list(itertools.islice(left, 65_536)):
             writer.write_table(pa.Table.from_pylist(piece, schema=schema))
+
+
+WRITERS: dict[str, Callable[[Iterable[Json], BinaryIO], None]] = {
+    "csv": _write_csv,
+    "jsonl": _write_jsonl,
+    "parquet": _write_parquet,
+}
 
 
 def harmless(value: Any) -> Any:

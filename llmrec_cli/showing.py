@@ -1,4 +1,4 @@
-"""What `show` and `recommend --user` tell of one user or one item."""
+"""What `show` tells of one user or one item."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def user(work: WorkDir, user_id: str) -> Shown:
     lines = [f"user {user_id}: {', '.join(about)}", *_profile_lines(data)]
     if data["history"]:
         lines += ["newest choices", *(f"  {_day(each['time'])}{each['title']}" for each in data["history"])]
-    told = ["  none yet: `llmrec recommend` makes them"] if lists is None else _list_lines(lists)
-    return Shown([*lines, "recommendations", *told], data)
+    listed = ["  none yet: `llmrec recommend` makes them"] if lists is None else list_lines(lists)
+    return Shown([*lines, "recommendations", *listed], data)
 
 
 def _profile_lines(data: Json) -> list[str]:
@@ -125,21 +125,12 @@ def item(work: WorkDir, item_id: str) -> Shown:
     return Shown(lines, data)
 
 
-def recommended(work: WorkDir, user_id: str) -> Shown:
-    """The list of one user; for an id that is not known what is popular, said so."""
-    titles = Titles(work)
-    rows = _list(work, user_id, titles)
-    data: Json = {"user_id": user_id, "known": bool(rows), "items": rows or _popular(work, _length_of_lists(work))}
-    note = [] if rows else ["not among the users of this work directory: what is popular with everyone"]
-    return Shown([f"user {user_id}", *note, *_list_lines(data["items"])], data)
-
-
 def _list(work: WorkDir, user_id: str, titles: Titles) -> list[Json]:
     rows = rows_of(work, RECOMMENDATIONS, "user_id", [user_id]).sort_by("rank").to_pylist()
-    return [_told(row, titles) for row in rows]
+    return [told(row, titles) for row in rows]
 
 
-def _told(row: Json, titles: Titles) -> Json:
+def told(row: Json, titles: Titles) -> Json:
     """A row of recommendations with the titles of its item and of its evidence."""
     evidence = [
         {key: value for key, value in each.items() if value is not None}
@@ -150,34 +141,12 @@ def _told(row: Json, titles: Titles) -> Json:
     return {**told, "title": titles[row["item_id"]], "evidence": evidence}
 
 
-def _list_lines(rows: Sequence[Json]) -> list[str]:
+def list_lines(rows: Sequence[Json]) -> list[str]:
+    """A line for each row of a list: place, title, reason."""
     if not rows:
         return ["  none"]
     width = min(48, max(len(row["title"]) for row in rows))
     return [f"{row['rank']:>4}  {_cut(row['title'], width):<{width}}  {row['reason']}" for row in rows]
-
-
-def _length_of_lists(work: WorkDir) -> int:
-    longest = pc.max(work.read(RECOMMENDATIONS, ["rank"]).column("rank")).as_py()
-    return int(longest or 0)
-
-
-def _popular(work: WorkDir, n: int) -> list[Json]:
-    items = work.read(ITEMS, ["item_id", "title", "n_events"]).sort_by(
-        [("n_events", "descending"), ("item_id", "ascending")]
-    )
-    return [
-        {
-            "rank": place,
-            "item_id": row["item_id"],
-            "title": row["title"] or row["item_id"],
-            "score": float(row["n_events"]),
-            "strategy": "popularity",
-            "reason": "One of the items that the most people chose.",
-            "evidence": [],
-        }
-        for place, row in enumerate(items.slice(0, n).to_pylist(), start=1)
-    ]
 
 
 def _neighbours(work: WorkDir, item_id: str) -> list[Json]:

@@ -4,15 +4,17 @@ import csv
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from llmrec_cli.core.artifacts import RECOMMENDATIONS
-from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.exporting import COLUMNS, export, format_of, harmless
+from llmrec_cli.exporting import COLUMNS, agreed, export, format_of, harmless
 from llmrec_cli.stages import recommend
 from tests import tiny
 
@@ -27,7 +29,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
 
 
 def test_csv_is_whole_and_harmless(work: WorkDir, tmp_path: Path) -> None:
-    export(work, "csv", None, str(tmp_path / "out" / "lists.csv"))
+    export(work, "csv", str(tmp_path / "out" / "lists.csv"))
     with (tmp_path / "out" / "lists.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == work.read(RECOMMENDATIONS).num_rows
@@ -45,7 +47,7 @@ def test_formulas_are_disarmed(value: object, wanted: object) -> None:
 
 
 def test_json_lines_hold_one_user_each(work: WorkDir, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    export(work, "jsonl", None, "-")
+    export(work, "jsonl", "-")
     lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert len(lines) == tiny.WALKERS + tiny.NEWCOMERS
     assert set(lines[0]) == {"user_id", "items"}
@@ -53,17 +55,19 @@ def test_json_lines_hold_one_user_each(work: WorkDir, capfdbinary: pytest.Captur
 
 
 def test_parquet_and_some_users(work: WorkDir, tmp_path: Path) -> None:
-    export(work, "parquet", ["u01", "z0"], str(tmp_path / "some.parquet"))
+    some = work.read(RECOMMENDATIONS).filter(pc.is_in(pc.field("user_id"), pa.array(["u01", "z0"])))
+    export(work, "parquet", str(tmp_path / "some.parquet"), some)
     table = pq.read_table(tmp_path / "some.parquet")
     assert table.column_names == list(COLUMNS)
     assert set(table.column("user_id").to_pylist()) == {"u01", "z0"} and table.num_rows == 6
 
 
 def test_mistakes_are_told_and_nothing_is_written(work: WorkDir, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no user 'u99'"):
-        export(work, "csv", ["u01", "u99"], str(tmp_path / "a.csv"))
     with pytest.raises(SettingsError, match="no format"):
-        export(work, "cvs", None, str(tmp_path / "a.csv"))
+        agreed(work, "cvs", str(tmp_path / "a.csv"), as_json=False)
+    with pytest.raises(SettingsError, match="is a folder"):
+        agreed(work, "csv", str(tmp_path), as_json=False)
+    assert agreed(work, None, None, as_json=True) is None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SettingsError, match="which format"):
         format_of("lists.xls")

@@ -8,7 +8,7 @@ import pytest
 
 from llmrec_cli import showing
 from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
-from llmrec_cli.core.errors import DataError, UpstreamError
+from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages.recommend import STAGE, RecommendConfig
@@ -100,16 +100,6 @@ def test_unknown_ids_are_told_with_near_ones(work: WorkDir) -> None:
     assert "'i12' (Thing 12)" in raised.value.fix
 
 
-def test_a_list_for_anybody(work: WorkDir) -> None:
-    known = showing.recommended(work, "u00")
-    assert known.data["known"] and known.data["items"][0]["item_id"] == "i03"
-    stranger = showing.recommended(work, "nobody")
-    assert not stranger.data["known"] and {row["strategy"] for row in stranger.data["items"]} == {"popularity"}
-    assert "not among the users" in stranger.lines[1]
-
-
-def test_before_recommend_has_run_the_command_is_named(tmp_path: Path) -> None:
+def test_before_recommend_has_run_no_list_has_an_item(tmp_path: Path) -> None:
     bare = tiny.make(tmp_path / "work", fit=False)
-    with pytest.raises(UpstreamError, match="recommend"):
-        showing.recommended(bare, "u00")
     assert showing.item(bare, "i03").data["recommended"] is None

@@ -8,7 +8,7 @@ Writes: recommend/recommendations, recommend/report.html.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,8 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
         work.writer(RECOMMENDATIONS) as append,
         context.progress.task("recommend", len(maker.histories), "users") as task,
     ):
-        for start, lists in maker.blocks():
+        everyone = range(0, len(maker.histories), BLOCK)
+        for start, lists in maker.blocks([(start, start + BLOCK) for start in everyone]):
             append(maker.table(start, lists))
             parts.append(replace(lists, shares=None))
             task.advance(len(lists.items))
@@ -98,6 +99,34 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
         with work.writing(REPORT_PAGE) as path:
             path.write_text(page.render(work, config.report_users), encoding="utf-8")
     return report
+
+
+def answer(work: WorkDir, config: RecommendConfig, context: Context, users: Sequence[str]) -> pa.Table:
+    """The rows of `recommendations` of some users, best first; users who are not known have none. Writes nothing."""
+    from llmrec_cli.models.runtime import set_threads
+
+    set_threads(context.threads)
+    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
+    maker = _maker(work, config, context, allow, deny)
+    rows = pc.index_in(pa.array(users, type=pa.string()), value_set=maker.user_ids).drop_null().to_pylist()
+    found = [maker.table(start, lists) for start, lists in maker.blocks([(row, row + 1) for row in rows])]
+    return pa.concat_tables([RECOMMENDATIONS.schema.empty_table(), *found], promote_options="permissive")
+
+
+def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Table:
+    """(item_id, people) the k items that the most people chose, by the same rules: for whoever is not known."""
+    from llmrec_cli.tables import rules
+    from llmrec_cli.tables.lists import most_chosen
+    from llmrec_cli.tables.sequences import from_table
+
+    items = work.read(ITEMS, ["item_id", "title", "category"])
+    chosen = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items).matrix()
+    people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
+    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
+    titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
+    kept = rules.Rules(rules.title_groups(titles), rules.category_groups(categories), config.max_per_category)
+    allowed = rules.allowed_items(items.column("item_id").to_pylist(), allow, deny)
+    return most_chosen(items.select(["item_id"]).append_column("people", people), allowed, config.k, kept)
 
 
 def id_files(config: RecommendConfig, base: Path) -> list[Path]:
@@ -148,14 +177,15 @@ class _Maker:
     strategies: list[str]
     """The sources, then what -2 and -1 stand for as the source of a row."""
 
-    def blocks(self) -> Iterator[tuple[int, Lists]]:
+    def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
+        """The lists of each span of users (first, one behind the last), with its first user."""
         from llmrec_cli.models.candidates import collect
         from llmrec_cli.models.carrying import shares
-        from llmrec_cli.tables.lists import best, filled
+        from llmrec_cli.tables.lists import best, filled, hold
 
         k, seen = self.config.k, self.config.filter_seen
-        for start in range(0, len(self.histories), BLOCK):
-            users = self.histories.block(start, start + BLOCK)
+        for start, stop in spans:
+            users = self.histories.block(start, stop)
             candidates = collect(
                 self.retrievers,
                 users,
@@ -169,9 +199,9 @@ class _Maker:
             scores = self.ranker.score(candidates)
             told = partial(shares, self.ranker, candidates, sources=list(self.retrievers), sound=self.sound)
             lists = best(candidates, scores, k, self.rules, told)
-            segment = self.segment[start : start + BLOCK]
+            segment = self.segment[start:stop]
             lists = filled(lists, self.popular, segment, users.sequences, self.rules, filter_seen=seen)
-            _hold(lists, users, self.allowed, self.rules, seen)
+            hold(lists, users.sequences, self.allowed, self.rules, filter_seen=seen)
             yield start, lists
 
     def table(self, start: int, lists: Lists) -> pa.Table:
@@ -185,7 +215,7 @@ class _Maker:
         segments = self.segment[users + start]
         assert lists.shares is not None
         rows = Rows(users, lists.items[there], sources, strategies, segments, lists.scores[there], lists.shares[there])
-        block = self.histories.block(start, start + BLOCK).sequences
+        block = self.histories.block(start, start + len(there)).sequences
         reasons, evidence = self.explainer.explain(rows, block, start)
         return pa.table(
             {
@@ -260,35 +290,18 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     )
 
 
-def _hold(lists: Lists, users: Histories, allowed: npt.NDArray[np.bool_], rules: Rules, filter_seen: bool) -> None:
-    """Every promise about the lists, checked before they are written."""
-    from llmrec_cli.tables.rules import broken
-
-    of, codes = users.sequences.barred(seen=filter_seen)
-    barred = np.unique(of * np.int64(users.sequences.n_items) + codes)
-    found = {rule: n for rule, n in broken(lists.items, barred, allowed, rules).items() if n}
-    if found:
-        raise AssertionError(f"lists break the rules: {found}")
-
-
 def _unit(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
+# what lists are made of; the rest that the stage reads is for the page
+INGREDIENTS = (ITEMS, USERS, SEQUENCES, REFUSALS, ITEM_VECTORS, ITEM_TEXT_VECTORS, PROFILES, RETRIEVERS, RANKER)
 STAGE = Stage(
     "recommend",
     RecommendConfig,
     reads=(
-        ITEMS,
-        USERS,
-        SEQUENCES,
-        REFUSALS,
+        *INGREDIENTS,
         FUNNEL,
-        ITEM_VECTORS,
-        ITEM_TEXT_VECTORS,
-        PROFILES,
-        RETRIEVERS,
-        RANKER,
         RANKER_REPORT,
         # a backtest does without texts
         replace(ITEM_TEXTS, optional=True),

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.stage import Report
 from llmrec_cli.tables.features import Candidates, places
 from llmrec_cli.tables.metrics import coverage
-from llmrec_cli.tables.rules import Rules, choose, overlap
+from llmrec_cli.tables.rules import Rules, broken, choose, overlap
 from llmrec_cli.tables.sequences import Sequences
 
 Codes = npt.NDArray[np.int32]
@@ -155,6 +157,23 @@ def filled(
     out.scores[short] = np.where(chosen >= 0, np.take_along_axis(wide.scores, columns, axis=1), np.nan)
     out.sources[short] = np.take_along_axis(wide.sources, columns, axis=1)
     return out
+
+
+def most_chosen(items: pa.Table, allowed: Mask, k: int, rules: Rules) -> pa.Table:
+    """The k rows of `items` (item_id, people) with the most people that the rules allow, of equals by their id."""
+    order = pc.sort_indices(items, sort_keys=[("people", "descending"), ("item_id", "ascending")]).to_numpy()
+    order = order[allowed[order]].astype(np.int32)
+    chosen = choose(order[None], -np.arange(len(order), dtype=np.float32)[None], k, rules)[0]
+    return items.take(pa.array(order[chosen[chosen >= 0]]))
+
+
+def hold(lists: Lists, histories: Sequences, allowed: Mask, rules: Rules, *, filter_seen: bool) -> None:
+    """Every promise about the lists of these users, checked before they are told."""
+    of, codes = histories.barred(seen=filter_seen)
+    barred = np.unique(of * np.int64(histories.n_items) + codes)
+    found = {rule: n for rule, n in broken(lists.items, barred, allowed, rules).items() if n}
+    if found:
+        raise AssertionError(f"lists break the rules: {found}")
 
 
 def joined(parts: Sequence[Lists]) -> Lists:
