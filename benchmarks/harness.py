@@ -189,7 +189,9 @@ def stage(
 def cleaned(data: DataSet, root: Path) -> WorkDir:
     """A work directory with each user's last event withheld; SystemExit where its counts are not those of the data."""
     work = clean(root / data.name / "cleaned", data)
-    targets, items = work.read(HOLDOUT).num_rows, work.read(ITEMS, ["item_id"]).num_rows
+    withheld, known = work.read(HOLDOUT), work.read(ITEMS, ["item_id"])
+    # an item that only withheld events have is not in the catalogue, but it is in the data set
+    targets, items = withheld.num_rows, len(np.union1d(known.column("item_id"), withheld.column("item_id")))
     events = targets + pc.sum(pc.list_value_length(work.read(SEQUENCES, ["item_ids"]).column("item_ids"))).as_py()
     if (targets, items, events) != (data.users, data.items, data.events):
         raise SystemExit(
@@ -213,9 +215,20 @@ def asked(work: WorkDir) -> tuple[Sequences, Ints]:
     return histories, codes(holdout.column("item_id"), items)
 
 
+def known(sequences: pa.Table, items: pa.Table) -> pa.Table:
+    """The histories (user_id, item_ids) without the events of items that are not in the catalogue."""
+    lists = sequences.column("item_ids").combine_chunks()
+    there = pc.is_in(lists.flatten(), value_set=items.column("item_id").combine_chunks())
+    users = pc.list_parent_indices(lists).filter(there).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(lists)))]).astype(np.int32)
+    kept = pa.ListArray.from_arrays(pa.array(offsets), lists.flatten().filter(there))
+    return pa.table({"user_id": sequences.column("user_id"), "item_ids": kept})
+
+
 def codes(ids: pa.ChunkedArray, items: pa.Table) -> Ints:
-    """Rows of the catalogue."""
-    return pc.index_in(ids, value_set=items.column("item_id").combine_chunks()).to_numpy().astype(np.int64)
+    """Rows of the catalogue; -1 for an item that is not in it."""
+    rows = pc.index_in(ids, value_set=items.column("item_id").combine_chunks())
+    return pc.fill_null(rows, -1).to_numpy().astype(np.int64)
 
 
 def trained(work: WorkDir) -> Json:

@@ -36,6 +36,7 @@ from llmrec_cli.stages import train_ranker
 from llmrec_cli.stages.train_ranker import TrainRankerConfig
 from llmrec_cli.tables import catalogue
 from llmrec_cli.tables.features import Candidates, target_ranks
+from llmrec_cli.tables.metrics import MISS
 from llmrec_cli.tables.sequences import Sequences, from_table
 
 PIPELINE = "pipeline"
@@ -92,7 +93,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
         work, config, context, sources=sources, limits=limits, catalogue=items, sequences=sequences
     )
     encoder = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
-    longer = from_table(source.read(SEQUENCES), work.read(ITEMS))
+    longer = from_table(harness.known(source.read(SEQUENCES), work.read(ITEMS)), work.read(ITEMS))
     before = replace(items, vectors=encoder.item_vectors)
     check = candidates_for(fitted, encoder, longer.without_last(), before, limits, targets=longer.last())
     results = {}
@@ -150,7 +151,8 @@ def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, di
             trained.retrievers, encoder, histories, items, trained.limits, targets=targets, exclude_seen=filtered
         )
         ranks = target_ranks(candidates, trained.ranker.score(candidates))
-        found[how] = {PIPELINE: ranks, **candidates.source_ranks}
+        systems = {PIPELINE: ranks, **candidates.source_ranks}
+        found[how] = {name: np.where(targets < 0, MISS, each) for name, each in systems.items()}
     return found
 
 
@@ -158,6 +160,7 @@ def asked(work: WorkDir, source: WorkDir) -> tuple[Sequences, np.ndarray, catalo
     """(histories without the last event, (users,) codes of the last, catalogue) by the codes of `work`."""
     items, holdout = work.read(ITEMS), source.read(HOLDOUT)
     texts, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
-    histories = from_table(source.read(SEQUENCES), items, holdout.column("user_id"))
+    past = harness.known(source.read(SEQUENCES), items)
+    histories = from_table(past, items, holdout.column("user_id"))
     targets = harness.codes(holdout.column("item_id"), items).astype(np.int32)
     return histories, targets, catalogue.from_tables(items, texts.reshape(items.num_rows, -1), vectors)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from llmrec_cli.tables.metrics import bootstrap, single_target_metrics
+from llmrec_cli.tables.metrics import MISS, bootstrap, single_target_metrics
 from llmrec_cli.tables.sequences import Sequences
 
 Floats = np.ndarray
@@ -31,7 +31,8 @@ def tie_order(item_ids: Sequence[str]) -> Ints:
 def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targets: Ints, ties: Ints) -> Ranks:
     """The rank of each user's target among all items; `score(start, stop)` is (stop - start, items) of those users.
 
-    A target that the user has seen already is ranked all the same: filtering takes away other items only.
+    A target that the user has seen already is ranked all the same: filtering takes away other items only. One that is
+    not in the catalogue (-1) is a miss.
     """
     filtered, unfiltered = np.empty(len(targets), dtype=np.int64), np.empty(len(targets), dtype=np.int64)
     block = max(1, _SCORES_AT_ONCE // histories.n_items)
@@ -40,13 +41,15 @@ def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targ
         scores, wanted = score(start, stop), targets[start:stop]
         if not np.isfinite(scores).all():
             raise ValueError("a score is no finite number")
-        own = np.take_along_axis(scores, wanted[:, None], axis=1)
+        own = np.take_along_axis(scores, np.maximum(wanted, 0)[:, None], axis=1)
         above = (scores > own) | ((scores == own) & (ties < ties[wanted][:, None]))
         unfiltered[start:stop] = above.sum(1)
         seen = histories.select(np.arange(start, stop))
         above[seen.users, seen.codes] = False
         filtered[start:stop] = above.sum(1)
-    return {"filtered": filtered, "unfiltered": unfiltered}
+    return {
+        how: np.where(targets < 0, MISS, each) for how, each in (("filtered", filtered), ("unfiltered", unfiltered))
+    }
 
 
 def by_vectors(queries: Floats, items: Floats) -> Callable[[int, int], Floats]:

@@ -72,7 +72,7 @@ def measure(data: DataSet, options: Options) -> Json:
                 return model.score(Histories(users, np.zeros((len(users), 0), dtype=np.float32)))
 
             found = ranking.metrics(ranking.target_ranks(scores, histories, targets, ties)["filtered"])
-            warm = known.counts()[targets] > 0
+            warm = (targets >= 0) & (known.counts()[targets] > 0)
             rows.append(
                 {
                     "system": system,
@@ -111,9 +111,9 @@ def sasrec(data: DataSet, options: Options) -> Json:
         if done.returncode:
             raise CommandError("\n".join(done.stderr.strip().splitlines()[-5:]))
         lists = np.load(out)
-    hits = lists == targets[:, None]
+    hits = (lists == targets[:, None]) & (targets[:, None] >= 0)
     found = ranking.metrics(np.where(hits.any(axis=1), hits.argmax(axis=1), MISS))
-    warm = histories.without_last().counts()[targets] > 0
+    warm = (targets >= 0) & (histories.without_last().counts()[targets] > 0)
     harness.say(f"{data.name} SASRec val-out: {found['ndcg@10'].mean():.4f}")
     training = json.loads(done.stdout.splitlines()[-1])
     row = {

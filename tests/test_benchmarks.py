@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks import cold, harness, pipeline, places, ranking, speed, tables
@@ -27,6 +28,16 @@ def test_seen_items_are_left_out_of_the_filtered_ranking_only() -> None:
     ranks = ranking.target_ranks(lambda start, stop: scores[start:stop], asked, np.array([2, 0]), np.arange(4))
     assert ranks["unfiltered"].tolist() == [2, 3]
     assert ranks["filtered"].tolist() == [1, 2]  # a target that was seen is ranked all the same
+
+
+def test_a_target_that_is_not_in_the_catalogue_is_a_miss() -> None:
+    scores, nobody = np.ones((1, 3)), histories([], n_items=3)
+    ranks = ranking.target_ranks(lambda start, stop: scores, nobody, np.array([-1]), np.arange(3))
+    assert all(ranking.metrics(each)["recall@10"].tolist() == [0.0] for each in ranks.values())
+    items = pa.table({"item_id": ["a", "b"]})
+    assert harness.codes(pa.chunked_array([["b", "new"]]), items).tolist() == [1, -1]
+    past = pa.table({"user_id": ["u", "v"], "item_ids": [["new", "a", "b"], ["new"]]})
+    assert harness.known(past, items).column("item_ids").to_pylist() == [["a", "b"], []]
 
 
 def test_equal_scores_are_ordered_by_the_hash_of_the_id_and_not_by_the_row() -> None:

@@ -13,6 +13,8 @@ import pytest
 from llmrec_cli import pipeline
 from llmrec_cli.core import config
 from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, RECOMMENDATIONS, SEQUENCES, VERDICT
+from llmrec_cli.core.artifacts import ITEMS as ITEM_TABLE
+from llmrec_cli.core.artifacts import USERS as USER_TABLE
 from llmrec_cli.core.stage import Context, execute, redrawn
 from llmrec_cli.core.workdir import WorkDir
 
@@ -108,6 +110,40 @@ def test_what_is_withheld_changes_no_list(made: tuple[WorkDir, Any, Context], tm
     assert swapped.read(HOLDOUT).column("item_id") != work.read(HOLDOUT).column("item_id")
     assert swapped.read(RECOMMENDATIONS).equals(work.read(RECOMMENDATIONS))
     assert recall(swapped)["pipeline"] < 0.5 < recall(work)["pipeline"]
+
+
+def test_items_that_only_withheld_events_have_are_unknown_and_change_no_list(
+    made: tuple[WorkDir, Any, Context], tmp_path: Path
+) -> None:
+    """Else an item without events could only be somebody's withheld target, and any source of content finds it."""
+    work, _, context = made
+    head, *rows = log()
+    named = [f"{row},{row.split(',')[1]}" for row in rows]
+    new = list(named)
+    for user, place in enumerate(range(STEPS, len(rows), STEPS + 1)):
+        if user % 2:
+            new[place] = f"u{user:03d},new{user:03d},{rows[place].split(',')[2]},a title that no item had"
+    described = {"clean.items.title": "title", "clean.users.region": "title"}
+    one, _, _ = replayed(tmp_path / "one", [f"{head},title", *named], context, **described)
+    two, _, _ = replayed(tmp_path / "two", [f"{head},title", *new], context, **described)
+    for table in (ITEM_TABLE, USER_TABLE, SEQUENCES, RECOMMENDATIONS):
+        assert two.read(table).equals(one.read(table)), table.path
+    assert set(one.read(ITEM_TABLE).column("item_id").to_pylist()) == {
+        item for items in one.read(SEQUENCES).column("item_ids").to_pylist() for item in items
+    }
+    told = json.loads(two.need(VERDICT).read_text(encoding="utf-8"))
+    assert told["out_of_reach"]["chose only items that nobody had before"] == USERS // 2
+    assert recall(two)["pipeline"] < 0.6 < recall(one)["pipeline"]
+
+
+def test_users_and_events_after_a_cut_off_in_time_change_no_list(tmp_path: Path, context: Context) -> None:
+    cut = {"evaluate.holdout": "time", "evaluate.holdout_after": "2023-11-19"}
+    more = [f"late{n},new{n % 7},{1_700_600_000 + n}" for n in range(40)]
+    one, _, _ = replayed(tmp_path / "one", log(), context, **cut)
+    two, _, _ = replayed(tmp_path / "two", [*log(), *more], context, **cut)
+    assert two.read(ITEM_TABLE).equals(one.read(ITEM_TABLE))
+    lists = [row for row in two.read(RECOMMENDATIONS).to_pylist() if not row["user_id"].startswith("late")]
+    assert lists == one.read(RECOMMENDATIONS).to_pylist()
 
 
 def test_several_cut_offs_are_replayed_each_without_its_future(tmp_path: Path, context: Context) -> None:
