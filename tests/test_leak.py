@@ -116,7 +116,7 @@ def test_items_that_only_withheld_events_have_are_unknown_and_change_no_list(
     made: tuple[WorkDir, Any, Context], tmp_path: Path
 ) -> None:
     """Else an item without events could only be somebody's withheld target, and any source of content finds it."""
-    work, _, context = made
+    _, _, context = made
     head, *rows = log()
     named = [f"{row},{row.split(',')[1]}" for row in rows]
     new = list(named)
