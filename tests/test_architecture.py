@@ -84,7 +84,7 @@ def test_each_library_has_its_room(path: Path) -> None:
     assert "click" not in used
     assert "pickle" not in used and "joblib" not in used
     assert not (used & HEAVY) or place.parts[0] == "models"
-    assert "duckdb" not in used or place == Path("tables/engine.py")
+    assert "duckdb" not in used or place.match("tables/engine*.py")
     assert "torch.load(" not in path.read_text(encoding="utf-8")
 
 

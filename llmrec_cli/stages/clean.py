@@ -74,6 +74,7 @@ class Log:
     """The raw log inside the engine."""
 
     raw: str
+    columns: list[str]
     inputs: list[Input]
     roles: Roles
     total: int
@@ -95,7 +96,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
         _check_events(kept, judged, config)
         account = _account(judged, kept, config)
-        said = splits.known(engine.texts(log.raw), judged, kept.events, config.holdout, after)
+        said = splits.known(engine.numbered(log.raw, log.columns), judged, kept.events, config.holdout, after)
         items = content.items(*_described(kept, config.items, "item_id", said), config.items)
         users = content.users(*_described(kept, config.users, "user_id", said), config.users)
 
@@ -142,9 +143,10 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path) -> Log:
     )
     wanted = [roles.user, roles.item, roles.time, roles.value, roles.event]
     wanted += [name(c) for each in (config.items, config.users) if each.path is None for c in each.described()]
-    wanted += [name(c) for c in inputs[0].dialect.columns if c.lower() in settings.where.lower()]
-    raw = engine.raw(inputs, list(dict.fromkeys(c for c in wanted if c is not None)))
-    return Log(raw, inputs, roles, engine.count(raw))
+    wanted += engine.named_in(settings.where, inputs[0].dialect.columns)
+    columns = list(dict.fromkeys(c for c in wanted if c is not None))
+    raw = engine.raw(inputs, columns)
+    return Log(raw, columns, inputs, roles, engine.count(raw))
 
 
 def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
@@ -250,6 +252,8 @@ def _described(
 ) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
     """One row for each id with events or in the file, with columns as text; and the names of columns in it.
 
+    `said` are the rows of the log that may speak, as `Engine.numbered` gives the log's columns.
+
     Items whose events a backtest withholds are not among those with events: as of its cut-off nobody knew of them.
     Users are, for they are asked about.
     """
@@ -265,11 +269,14 @@ def _described(
     counts = engine.arrow(content.event_counts(kept.events, id_name, met_only=id_name == "item_id"))
     if config.path is None:
         role = kept.log.roles.item if id_name == "item_id" else kept.log.roles.user
-        values = {column: engine.arrow(content.most_frequent(said, role, column)) for column in columns}
-        return content.from_log(counts, values), names
+        place = {c: str(kept.log.columns.index(c)) for c in [role, *columns]}
+        values = [engine.arrow(content.most_frequent(said, place[role], place[c])) for c in columns]
+        return content.from_log(counts, dict(zip(columns, values, strict=True))), names
     (key,) = names(config.key)
     raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
-    rows = engine.arrow(content.first_rows(engine.texts(raw), key, columns))
+    numbers = [str(1 + i) for i in range(len(columns))]
+    rows = engine.arrow(content.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))
+    rows = rows.rename_columns([content.ID, *columns, content.REPEATS])
     for n, what in (
         (engine.unparsable(raw), "cannot be read: a wrong number of columns"),
         (content.repeated(rows), "repeat the id of an earlier row, which counts"),

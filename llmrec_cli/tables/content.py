@@ -17,7 +17,7 @@ from llmrec_cli.tables.roles import Columns, ItemsConfig, UsersConfig
 from llmrec_cli.tables.tags import item_tags
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
-ID, COUNT, REPEATS = "#id", "#n", "#repeats"
+ID, COUNT, REPEATS, VALUE = "#id", "#n", "#repeats", "#value"
 LEVELS = " > "
 UNIT = "\x1f"
 
@@ -49,7 +49,7 @@ def first_rows(frame: Frame, key: str, columns: Sequence[str]) -> Frame:
 
 
 def most_frequent(frame: Frame, key: str, column: str) -> Frame:
-    """`#id` and the value that stands most often beside it; of equally frequent ones the first."""
+    """`#id` and `#value`, the one that stands most often beside it; of equally frequent ones the first."""
     return (
         frame.select(_id(key), _tidy(column).alias("#value"), nw.col("#source_row"))
         .filter(~nw.col("#id").is_null() & ~nw.col("#value").is_null())
@@ -58,7 +58,7 @@ def most_frequent(frame: Frame, key: str, column: str) -> Frame:
         .with_columns((0 - nw.col("#n")).alias("#rare"))
         .with_columns(nw.col("#first").cum_count().over("#id", order_by=["#rare", "#first"]).alias("#place"))
         .filter(nw.col("#place") == 1)
-        .select(nw.col("#id"), nw.col("#value").alias(column))
+        .select("#id", "#value")
     )
 
 
@@ -75,7 +75,7 @@ def from_log(counts: pa.Table, said: Mapping[str, pa.Table]) -> pa.Table:
     table = counts.sort_by(ID)
     for column, values in said.items():
         rows = pc.index_in(table.column(ID), value_set=values.column(ID))
-        table = table.append_column(column, values.column(column).take(rows))
+        table = table.append_column(column, values.column(VALUE).take(rows))
     return table
 
 

@@ -5,18 +5,20 @@ Every column is read as text, so that ids keep their leading zeros and "NA" stay
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 import narwhals as nw
 import pyarrow as pa
 
-from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.tables import reading, sources
+from llmrec_cli.core.errors import DataError
+from llmrec_cli.tables import engine_filter, reading, sources
+from llmrec_cli.tables.interruptible import Beside
 from llmrec_cli.tables.roles import FileConfig
 from llmrec_cli.tables.sniff import Dialect, sniff
 from llmrec_cli.tables.sources import Input, RawFile
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
 
     from llmrec_cli.tables.cleaning import Frame
 
+Result = TypeVar("Result")
 LEAST_MEMORY = 256 << 20
 ROWS = 1 << 18
+# The columns of a raw table beside those of the file.
+PLACES = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
+MOST_COLUMNS = 5000
 
 
 @dataclass(frozen=True)
@@ -43,33 +49,61 @@ class Roles:
 
 
 class Engine:
-    """A DuckDB connection that keeps to a memory limit and spills into `folder`, where unpacked files lie too."""
+    """A DuckDB connection that keeps to a memory limit and spills into a folder of its own, in `folder`.
+
+    Unpacked and decoded copies of raw files lie there too; it goes when the engine ends, and also after an error.
+    """
 
     def __init__(self, memory: int, threads: int, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder / "engine"
+        shutil.rmtree(self.folder, ignore_errors=True)  # what a killed run left
+        self.folder.mkdir(mode=0o700)
         self.connection: DuckDBPyConnection = duckdb.connect(
             config={
                 "memory_limit": f"{max(memory, LEAST_MEMORY) >> 20}MiB",
-                "temp_directory": str(folder),
+                "temp_directory": str(self.folder),
                 "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
                 **({"threads": threads} if threads else {}),
             }
         )
         self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("SET lock_configuration = true")
+        self._beside = Beside(self.connection.interrupt)
         self._made = 0
 
     def __enter__(self) -> Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
+        if not self._beside.stuck:
+            self.connection.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        """Work of the engine beside the main thread, so that signals end it."""
+        try:
+            return self._beside.run(work)
+        except duckdb.OutOfMemoryException as error:
+            what = f"the memory does not suffice: {str(error).splitlines()[0]}"
+            raise DataError(what, fix="--max-memory 8GB, or more room on the disk of the work directory") from error
+
+    def _execute(self, query: str, values: Sequence[Any] = ()) -> None:
+        self._run(lambda: self.connection.execute(query, list(values)))
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self._run(lambda: self.connection.execute(query).fetchall())
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        return self._rows(query)[0]
 
     # --- between Narwhals and the engine --------------------------------------------------------------------------
 
     def keep(self, frame: Frame) -> Frame:
         """Compute a frame once; what follows reads the result."""
         name = self._name()
-        frame.to_native().create(name)
+        self._run(lambda: frame.to_native().create(name))
         return nw.from_native(self.connection.table(name))
 
     def put(self, data: pa.Table) -> Frame:
@@ -79,11 +113,13 @@ class Engine:
         return nw.from_native(self.connection.table(name))
 
     def arrow(self, frame: Frame) -> pa.Table:
-        return frame.to_native().to_arrow_table()
+        return self._run(lambda: frame.to_native().to_arrow_table())
 
     def batches(self, frame: Frame, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """The rows of the frame, in its order, in pieces."""
-        yield from frame.to_native().to_arrow_reader(rows)
+        reader = self._run(lambda: frame.to_native().to_arrow_reader(rows))
+        while (batch := self._run(lambda: next(reader, None))) is not None:
+            yield batch
 
     def counts(self, frame: Frame, column: str) -> dict[Any, int]:
         """How many rows have each value of a column."""
@@ -129,11 +165,11 @@ class Engine:
 
     def _json_keys(self, file: RawFile) -> list[str]:
         query = f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {reading.lines(file)} WHERE json_valid(line)"
-        return sorted(key for (key,) in self.connection.execute(query).fetchall())
+        return sorted(key for (key,) in self._rows(query) if key)  # SQL has no column without a name
 
     def _types(self, file: RawFile) -> dict[str, str]:
         with _told_of(file):
-            relation = self.connection.sql(f"FROM {reading.parquet(file)} LIMIT 0")
+            relation = self._run(lambda: self.connection.sql(f"FROM {reading.parquet(file)} LIMIT 0"))
             return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def raw(self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None) -> str:
@@ -144,9 +180,10 @@ class Engine:
         With `limit` only the first rows of each file are read.
         """
         name = self._name()
-        places = ['"#source" VARCHAR', '"#row" BIGINT', '"#source_row" BIGINT', '"#parsable" BOOLEAN']
-        declared = ", ".join([*places, *(f"{reading.quoted(c)} VARCHAR" for c in columns)])
-        self.connection.execute(f"CREATE TEMP TABLE {name} ({declared})")
+        _check_names(inputs, columns)
+        places = {**PLACES, **dict.fromkeys(columns, "VARCHAR")}
+        declared = ", ".join(f"{reading.quoted(c)} {kind}" for c, kind in places.items())
+        self._execute(f"CREATE TEMP TABLE {name} ({declared})")
         for source, each in zip(sources.distinct_names(inputs), inputs, strict=True):
             with _told_of(each.file):
                 self._append(name, source, each, columns, limit)
@@ -156,7 +193,7 @@ class Engine:
         types = self._types(each.file) if each.file.parquet else {}
         (before,) = self._one(f'SELECT coalesce(max("#source_row"), 0) FROM {name}')
         query = reading.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
-        self.connection.execute(f"CREATE TEMP TABLE part AS {query}")
+        self._execute(f"CREATE TEMP TABLE part AS {query}")
         bad = self._rejected_lines(int(each.dialect.header))
         rows = "SELECT *, 0 AS shift FROM part"
         if bad.num_rows:
@@ -165,29 +202,23 @@ class Engine:
             shifts = "(SELECT good, max(j) AS j FROM bad GROUP BY good) AS bad"
             rows = f"""SELECT part.*, coalesce(bad.j, 0) AS shift FROM part ASOF LEFT JOIN {shifts} ON "#row" > good
                 UNION ALL BY NAME SELECT row AS "#row", false AS "#parsable", 0 AS shift FROM bad"""
-        self.connection.execute(
+        self._execute(
             f"""INSERT INTO {name} BY NAME SELECT * EXCLUDE (shift) REPLACE ("#row" + shift AS "#row"),
                 ? AS "#source", "#row" + shift + {before} AS "#source_row" FROM ({rows})""",
             [source],
         )
-        self.connection.execute("DROP TABLE part")
+        self._execute("DROP TABLE part")
 
     def _rejected_lines(self, header: int) -> pa.Table:
         """The data rows that the CSV reader could not cut: row, j-th of them, number of good rows before it."""
         (there,) = self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
         if not there:
             return pa.table({"row": pa.array([], pa.int64())})
-        found = self.connection.sql(
-            f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good
-                FROM (SELECT DISTINCT line FROM reject_errors) ORDER BY line"""
-        ).to_arrow_table()
-        self.connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+        query = f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good
+            FROM (SELECT DISTINCT line FROM reject_errors) ORDER BY line"""
+        found = self._run(lambda: self.connection.sql(query).to_arrow_table())
+        self._execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
         return found
-
-    def _one(self, query: str) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = self.connection.execute(query).fetchone()
-        assert row is not None
-        return row
 
     def count(self, raw: str) -> int:
         return int(self._one(f"SELECT count(*) FROM {raw}")[0])
@@ -198,6 +229,12 @@ class Engine:
     def texts(self, raw: str) -> Frame:
         """The rows that could be cut, with the columns as they were read."""
         return nw.from_native(self.connection.sql(f'FROM {raw} WHERE "#parsable"'))
+
+    def numbered(self, raw: str, columns: Sequence[str]) -> Frame:
+        """The same with `#source_row` and some columns, called "0", "1", …: not every name can be in an expression."""
+        chosen = [f"{reading.quoted(c)} AS {reading.quoted(str(i))}" for i, c in enumerate(columns)]
+        query = f'SELECT {", ".join([reading.quoted("#source_row"), *chosen])} FROM {raw} WHERE "#parsable"'
+        return nw.from_native(self.connection.sql(query))
 
     # --- the log --------------------------------------------------------------------------------------------------
 
@@ -227,26 +264,24 @@ class Engine:
         chosen = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
         return nw.from_native(self.connection.sql(f"SELECT {chosen} FROM {raw}"))
 
+    def named_in(self, where: str, there: Sequence[str]) -> list[str]:
+        """Those of the columns that the row filter reads; SettingsError where it is no filter."""
+        return engine_filter.columns(where, there) if where else []
+
     def _filter(self, raw: str, roles: Roles, where: str) -> str:
         """The user's condition as one on `#source_row`. Columns that hold nothing but numbers are numeric in it."""
-        columns = [c for c in self.connection.table(raw).columns if not c.startswith("#")]
+        there = [c for c in self.connection.table(raw).columns if c not in PLACES]
+        columns = engine_filter.columns(where, there)
         number = {c: reading.number(reading.quoted(c)) for c in columns}
         tests = [f"bool_and(trim({reading.quoted(c)}) = '' OR {number[c]} IS NOT NULL)" for c in columns]
-        found = self._one(f"SELECT {', '.join(tests)} FROM {raw}")
-        numeric = {c for c, only in zip(columns, found, strict=True) if only or c == roles.value}
-        typed = ", ".join(f"{number[c]} AS {reading.quoted(c)}" for c in columns if c in numeric)
-        rows = f"SELECT * REPLACE ({typed}) FROM {raw}" if typed else f"FROM {raw}"
+        found = self._one(f"SELECT {', '.join(['count(*)', *tests])} FROM {raw}")
+        numeric = {c for c, only in zip(columns, found[1:], strict=True) if only or c == roles.value}
+        read = [f"{number[c]} AS {reading.quoted(c)}" if c in numeric else reading.quoted(c) for c in columns]
+        query = f"SELECT {', '.join([reading.quoted(engine_filter.KEY), *read])} FROM {raw}"
+        rows = self._run(lambda: self.connection.sql(query).to_arrow_reader(ROWS))
         passing = self._name()
-        try:
-            self.connection.execute(
-                f'CREATE TEMP TABLE {passing} AS SELECT "#source_row" AS passed FROM ({rows}) WHERE ({where})'
-            )
-        except (duckdb.ParserException, duckdb.BinderException, duckdb.ConversionException) as error:
-            raise SettingsError(
-                f"the row filter cannot be used: {str(error).splitlines()[0]}",
-                where=f"clean.interactions.where = {where!r}",
-                fix="write the condition as SQL over the columns; TRY_CAST(x AS DOUBLE) reads a text as a number",
-            ) from error
+        passed = engine_filter.passing(rows, found[0], where, [self.connection.interrupt])
+        self.connection.register(passing, passed)
         return f'"#source_row" IN (SELECT passed FROM {passing})'
 
 
@@ -255,9 +290,23 @@ def _told_of(file: RawFile) -> Iterator[None]:
     """Tell an error of the engine as one of the file that is read."""
     try:
         yield
-    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
+    except duckdb.Error as error:  # a damaged file may raise any of them
         raise DataError(
             f"{file.location.name} cannot be read: {str(error).splitlines()[0]}",
             where=str(file.location),
             fix="say how it is written: format, separator, header, quoting, encoding",
         ) from error
+
+
+def _check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:
+    """Raise DataError where columns cannot stand beside each other in one table of SQL."""
+    taken = {name: "a name that the program needs" for name in PLACES}
+    for name in columns:
+        if name.lower() in taken:
+            where = ", ".join(str(each.file.location) for each in inputs)
+            raise DataError(
+                f"the column {name!r} has {taken[name.lower()]}",
+                where=where,
+                fix="name the columns anew: columns = [...], header = true",
+            )
+        taken[name.lower()] = f"the name of another, {name!r}, but for upper and lower case"

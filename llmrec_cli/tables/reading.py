@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from llmrec_cli.tables.sources import Input, RawFile
@@ -33,9 +34,9 @@ def _csv(each: Input, columns: Sequence[str]) -> str:
     chosen = "".join(f", c{dialect.columns.index(c)} AS {quoted(c)}" for c in columns)
     return (
         f'SELECT row_number() OVER () AS "#row", true AS "#parsable"{chosen} '
-        f"FROM read_csv({literal(str(each.file.path))}, delim={literal(dialect.separator)}, quote={quote}, "
+        f"FROM read_csv({path(each.file)}, delim={literal(dialect.separator)}, quote={quote}, "
         f"escape={quote}, header={dialect.header}, auto_detect=false, columns={{{declared}}}, "
-        "compression='none', store_rejects=true)"
+        "compression='none', hive_partitioning=false, store_rejects=true)"
     )
 
 
@@ -53,8 +54,9 @@ def _blanks(each: Input, columns: Sequence[str]) -> str:
 
 def _json(each: Input, columns: Sequence[str]) -> str:
     def value(column: str) -> str:
-        path = literal('$."' + column.replace('"', '\\"') + '"')
-        return f", CASE WHEN json_valid(line) THEN json_extract_string(line, {path}) END AS {quoted(column)}"
+        # a JSON pointer: in it any name can be written
+        pointer = literal("/" + column.replace("~", "~0").replace("/", "~1"))
+        return f", CASE WHEN json_valid(line) THEN json_extract_string(line, {pointer}) END AS {quoted(column)}"
 
     return (
         f'SELECT row_number() OVER () AS "#row", json_valid(line) AS "#parsable"{"".join(map(value, columns))} '
@@ -81,23 +83,32 @@ def _sequences(each: Input) -> str:
     parts = (
         f"string_split(line, {literal(separator)})" if separator.strip() else "string_split_regex(trim(line), '\\s+')"
     )
+    # each row has its own item only: with the whole line in it, memory would grow with the square of a line
+    header = f" OFFSET {int(each.dialect.header)}"
     return (
-        'SELECT row_number() OVER (ORDER BY line_number, i) AS "#row", parts[i] IS NOT NULL AS "#parsable", '
-        'parts[1] AS "user", parts[i] AS "item" FROM (SELECT parts, line_number, '
-        f"unnest(range(2, greatest(len(parts), 2) + 1)) AS i FROM (SELECT {parts} AS parts, "
-        f"row_number() OVER () AS line_number FROM {lines(each.file)} WHERE trim(line) <> ''))"
+        'SELECT row_number() OVER (ORDER BY line_number, i) AS "#row", item IS NOT NULL AS "#parsable", "user", item '
+        'AS "item" FROM (SELECT parts[1] AS "user", line_number, unnest(items) AS item, '
+        "unnest(range(len(items))) AS i FROM (SELECT parts, line_number, "
+        "CASE WHEN len(parts) > 1 THEN parts[2:] ELSE [NULL::VARCHAR] END AS items FROM "
+        f"(SELECT {parts} AS parts, row_number() OVER () AS line_number FROM (FROM {lines(each.file)}{header}) "
+        "WHERE trim(line) <> '')))"
     )
 
 
 def lines(file: RawFile) -> str:
     return (
-        f"read_csv({literal(str(file.path))}, delim={literal(NEVER)}, quote='', escape='', header=false, "
-        "auto_detect=false, columns={'line': 'VARCHAR'}, compression='none', strict_mode=false)"
+        f"read_csv({path(file)}, delim={literal(NEVER)}, quote='', escape='', header=false, auto_detect=false, "
+        "columns={'line': 'VARCHAR'}, compression='none', hive_partitioning=false, strict_mode=false)"
     )
 
 
 def parquet(file: RawFile) -> str:
-    return f"read_parquet({literal(str(file.path))})"
+    return f"read_parquet({path(file)}, hive_partitioning=false)"
+
+
+def path(file: RawFile) -> str:
+    """The file and no other: a name such as `log[1].csv` is no pattern, `user=3` in a folder's name no column."""
+    return literal(re.sub(r"[*?[]", r"[\g<0>]", str(file.path.absolute())))
 
 
 def literal(value: str) -> str:
