@@ -7,8 +7,6 @@ clean/holdout.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -32,12 +30,13 @@ from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.tables.roles import Column, Columns, InteractionsConfig, ItemsConfig, UsersConfig, listed, name_of
-from llmrec_cli.tables.sources import Input, locate
+from llmrec_cli.tables.roles import Column, InteractionsConfig, ItemsConfig, UsersConfig, name_of
+from llmrec_cli.tables.sources import locate
 
 if TYPE_CHECKING:
     from llmrec_cli.tables.cleaning import Frame
-    from llmrec_cli.tables.engine import Engine, Roles
+    from llmrec_cli.tables.described import Kept, Log
+    from llmrec_cli.tables.engine import Engine
 
 
 class CleanConfig(BaseModel, frozen=True, extra="forbid"):
@@ -69,23 +68,9 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-@dataclass(frozen=True)
-class Log:
-    """The raw log inside the engine."""
-
-    raw: str
-    columns: list[str]
-    inputs: list[Input]
-    roles: Roles
-    total: int
-
-    @property
-    def where(self) -> str:
-        return ", ".join(str(each.file.location) for each in self.inputs)
-
-
 def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     from llmrec_cli.tables import cleaning, content, funnel, splits
+    from llmrec_cli.tables.described import Kept, described
     from llmrec_cli.tables.engine import Engine
 
     after = _microseconds(config)
@@ -97,8 +82,8 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         _check_events(kept, judged, config)
         account = _account(judged, kept, config)
         said = splits.known(engine.numbered(log.raw, log.columns), judged, kept.events, config.holdout, after)
-        items = content.items(*_described(kept, config.items, "item_id", said), config.items)
-        users = content.users(*_described(kept, config.users, "user_id", said), config.users)
+        items = content.items(*described(kept, config.items, "item_id", said), config.items)
+        users = content.users(*described(kept, config.users, "user_id", said), config.users)
 
         work.write(ITEMS, items)
         work.write(USERS, users)
@@ -124,6 +109,7 @@ def sources(config: CleanConfig, base: Path) -> list[Path]:
 
 
 def _read_log(engine: Engine, config: CleanConfig, base: Path) -> Log:
+    from llmrec_cli.tables.described import Log
     from llmrec_cli.tables.engine import Roles
 
     settings = config.interactions
@@ -231,59 +217,6 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
         told = "\n".join(funnel.lines(table))
         raise DataError(f"no row is left after the rule {rule!r}\n{told}", where=log.where, fix=fix)
     return table
-
-
-# --- items and users --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is left of the log, and where items and users are described."""
-
-    engine: Engine
-    log: Log
-    events: Frame
-    base: Path
-    warnings: list[str]
-
-
-def _described(
-    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"], said: Frame
-) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
-    """One row for each id with events or in the file, with columns as text; and the names of columns in it.
-
-    `said` are the rows of the log that may speak, as `Engine.numbered` gives the log's columns.
-
-    Items whose events a backtest withholds are not among those with events: as of its cut-off nobody knew of them.
-    Users are, for they are asked about.
-    """
-    from llmrec_cli.tables import content
-
-    engine = kept.engine
-    inputs = kept.log.inputs if config.path is None else engine.open(config, kept.base)
-
-    def names(columns: Columns | None) -> list[str]:
-        return [name_of(c, inputs) for c in listed(columns)]
-
-    columns = list(dict.fromkeys(names(config.described())))
-    counts = engine.arrow(content.event_counts(kept.events, id_name, met_only=id_name == "item_id"))
-    if config.path is None:
-        role = kept.log.roles.item if id_name == "item_id" else kept.log.roles.user
-        place = {c: str(kept.log.columns.index(c)) for c in [role, *columns]}
-        values = [engine.arrow(content.most_frequent(said, place[role], place[c])) for c in columns]
-        return content.from_log(counts, dict(zip(columns, values, strict=True))), names
-    (key,) = names(config.key)
-    raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
-    numbers = [str(1 + i) for i in range(len(columns))]
-    rows = engine.arrow(content.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))
-    rows = rows.rename_columns([content.ID, *columns, content.REPEATS])
-    for n, what in (
-        (engine.unparsable(raw), "cannot be read: a wrong number of columns"),
-        (content.repeated(rows), "repeat the id of an earlier row, which counts"),
-    ):
-        if n:
-            kept.warnings.append(f"{', '.join(i.file.location.name for i in inputs)}: {n:,} rows {what}")
-    return content.from_file(counts, rows, only_seen=config.only_seen), names
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
