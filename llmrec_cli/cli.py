@@ -231,11 +231,15 @@ def init(
 ) -> None:
     """Look at raw files, guess what their columns mean, and write llmrec.toml and a Makefile. Overwrites nothing.
 
+    What --set names replaces a guess and is written into the file; --set clean.interactions.time= means that the log
+    has no times.
+
     Example: llmrec init sales.csv products.csv
     """
     from llmrec_cli import scaffold
 
-    made = scaffold.init(files, folder)
+    seed = [] if common.seed is None else [f"seed={common.seed}"]
+    made = scaffold.init(files, folder, [*(common.overrides or ()), *seed])
     common.console.text(made.lines)
 
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import tempfile
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llmrec_cli.core.config import FILE_NAME
+from llmrec_cli.core.config import FILE_NAME, STAGES, Settings, assignment, check_sections
 from llmrec_cli.core.disk import told_disk_errors
-from llmrec_cli.core.errors import DataError, LlmrecError, SettingsError
+from llmrec_cli.core.draft import Draft, printable
+from llmrec_cli.core.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from llmrec_cli.tables.engine import Engine
     from llmrec_cli.tables.guess import Guess
-    from llmrec_cli.tables.sources import Input
+    from llmrec_cli.tables.survey import Found, Looked
 
-# Rows that the guesses look at; a log may have billions.
-SAMPLE = 200_000
 MEMORY = 1 << 30
+ROLES = ("user", "item", "time", "value", "event")
 # A name that SQL reads as one without quotes; no reserved word contains a name of values.
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAKEFILE = """\
@@ -37,6 +33,7 @@ evaluate:
 status:
 \tllmrec status
 """
+HEAD = "# What `llmrec init` guessed from the files. Check the columns, then: llmrec run\n"
 FURTHER = """
 # Every setting, its default and what it means: llmrec config
 
@@ -56,39 +53,14 @@ class Scaffold:
     lines: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Looked:
-    """A raw file with its first rows as text."""
-
-    path: str
-    input: Input
-    table: pa.Table
-
-    @property
-    def name(self) -> str:
-        return self.input.file.location.name
-
-    @property
-    def is_log(self) -> bool:
-        return self.input.dialect.format == "sequences"
-
-    def about(self, use: str) -> str:
-        dialect = self.input.dialect
-        names = {"\t": "tab", " ": "blank", ",": "comma"}
-        kind = (
-            f"{names.get(dialect.separator, dialect.separator)}-separated"
-            if dialect.format == "csv"
-            else dialect.format
-        )
-        header = ", header" if dialect.header else ""
-        return f"{self.name}: {kind}{header}, {self.input.file.encoding or 'binary'} -> {use}"
-
-
-def init(files: Sequence[Path], folder: Path) -> Scaffold:
+def init(files: Sequence[Path], folder: Path, overrides: Iterable[str] = ()) -> Scaffold:
     """Write a project for the raw files into `folder`. Overwrites nothing.
 
-    Raises SettingsError where a file to write is there already, DataError where no file is a log.
+    `overrides` are settings, stage.field=value, that replace guesses; an empty column means that there is none.
+    Raises SettingsError where a file to write is there already or a setting is wrong, DataError where no file is a log,
+    several different ones are, or the time of the events cannot be told.
     """
+    from llmrec_cli.tables import survey
     from llmrec_cli.tables.engine import Engine
 
     targets = [folder / FILE_NAME, folder / "Makefile"]
@@ -97,188 +69,199 @@ def init(files: Sequence[Path], folder: Path) -> Scaffold:
             raise SettingsError(
                 f"{target.name} is there already", where=str(folder), fix="choose another folder: --into"
             )
+    said = dict(map(assignment, overrides))
+    roles = {role: said[key] for role in ROLES if (key := f"clean.interactions.{role}") in said}
     with tempfile.TemporaryDirectory() as scratch, Engine(MEMORY, 0, Path(scratch)) as engine:
-        looked = [each for file in files for each in _look(engine, file, folder)]
-        log, items, users = _sorted_out(looked, [str(f) for f in files])
-        text, lines = _settings(log, items, users)
+        looked: list[survey.Looked] = []
+        passed: list[tuple[str, str]] = []
+        for file in files:
+            more, left = survey.look(engine, file, folder)
+            looked, passed = [*looked, *more], [*passed, *left]
+        found = survey.sorted_out(looked, roles)
+    found.unused += passed
+    project = _Project(Draft(), said, folder, [str(file) for file in files])
+    lines = _draft(found, project)
+    text = HEAD + project.draft.text() + FURTHER
+    _check(text, said, folder)
     with told_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        targets[0].write_text(text, encoding="utf-8")
+        targets[0].write_bytes(_encoded(text))
         targets[1].write_text(MAKEFILE, encoding="utf-8")
-    lines += [f"written: {target}" for target in targets] + ["next: llmrec run"]
-    return Scaffold(targets, lines)
+    lines += [*(f"written: {target}" for target in targets), "next: llmrec run"]
+    return Scaffold(targets, [printable(line) for line in lines])
 
 
-# --- which file is what -----------------------------------------------------------------------------------------------
+def _check(text: str, said: Mapping[str, Any], folder: Path) -> None:
+    """Raise SettingsError for what no stage would take, before anything is written."""
+    from llmrec_cli import pipeline
+
+    values = tomllib.loads(text)
+    settings = Settings(
+        values, {key: f"--set {key}" for key in said}, folder.absolute(), "the guesses of `llmrec init`"
+    )
+    check_sections(settings)
+    pipeline.check(settings, [name for name in STAGES if name in values])
 
 
-def _look(engine: Engine, file: Path, folder: Path) -> list[Looked]:
-    """The first rows of a file, or of each member of a zip file; members that are no tables are passed over."""
-    import zipfile
-
-    from llmrec_cli.tables import sources
-
-    if not (file.is_file() and zipfile.is_zipfile(file)):
-        return [_look_at(engine, str(file.absolute()), file, folder)]
-    found = []
-    for member in sources.members(file):
-        try:
-            found.append(_look_at(engine, f"{file.absolute()}#{member}", file, folder, member))
-        except LlmrecError:
-            continue  # a readme, a picture
-    return found
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        what = "the name of a file is no text (UTF-8), and a settings file is nothing else"
+        raise DataError(what, where=repr(text[error.start - 20 : error.end + 20]), fix="rename it") from error
 
 
-def _look_at(engine: Engine, path: str, file: Path, folder: Path, member: str = "") -> Looked:
-    from llmrec_cli.tables.roles import FileConfig
-    from llmrec_cli.tables.sniff import is_sequences
-
-    config = FileConfig.model_validate({"path": path})
-    (each,) = engine.open(config, Path())
-    if each.dialect.format == "csv" and is_sequences(each.file.head):
-        (each,) = engine.open(config, Path(), sequences=True)
-    elif len(each.dialect.columns) < 2:
-        raise DataError(f"{each.file.location.name} has one column only", where=path, fix="give a log of events")
-    raw = engine.raw([each], each.dialect.columns, limit=SAMPLE)
-    table = engine.arrow(engine.texts(raw)).select(list(each.dialect.columns))
-    if not table.num_rows:
-        raise DataError(f"{each.file.location.name} has no rows that can be read", where=path)
-    near = os.path.relpath(file.absolute(), folder.absolute())
-    shown = near if near.count("..") < 3 else str(file.absolute())
-    return Looked(f"{shown}#{member}" if member else shown, each, table)
+# --- the settings -----------------------------------------------------------------------------------------------------
 
 
-def _sorted_out(looked: Sequence[Looked], given: Sequence[str]) -> tuple[Looked, Looked | None, Looked | None]:
-    """The log, the items file and the users file.
+@dataclass(frozen=True)
+class _Project:
+    """The settings in the making, what a person said, as dotted key -> value, and where the files are to lie."""
 
-    A log has no column of ids that never repeat, or one of users and one of items by name.
-    """
-    from llmrec_cli.tables import guess
+    draft: Draft
+    said: Mapping[str, Any]
+    folder: Path
+    files: Sequence[str]
 
-    keys = {each.path: guess.key_column(each.table) for each in looked}
-    logs = [each for each in looked if each.is_log or _is_log(each, keys[each.path])]
-    if not logs:
-        fix = "a log has a row for each event, with a column of users and one of items"
-        raise DataError("none of the files is a log of events", where=", ".join(given), fix=fix)
-    log = max(logs, key=lambda each: (len(_log_roles(each)), each.table.num_rows))
-    tables = [each for each in looked if each is not log and keys[each.path] is not None]
-    users = next((each for each in tables if _describes_users(each)), None)
-    others = [each for each in tables if each is not users]
-    items = max(others, key=lambda each: len(guess.item_roles(list(guess.facts(each.table).values()))), default=None)
-    return log, items, users
+    def open_roles(self, section: str, found: Sequence[Guess]) -> list[Guess]:
+        """The guesses for which nothing else was said."""
+        return [g for g in found if f"clean.{section}.{_setting(g.role)}" not in self.said]
 
 
-def _is_log(each: Looked, key: str | None) -> bool:
-    ids = [g for g in _log_roles(each) if g.role in ("user", "item")]
-    named = all(g.why.startswith("its name") and g.column != key for g in ids)
-    return bool(ids) and (key is None or named)
+def _draft(found: Found, project: _Project) -> list[str]:
+    """Put the guesses and what was said into the draft; the guesses in words."""
+    draft = project.draft
+    draft.put("seed", 42)
+    draft.put("clean.min_user_events", 2)
+    if "clean.repeats" not in project.said:
+        draft.notes["clean"] = 'repeats = "first" recommends only what is new to a user'
+    roles, lines = _log(project, found.log)
+    ids = {g.role: g.column for g in roles}
+    used = set(ids.values())
+    described: list[str] = []
+    for section, id_role in (("items", "item"), ("users", "user")):
+        file: Looked | None = getattr(found, section)
+        if file is not None:
+            described += _from_file(project, section, id_role, file, found.keys[section])
+        elif not found.log.is_sequences:
+            kept = _from_log(project, section, found.log, ids[id_role], used)
+            used |= {g.column for g in kept}
+            lines += _told_together(kept)
+    if not found.log.is_sequences:
+        lines += _left_out(found.log, used, log=True)
+    lines += described
+    lines += [f"{name}: not used: {why}" for name, why in found.unused]
+    for key, value in project.said.items():
+        draft.put(key, value, "as you say")
+        if value == "" and key.removeprefix("clean.interactions.") in ROLES:
+            draft.drop(key)
+    return lines + [f"as you say: {key} = {value!r}" for key, value in project.said.items()]
 
 
-def _log_roles(each: Looked) -> list[Guess]:
-    from llmrec_cli.tables import guess
+def _log(project: _Project, log: Looked) -> tuple[list[Guess], list[str]]:
+    """The roles of the log's columns, put into the draft; and what to say of them."""
+    from llmrec_cli.tables import event_time, survey
 
-    ids = [g for g in guess.log_roles(each.table) if g.role in ("user", "item")]
-    return guess.log_roles(each.table) if len(ids) == 2 else []
-
-
-def _describes_users(each: Looked) -> bool:
-    from llmrec_cli.tables import guess
-
-    facts = guess.facts(each.table)
-    key = facts[guess.key_column(each.table) or ""]
-    roles = {g.role for g in guess.user_roles([f for f in facts.values() if f is not key])}
-    titled = any(g.role == "title" for g in guess.item_roles([f for f in facts.values() if f is not key]))
-    return key.named("user") or (bool(roles & {"age", "gender"}) and not titled)
-
-
-# --- the settings file ------------------------------------------------------------------------------------------------
-
-
-def _settings(log: Looked, items: Looked | None, users: Looked | None) -> tuple[str, list[str]]:
-    """The text of the settings file, and the guesses in words."""
-    from llmrec_cli.tables import guess
-
-    lines = [log.about("the log")]
-    text = [
-        "# What `llmrec init` guessed from the files. Check the columns, then: llmrec run",
-        "seed = 42",
-        "",
-        "[clean]",
-    ]
-    text += ["min_user_events = 2", '# repeats = "first"      # recommend only what is new to a user', ""]
-    text += ["[clean.interactions]", f"path = {_toml(log.path)}"]
-    roles = [] if log.is_log else _log_roles(log)
-    if log.is_log:
-        text += ['layout = "sequences"     # user item item …, one user a line, oldest first']
-        lines += ["  layout     one user a line, then the items"]
-    text += [_line(g.role, g.column, log) for g in roles]
-    lines += _told_together(roles)
+    draft, said = project.draft, project.said
+    draft.put("clean.interactions.path", log.paths[0] if len(log.paths) == 1 else log.paths)
+    if log.is_sequences:
+        draft.put("clean.interactions.layout", "sequences", "user item item …, one user a line, oldest first")
+        return survey.log_roles(log, {}), [log.about("the log"), "  layout     one user a line, then the items"]
+    given = {role: said[f"clean.interactions.{role}"] for role in ROLES if f"clean.interactions.{role}" in said}
+    roles = survey.log_roles(log, given)
+    time = event_time.choose(log, roles, said, project.files)
+    roles = [g for g in roles if g.role != "time"] + ([time.guess] if time.guess else [])
+    roles.sort(key=lambda g: ROLES.index(g.role))
+    for g in roles:
+        draft.put(f"clean.interactions.{g.role}", _column(g.column, log))
+        if g.role == "time" and time.time_format:
+            draft.put("clean.interactions.time_format", time.time_format, "the only one that fits the values")
+    lines = [log.about("the log"), *_told_together(roles), *([f"  {time.told}"] if time.told else [])]
     where = _where(log, roles)
     if where:
-        text += [f"where = {_toml(where)}     # returns and cancellations are negative"]
-        lines += [f"  where      {where}    there are negative values"]
-    described = {g.role: g.column for g in roles}
-    taken = set(described.values())
-    sections: list[tuple[str, str, Looked | None, str | None]] = [
-        ("items", "item", items, described.get("item")),
-        ("users", "user", users, described.get("user")),
-    ]
-    for section, id_role, file, id_column in sections:
-        own, found = _description(section, file, log, id_column, taken)
-        if file is None and not found:
-            continue
-        text += ["", f"[clean.{section}]" + ("" if file else "     # columns of the log")]
-        if file is not None:
-            lines.append(file.about(f"the {section}"))
-            text += [f"path = {_toml(file.path)}", _line(id_role, own, file)]
-            lines += _told_together([guess.Guess(id_role, own, "its values hardly ever repeat"), *found])
-        else:
-            lines += _told_together(found)
-        text += _grouped(found, file or log)
-    return "\n".join(text) + "\n" + FURTHER, lines
-
-
-def _description(
-    section: str, file: Looked | None, log: Looked, id_column: str | None, taken: set[str]
-) -> tuple[str, list[Guess]]:
-    """The id column of a file, and what its other columns say; of the log's columns those that belong to the id."""
-    from llmrec_cli.tables import guess
-
-    roles = guess.item_roles if section == "items" else guess.user_roles
-    if file is not None:
-        key = guess.key_column(file.table) or ""
-        return key, roles([f for f in guess.facts(file.table).values() if f.name != key])
-    if id_column is None:
-        return "", []
-    others = [c for c in log.table.column_names if c not in taken]
-    found = roles(list(guess.facts(guess.properties(log.table, id_column, others)).values()))
-    wanted = {"items": {"title", "category", "tags", "image"}, "users": {"age", "gender", "region"}}[section]
-    return id_column, [g for g in found if g.role in wanted]
-
-
-def _grouped(found: Sequence[Guess], file: Looked) -> list[str]:
-    """One line for each role; several columns of one role are a list."""
-    lines = []
-    for role in dict.fromkeys(g.role for g in found):
-        columns = [_column(g.column, file) for g in found if g.role == role]
-        name = "attributes" if role == "attribute" else role
-        value = columns[0] if len(columns) == 1 and role != "attribute" else f"[{', '.join(columns)}]"
-        note = "     # flags; name them with `columns`" if role == "tags" and len(columns) > 1 else ""
-        lines.append(f"{name} = {value}{note}")
-    return lines
+        draft.put("clean.interactions.where", where, "returns and cancellations are negative")
+        lines.append(f"  where      {where}    there are negative values")
+    return roles, lines
 
 
 def _where(log: Looked, roles: Sequence[Guess]) -> str:
-    from llmrec_cli.tables import guess
     from llmrec_cli.tables.reading import quoted
 
     value = next((g.column for g in roles if g.role == "value"), None)
     if value is None:
         return ""
-    numbers = guess.facts(log.table.select([value]))[value].numbers
+    numbers = log.facts[value].numbers
     # a name is text of the raw file: quoted as one, it can end no expression and begin no statement
     name = value if PLAIN_NAME.fullmatch(value) else quoted(value)
     return f"{name} > 0" if numbers and numbers[0] < 0 else ""
+
+
+def _from_file(project: _Project, section: str, id_role: str, file: Looked, key: str) -> list[str]:
+    """What a file says of items or users, put into the draft; and what to say of it."""
+    from llmrec_cli.tables import guess
+
+    rules = guess.item_roles if section == "items" else guess.user_roles
+    found, lost = _there(rules([f for f in file.facts.values() if f.name != key]), file, project.folder)
+    found = project.open_roles(section, found)
+    project.draft.put(f"clean.{section}.path", file.paths[0])
+    project.draft.put(f"clean.{section}.{id_role}", _column(key, file))
+    _grouped(project.draft, section, found, file)
+    told = [guess.Guess(id_role, key, "its values hardly ever repeat, and are those of the log"), *found]
+    left = _left_out(file, {key, *(g.column for g in found)}, log=False, lost=lost)
+    return [file.about(f"the {section}"), *_told_together(told), *left]
+
+
+def _from_log(project: _Project, section: str, log: Looked, id_column: str, used: set[str]) -> list[Guess]:
+    """The columns of the log that are properties of the item or the user, put into the draft."""
+    from llmrec_cli.tables import facts, guess
+
+    rules = guess.item_roles if section == "items" else guess.user_roles
+    others = [c for c in log.table.column_names if c not in used]
+    found = rules(list(facts.facts(guess.properties(log.table, id_column, others)).values()))
+    wanted = {"items": {"title", "category", "tags", "image"}, "users": {"age", "gender", "region"}}[section]
+    kept, _ = _there([g for g in found if g.role in wanted], log, project.folder)
+    kept = project.open_roles(section, kept)
+    if kept:
+        project.draft.notes[f"clean.{section}"] = "columns of the log"
+        _grouped(project.draft, section, kept, log)
+    return kept
+
+
+def _there(found: Sequence[Guess], file: Looked, folder: Path) -> tuple[list[Guess], dict[str, str]]:
+    """The guesses without columns of pictures or recordings that are not there, and why these are left out."""
+    from llmrec_cli.models.media import inside
+
+    kept, lost = [], {}
+    for g in found:
+        some = file.facts[g.column].values.slice(0, 20).to_pylist() if g.role in ("image", "audio") else []
+        if some and not any((path := inside(value, folder.resolve())) and path.is_file() for value in some):
+            lost[g.column] = f"no such files in {folder.resolve()}, where pictures and recordings must be: {some[0]}"
+        else:
+            kept.append(g)
+    return kept, lost
+
+
+def _grouped(draft: Draft, section: str, found: Sequence[Guess], file: Looked) -> None:
+    """Several columns of one role are a list."""
+    for role in dict.fromkeys(g.role for g in found):
+        columns = [_column(g.column, file) for g in found if g.role == role]
+        note = "flags; name them with `columns`" if role == "tags" and len(columns) > 1 and file.headless else ""
+        value = columns[0] if len(columns) == 1 and role != "attribute" else columns
+        draft.put(f"clean.{section}.{_setting(role)}", value, note)
+
+
+def _setting(role: str) -> str:
+    return "attributes" if role == "attribute" else role
+
+
+def _left_out(file: Looked, used: set[str], *, log: bool, lost: Mapping[str, str] | None = None) -> list[str]:
+    """Every column without a role, and why; columns with the same reason share a line."""
+    from llmrec_cli.tables.guess import Guess, why_left_out
+
+    rest = [f for f in file.facts.values() if f.name not in used]
+    told = [Guess("left out", f.name, (lost or {}).get(f.name) or why_left_out(f, log=log)) for f in rest]
+    unread = [c for c in file.input.dialect.columns if c not in file.table.column_names]
+    return _told_together([*told, *(Guess("left out", c, "another column has this name too") for c in unread)])
 
 
 def _told_together(found: Sequence[Guess]) -> list[str]:
@@ -289,17 +272,6 @@ def _told_together(found: Sequence[Guess]) -> list[str]:
     return [f"  {role:<10} {', '.join(columns)}    {why}" for (role, why), columns in groups.items()]
 
 
-def _line(key: str, column: str, file: Looked) -> str:
-    return f"{key} = {_column(column, file)}"
-
-
-def _column(column: str, file: Looked) -> str:
-    """A column as TOML: its number where the file has no names."""
-    dialect = file.input.dialect
-    numbered = dialect.format == "csv" and not dialect.header
-    return column if numbered else _toml(column)
-
-
-def _toml(value: str) -> str:
-    """A TOML basic string; JSON's escapes are a part of TOML's, which wants that of DEL too."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _column(column: str, file: Looked) -> str | int:
+    """A column for the settings: its number where the file has no names."""
+    return int(column) if file.headless else column

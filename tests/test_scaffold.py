@@ -17,7 +17,8 @@ from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.scaffold import init
 from llmrec_cli.stages.clean import STAGE, CleanConfig
-from llmrec_cli.tables import guess
+from llmrec_cli.tables import times
+from llmrec_cli.tables.facts import facts
 from tests.conftest import SAMPLE
 
 
@@ -152,10 +153,9 @@ def test_sequences(tmp_path: Path, context: Context) -> None:
 
 
 def test_only_times_are_times() -> None:
-    facts = guess.facts(
-        pa.table({"unix": ["978300760", "978300999"], "n": ["1", "2"], "day": ["2020-01-02", "2020-01-03"]})
-    )
-    assert {name: bool(guess.is_time(fact)) for name, fact in facts.items()} == {"unix": True, "n": False, "day": True}
+    table = pa.table({"unix": ["978300760", "978300999"], "n": ["1", "2"], "day": ["2020-01-02", "2020-01-03"]})
+    found = {name: bool(times.as_it_stands(fact)) for name, fact in facts(table).items()}
+    assert found == {"unix": True, "n": False, "day": True}
 
 
 REAL: list[tuple[list[str], dict[str, dict[str, Any]]]] = [
@@ -197,7 +197,6 @@ REAL: list[tuple[list[str], dict[str, dict[str, Any]]]] = [
                 "title": "title",
                 "text": ["description", "feature"],
                 "category": "category",
-                "image": "imageURL",
                 "attributes": ["brand", "price"],
             },
         },
@@ -220,7 +219,7 @@ REAL: list[tuple[list[str], dict[str, dict[str, Any]]]] = [
         ["lastfm-2k/user_artists.dat", "lastfm-2k/artists.dat"],
         {
             "interactions": {"user": "userID", "item": "artistID", "value": "weight"},
-            "items": {"item": "id", "title": "name", "image": "pictureURL"},
+            "items": {"item": "id", "title": "name"},
         },
     ),
 ]

@@ -112,15 +112,21 @@ def load(
         elif name == PREFIX + "SEED":
             settings.put("seed", literal(text), f"environment {name}")
     for override in overrides:
-        dotted, equals, text = override.partition("=")
-        if not equals or not dotted.strip():
-            raise SettingsError(f"--set {override!r} is not of the form stage.field=value", fix="--set recommend.k=20")
-        settings.put(dotted.strip(), literal(text.strip()), f"--set {dotted.strip()}")
+        dotted, value = assignment(override)
+        settings.put(dotted, value, f"--set {dotted}")
     for dotted, value in (options or {}).items():
         if value is not None:
             settings.put(dotted, value, f"option --{dotted.rpartition('.')[2].replace('_', '-')}")
-    _check_sections(settings)
+    check_sections(settings)
     return settings
+
+
+def assignment(override: str) -> tuple[str, Any]:
+    """The dotted key and the value of a --set option."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not all(part.strip() for part in dotted.split(".")):
+        raise SettingsError(f"--set {override!r} is not of the form stage.field=value", fix="--set recommend.k=20")
+    return dotted.strip(), literal(text.strip())
 
 
 def literal(text: str) -> Any:
@@ -186,7 +192,8 @@ def _dotted(values: Nested, prefix: str = "") -> Iterable[str]:
             yield f"{prefix}{key}"
 
 
-def _check_sections(settings: Settings) -> None:
+def check_sections(settings: Settings) -> None:
+    """Raise SettingsError where there is a section that no stage has."""
     for key in settings.values:
         if key not in (*STAGES, "seed"):
             where = settings._origin(key)

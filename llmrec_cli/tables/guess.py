@@ -3,84 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-NAMES = {
-    "user": r"user|customer|client|reviewer|member|visitor|shopper|buyer|subscriber|account",
-    "item": r"item|product|movie|film|article|artist|song|track|book|game|stock|sku|asin|isbn|venue|news|video",
-    "time": r"time|date|\bts\b|when",
-    "value": r"rating|score|star|overall|quantity|qty|weight|count|hours|duration|dwell|play|amount",
-    "event": r"event|action|behaviou?r|\btype\b",
-    "title": r"title|name|headline|description",
-    "category": r"categor|department|section|main_cat",
-    "tags": r"tag|genre|keyword|attribute|topic",
-    "text": r"description|summary|abstract|text|overview|feature|plot|synopsis",
-    "image": r"image|picture|poster|cover|photo|thumbnail",
-    "audio": r"audio|preview|recording",
-    "age": r"\bage\b",
-    "gender": r"gender|\bsex\b",
-    "region": r"country|region|\bcity\b|\bstate\b|province|nation",
-    "attribute": r"brand|price|year|author|director|label|occupation|publisher|\bzip|postal|postcode",
-}
-GENDERS = frozenset("m f d w male female man woman other diverse unknown non-binary".split())  # noqa: SIM905
-LISTED = re.compile(r"[^|]+(\|[^|]+)+")
-ADDRESS = re.compile(r"https?://\S+|\S+\.(jpe?g|png|webp|gif)|\[\"https?://.*", re.I)
-MOST = 0.95
+from llmrec_cli.tables import times
+from llmrec_cli.tables.facts import MOST, Facts
+
+GENDERS = "(?i:m|f|d|w|male|female|man|woman|other|diverse|unknown|non-binary)"
+LISTED = r"[^|]+(?:\|[^|]+)+"
+WEB = r"""(?i:https?://\S+|\[\s*["']https?://.*)"""
+PICTURES = r"(?i:[^\s\[].*\.(?:jpe?g|png|webp|gif))"
+RECORDINGS = r"(?i:[^\s\[].*\.(?:wav|flac|ogg|mp3))"
 LONGEST_NAME = 8
 """Words; what is longer on average is a text, not a name."""
-# Seconds since 1970 between 1990 and 2100, and the same in ms and us.
-UNIX = tuple((6.3e8 * scale, 4.1e9 * scale) for scale in (1, 1e3, 1e6))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the values of a column have in common."""
-
-    name: str
-    rows: int
-    filled: int
-    distinct: int
-    numbers: tuple[float, float] | None
-    """Least and greatest where nearly all are numbers."""
-    whole: bool
-    """Every number is a whole one."""
-    words: float
-    """Mean number of words."""
-    values: pa.Array
-    """The different values."""
-
-    def named(self, role: str) -> bool:
-        plain = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\W]+", " ", self.name).lower()
-        return re.search(NAMES[role], plain) is not None
-
-    def share(self, test: Callable[[str], object], most: int = 2000) -> float:
-        """The share of the different values (the first of them) for which a test holds."""
-        some = self.values.slice(0, most).to_pylist()
-        return sum(bool(test(value)) for value in some) / max(len(some), 1)
-
-
-def facts(table: pa.Table) -> dict[str, Facts]:
-    """Facts of each column of a table of texts; empty cells count as missing."""
-    return {name: _facts(name, table.column(name)) for name in table.column_names}
-
-
-def _facts(name: str, column: pa.ChunkedArray) -> Facts:
-    values = pc.utf8_trim_whitespace(column)
-    values = values.filter(pc.fill_null(pc.not_equal(values, ""), False))
-    different = values.unique()
-    numeric = pc.match_substring_regex(different, r"^[+-]?\d+(\.\d+)?$")
-    numbers = different.filter(numeric).cast(pa.float64())
-    span = None
-    if len(numbers) and len(numbers) >= MOST * len(different):
-        low_high = pc.min_max(numbers).as_py()
-        span = (low_high["min"], low_high["max"])
-    whole = span is not None and bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
-    words = pc.mean(pc.count_substring(different, " ")).as_py()
-    return Facts(name, len(column), len(values), len(different), span, whole, 1 + (words or 0), different)
+OLDEST = 120
 
 
 @dataclass(frozen=True)
@@ -90,37 +29,70 @@ class Guess:
     role: str
     column: str
     why: str
+    formats: tuple[str, ...] = ()
+    """Of a time: the strptime formats that fit it; none where it needs none."""
 
 
 def _first(role: str, candidates: Iterable[tuple[bool, Facts, str]]) -> Guess | None:
     return next((Guess(role, fact.name, why) for fits, fact, why in candidates if fits), None)
 
 
-def is_time(fact: Facts) -> str:
-    """Why a column is a time, or ""."""
-    if fact.numbers:
-        low, high = fact.numbers
-        fits = fact.distinct > 1 and any(start <= low and high < end for start, end in UNIX)
-        return "numbers in the range of Unix times" if fits else ""
-    dates = fact.share(lambda value: re.match(r"\d{4}-\d{1,2}-\d{1,2}([T ]\d|$)", value))
-    return "ISO dates" if fact.filled and dates >= MOST else ""
+def log_roles(columns: Sequence[Facts], given: Mapping[str, str] | None = None) -> list[Guess]:
+    """The roles of the columns of a log: user, item, and as far as there are time, event and value.
 
-
-def log_roles(table: pa.Table) -> list[Guess]:
-    """The roles of the columns of a log: user, item, and as far as there are time, event and value."""
-    columns = list(facts(table).values())
-    time = _first("time", _by_name_first("time", [(f, is_time(f)) for f in columns]))
-    rest = [f for f in columns if f.distinct > 1 and (time is None or f.name != time.column) and not is_time(f)]
-    user, item = _ids(rest)
-    found = [g for g in (user, item, time) if g is not None]
-    taken = {g.column for g in found}
+    `given` are columns that a person named for a role, "" for none.
+    """
+    named = [Guess(role, column, "as you say") for role, column in (given or {}).items() if column and role != "time"]
+    taken = {g.column for g in named}
+    time = _time([f for f in columns if f.name not in taken], (given or {}).get("time"))
+    taken |= {time.column} if time else set()
+    open_roles = {"user", "item", "event", "value"} - set(given or {})
+    rest = [f for f in columns if f.distinct > 1 and f.name not in taken and not _dated(f)]
+    user, item = _ids(rest, named)
+    ids = [g for g in (user, item) if g is not None and g.role in open_roles]
+    taken |= {g.column for g in ids}
     rest = [f for f in rest if f.name not in taken]
     few = [(f, f"{f.distinct} different texts") for f in rest if f.distinct <= 20 and f.words < 3 and not f.numbers]
     event = _first("event", ((f.named("event"), f, why) for f, why in few))
     numeric = [(f, _span(f)) for f in rest if f.numbers and 2 * f.filled > f.rows]
     headless = all(f.name.isdigit() for f in columns)
     value = _first("value", _by_name_first("value", numeric, named_only=not headless))
-    return found + [g for g in (event, value) if g is not None]
+    found = {g.role: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
+    found |= {g.role: g for g in (event, value) if g is not None and g.role in open_roles}
+    return [found[role] for role in ("user", "item", "time", "event", "value") if role in found]
+
+
+def _time(columns: Sequence[Facts], given: str | None) -> Guess | None:
+    """The column of the time of the events: that which is named so and needs no format first."""
+    if given == "":
+        return None
+    if given is not None:
+        return Guess("time", given, "as you say", _formats(next(f for f in columns if f.name == given)))
+    dated = [f for f in columns if _dated(f) and (f.filled and (times.as_it_stands(f) or times.formats(f)))]
+    if not dated:
+        return None
+    chosen = min(
+        dated, key=lambda f: (not times.telling(f), not times.of_the_event(f), bool(_formats(f)), not f.numbers)
+    )
+    why = times.as_it_stands(chosen) or f"values such as {_such_as(chosen)}"
+    return Guess("time", chosen.name, f"{_name(chosen, 'time')}{why}", _formats(chosen))
+
+
+def _formats(fact: Facts) -> tuple[str, ...]:
+    return () if times.as_it_stands(fact) else times.formats(fact)
+
+
+def _dated(fact: Facts) -> bool:
+    """Whether a column is a time by its values or by its name, and is not named an id."""
+    if (fact.named("user") or fact.named("item")) and not times.telling(fact):
+        return False
+    return times.telling(fact) or bool(times.as_it_stands(fact) or times.formats(fact))
+
+
+def unreadable_time(columns: Sequence[Facts], taken: Iterable[str]) -> Facts | None:
+    """The first column that is named as a time and has other values than times."""
+    rest = [f for f in columns if f.filled and f.name not in taken and times.telling(f) and times.of_the_event(f)]
+    return next((f for f in rest if _dated(f)), None)
 
 
 def _by_name_first(
@@ -140,7 +112,7 @@ def _span(fact: Facts) -> str:
     return f"numbers from {low:g} to {high:g}"
 
 
-def _ids(columns: Sequence[Facts]) -> tuple[Guess | None, Guess | None]:
+def _ids(columns: Sequence[Facts], given: Sequence[Guess]) -> tuple[Guess | None, Guess | None]:
     """The user and the item: by name, "id" in it first; else the first two columns that repeat and look like ids.
 
     A name of several words is an id too where the column is named so and has nothing better beside it.
@@ -161,8 +133,9 @@ def _ids(columns: Sequence[Facts]) -> tuple[Guess | None, Guess | None]:
             return None
         return Guess(role, repeated[0].name, f"{repeated[0].distinct:,} different values that repeat")
 
-    user = best("user", None)
-    return user, best("item", user.column if user else None)
+    known = {g.role: g for g in given}
+    user = known.get("user") or best("user", None)
+    return user, known.get("item") or best("item", user.column if user else None)
 
 
 def properties(table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
@@ -182,12 +155,10 @@ def properties(table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
     return pa.table({c: one.column(f"{c}_first") for c in columns if belongs(c)})
 
 
-def key_column(table: pa.Table) -> str | None:
-    """The first column whose values hardly ever repeat and are short, as ids are."""
-    for fact in facts(table).values():
-        if fact.filled == fact.rows and fact.distinct >= 0.9 * fact.rows and fact.words < 1.5 and not is_time(fact):
-            return fact.name
-    return None
+def key_columns(columns: Sequence[Facts]) -> list[Facts]:
+    """The columns whose values hardly ever repeat and are short, as ids are."""
+    sole = [f for f in columns if f.rows and f.filled == f.rows and f.distinct >= 0.9 * f.rows and f.words < 1.5]
+    return [f for f in sole if (f.numbers is None or f.whole) and not _dated(f)]
 
 
 def item_roles(columns: Sequence[Facts]) -> list[Guess]:
@@ -207,14 +178,15 @@ def item_roles(columns: Sequence[Facts]) -> list[Guess]:
 
 def _item_role(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
     """The role of one column, given the roles that others have."""
-    address = fact.share(ADDRESS.match) > 0.5
-    listed = fact.share(LISTED.fullmatch) > 0.3 and not address
+    web, picture, recording = (fact.share(regex) > 0.5 for regex in (WEB, PICTURES, RECORDINGS))
+    listed = fact.share(LISTED) > 0.3
     varied = fact.distinct > 0.5 * fact.filled and fact.distinct > 10
     headless = fact.name.isdigit()
     tests = [
-        ("image", address and fact.named("image") and "image" not in have, "its name; addresses of pictures"),
-        ("audio", address and fact.named("audio") and "audio" not in have, "its name; addresses"),
-        ("", address or bool(is_time(fact)), ""),
+        ("", web, ""),
+        ("image", picture and "image" not in have, f"{_name(fact, 'image')}names of picture files"),
+        ("audio", recording and "audio" not in have, f"{_name(fact, 'audio')}names of recordings"),
+        ("", picture or recording or bool(times.as_it_stands(fact)), ""),
         (
             "title",
             _titles(fact, varied, headless) and "title" not in have,
@@ -235,17 +207,38 @@ def _titles(fact: Facts, varied: bool, headless: bool) -> bool:
 def user_roles(columns: Sequence[Facts]) -> list[Guess]:
     """What the columns of a users file, its key left out, say of a user: age, gender, region, attributes."""
     found: list[Guess] = []
-    for fact in (f for f in columns if f.distinct > 1):
+    for fact in (f for f in columns if f.distinct > 1 and not f.share(WEB) > 0.5):
         low, high = fact.numbers or (0.0, 0.0)
-        ages = fact.whole and low >= 0 and 40 <= high <= 120 and fact.distinct > 4
-        sexes = fact.distinct <= 8 and fact.share(lambda value: value.lower() in GENDERS) >= MOST
+        ages = fact.whole and low >= 0 and 40 <= high <= OLDEST and fact.distinct > 4
+        years = fact.numbers is not None and fact.named("age") and low < OLDEST
+        sexes = fact.distinct <= 8 and fact.share(GENDERS) >= MOST
         have = {g.role for g in found}
         if "gender" not in have and (sexes or fact.named("gender")):
-            found.append(Guess("gender", fact.name, f"values such as {', '.join(fact.values.to_pylist()[:3])}"))
-        elif "age" not in have and (fact.named("age") or (ages and fact.name.isdigit())):
+            found.append(Guess("gender", fact.name, f"values such as {_such_as(fact)}"))
+        elif "age" not in have and (years or (ages and fact.name.isdigit())):
             found.append(Guess("age", fact.name, f"{_name(fact, 'age')}{_span(fact)}"))
         elif "region" not in have and fact.named("region") and fact.distinct < 0.5 * fact.filled:
             found.append(Guess("region", fact.name, f"its name; {fact.distinct:,} different values"))
         elif fact.distinct <= 100 or fact.named("attribute"):
-            found.append(Guess("attribute", fact.name, f"{fact.distinct:,} different values"))
+            no_age = f"no ages in years, but such as {_such_as(fact)}; " if fact.named("age") else ""
+            found.append(Guess("attribute", fact.name, f"{no_age}{fact.distinct:,} different values"))
     return found
+
+
+def _such_as(fact: Facts) -> str:
+    return ", ".join(fact.values.slice(0, 3).to_pylist())
+
+
+def why_left_out(fact: Facts, *, log: bool) -> str:
+    """Why a column of a file has no role."""
+    if not fact.filled:
+        return "empty"
+    if fact.distinct == 1:
+        return "the same value in every row"
+    if fact.share(WEB) > 0.5:
+        return "web addresses: only files below the settings file's folder are read"
+    if times.as_it_stands(fact) or times.formats(fact):
+        return "another time" if log else "a time; not used of items and users"
+    if times.telling(fact):
+        return f"no times, though named so: {_such_as(fact)}"
+    return "neither its name nor its values tell a role"

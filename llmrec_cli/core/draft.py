@@ -1,0 +1,64 @@
+"""A settings file in the making: values and notes by section, and their text as TOML."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import date, time
+from typing import Any
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass
+class Draft:
+    """Settings in the order in which they were put; "" is the section of what stands above all others."""
+
+    sections: dict[str, dict[str, tuple[Any, str]]] = field(default_factory=lambda: {"": {}})
+    notes: dict[str, str] = field(default_factory=dict)
+    """What is written behind the name of a section, or below it where it is a line of its own."""
+
+    def put(self, dotted: str, value: Any, note: str = "") -> None:
+        section, _, key = dotted.rpartition(".")
+        self.sections.setdefault(section, {})[key] = (value, note)
+
+    def drop(self, dotted: str) -> None:
+        section, _, key = dotted.rpartition(".")
+        self.sections.get(section, {}).pop(key, None)
+
+    def text(self) -> str:
+        """The file. Notes must hold no text of others: what stands behind a # ends with the line."""
+        lines: list[str] = []
+        for section, values in self.sections.items():
+            if section:
+                name = ".".join(map(_key, section.split(".")))
+                lines += ["", f"[{name}]{_behind(self.notes.get(section, ''))}"]
+            lines += [f"{_key(key)} = {toml(value)}{_behind(note)}" for key, (value, note) in values.items()]
+        return "\n".join(lines) + "\n"
+
+
+def _behind(note: str) -> str:
+    return f"     # {note}" if note else ""
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else toml(name)
+
+
+def toml(value: Any) -> str:
+    """A value as TOML. A basic string has the escapes of JSON, and wants that of DEL too."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(key)} = {toml(each)}" for key, each in value.items()) + "}"
+    return value.isoformat() if isinstance(value, (date, time)) else repr(value)
+
+
+def printable(line: str) -> str:
+    """A line of text of others for a terminal: without control characters, which could do more than be read."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
