@@ -1,5 +1,6 @@
 # make demo   a new .venv, a pinned install, the whole pipeline and a backtest on the built-in sample
 # make test   the test suite
+# make system kills, broken logs, damaged artifacts: an hour; sizes by LLMREC_SYSTEM_KILLS, _LOGS, _DAMAGES, _SEED
 # make check  format, lint, types, fast tests (walls and docs among them)
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := .venv/bin
 DEMO := work/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint check format docs
+.PHONY: demo test system lint check format docs
 
 demo: .venv/installed
 	$(BIN)/llmrec run --config configs/retail.toml --work $(DEMO)
@@ -19,13 +20,16 @@ demo: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
 
+system: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m system -rA tests/system
+
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not system"
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .
