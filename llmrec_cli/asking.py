@@ -17,7 +17,7 @@ from llmrec_cli.core.launch import launch
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.showing import Json, Shown, Titles, list_lines, rows_of, told, unknown
+from llmrec_cli.showing import Json, Shown, Titles, list_lines, readable, rows_of, told, unknown
 from llmrec_cli.stages import recommend
 
 NOBODY = pa.table({"item_id": pa.array([], pa.string()), "people": pa.array([], pa.int64())})
@@ -51,7 +51,7 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
         sys.exit()
     config = pipeline.check(settings, ["recommend"])["recommend"]
     recommend.STAGE.ready(config, context)
-    asked = list(dict.fromkeys(users))
+    asked = list(dict.fromkeys(map(readable, users)))
     fresh = _fresh(work, config, context)
     with read_only(work, own_scratch=False) as reader:
         if fresh:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llmrec_cli.core.errors import LlmrecError
 from llmrec_cli.core.launch import launch
+from llmrec_cli.core.printable import printable, printable_json
 from llmrec_cli.core.progress import Lines, Task
 from llmrec_cli.core.stage import Outcome, Report
 
@@ -66,7 +67,7 @@ class Console:
 
     def say(self, text: str) -> None:
         if self.interactive:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
         else:
             self.lines.say(text)
 
@@ -98,11 +99,11 @@ class Console:
             self.text([*report.lines, *(f"warning: {warning}" for warning in report.warnings)])
 
     def print_json(self, value: Any) -> None:
-        print(json.dumps(value, ensure_ascii=False, default=str))
+        print(printable_json(json.dumps(value, ensure_ascii=False, default=str)))
 
     def text(self, lines: Sequence[str]) -> None:
         for line in lines:
-            print(line)
+            print(printable(line))
 
     def either(self, lines: Sequence[str], data: Any) -> None:
         """Lines for a person, or with --json the data."""
@@ -117,9 +118,10 @@ class Console:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Aligned columns on stdout, plain enough for grep and awk."""
-        widths = [max(len(str(row[i])) for row in (header, *rows)) for i in range(len(header))]
-        for row in (header, *rows):
-            print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = [[printable(cell) for cell in row] for row in (header, *rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for row in cells:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
     # --- errors -------------------------------------------------------------------------------------------------
 
@@ -128,15 +130,16 @@ class Console:
         if not _cause():
             return
         if self.as_json:
-            fields = {"type": type(error).__name__, "message": error.what, "where": error.where, "fix": error.fix}
+            message = "\n".join((error.what, *error.table))
+            fields = {"type": type(error).__name__, "message": message, "where": error.where, "fix": error.fix}
             self.print_json({"error": {"code": error.exit_code, **fields}})
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print("\n".join(map(printable, [f"error: {error.lines[0]}", *error.lines[1:]])), file=sys.stderr, flush=True)
 
     def bug(self, error: BaseException) -> None:
         if not _cause():
             return
         name = type(error).__name__
-        print(f"error: a bug in llmrec: {name}: {error}", file=sys.stderr)
+        print(printable(f"error: a bug in llmrec: {name}: {error}"), file=sys.stderr)
         print("  fix:   run the same command with --debug and report what it prints", file=sys.stderr, flush=True)
 
     def interrupted(self) -> None:

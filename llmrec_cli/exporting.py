@@ -20,6 +20,7 @@ from llmrec_cli.core.artifacts import RECOMMENDATIONS
 from llmrec_cli.core.config import STAGES
 from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import SettingsError, did_you_mean
+from llmrec_cli.core.printable import printable, printable_json
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.showing import Json, Titles
 
@@ -100,14 +101,16 @@ def _write_jsonl(rows: Iterable[Json], file: BinaryIO) -> None:
     kept = ("item_id", "title", "score", "reason", "strategy")
     for user_id, group in itertools.groupby(rows, key=lambda row: row["user_id"]):
         items = [{key: row[key] for key in kept} for row in group]
-        file.write(json.dumps({"user_id": user_id, "items": items}, ensure_ascii=False).encode() + b"\n")
+        line = printable_json(json.dumps({"user_id": user_id, "items": items}, ensure_ascii=False))
+        file.write(line.encode() + b"\n")
 
 
 def _write_csv(rows: Iterable[Json], file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    writer.writerows([harmless(row[name]) for name in COLUMNS] for row in rows)
+    told = printable if file.isatty() else lambda value: value  # a terminal obeys what a file only keeps
+    writer.writerows([told(harmless(row[name])) for name in COLUMNS] for row in rows)
     text.detach()  # the stream belongs to the caller
 
 

@@ -22,7 +22,7 @@ from llmrec_cli.core.artifacts import (
     TASTE_TEXTS,
     Table,
 )
-from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ class Shown:
 
 def user(work: WorkDir, user_id: str) -> Shown:
     """Profile, newest choices and recommendations of a user; DataError with near ids for one that is not known."""
-    profile = next(iter(rows_of(work, PROFILES, "user_id", [user_id]).to_pylist()), None)
+    profile = next(iter(rows_of(work, PROFILES, "user_id", [readable(user_id)]).to_pylist()), None)
     if profile is None:
         raise unknown("user", user_id, work.read(PROFILES, ["user_id"]).column("user_id"))
     titles = Titles(work)
@@ -101,7 +101,7 @@ def _interests(tags: Sequence[Json]) -> list[str]:
 
 def item(work: WorkDir, item_id: str) -> Shown:
     """Facts, description, nearest items and how often an item is recommended; DataError with near ids or titles."""
-    row = next(iter(rows_of(work, ITEMS, "item_id", [item_id]).to_pylist()), None)
+    row = next(iter(rows_of(work, ITEMS, "item_id", [readable(item_id)]).to_pylist()), None)
     if row is None:
         items = work.read(ITEMS, ["item_id", "title"])
         raise unknown("item", item_id, items.column("item_id"), items.column("title"))
@@ -183,6 +183,15 @@ class Titles:
 
     def __getitem__(self, item_id: str) -> str:
         return self.titles.get(item_id) or item_id
+
+
+def readable(name: str) -> str:
+    """The id as it was typed; SettingsError for bytes that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"the id {name!r} is not UTF-8", fix="type it as it stands in the log") from error
+    return name
 
 
 def rows_of(work: WorkDir, table: Table, key: str, ids: Sequence[str]) -> pa.Table:

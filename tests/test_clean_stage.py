@@ -234,7 +234,7 @@ def test_what_leaves_nothing_is_named_with_the_setting_to_relax(context: Context
     with pytest.raises(DataError, match="after the rule 'min_user_events'") as empty:
         run(context, {"log.csv": LOG}, min_user_events=9)
     assert empty.value.fix == "lower clean.min_user_events"
-    assert "rows read" in empty.value.what
+    assert "rows read" in str(empty.value)
     with pytest.raises(DataError, match="after the rule 'where'"):
         run(context, {}, SETTINGS.replace("n > 0", "n > 99").replace("n IS NULL OR ", ""))
     with pytest.raises(DataError, match="no row is left"):

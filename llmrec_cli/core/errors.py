@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LlmrecError(Exception):
     """An error told to the user without a traceback.
 
-    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it.
+    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it,
+    `table` lines that belong to the fault, such as the account of the rows.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", fix: str = "", table: Sequence[str] = ()) -> None:
         super().__init__(what)
-        self.what, self.where, self.fix = what, where, fix
+        self.what, self.where, self.fix, self.table = what, where, fix, tuple(table)
 
-    def __str__(self) -> str:
-        parts = [self.what]
+    @property
+    def lines(self) -> list[str]:
+        """The message, line by line."""
+        parts = [self.what, *self.table]
         if self.where:
             parts.append(f"  where: {self.where}")
         if self.fix:
             parts.append(f"  fix:   {self.fix}")
-        return "\n".join(parts)
+        return parts
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 class SettingsError(LlmrecError):

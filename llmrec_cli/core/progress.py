@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from llmrec_cli.core.printable import printable
+
 
 class Task(Protocol):
     """One piece of long work; `advance` is cheap enough for every batch."""
@@ -50,7 +52,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}", file=sys.stderr, flush=True)
 
 
 def sparkline(values: list[float]) -> str:

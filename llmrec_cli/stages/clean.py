@@ -214,8 +214,7 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
     table = funnel.funnel(log.total, removed, [rule for rule in funnel.RULES if not unused.get(rule)])
     if table.column("left")[-1].as_py() == 0:
         rule, fix = funnel.emptied_by(table)
-        told = "\n".join(funnel.lines(table))
-        raise DataError(f"no row is left after the rule {rule!r}\n{told}", where=log.where, fix=fix)
+        raise DataError(f"no row is left after the rule {rule!r}", where=log.where, fix=fix, table=funnel.lines(table))
     return table
 
 
