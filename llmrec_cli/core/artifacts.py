@@ -89,6 +89,14 @@ ITEMS = Table(
         n_events=pa.int64(),
     ),
 )
+ITEM_RANGES = Table(
+    "clean",
+    "item_ranges",
+    "Attributes of items that the log gives as several numbers: the lowest and the highest, as they stand there.",
+    ("item_id", "name"),
+    _schema(item_id=ID, name=pa.string(), low=pa.string(), high=pa.string()),
+    optional=True,
+)
 USERS = Table(
     "clean",
     "users",

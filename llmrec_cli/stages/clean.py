@@ -1,8 +1,8 @@
 """Read the raw log and what is known of items and users; keep the sound rows and account for each of the others.
 
 Reads: the files named under [clean].
-Writes: clean/interactions, clean/items, clean/users, clean/sequences, clean/refusals, clean/rejects, clean/funnel,
-clean/holdout.
+Writes: clean/interactions, clean/items, clean/item_ranges, clean/users, clean/sequences, clean/refusals, clean/rejects,
+clean/funnel, clean/holdout.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from llmrec_cli.core.artifacts import (
     FUNNEL,
     HOLDOUT,
     INTERACTIONS,
+    ITEM_RANGES,
     ITEMS,
     REFUSALS,
     REJECTS,
@@ -87,6 +88,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
 
         work.write(ITEMS, items)
         work.write(USERS, users)
+        _write_ranges(work, kept, config)
         work.write(FUNNEL, account)
         _write_events(work, kept)
         _write(work, REJECTS, kept, cleaning.rejected(judged))
@@ -233,6 +235,20 @@ def _write_events(work: WorkDir, kept: Kept) -> None:
             sequences(cleaning.sequences(timed))
 
 
+def _write_ranges(work: WorkDir, kept: Kept, config: CleanConfig) -> None:
+    """Attributes of items whose number varies in the log. A backtest describes nothing and does without."""
+    from llmrec_cli.tables import content
+
+    if config.items.path is not None or config.holdout != "none":
+        return
+    columns = [name_of(column, kept.log.inputs) for column in listed(config.items.attributes)]
+    texts, role = kept.engine.texts(kept.log.raw), kept.log.roles.item
+    pairs = {column: kept.engine.arrow(content.values_of(texts, role, column)) for column in columns}
+    found = content.ranges(pairs, work.read(ITEMS, ["item_id"]).column("item_id"))
+    if found.num_rows:
+        work.write(ITEM_RANGES, found)
+
+
 def _write(work: WorkDir, table: Table, kept: Kept, rows: Frame) -> None:
     with work.writer(table) as append:
         for batch in kept.engine.batches(rows):
@@ -249,7 +265,7 @@ STAGE = Stage(
     "clean",
     CleanConfig,
     reads=(),
-    writes=(INTERACTIONS, ITEMS, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
+    writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
     revision=4,

@@ -1,7 +1,7 @@
 """Write a description of each item and a summary of each user's taste, check them against the facts, and paint images.
 
-Reads: clean/items, clean/sequences, profile/profiles; pretrain/language_adapter where it is asked for; the image files
-that the items name.
+Reads: clean/items, clean/item_ranges, clean/sequences, profile/profiles; pretrain/language_adapter where it is asked
+for; the image files that the items name.
 Writes: generate/item_texts, generate/taste_texts; generate/item_images and generate/images where items have pictures.
 """
 
@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, model_validator
 from llmrec_cli.core.artifacts import (
     IMAGES,
     ITEM_IMAGES,
+    ITEM_RANGES,
     ITEM_TEXTS,
     ITEMS,
     LANGUAGE_ADAPTER,
@@ -87,6 +88,8 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     from llmrec_cli.models.painters import PAINTERS
     from llmrec_cli.models.writers import WRITERS, WriterConfig
     from llmrec_cli.models.writers.evidence import ItemEvidence, TasteEvidence
+    from llmrec_cli.tables.claims import People
+    from llmrec_cli.tables.sequences import from_table
 
     settings = WriterConfig(
         model=config.model,
@@ -96,13 +99,15 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     )
     writer = load_variant("writer", WRITERS, config.writer).open(settings, context.device, context.threads)
     painter = load_variant("painter", PAINTERS, config.painter) if config.painter else None
-    items, sequences = work.read(ITEMS), work.read(SEQUENCES)
-    profiles = work.read(PROFILES, ["user_id", "interests", "recent_interests", "n_events"])
+    items, profiles = work.read(ITEMS), work.read(PROFILES, ["user_id", "interests", "n_events"])
+    histories = from_table(work.read(SEQUENCES), items, profiles.column("user_id"))
+    ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
 
     popular, active = (most_events_first(table.column("n_events")) for table in (items, profiles))
-    tastes = TasteEvidence(profiles, sequences, items)
+    tastes = TasteEvidence(profiles, histories, items)
+    facts = ItemEvidence(items, People.of(histories).counts, ranges)
     jobs = (
-        Job(ITEM_TEXTS, items.column("item_id"), popular[: config.max_items], ItemEvidence(items, popular)),
+        Job(ITEM_TEXTS, items.column("item_id"), popular[: config.max_items], facts),
         Job(TASTE_TEXTS, profiles.column("user_id"), active[: config.max_users], tastes),
     )
     report = Report()
@@ -261,8 +266,9 @@ def painted_rows(conditions: Sequence[str], known: npt.NDArray[np.str_], with_pi
 STAGE = Stage(
     "generate",
     GenerateConfig,
-    reads=(ITEMS, SEQUENCES, PROFILES, LANGUAGE_ADAPTER),
+    reads=(ITEMS, ITEM_RANGES, SEQUENCES, PROFILES, LANGUAGE_ADAPTER),
     writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
     run=run,
     ready=_ready,
+    revision=2,
 )

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.artifacts import ITEM_RANGES
 from llmrec_cli.core.columns import ATTRIBUTES
+from llmrec_cli.tables.habits import amounts
 from llmrec_cli.tables.roles import Columns, ItemsConfig, UsersConfig
 from llmrec_cli.tables.tags import item_tags
 
@@ -60,6 +62,36 @@ def most_frequent(frame: Frame, key: str, column: str) -> Frame:
         .filter(nw.col("#place") == 1)
         .select("#id", "#value")
     )
+
+
+def values_of(frame: Frame, key: str, column: str) -> Frame:
+    """`#id` and every different value that stands beside it."""
+    pairs = frame.select(_id(key), _tidy(column).alias("#value"))
+    pairs = pairs.filter(~nw.col("#id").is_null() & ~nw.col("#value").is_null())
+    return pairs.group_by("#id", "#value").agg(nw.len().alias("#n")).select("#id", "#value")
+
+
+def ranges(pairs: Mapping[str, pa.Table], ids: pa.ChunkedArray) -> pa.Table:
+    """The columns of `clean/item_ranges` from the `values_of` each attribute, for the items `ids`; maybe no row."""
+    found = [_range(name, table.filter(pc.is_in(table.column(ID), value_set=ids))) for name, table in pairs.items()]
+    return pa.concat_tables([ITEM_RANGES.schema.empty_table(), *found]).sort_by([("item_id", "ascending")])
+
+
+def _range(name: str, pairs: pa.Table) -> pa.Table:
+    """The rows of one attribute: items beside which there are two numbers or more."""
+    plain = pc.match_substring_regex(pairs.column("#value"), r"^\D{0,4}\d[\d.,]*\D{0,4}$")
+    pairs = pairs.filter(plain).combine_chunks()
+    values = pairs.column("#value").combine_chunks()
+    amount, coded = amounts(values), pc.dictionary_encode(pairs.column(ID).combine_chunks())
+    items = np.asarray(coded.indices, dtype=np.int64)
+    order = np.lexsort((amount, items))
+    order = order[~np.isnan(amount[order])]
+    _, first, n = np.unique(items[order], return_index=True, return_counts=True)
+    low, high = order[first], order[first + n - 1]
+    varied = np.flatnonzero(amount[low] < amount[high])
+    low, high = (pa.array(each[varied]) for each in (low, high))
+    columns = [pairs.column(ID).take(low), pa.array([name] * len(varied), pa.string())]
+    return pa.table([*columns, values.take(low), values.take(high)], schema=ITEM_RANGES.schema)
 
 
 def event_counts(events: Frame, column: str, *, met_only: bool = False) -> Frame:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+from llmrec_cli.tables.claims import above
 
 LONGEST_TITLE = 120
 LONGEST_PHRASE = 40
@@ -16,6 +19,23 @@ _LINK = re.compile(r"(?:https?:|ftp:|www\.)\S*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
+class Claim:
+    """That a user has more of a tag than usual, with the figures that it rests on."""
+
+    tag: str
+    n: int
+    """Events of the user that have the tag."""
+    of: int
+    """Events of the user."""
+    usual: float
+    """Share of the events that it is held against: everybody else's, or the user's own earlier ones."""
+
+    @property
+    def holds(self) -> bool:
+        return bool(above(self.n, self.of, self.usual))
+
+
+@dataclass(frozen=True)
 class ItemFacts:
     """What the catalogue knows of an item. Every string has gone through `plain`."""
 
@@ -23,11 +43,14 @@ class ItemFacts:
     category: tuple[str, ...] = ()
     """Levels, the widest first."""
     tags: tuple[str, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()
-    n_events: int = 0
+    attributes: tuple[tuple[str, str, str], ...] = ()
+    """Name, value, and the highest value where the log has several: then the value is the lowest."""
+    people: int = 0
+    """Different people who chose it."""
     rank: int = 0
-    """Place by popularity, from 1; 0 where it is not among the foremost."""
+    """Place by people, from 1; 0 where it is not among the foremost."""
     n_items: int = 0
+    """Items that anybody chose."""
 
     kind = "item"
 
@@ -38,14 +61,23 @@ class ItemFacts:
 
     @property
     def phrases(self) -> tuple[str, ...]:
-        """Words of the catalogue that may be said."""
-        return (*self.category, *self.tags, *(part for pair in self.attributes for part in pair))
+        """Words of the catalogue that may be said, in quotation marks too: they may be sentences of somebody else."""
+        return (*self.category, *self.tags)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """An attribute and its value, or the range of its values."""
+        return tuple(
+            f'{name} from "{value}" to "{most}"' if most else f'{name} "{value}"'
+            for name, value, most in self.attributes
+        )
 
     @property
     def statements(self) -> tuple[str, ...]:
         """What may be said only as a whole: a figure together with what it counts."""
-        chosen = f"chosen {times(self.n_events)}" if self.n_events else "nobody has chosen it yet"
-        return (chosen, f"number {self.rank:,} of {self.n_items:,} by popularity") if self.rank else (chosen,)
+        chosen = chosen_by(self.people)
+        ranked = f"number {self.rank:,} of {self.n_items:,} chosen items"
+        return (chosen, *((ranked,) if self.rank else ()), *self.details)
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:
@@ -57,8 +89,13 @@ class ItemFacts:
         """Word that opens a list -> the titles that may be quoted for it; any title where there is no entry."""
         return {}
 
+    @property
+    def untrue(self) -> tuple[str, ...]:
+        """Claims whose figures do not bear them."""
+        return ()
+
     def bare(self) -> ItemFacts:
-        """Only the title and how often it was chosen."""
+        """Only the title and by how many it was chosen."""
         return replace(self, category=(), tags=(), attributes=())
 
 
@@ -66,20 +103,28 @@ class ItemFacts:
 class TasteFacts:
     """What a user's history shows. No demographics, no ids."""
 
-    interests: tuple[str, ...]
+    leanings: tuple[Claim, ...] = ()
     examples: tuple[str, ...] = ()
-    """Titles from the history that carry one of the interests."""
-    recent: tuple[str, ...] = ()
-    """What the newest events have and the interests have not."""
-    recent_example: str = ""
-    """Title of a newest event that carries the first of `recent`."""
+    """Titles from the history, of items that carry one of the leanings where there are any."""
+    lately: tuple[Claim, ...] = ()
+    """What the newest events have more of than those before."""
+    lately_example: str = ""
+    """Title of a newest event that carries the first of `lately`."""
     n_events: int = 0
 
     kind = "taste"
 
     @property
+    def interests(self) -> tuple[str, ...]:
+        return tuple(claim.tag for claim in self.leanings)
+
+    @property
+    def recent(self) -> tuple[str, ...]:
+        return tuple(claim.tag for claim in self.lately)
+
+    @property
     def quotes(self) -> tuple[str, ...]:
-        return tuple(filter(None, (*self.examples, self.recent_example)))
+        return tuple(filter(None, (*self.examples, self.lately_example)))
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -96,15 +141,19 @@ class TasteFacts:
 
     @property
     def examples_of(self) -> dict[str, tuple[str, ...]]:
-        return {"towards": self.examples, "lately": (self.recent_example,)}
+        return {"towards": self.examples, "lately": (self.lately_example,)}
+
+    @property
+    def untrue(self) -> tuple[str, ...]:
+        return tuple(claim.tag for claim in (*self.leanings, *self.lately) if not claim.holds)
 
     def lasting(self) -> TasteFacts:
         """Without what is recent: a small model takes its example for one of the lasting interests."""
-        return replace(self, recent=(), recent_example="")
+        return replace(self, lately=(), lately_example="")
 
     def bare(self) -> TasteFacts:
         """Only the number of events."""
-        return TasteFacts(interests=(), n_events=self.n_events)
+        return TasteFacts(n_events=self.n_events)
 
 
 Facts = ItemFacts | TasteFacts
@@ -124,9 +173,14 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def times(n: int) -> str:
-    """ "once", "twice", "3 times"."""
-    return {1: "once", 2: "twice"}.get(n, f"{n:,} times")
+def chosen_by(people: int) -> str:
+    """ "nobody has chosen it yet", "one person chose it", "2,000 people chose it"."""
+    return {0: "nobody has chosen it yet", 1: "one person chose it"}.get(people, f"{people:,} people chose it")
+
+
+def quoted(words: Iterable[str]) -> list[str]:
+    """Each in quotation marks."""
+    return [f'"{word}"' for word in words]
 
 
 def listing(words: tuple[str, ...] | list[str]) -> str:

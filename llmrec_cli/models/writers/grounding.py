@@ -1,8 +1,9 @@
-"""The check that a text says nothing beyond its facts: apart from quoted titles and phrases of the facts there may only
-be words that claim nothing.
+"""The check that a text says nothing beyond its facts: apart from quoted titles, quoted phrases of the facts and whole
+statements with their figures there may only be words that claim nothing.
 
 A closed vocabulary, not an understanding of language: it holds lists and examples to what they are said of ("under",
-"tagged", "towards", "lately"), but it cannot tell whether true phrases are otherwise put together truly.
+"tagged", "towards", "lately"), and what is said to be above the usual to its figures, but it cannot tell whether true
+phrases are otherwise put together truly.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ GLUE = frozenset(
         """
     a an the this that these it its is are was were has have with and or as of in on to for from by which
     item items catalogue listed under tagged such like also both plus including includes details makes
-    leans towards often mostly lately more choose chooses history users
+    leans towards lately more history
     """,
     )
 )
 # Words that leave a list open: what follows belongs to the same list.
 LISTING = frozenset(["and", "or", "plus", "also", "more", "both"])
+# Words that claim something, and the word that they cannot do without: after them, before them.
+CLAIMS_OF_NEXT, CLAIMS_OF_LAST = {"leans": "towards"}, {"towards": "leans", "more": "lately"}
 
-_QUOTED = re.compile('[“"]([^“”"]*)[”"]')
 _MARKUP = re.compile(r"<[a-z/!][^>]*>|https?:|www\.|```|\[/?\w+\]\(", re.IGNORECASE)
 _WORD = r"\w+(?:['’\-]\w+)*"
 
@@ -39,18 +41,22 @@ def fault(text: str, facts: Facts) -> str:
     malformed = _malformed(text)
     if malformed:
         return malformed
-    for quoted in _QUOTED.findall(text):
-        if quoted not in facts.quotes:
-            return f"quotes what is not in the facts: {quoted[:40]}"
     pieces = _read(text, facts)
+    quotable = {*facts.quotes, *facts.phrases}
+    for piece, kind in pieces:
+        if kind == "quote" and piece not in quotable:
+            return f"quotes what is not in the facts: {piece[:40]}"
     foreign = [piece for piece, kind in pieces if kind == "word" and piece not in GLUE]
     if foreign:
         return f"not in the facts: {', '.join(dict.fromkeys(foreign))[:60]}"
+    untrue = [piece for piece, kind in pieces if kind == "quote" and piece in facts.untrue]
+    if untrue:
+        return f"more than the figures say: {untrue[0][:40]}"
     said = Counter(piece for piece, kind in pieces if kind != "word")
     if not said:
         return "says nothing of the facts"
     repeats = "repeats itself" if max(said.values()) > MOST_MENTIONS else ""
-    return _misplaced(pieces, facts) or _empty_list(pieces, facts) or repeats
+    return _misplaced(pieces, facts) or _empty_list(pieces, facts) or _unfounded(pieces) or repeats
 
 
 def _malformed(text: str) -> str:
@@ -58,34 +64,46 @@ def _malformed(text: str) -> str:
         return "too short" if len(text) < SHORTEST else "too long"
     if _MARKUP.search(text) or not text.isprintable():
         return "markup, a link or control characters"
+    if text.count('"') % 2 or text.count("“") != text.count("”"):
+        return "an unfinished quotation"
     return "" if text.endswith((".", '."')) else "unfinished sentence"
 
 
 def _read(text: str, facts: Facts) -> list[tuple[str, str]]:
-    """The text in order as (lower-case piece, kind): a "quote", a "fact" phrase (the longest that fits) or a "word"."""
-    phrases = sorted({*facts.phrases, *facts.statements}, key=lambda phrase: (-len(phrase), phrase))
-    either = "|".join(re.escape(phrase) for phrase in phrases) or "(?!)"
-    piece = rf'[“"](?P<quote>[^“”"]*)[”"]|(?P<fact>(?<![\w\'’-])(?:{either})(?![\w\'’-]))|(?P<word>{_WORD})'
+    """The text in order as (piece, kind): a "quote" as it is, a whole "fact" or a "word" in lower case."""
+    statements = sorted(facts.statements, key=lambda statement: (-len(statement), statement))
+    either = "|".join(re.escape(statement) for statement in statements)
+    piece = rf'(?P<fact>(?<![\w\'’-])(?:{either})(?![\w\'’-]))|[“"](?P<quote>[^“”"]*)[”"]|(?P<word>{_WORD})'
     found = re.finditer(piece, text, re.IGNORECASE)
-    return [(match[match.lastgroup].lower(), match.lastgroup) for match in found if match.lastgroup]
+    return [
+        (match["quote"] if match.lastgroup == "quote" else match[match.lastgroup].lower(), match.lastgroup)
+        for match in found
+        if match.lastgroup
+    ]
 
 
 def _misplaced(pieces: list[tuple[str, str]], facts: Facts) -> str:
     """What is said of the wrong thing: a tag after "listed under", an example of another interest; "" if nothing is."""
-    lists = {lead: {phrase.lower() for phrase in phrases} for lead, phrases in facts.lists.items()}
-    examples = {lead: {title.lower() for title in titles} for lead, titles in facts.examples_of.items()}
-    statements = {statement.lower() for statement in facts.statements}
     section, lead = "", ""  # the last word that opened a list, and the same while the list goes on
     for piece, kind in pieces:
         if kind == "word":
-            section = piece if piece in lists else section
-            lead = section if piece in lists or (lead and piece in LISTING) else ""
-        elif piece in statements:
+            section = piece if piece in facts.lists else section
+            lead = section if piece in facts.lists or (lead and piece in LISTING) else ""
+        elif kind == "fact":
             lead = ""
-        elif kind == "fact" and lead and piece not in lists[lead]:
+        elif lead and piece not in facts.lists[lead]:
             return f"said of the wrong thing: {lead} {piece}"[:60]
-        elif kind == "quote" and section in examples and piece not in examples[section]:
+        elif not lead and section in facts.examples_of and piece not in facts.examples_of[section]:
             return f"an example of the wrong thing: {piece}"[:60]
+    return ""
+
+
+def _unfounded(pieces: list[tuple[str, str]]) -> str:
+    """A word that claims a lift and stands alone, as in "leans, as with"; "" where there is none."""
+    words = [piece if kind == "word" else "" for piece, kind in pieces]
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        if after != CLAIMS_OF_NEXT.get(word, after) or before != CLAIMS_OF_LAST.get(word, before):
+            return f"claims without saying what: {word}"
     return ""
 
 
@@ -94,6 +112,6 @@ def _empty_list(pieces: list[tuple[str, str]], facts: Facts) -> str:
     for place, (piece, kind) in enumerate(pieces):
         if kind == "word" and piece in facts.lists:
             first = next((later for later, _ in pieces[place + 1 :] if later not in {*LISTING, "with", "the"}), "")
-            if first not in {phrase.lower() for phrase in facts.lists[piece]}:
+            if first not in facts.lists[piece]:
                 return f"lists nothing: {piece}"
     return ""

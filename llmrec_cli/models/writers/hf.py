@@ -16,7 +16,7 @@ import torch
 from llmrec_cli.models import causal
 from llmrec_cli.models.runtime import choose_device, fast_dtype, set_threads
 from llmrec_cli.models.writers import Draft, WriterConfig
-from llmrec_cli.models.writers.facts import Facts, TasteFacts, listing
+from llmrec_cli.models.writers.facts import Facts, TasteFacts, listing, quoted
 from llmrec_cli.models.writers.phrasebook import Phrasebook
 from llmrec_cli.models.writers.template import load_prompt
 
@@ -83,7 +83,7 @@ class HfWriter:
 
     def _phrases(self, facts: Facts, start: str) -> list[tuple[int, ...]]:
         """The facts that a text may still tell after its opening, as tokens."""
-        said = [*facts.phrases, *facts.statements, *(f'"{title}"' for title in facts.quotes if title not in start)]
+        said = [*quoted(facts.phrases), *facts.statements, *quoted(t for t in facts.quotes if t not in start)]
         return [tuple(tokens) for tokens in self._tokenised([f" {each}" for each in dict.fromkeys(said)])]
 
     def _tokenised(self, texts: Sequence[str]) -> list[list[int]]:
@@ -94,7 +94,7 @@ class HfWriter:
 def opening(facts: Facts) -> str:
     """How a text begins, whatever the model would rather say."""
     if isinstance(facts, TasteFacts):
-        return f"Leans towards {listing(facts.interests)}" if facts.interests else "The history is"
+        return f"Leans towards {listing(quoted(facts.interests))}" if facts.interests else "The history includes"
     subject = f'"{facts.title}"' if facts.title else "This item"
     return (
         f"{subject} is listed under" if facts.category else f"{subject} is tagged" if facts.tags else f"{subject} was"

@@ -10,7 +10,7 @@ from typing import Self
 import jinja2
 
 from llmrec_cli.models.writers import Draft, WriterConfig
-from llmrec_cli.models.writers.facts import Facts, counted, listing, times
+from llmrec_cli.models.writers.facts import Facts, chosen_by, counted, listing, quoted
 
 PROMPTS = Path(__file__).parent / "prompts"
 
@@ -41,8 +41,8 @@ def load_prompt(name: str) -> tuple[jinja2.Template, str]:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {
         "listing": listing,
-        "times": times,
+        "chosen_by": chosen_by,
         "counted": counted,
-        "quoted": lambda titles: [f'"{title}"' for title in titles],
+        "quoted": quoted,
     }
     return environment.from_string(source), hashlib.sha256(source.encode()).hexdigest()
