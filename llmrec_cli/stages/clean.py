@@ -71,7 +71,7 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     from llmrec_cli.tables import cleaning, content, funnel, splits
-    from llmrec_cli.tables.described import Kept, described
+    from llmrec_cli.tables.described import Kept, described, ranges
     from llmrec_cli.tables.engine import Engine
 
     after = _microseconds(config)
@@ -88,7 +88,8 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
 
         work.write(ITEMS, items)
         work.write(USERS, users)
-        _write_ranges(work, kept, config)
+        if (varied := ranges(kept, config.items, said, items.column("item_id"))).num_rows:
+            work.write(ITEM_RANGES, varied)
         work.write(FUNNEL, account)
         _write_events(work, kept)
         _write(work, REJECTS, kept, cleaning.rejected(judged))
@@ -235,20 +236,6 @@ def _write_events(work: WorkDir, kept: Kept) -> None:
             sequences(cleaning.sequences(timed))
 
 
-def _write_ranges(work: WorkDir, kept: Kept, config: CleanConfig) -> None:
-    """Attributes of items whose number varies in the log. A backtest describes nothing and does without."""
-    from llmrec_cli.tables import content
-
-    if config.items.path is not None or config.holdout != "none":
-        return
-    columns = [name_of(column, kept.log.inputs) for column in listed(config.items.attributes)]
-    texts, role = kept.engine.texts(kept.log.raw), kept.log.roles.item
-    pairs = {column: kept.engine.arrow(content.values_of(texts, role, column)) for column in columns}
-    found = content.ranges(pairs, work.read(ITEMS, ["item_id"]).column("item_id"))
-    if found.num_rows:
-        work.write(ITEM_RANGES, found)
-
-
 def _write(work: WorkDir, table: Table, kept: Kept, rows: Frame) -> None:
     with work.writer(table) as append:
         for batch in kept.engine.batches(rows):
@@ -268,5 +255,5 @@ STAGE = Stage(
     writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
-    revision=4,
+    revision=5,
 )

@@ -79,3 +79,11 @@ def described(
         if n:
             kept.warnings.append(f"{', '.join(i.file.location.name for i in inputs)}: {n:,} rows {what}")
     return content.from_file(counts, rows, only_seen=config.only_seen), names
+
+
+def ranges(kept: Kept, config: ItemsConfig, said: Frame, ids: pa.ChunkedArray) -> pa.Table:
+    """The rows of `clean/item_ranges`: attributes of the items `ids` whose number varies in the log; maybe none."""
+    names = [] if config.path is not None else [name_of(c, kept.log.inputs) for c in listed(config.attributes)]
+    place = {c: str(kept.log.columns.index(c)) for c in [kept.log.roles.item, *names]}
+    pairs = {c: kept.engine.arrow(content.values_of(said, place[kept.log.roles.item], place[c])) for c in names}
+    return content.ranges(pairs, ids)
