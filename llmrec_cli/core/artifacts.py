@@ -9,6 +9,7 @@ import pyarrow as pa
 from llmrec_cli.core.columns import ATTRIBUTES, CHANGES, EVIDENCE, HABITS, INTERESTS, PRICE, TAGS, VECTOR
 
 ID = pa.string()
+TEXT, NUMBER = pa.string(), pa.float64()
 TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -136,15 +137,7 @@ REJECTS = Table(
     "rejects",
     "One row for each input row that was not kept, with the rule that took it out and the values as read.",
     ("source", "row"),
-    _schema(
-        source=pa.string(),
-        row=pa.int64(),
-        reason=pa.string(),
-        user_id=ID,
-        item_id=ID,
-        time=pa.string(),
-        value=pa.string(),
-    ),
+    _schema(source=TEXT, row=pa.int64(), reason=TEXT, user_id=ID, item_id=ID, time=TEXT, value=TEXT),
 )
 FUNNEL = Table(
     "clean",
@@ -186,14 +179,7 @@ PRETRAIN_CURVE = Table(
     "pretrain_curve",
     "Loss, validation accuracy and speed after each epoch; phase is search (last event withheld) or refit.",
     ("phase", "epoch"),
-    _schema(
-        phase=pa.string(),
-        epoch=pa.int32(),
-        loss=pa.float64(),
-        recall=pa.float64(),
-        ndcg=pa.float64(),
-        targets_per_s=pa.float64(),
-    ),
+    _schema(phase=TEXT, epoch=pa.int32(), loss=NUMBER, recall=NUMBER, ndcg=NUMBER, targets_per_s=NUMBER),
 )
 SEMANTIC_IDS = Table(
     "pretrain",
