@@ -24,7 +24,7 @@ def _stage(
 
     prefix = name.replace("-", "_")
     settings = common.settings(**{f"{prefix}__{key}": value for key, value in options.items()})
-    context = common.context(settings, finish=finish)
+    context = common.context(settings, finish=finish, works=True)
     if dry:
         common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name))
         return
@@ -47,8 +47,8 @@ def clean(
 ) -> None:
     """Read the raw log, item and user files; drop what is broken and say why.
 
-    Reads the files named under [clean] of the settings. Writes interactions, items, users, sequences, rejects and
-    funnel under WORK/clean/.
+    Reads the files that the section clean of the settings names. Writes interactions, items, users, sequences,
+    rejects and funnel under WORK/clean/.
 
     Example: llmrec clean --min-user-events 5
     """
@@ -76,8 +76,8 @@ def pretrain(
     text_encoder: Annotated[str | None, typer.Option(help="auto, minilm, hashed or a folder.")] = None,
     init_from: Annotated[str | None, typer.Option(help="Start from the model of this work directory.")] = None,
     semantic_ids: Annotated[bool | None, typer.Option("--semantic-ids", help="Also write semantic ids.")] = None,
-    lm: Annotated[str | None, typer.Option(help="Language model to tune with LoRA.")] = None,
-    dp_epsilon: Annotated[float | None, typer.Option(help="Privacy budget; 0 is none.")] = None,
+    lm: Annotated[str | None, typer.Option(help="Language model to tune with LoRA (extra: peft).")] = None,
+    dp_epsilon: Annotated[float | None, typer.Option(help="Privacy budget (extra: privacy); 0 is none.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")] = False,
     finish: Annotated[bool, typer.Option("--finish", help="Settle for the epochs done before Ctrl-C.")] = False,
     force: Force = False,
@@ -264,7 +264,7 @@ def run(
     names = pipeline.STAGES[: pipeline.STAGES.index(until) + 1] if until else pipeline.STAGES
     settings = common.settings()
     pipeline.check(settings)
-    context = common.context(settings)
+    context = common.context(settings, works=True)
     outcomes = pipeline.walk(common.workdir, settings, context, names, force=force, told=common.console.outcome)
     following = "" if until else f"open {common.work}/recommend/report.html; check it with `llmrec evaluate`"
     common.console.finish(outcomes, str(common.work), following)
@@ -289,7 +289,7 @@ def evaluate(
     from llmrec_cli import pipeline
 
     settings = common.settings(evaluate__holdout=holdout, evaluate__fail_under=fail_under)
-    context = common.context(settings)
+    context = common.context(settings, works=True)
     outcomes = pipeline.backtests(common.workdir, settings, context, name, force=force, told=common.console.outcome)
     lines = [line for outcome in outcomes if not outcome.ran for line in outcome.report.lines]
     for line in [*lines, *pipeline.across(settings, outcomes)]:

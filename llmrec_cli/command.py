@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from llmrec_cli.core.errors import LlmrecError
+from llmrec_cli.core.errors import LlmrecError, SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from llmrec_cli.console import Console
@@ -52,14 +53,14 @@ class Common:
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", "-c", envvar="LLMREC_CONFIG", help="Settings file [llmrec.toml here].", rich_help_panel=WORK
+            "--config", "-c", envvar="LLMREC_CONFIG", help="Settings file; llmrec.toml here.", rich_help_panel=WORK
         ),
     ] = None
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="One setting, stage.field=value; may be repeated.", rich_help_panel=WORK),
     ] = None
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random [42].", rich_help_panel=WORK)] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random; 42.", rich_help_panel=WORK)] = None
     device: Annotated[
         str, typer.Option(envvar="LLMREC_DEVICE", help="auto, cpu, cuda or mps.", rich_help_panel=WORK)
     ] = "auto"
@@ -72,7 +73,9 @@ class Common:
     ] = "4GB"
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=WORK)] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=WORK)] = False
-    log_format: Annotated[str, typer.Option(help="text or json, for stderr.", rich_help_panel=WORK)] = "text"
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="How stderr is written.", rich_help_panel=WORK)
+    ] = "text"
     debug: Annotated[
         bool, typer.Option(envvar="LLMREC_DEBUG", help="Tracebacks for every error.", rich_help_panel=WORK)
     ] = False
@@ -89,6 +92,15 @@ class Common:
 
         return WorkDir(self.work)
 
+    def machine(self) -> int:
+        """Bytes of --max-memory; SettingsError where it or --device says nothing that there could be."""
+        from llmrec_cli.core.config import parse_bytes
+
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            near = did_you_mean(self.device, ["auto", "cpu", "cuda", "mps"])
+            raise SettingsError(f"there is no device {self.device!r}", where="--device", fix=near)
+        return parse_bytes(self.max_memory)
+
     def settings(self, **options: Any) -> Settings:
         """The settings file with everything laid over it; `options` are dotted keys with `__` for the dot."""
         from llmrec_cli.core import config
@@ -96,17 +108,21 @@ class Common:
         dotted = {key.replace("__", ".").replace("train_ranker", "train-ranker"): v for key, v in options.items()}
         return config.load(self.config, self.overrides or (), options={"seed": self.seed, **dotted})
 
-    def context(self, settings: Settings, *, finish: bool = False) -> Context:
-        from llmrec_cli.core.config import parse_bytes
+    def context(self, settings: Settings, *, finish: bool = False, works: bool = False) -> Context:
+        """What stages are given; for a command that `works` a device that was asked for by name has to be there."""
         from llmrec_cli.core.stage import Context
 
+        if works and self.device not in ("auto", "cpu"):
+            from llmrec_cli.models.runtime import choose_device
+
+            choose_device(self.device)
         return Context(
             seed=settings.seed,
             base=settings.base,
             progress=self.console,
             device=self.device,
             threads=self.threads,
-            max_memory=parse_bytes(self.max_memory),
+            max_memory=self.machine(),
             finish=finish,
         )
 
@@ -138,6 +154,7 @@ def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None
 def _guarded(common: Common, work: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        common.machine()
         work()
     except LlmrecError as error:
         if common.debug:

@@ -153,3 +153,48 @@ def test_sizes(text: str, size: int) -> None:
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(SettingsError):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--device", "cdua"], "did you mean 'cuda'"),
+        (["--device", "cuda:x"], "no device"),
+        (["--device", "cuda:99"], "not there"),
+        (["--max-memory", "4GX"], "no size"),
+        (["--threads", "two"], "--threads"),
+        (["--threads", "-1"], "--threads"),
+        (["--log-format", "xml"], "'text', 'json'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["clean", "run", "evaluate"])
+def test_mistyped_options_end_before_anything(
+    project: Path, monkeypatch: pytest.MonkeyPatch, command: str, options: list[str], told: str
+) -> None:
+    monkeypatch.chdir(project)
+    done = runner.invoke(app, [command, *options], env={"COLUMNS": "200"})
+    assert done.exit_code == 2 and told in done.output, done.output
+    assert not (project / "work").exists()
+
+
+def test_brackets_in_help_texts_are_shown() -> None:
+    """A help text is shown as it is written: none is taken for markup."""
+    import inspect
+
+    for info in app.registered_commands:
+        name = info.name or info.callback.__name__  # type: ignore[union-attr]
+        words = " ".join(runner.invoke(app, [name, "--help"], env={"COLUMNS": "400"}).output.replace("│", " ").split())
+        texts = [each.__metadata__[0].help for each in info.callback.__annotations__.values()]  # type: ignore[union-attr]
+        texts += (inspect.getdoc(info.callback) or "").split("\n\n")
+        for text in texts:
+            assert " ".join((text or "").split()) in words, f"{name}: {text}"
+
+
+def test_lists_and_tables_of_set_are_told_how_to_write(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    table = runner.invoke(app, ["status", "--set", "clean.items={path=items.csv, item=sku}"])
+    assert table.exit_code == 2 and """'{path = "items.csv", item = "sku"}'""" in table.output
+    listed = runner.invoke(app, ["status", "--set", "recommend.deny=[a, b]"])
+    assert listed.exit_code == 2 and """'["a", "b"]'""" in listed.output and "--set recommend.deny" in listed.output
+    monkeypatch.setenv("LLMREC_RECOMMEND__DENY", "[a]")
+    assert "LLMREC_RECOMMEND__DENY" in runner.invoke(app, ["status"]).output

@@ -23,6 +23,9 @@ OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEB
 # What pydantic puts into the place of an error beside the keys, for a setting that may be of several types.
 _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")
 
+# How lists and tables are written, by their brackets; with the quotes of a shell around them.
+EXAMPLES = {"{}": """'{path = "items.csv", item = "sku"}'""", "[]": """'["a", "b"]'"""}
+
 Nested = dict[str, Any]
 IsoTime = Annotated[str, BeforeValidator(lambda given: given.isoformat() if isinstance(given, date) else given)]
 """A time as text; TOML reads 2010-11-01 without quotes as a date."""
@@ -108,9 +111,10 @@ def load(
     for name, text in sorted((os.environ if environ is None else environ).items()):
         if name.startswith(PREFIX) and "__" in name:
             stage, _, rest = name[len(PREFIX) :].lower().partition("__")
-            settings.put(f"{stage.replace('_', '-')}.{rest.replace('__', '.')}", literal(text), f"environment {name}")
+            dotted, origin = f"{stage.replace('_', '-')}.{rest.replace('__', '.')}", f"environment {name}"
+            settings.put(dotted, literal(text, origin), origin)
         elif name == PREFIX + "SEED":
-            settings.put("seed", literal(text), f"environment {name}")
+            settings.put("seed", literal(text, f"environment {name}"), f"environment {name}")
     for override in overrides:
         dotted, value = assignment(override)
         settings.put(dotted, value, f"--set {dotted}")
@@ -126,14 +130,20 @@ def assignment(override: str) -> tuple[str, Any]:
     dotted, equals, text = override.partition("=")
     if not equals or not all(part.strip() for part in dotted.split(".")):
         raise SettingsError(f"--set {override!r} is not of the form stage.field=value", fix="--set recommend.k=20")
-    return dotted.strip(), literal(text.strip())
+    return dotted.strip(), literal(text.strip(), f"--set {dotted.strip()}")
 
 
-def literal(text: str) -> Any:
-    """A value as TOML reads it; what is no TOML is a string, so that --set clean.items.title=Name needs no quotes."""
+def literal(text: str, where: str = "") -> Any:
+    """A value as TOML reads it; what is no TOML is a string, so that --set clean.items.title=Name needs no quotes.
+
+    SettingsError for what is meant as a list or a table and is none.
+    """
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        example = EXAMPLES.get(text[:1] + text[-1:])
+        if example:
+            raise SettingsError(f"{text!r} is not as TOML writes it", where=where, fix=f"such as {example}") from error
         return text
 
 

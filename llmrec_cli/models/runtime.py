@@ -77,10 +77,10 @@ def choose_device(device: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    kind = device.partition(":")[0]
+    kind, _, number = device.partition(":")
     if kind not in there:
         raise SettingsError(f"there is no device {device!r}", fix=did_you_mean(device, ["auto", *there]))
-    if not there[kind]:
+    if not there[kind] or (kind == "cuda" and number and int(number) >= torch.cuda.device_count()):
         raise SettingsError(f"the device {device!r} is not there", fix="use --device auto, or install torch for it")
     return device
 
