@@ -330,6 +330,31 @@ def show(
 
 
 @command(BESIDE)
+def forget(
+    common: Common,
+    *,
+    users: Annotated[list[str] | None, typer.Argument(metavar="USER…", help="Ids of people.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="A file with one id a line.")] = None,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Run the stages again without them.")] = False,
+) -> None:
+    """Take people out of the work directory, its backtests and its page, and keep them out from now on.
+
+    Later runs leave them out by keyed hashes (WORK/forgotten.json); the key is llmrec.key beside the settings, or
+    LLMREC_KEY. What has learned from them is marked as stale. A receipt is kept under WORK/receipts/.
+
+    Example: llmrec forget 17048 --retrain
+    """
+    from llmrec_cli import forgetting, pipeline
+
+    settings, ids = common.settings(), forgetting.asked(users, file)
+    receipt = forgetting.forget(common.workdir, settings.base, ids, pseudonymised=settings.pseudonymised)
+    common.console.either([*receipt.lines, f"receipt: {receipt.path}"], receipt.data)
+    if retrain:
+        pipeline.walk(common.workdir, settings, common.context(settings), told=common.console.outcome)
+        forgetting.retrained(receipt)
+
+
+@command(BESIDE)
 def config(common: Common, stage: Annotated[str | None, typer.Argument(help="Only this stage.")] = None) -> None:
     """Print every setting, its value, where the value came from and what it means."""
     from llmrec_cli import overview

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from llmrec_cli import forgetting
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import GateError, UpstreamError
 from llmrec_cli.core.launch import Team, launch
@@ -74,6 +75,9 @@ def walk(
             outcome = execute(load(name), work, configs[name], context, force=force, begin=begin)
             told(outcome)
             outcomes.append(outcome)
+            if name == "clean":
+                for line in forgetting.left_the_log(work):
+                    context.progress.say(line)
     return outcomes
 
 

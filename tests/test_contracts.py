@@ -99,6 +99,14 @@ def test_a_ranker_keeps_the_laws(name: str, candidates: Candidates, tmp_path: Pa
     assert np.array_equal(rankers.load_ranker(tmp_path).score(candidates), scores)
 
 
+@pytest.mark.parametrize("name", rankers.RANKERS)
+def test_a_ranker_keeps_nobody(name: str, candidates: Candidates) -> None:
+    """Its tensors are of features and layers, and trees are splits of features: none is as long as the users."""
+    kind = rankers.load_class(name)
+    tensors = kind.fit(kind.Config(), candidates, 1).tensors()
+    assert not [key for key, tensor in tensors.items() if key != "trees" and candidates.n_users in tensor.shape]
+
+
 def test_a_ranker_of_an_older_version_is_told_and_not_guessed(candidates: Candidates, tmp_path: Path) -> None:
     cls = rankers.load_class("lambdarank")
     rankers.save_ranker(tmp_path, "lambdarank", cls.fit(cls.Config(), candidates, 3))

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
 from llmrec_cli.core.columns import ATTRIBUTES, CHANGES, EVIDENCE, HABITS, INTERESTS, PRICE, TAGS, VECTOR
+from llmrec_cli.core.kinds import Artifact, File, Folder, Forgets, Table
 
 ID = pa.string()
 TEXT, NUMBER = pa.string(), pa.float64()
 TIME = pa.timestamp("us", tz="UTC")
 
-
-@dataclass(frozen=True)
-class Table:
-    """A Parquet file `WORK/<stage>/<name>.parquet`. An optional one is written only where there is such content."""
-
-    stage: str
-    name: str
-    about: str
-    key: tuple[str, ...]
-    schema: pa.Schema
-    optional: bool = False
-
-    @property
-    def path(self) -> str:
-        return f"{self.stage}/{self.name}.parquet"
-
-
-@dataclass(frozen=True)
-class _NoTable:
-    stage: str
-    name: str
-    about: str
-    optional: bool = False
-
-    @property
-    def path(self) -> str:
-        return f"{self.stage}/{self.name}"
-
-
-class Folder(_NoTable):
-    """A folder `WORK/<stage>/<name>/`: a saved model (`config.json` + `*.safetensors`) or generated files."""
-
-
-class File(_NoTable):
-    """A single file that is no table, `WORK/<stage>/<name>`."""
-
-
-Artifact = Table | Folder | File
+__all__ = ["Artifact", "File", "Folder", "Forgets", "Table"]  # the kinds, beside all that is defined here
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -72,6 +34,7 @@ INTERACTIONS = Table(
         session=pa.int32(),
         source_row=pa.int64(),
     ),
+    forgets=Forgets.ROWS,
 )
 ITEMS = Table(
     "clean",
@@ -89,6 +52,7 @@ ITEMS = Table(
         attributes=ATTRIBUTES,
         n_events=pa.int64(),
     ),
+    forgets=Forgets.LEARNT,
 )
 ITEM_RANGES = Table(
     "clean",
@@ -97,6 +61,7 @@ ITEM_RANGES = Table(
     ("item_id", "name"),
     _schema(item_id=ID, name=pa.string(), low=pa.string(), high=pa.string()),
     optional=True,
+    forgets=Forgets.LEARNT,
 )
 USERS = Table(
     "clean",
@@ -111,6 +76,7 @@ USERS = Table(
         attributes=ATTRIBUTES,
         n_events=pa.int64(),
     ),
+    forgets=Forgets.ROWS,
 )
 SEQUENCES = Table(
     "clean",
@@ -124,6 +90,7 @@ SEQUENCES = Table(
         weights=pa.list_(pa.float32()),
         sessions=pa.list_(pa.int32()),
     ),
+    forgets=Forgets.ROWS,
 )
 REFUSALS = Table(
     "clean",
@@ -131,6 +98,7 @@ REFUSALS = Table(
     "Items that users turned down: events of negative weight. position counts the kept events of the user before it.",
     ("user_id", "item_id"),
     _schema(user_id=ID, item_id=ID, position=pa.int32()),
+    forgets=Forgets.ROWS,
 )
 REJECTS = Table(
     "clean",
@@ -138,6 +106,7 @@ REJECTS = Table(
     "One row for each input row that was not kept, with the rule that took it out and the values as read.",
     ("source", "row"),
     _schema(source=TEXT, row=pa.int64(), reason=TEXT, user_id=ID, item_id=ID, time=TEXT, value=TEXT),
+    forgets=Forgets.ROWS,
 )
 FUNNEL = Table(
     "clean",
@@ -145,6 +114,7 @@ FUNNEL = Table(
     "Rows read, rows taken out by each rule in order, rows left.",
     ("step",),
     _schema(step=pa.int32(), rule=pa.string(), removed=pa.int64(), left=pa.int64()),
+    forgets=Forgets.LEARNT,
 )
 HOLDOUT = Table(
     "clean",
@@ -153,26 +123,31 @@ HOLDOUT = Table(
     ("user_id", "position"),
     _schema(user_id=ID, position=pa.int32(), item_id=ID, time=TIME),
     optional=True,
+    forgets=Forgets.ROWS,
 )
 
 
-def _item_vectors(name: str, about: str, optional: bool = False) -> Table:
-    return Table("pretrain", name, about, ("item_id",), _schema(item_id=ID, vector=VECTOR), optional)
+def _item_vectors(name: str, about: str, optional: bool = False, *, forgets: Forgets = Forgets.NOBODY) -> Table:
+    schema = _schema(item_id=ID, vector=VECTOR)
+    return Table("pretrain", name, about, ("item_id",), schema, optional, forgets=forgets)
 
 
 ITEM_VECTORS = _item_vectors(
-    "item_vectors", "Each item as the sequence model sees it (id embedding fused with content), in the order of items."
+    "item_vectors",
+    "Each item as the sequence model sees it (id embedding fused with content), in the order of items.",
+    forgets=Forgets.LEARNT,
 )
 ITEM_TEXT_VECTORS = _item_vectors(
     "item_text_vectors", "Unit-length, centred text embeddings of the items, in the order of items; zero without text."
 )
 ITEM_IMAGE_VECTORS = _item_vectors("item_image_vectors", "The same of their images, where a model looks at them.", True)
 ITEM_AUDIO_VECTORS = _item_vectors("item_audio_vectors", "The same of their recordings.", True)
-ENCODER = Folder("pretrain", "encoder", "The sequence transformer, trained on every event.")
+ENCODER = Folder("pretrain", "encoder", "The sequence transformer, trained on every event.", forgets=Forgets.LEARNT)
 ENCODER_VALIDATION = Folder(
     "pretrain",
     "encoder_validation",
     "The same transformer trained without each user's last event; rankers learn on it.",
+    forgets=Forgets.LEARNT,
 )
 PRETRAIN_CURVE = Table(
     "pretrain",
@@ -180,6 +155,7 @@ PRETRAIN_CURVE = Table(
     "Loss, validation accuracy and speed after each epoch; phase is search (last event withheld) or refit.",
     ("phase", "epoch"),
     _schema(phase=TEXT, epoch=pa.int32(), loss=NUMBER, recall=NUMBER, ndcg=NUMBER, targets_per_s=NUMBER),
+    forgets=Forgets.LEARNT,
 )
 SEMANTIC_IDS = Table(
     "pretrain",
@@ -188,8 +164,11 @@ SEMANTIC_IDS = Table(
     ("item_id",),
     _schema(item_id=ID, codes=pa.list_(pa.int32())),
     optional=True,
+    forgets=Forgets.NOBODY,
 )
-LANGUAGE_ADAPTER = Folder("pretrain", "language_adapter", "LoRA adapter tuned on users' titles.", optional=True)
+LANGUAGE_ADAPTER = Folder(
+    "pretrain", "language_adapter", "LoRA adapter tuned on users' titles.", optional=True, forgets=Forgets.LEARNT
+)
 
 PROFILES = Table(
     "profile",
@@ -214,6 +193,7 @@ PROFILES = Table(
         last_time=TIME,
         cold=pa.bool_(),
     ),
+    forgets=Forgets.ROWS,
 )
 TOPICS = Table(
     "profile",
@@ -221,23 +201,25 @@ TOPICS = Table(
     "The topics that the topic model found, each with a label and its leading words.",
     ("topic",),
     _schema(topic=pa.string(), words=pa.list_(pa.string()), weight=pa.float32(), coherence=pa.float32()),
+    forgets=Forgets.LEARNT,
 )
 
-RETRIEVERS = Folder("train-ranker", "retrievers", "Each candidate source, refitted on every event.")
-RANKER = Folder("train-ranker", "ranker", "The ranker that was best on validation, with its name in config.json.")
+RETRIEVERS = Folder(
+    "train-ranker", "retrievers", "Each candidate source, refitted on every event.", forgets=Forgets.MODELS
+)
+RANKER = Folder(
+    "train-ranker",
+    "ranker",
+    "The ranker that was best on validation, with its name in config.json.",
+    forgets=Forgets.MODELS,
+)
 RANKER_FEATURES = Table(
     "train-ranker",
     "ranker_features",
     "Each feature of a candidate, how much the chosen ranker goes by it, and its share; a source's shares add up.",
     ("feature",),
-    _schema(
-        feature=pa.string(),
-        source=pa.string(),
-        mean=pa.float64(),
-        std=pa.float64(),
-        importance=pa.float64(),
-        share=pa.float64(),
-    ),
+    _schema(feature=TEXT, source=TEXT, mean=NUMBER, std=NUMBER, importance=NUMBER, share=NUMBER),
+    forgets=Forgets.LEARNT,
 )
 _INTERVAL = dict(value=pa.float64(), low=pa.float64(), high=pa.float64(), n_users=pa.int64())
 RANKER_REPORT = Table(
@@ -253,6 +235,7 @@ RANKER_REPORT = Table(
         seconds=pa.float64(),
         chosen=pa.bool_(),
     ),
+    forgets=Forgets.LEARNT,
 )
 
 _TEXT = dict(text=pa.string(), writer=pa.string(), model=pa.string(), prompt_sha256=pa.string(), check=pa.string())
@@ -262,6 +245,7 @@ ITEM_TEXTS = Table(
     "A grounded description of each item; check says passed, or why the template took over.",
     ("item_id",),
     _schema(item_id=ID, **_TEXT),
+    forgets=Forgets.LEARNT,
 )
 TASTE_TEXTS = Table(
     "generate",
@@ -269,6 +253,7 @@ TASTE_TEXTS = Table(
     "A grounded summary of each user's taste, with the same provenance columns.",
     ("user_id",),
     _schema(user_id=ID, **_TEXT),
+    forgets=Forgets.ROWS,
 )
 ITEM_IMAGES = Table(
     "generate",
@@ -277,8 +262,9 @@ ITEM_IMAGES = Table(
     ("item_id",),
     _schema(item_id=ID, path=pa.string(), painter=pa.string(), condition=pa.string()),
     optional=True,
+    forgets=Forgets.NOBODY,
 )
-IMAGES = Folder("generate", "images", "Generated image files.", optional=True)
+IMAGES = Folder("generate", "images", "Generated image files.", optional=True, forgets=Forgets.NOBODY)
 
 RECOMMENDATIONS = Table(
     "recommend",
@@ -294,8 +280,14 @@ RECOMMENDATIONS = Table(
         reason=pa.string(),
         evidence=EVIDENCE,
     ),
+    forgets=Forgets.ROWS,
 )
-REPORT_PAGE = File("recommend", "report.html", "The page to look at: lists with reasons, the funnel, the verdict.")
+REPORT_PAGE = File(
+    "recommend",
+    "report.html",
+    "The page to look at: lists with reasons, the funnel, the verdict.",
+    forgets=Forgets.REDRAWN,
+)
 
 EVALUATION = Table(
     "evaluate",
@@ -303,6 +295,7 @@ EVALUATION = Table(
     "How the lists of the pipeline and of the baselines do on the events withheld by a backtest, with 95 % intervals.",
     ("system", "metric"),
     _schema(system=pa.string(), metric=pa.string(), **_INTERVAL),
+    forgets=Forgets.LEARNT,
 )
 SLICES = Table(
     "evaluate",
@@ -310,5 +303,14 @@ SLICES = Table(
     "Accuracy by kind of user and of target; slice gap is the best slice less the worst of that kind.",
     ("kind", "slice", "system", "metric"),
     _schema(kind=pa.string(), slice=pa.string(), system=pa.string(), metric=pa.string(), **_INTERVAL),
+    forgets=Forgets.LEARNT,
 )
-VERDICT = File("evaluate", "verdict.json", "Whether the pipeline beats popularity, by how much, in words and figures.")
+VERDICT = File(
+    "evaluate",
+    "verdict.json",
+    "Whether the pipeline beats popularity, by how much, in words and figures.",
+    forgets=Forgets.LEARNT,
+)
+
+REGISTRY: tuple[Artifact, ...] = tuple(each for each in globals().values() if isinstance(each, Artifact))
+"""Every artifact that there is."""

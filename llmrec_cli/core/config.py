@@ -19,7 +19,7 @@ STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend
 FILE_NAME = "llmrec.toml"
 PREFIX = "LLMREC_"
 # Environment variables that are options of the command line, not settings of a stage.
-OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG")
+OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG", "KEY")
 # What pydantic puts into the place of an error beside the keys, for a setting that may be of several types.
 _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")
 
@@ -47,6 +47,12 @@ class Settings:
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise SettingsError(f"seed must be a whole number, not {seed!r}", where=self.origins.get("seed", ""))
         return seed
+
+    @property
+    def pseudonymised(self) -> bool:
+        """Whether the work directory has stand-ins in place of ids."""
+        section = self.values.get("clean", {})
+        return isinstance(section, dict) and section.get("pseudonymise") is True
 
     def put(self, dotted: str, value: Any, origin: str) -> None:
         """Set one value; a table on the way that does not exist yet is made."""

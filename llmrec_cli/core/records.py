@@ -35,6 +35,8 @@ class Parts(BaseModel, frozen=True, extra="forbid"):
     sources: dict[str, str]
     """The same of files outside of the work directory."""
     code: str
+    beside: dict[str, str]
+    """What else, in words -> what it was."""
 
 
 class Output(BaseModel, frozen=True, extra="forbid"):
@@ -56,6 +58,8 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     seconds: float
     core_seconds: float
     peak_memory_mb: int
+    forgot: int = 0
+    """People in what it was made from who were forgotten since."""
 
 
 class NotBelievedError(Exception):

@@ -59,6 +59,8 @@ class Stage:
     run: Callable[[WorkDir, Any, Context], Report]
     sources: Callable[[Any, Path], list[Path]] = lambda config, base: []
     """Files outside of the work directory whose content the stage depends on."""
+    beside: Callable[[WorkDir, Any, Context], dict[str, str]] = lambda work, config, context: {}
+    """What else the result depends on, in words -> what it is now."""
     ready: Callable[[Any, Context], object] = lambda config, context: None
     """Raises what is wrong with the variants, models and files that the settings name, before any stage works."""
     revision: int = 1
@@ -103,18 +105,26 @@ def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Contex
         "inputs": vouched(work, stage.reads),
         "sources": sources,
         "code": f"{__version__}/{stage.name}/{stage.revision}",
+        "beside": stage.beside(work, config, context),
     }
+
+
+def ticket_of(parts: Json) -> str:
+    """The ticket of what a result depends on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> State:
     """Compare the signed record with the world as it is; UpstreamError for an input that cannot be used."""
     parts = ticket_parts(stage, work, config, context)
-    ticket = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    ticket = ticket_of(parts)
     record = work.record(stage.name)
     why = work.unbelieved(stage.name) or "not run yet"
     touched = False
     if record is not None:
         why = _difference(record["parts"], parts) if record["ticket"] != ticket else _changed(stage, work, record)
+        if not why and (n := record.get("forgot", 0)):
+            why = f"it has learned from {n:,} people who were forgotten since"
         touched = not why and any(
             (work.path / name).stat().st_mtime_ns != kept["mtime_ns"] for name, kept in record["outputs"].items()
         )
@@ -244,6 +254,9 @@ def _difference(old: Json, new: Json) -> str:
     if old["inputs"] != new["inputs"]:
         names = sorted(k for k in {*old["inputs"], *new["inputs"]} if old["inputs"].get(k) != new["inputs"].get(k))
         return f"{names[0]} is new"
+    if old["beside"] != new["beside"]:
+        both = {*old["beside"], *new["beside"]}
+        return f"{min(k for k in both if old['beside'].get(k) != new['beside'].get(k))} has changed"
     return "the seed has changed" if old["seed"] != new["seed"] else "llmrec itself is newer"
 
 

@@ -29,6 +29,8 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
+from llmrec_cli.core.people import People, ticket
+from llmrec_cli.core.people import people as people_of
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.tables.roles import Column, InteractionsConfig, ItemsConfig, UsersConfig, name_of
@@ -76,7 +78,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
 
     after = _microseconds(config)
     with Engine(context.max_memory // 2, context.threads, work.scratch("clean", context.ticket)) as engine:
-        log = _read_log(engine, config, context.base)
+        log = _read_log(engine, config, context.base, people_of(work.path, context.base, pseudonymise=False))
         context.progress.say(f"{log.total:,} rows read from {log.where}")
         judged = _judge(engine, log, config)
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
@@ -111,7 +113,8 @@ def sources(config: CleanConfig, base: Path) -> list[Path]:
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
-def _read_log(engine: Engine, config: CleanConfig, base: Path) -> Log:
+def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | None) -> Log:
+    from llmrec_cli.tables import people as ids
     from llmrec_cli.tables.described import Log
     from llmrec_cli.tables.engine import Roles
 
@@ -135,7 +138,8 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path) -> Log:
     wanted += engine.named_in(settings.where, inputs[0].dialect.columns)
     columns = list(dict.fromkeys(c for c in wanted if c is not None))
     raw = engine.raw(inputs, columns)
-    return Log(raw, columns, inputs, roles, engine.count(raw))
+    forgotten = ids.keep_out(engine, raw, roles.user, people) if people else None
+    return Log(raw, columns, inputs, roles, engine.count(raw), people, forgotten)
 
 
 def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
@@ -145,6 +149,8 @@ def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
     timed = log.roles.time is not None
     rows = engine.log(log.raw, log.roles, config.interactions.where)
     frame = cleaning.judge_rows(cleaning.weighted(rows, config.event_weights, config.refused_below), timed=timed)
+    if log.forgotten is not None:
+        frame = cleaning.judge_forgotten(frame, engine.put(log.forgotten))
     if timed or config.interactions.layout == "rows":
         frame = cleaning.judge_duplicates(frame, timed=timed)
     frame = engine.keep(cleaning.judge_repeats(frame, config.repeats))
@@ -193,7 +199,7 @@ def _microseconds(config: CleanConfig) -> int:
 
 def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
     """Rows read, taken out by each rule and left. Raises DataError where nothing is left."""
-    from llmrec_cli.tables import funnel
+    from llmrec_cli.tables import cleaning, funnel
 
     engine, log = kept.engine, kept.log
     removed = engine.counts(judged, "reason")
@@ -201,6 +207,7 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
     assert n_kept + sum(removed.values()) == log.total, "rows read = rows kept + rejects does not hold"
     removed[funnel.WITHHELD] = engine.counts(kept.events, "withheld").get(True, 0)
     unused = {
+        cleaning.FORGOTTEN: log.forgotten is None,
         "where": not config.interactions.where,
         "invalid time": log.roles.time is None,
         "invalid value": log.roles.value is None,
@@ -255,5 +262,6 @@ STAGE = Stage(
     writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
+    beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=False),
     revision=5,
 )

@@ -20,6 +20,7 @@ Repeats = Literal["keep", "first", "last"]
 
 USER_RULE, ITEM_RULE = "min_user_events", "min_item_events"
 REFUSAL = "refusal"
+FORGOTTEN = "forgotten"
 MAD_TO_SIGMA = 1.4826
 
 
@@ -161,6 +162,15 @@ def judge_k_core(frame: Frame, removed: Frame) -> Frame:
         frame.join(removed, on="source_row", how="left")
         .with_columns(nw.when(nw.col("verdict").is_null()).then(nw.col("reason")).otherwise(named).alias("reason"))
         .drop("verdict")
+    )
+
+
+def judge_forgotten(frame: Frame, rows: Frame) -> Frame:
+    """Rows (`source_row`) of people who were forgotten: nothing else is said of them."""
+    return (
+        frame.join(rows.with_columns(nw.lit(FORGOTTEN).alias("gone")), on="source_row", how="left")
+        .with_columns(nw.coalesce("gone", "reason").alias("reason"))
+        .drop("gone")
     )
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from llmrec_cli.core.people import People
 from llmrec_cli.tables import content
+from llmrec_cli.tables import people as ids
 from llmrec_cli.tables.roles import Columns, ItemsConfig, UsersConfig, listed, name_of
 from llmrec_cli.tables.sources import Input
 
@@ -27,6 +29,10 @@ class Log:
     inputs: list[Input]
     roles: Roles
     total: int
+    people: People | None
+    """What is to be done with ids."""
+    forgotten: pa.Table | None
+    """`source_row` of the rows of people who were forgotten."""
 
     @property
     def where(self) -> str:
@@ -69,6 +75,8 @@ def described(
         return content.from_log(counts, dict(zip(columns, values, strict=True))), names
     (key,) = names(config.key)
     raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
+    if id_name == "user_id" and kept.log.people:
+        ids.keep_out(engine, raw, key, kept.log.people)
     numbers = [str(1 + i) for i in range(len(columns))]
     rows = engine.arrow(content.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))
     rows = rows.rename_columns([content.ID, *columns, content.REPEATS])

@@ -92,6 +92,14 @@ class Engine:
     def _execute(self, query: str, values: Sequence[Any] = ()) -> None:
         self._run(lambda: self.connection.execute(query, list(values)))
 
+    def change(self, statement: str, **tables: pa.Table) -> None:
+        """Run a statement of the program's own; `tables` stand in it under their names."""
+        for name, table in tables.items():
+            self.connection.register(name, table)
+        self._execute(statement)
+        for name in tables:
+            self.connection.unregister(name)
+
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         return self._run(lambda: self.connection.execute(query).fetchall())
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 READ, WITHHELD = "rows read", "withheld by the backtest"
 # The rules in the order in which they judge, each with what to try where it leaves nothing.
 RULES = {
+    "forgotten": "everybody in the log was forgotten by `llmrec forget`",
     "unparsable": "check format, separator, header and quoting of the file",
     "where": "relax clean.interactions.where",
     "missing user": "check clean.interactions.user: the column is empty",

@@ -72,6 +72,15 @@ class Supports(Protocol):
         ...
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """A retriever that keeps the histories of the users of `fit`, in their order, and can leave some of them out."""
+
+    def without(self, users: npt.NDArray[np.int64]) -> Self:
+        """The same without the users of these row numbers."""
+        ...
+
+
 RETRIEVERS = {
     "sequence": "llmrec_cli.models.retrievers.sequence:SequenceRetriever",
     "transitions": "llmrec_cli.models.retrievers.transitions:Transitions",

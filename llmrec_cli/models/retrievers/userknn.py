@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
@@ -75,6 +76,10 @@ class UserKNN:
         alike.data = np.where(same, np.float32(0), alike.data / (product + np.float32(self.config.shrink)))
         alike.eliminate_zeros()
         return strongest(alike, self.config.neighbours)
+
+    def without(self, users: npt.NDArray[np.int64]) -> Self:
+        """The same without some of the training users, by row number."""
+        return type(self)(self.config, self.people[np.setdiff1d(np.arange(self.people.shape[0]), users)])
 
     def tensors(self) -> Tensors:
         return csr_tensors("people", self.people)

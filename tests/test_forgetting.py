@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+import stat
+import string
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from llmrec_cli import forgetting, pipeline
+from llmrec_cli.core import artifacts, people
+from llmrec_cli.core.artifacts import Forgets
+from llmrec_cli.core.config import Settings
+from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
+from llmrec_cli.core.forgetting import ids_in
+from llmrec_cli.core.stage import Context, Outcome
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.models.retrievers import RETRIEVERS
+from tests import tiny, traces
+from tests.conftest import SAMPLE
+
+SHORT = ("transitions", "itemknn", "userknn", "popularity")
+
+
+# --- the law ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("artifact", artifacts.REGISTRY, ids=lambda a: a.path)
+def test_each_artifact_with_user_data_names_how_it_forgets(artifact: artifacts.Artifact) -> None:
+    if isinstance(artifact, artifacts.Table):
+        assert (artifact.forgets is Forgets.ROWS) == ("user_id" in artifact.schema.names)
+    else:
+        assert artifact.forgets is not Forgets.ROWS
+
+
+def test_the_registry_has_what_the_stages_write() -> None:
+    written = [a for name in (*pipeline.STAGES, "evaluate") for a in pipeline.load(name).writes]
+    assert sorted(a.path for a in written) == sorted(a.path for a in artifacts.REGISTRY)
+
+
+@pytest.mark.slow
+def test_only_what_can_leave_people_out_grows_with_them(tmp_path: Path) -> None:
+    """Twice the people, the same tensors: a saved source has nobody's row, or it says how to take it out."""
+    from llmrec_cli.models.retrievers import load_class
+    from llmrec_cli.tables import catalogue as catalogues
+    from llmrec_cli.tables.sequences import from_table
+
+    work = tiny.make(tmp_path, fit=False)
+    items = work.read(artifacts.ITEMS)
+    vectors = tiny.to_numpy(work.read(artifacts.ITEM_VECTORS).column("vector"))
+    catalogue = catalogues.from_tables(items, vectors, vectors)
+    once = from_table(work.read(artifacts.SEQUENCES), items)
+    twice = once.select(np.tile(np.arange(len(once)), 2))
+    small: dict[str, dict[str, Any]] = {"generative": {"epochs": 1}, "lda": {"epochs": 1}, "bpr": {"epochs": 1}}
+    for name in RETRIEVERS:
+        kind = load_class(name)
+        config = kind.Config(**{k: v for k, v in small.get(name, {}).items() if k in kind.Config.model_fields})
+        sizes = [
+            sum(tensor.numel() for tensor in kind.fit(config, log, catalogue, 1).tensors().values())
+            for log in (once, twice)
+        ]
+        assert (sizes[0] == sizes[1]) != hasattr(kind, "without"), name
+
+
+# --- keys and the list ------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_made_for_its_owner_and_a_wrong_or_missing_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(people.KEY_VARIABLE, raising=False)
+    work = tmp_path / "work"
+    key = people.make_key(tmp_path)
+    assert stat.S_IMODE((tmp_path / people.KEY_FILE).stat().st_mode) == 0o600
+    assert people.find_key(tmp_path) == key
+    people.add_forgotten(work, key, [key.hash("ann")])
+    told = people.people(work, tmp_path, pseudonymise=False)
+    assert told and told.told("ann") == ("ann", True) and told.told("bob") == ("bob", False)
+    nested = people.people(work / "evaluate" / "last", tmp_path, pseudonymise=False)
+    assert nested and nested.told("ann")[1]
+    monkeypatch.setenv(people.KEY_VARIABLE, "another key that is long enough")
+    with pytest.raises(SettingsError, match="not the one"):
+        people.people(work, tmp_path, pseudonymise=False)
+    monkeypatch.delenv(people.KEY_VARIABLE)
+    (tmp_path / people.KEY_FILE).unlink()
+    with pytest.raises(MissingExtraError, match="missing"):
+        people.people(work, tmp_path, pseudonymise=False)
+    text = (work / people.LIST).read_text()
+    (work / people.LIST).write_text(text.replace(key.hash("ann")[:4], "0000", 1))
+    with pytest.raises(UpstreamError, match="damaged"):
+        people.forgotten(work)
+
+
+# --- clean ------------------------------------------------------------------------------------------------------------
+
+
+def _log(folder: Path, rows: Sequence[Sequence[str]]) -> Settings:
+    with (folder / "log.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("user", "item", "time", "country"), *rows])
+    settings = Settings(base=folder)
+    settings.put("clean.interactions", {"path": "log.csv", "user": "user", "item": "item", "time": "time"}, "test")
+    settings.put("clean.users", {"region": "country"}, "test")
+    return settings
+
+
+def _rows(*users: str) -> list[tuple[str, str, str, str]]:
+    return [(u, f"i{n}", f"2024-01-0{n + 1}", f"land of {u}") for u in users for n in range(3)]
+
+
+def _clean(folder: Path, settings: Settings, context: Context) -> Outcome:
+    return pipeline.walk(WorkDir(folder / "work"), settings, context, ["clean"])[0]
+
+
+def test_clean_keeps_the_forgotten_out_of_every_table(tmp_path: Path, context: Context) -> None:
+    settings = _log(tmp_path, [*_rows("ann", "bob", "cyd"), (" ann ", "", "x", "")])
+    assert _clean(tmp_path, settings, context).report.counts["users"] == 3
+    work = WorkDir(tmp_path / "work")
+    receipt = forgetting.forget(work, tmp_path, ["ann"])
+    assert receipt.data["found"] == 1 and not traces.raw(work.path, ["ann"])
+    again = _clean(tmp_path, settings, context)
+    assert again.ran and again.why == "the list of forgotten people has changed"
+    assert again.report.counts["users"] == 2
+    funnel = {row["rule"]: row["removed"] for row in work.read(artifacts.FUNNEL).to_pylist()}
+    assert funnel["forgotten"] == 4
+    rejects = work.read(artifacts.REJECTS).filter(pa.compute.field("reason") == "forgotten").to_pylist()
+    assert len(rejects) == 4 and not any(r["user_id"] or r["item_id"] or r["time"] or r["value"] for r in rejects)
+    assert not traces.raw(work.path, ["ann"])
+    assert not _clean(tmp_path, settings, context).ran
+
+
+def test_clean_keeps_the_forgotten_out_of_the_users_file(tmp_path: Path, context: Context) -> None:
+    settings = _log(tmp_path, _rows("ann", "bob"))
+    (tmp_path / "users.csv").write_text("id,sex\nann,f\nbob,m\nnone of the log,f\n")
+    settings.put("clean.users", {"path": "users.csv", "user": "id", "gender": "sex"}, "test")
+    work = WorkDir(tmp_path / "work")
+    receipt = forgetting.forget(work, tmp_path, ["ann", "none of the log"])
+    assert receipt.data["found"] == 0
+    _clean(tmp_path, settings, context)
+    assert work.read(artifacts.USERS).column("user_id").to_pylist() == ["bob"]
+
+
+def test_without_the_right_key_clean_lets_nobody_in(tmp_path: Path, context: Context) -> None:
+    settings = _log(tmp_path, _rows("ann", "bob"))
+    forgetting.forget(WorkDir(tmp_path / "work"), tmp_path, ["ann"])
+    key = tmp_path / people.KEY_FILE
+    key.write_text("another key, but a long one\n")
+    with pytest.raises(SettingsError, match="not the one"):
+        _clean(tmp_path, settings, context)
+    key.unlink()
+    with pytest.raises(MissingExtraError):
+        _clean(tmp_path, settings, context)
+    with pytest.raises(MissingExtraError):
+        forgetting.forget(WorkDir(tmp_path / "work"), tmp_path, ["bob"])
+
+
+# --- the whole program ------------------------------------------------------------------------------------------------
+
+
+class Project:
+    """The sample with users of random names, trained for an epoch, with a backtest and what killed runs leave."""
+
+    def __init__(self, folder: Path, context: Context) -> None:
+        self.folder, self.context = folder, replace(context, base=folder)
+        self.work = WorkDir(folder / "work")
+        self.ids = self._relabel()
+        self.settings = Settings(base=folder)
+        columns = {"user": "Customer ID", "item": "StockCode", "time": "InvoiceDate", "value": "Quantity"}
+        for key, value in {
+            "clean.interactions": {"path": "log.csv", **columns, "where": "Quantity > 0"},
+            "clean.items": {"title": "Description"},
+            "clean.users": {"region": "Country"},
+            "pretrain": {"epochs": 1, "dim": 16, "layers": 1},
+            "train-ranker": {"retrievers": list(SHORT), "rankers": ["popularity", "fusion"]},
+            "evaluate": {"baselines": ["popularity"], "beats": []},
+        }.items():
+            self.settings.put(key, value, "test")
+
+    def _relabel(self) -> list[str]:
+        rng = random.Random(7)
+        with SAMPLE.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        known = sorted({row["Customer ID"] for row in rows if row["Customer ID"]})
+        names = {each: "".join(rng.choices(string.ascii_letters, k=24)) for each in known}
+        with (self.folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
+            out = csv.DictWriter(file, list(rows[0]))
+            out.writeheader()
+            out.writerows({**row, "Customer ID": names.get(row["Customer ID"], "")} for row in rows)
+        return list(names.values())
+
+    def run(self) -> list[str]:
+        return [each.stage for each in pipeline.walk(self.work, self.settings, self.context) if each.ran]
+
+    def killed(self, user: str) -> None:
+        """What runs that were killed leave behind, with a person in it."""
+        for place in (self.work.path, self.work.path / "evaluate" / "last", self.work.path / "evaluate" / "half"):
+            for path in ("clean/.scratch/0123/log.csv", "profile/.tmp-99-profiles.parquet", "clean/.tmp-9-x/part"):
+                (place / path).parent.mkdir(parents=True, exist_ok=True)
+                (place / path).write_text(user)
+        shutil.copy(self.work.where(artifacts.USERS), self.work.path / "evaluate" / "half" / "clean" / "users.parquet")
+        rows = self.work.read(artifacts.RECOMMENDATIONS, ["user_id", "item_id"])
+        pq.write_table(rows, self.work.path / "lists.parquet")
+        (self.work.path / "lists.csv").write_text(f"user_id,rank\n{user},1\n")
+        (self.work.path / "recommend" / "lists.jsonl").write_text(json.dumps({"user_id": user, "items": []}) + "\n")
+
+
+@pytest.mark.slow
+def test_forgotten_people_leave_no_byte(tmp_path: Path, context: Context) -> None:
+    project = Project(tmp_path, context)
+    project.run()
+    pipeline.backtests(project.work, project.settings, project.context)
+    gone = [*project.ids[:5], project.ids[-1]]
+    project.killed(gone[0])
+    assert len(traces.raw(project.work.path, gone)) > 60
+    receipt = forgetting.forget(project.work, tmp_path, gone)
+    assert not traces.raw(project.work.path, gone)
+    assert receipt.data["found"] == 6 and receipt.data["rows"]["the work directory"]["train-ranker/retrievers"] == 6
+    assert receipt.data["stale"]["evaluate/last"] and len(receipt.data["leftovers"]) == 9
+    assert receipt.data["exports"] == ["lists.csv", "lists.parquet", "recommend/lists.jsonl"]
+    others = set(project.ids) - set(gone)
+    assert others <= ids_in(project.work) | {""} and not receipt.data["removed"]
+
+    states = {stage.name: now for stage, now in pipeline.states(project.work, project.settings, project.context)}
+    assert all("forgotten" in now.why for now in states.values())  # type: ignore[union-attr]
+    # what is left still fits together: nothing of it is taken for damaged
+    asked = pipeline.walk(project.work, project.settings, project.context, ["recommend"], force=True)
+    assert asked[0].report.counts["users"] == 204
+    assert "clean" in project.run() and project.run() == []
+    pipeline.backtests(project.work, project.settings, project.context)
+    assert not traces.raw(project.work.path, gone)
+
+
+@pytest.mark.slow
+def test_who_leaves_the_log_leaves_old_backtests(tmp_path: Path, context: Context) -> None:
+    project = Project(tmp_path, context)
+    project.run()
+    pipeline.backtests(project.work, project.settings, project.context)
+    gone = project.ids[3]
+    log = tmp_path / "log.csv"
+    log.write_text("".join(line for line in log.read_text().splitlines(True) if gone not in line))
+    project.run()
+    assert not traces.raw(project.work.path, [gone])
+    assert not forgetting.left_the_log(project.work)
