@@ -209,8 +209,10 @@ def _ask(
 ) -> None:
     """Print or export the lists of some users under the given options; the work directory stays as it is."""
     from llmrec_cli import asking, exporting
+    from llmrec_cli.held import as_written
 
     settings = common.settings(**{f"recommend__{key}": value for key, value in options.items()})
+    users = as_written(common.workdir, settings, users)
     answer = asking.ask(common.workdir, settings, common.context(settings), users, force=force)
     if format:
         rows = asking.rows_to_export(common.workdir, answer)
@@ -314,17 +316,24 @@ def show(
     *,
     kind: Annotated[str, typer.Argument(help="user or item")],
     name: Annotated[str, typer.Argument(help="The id.")],
+    export: Annotated[bool, typer.Option("--export", help="Print all that is held of a user, as JSON.")] = False,
 ) -> None:
     """Show what is known of a user or an item, and what is recommended.
 
-    Example: llmrec show user 17048
+    Example: llmrec show user 17048      Example: llmrec show user 17048 --export > 17048.json
     """
-    from llmrec_cli import showing
+    from llmrec_cli import held, showing
     from llmrec_cli.core.errors import did_you_mean
 
     kinds = {"user": showing.user, "item": showing.item}
     if kind not in kinds:
         raise SettingsError(f"`show` knows no {kind!r}", fix=did_you_mean(kind, kinds))
+    if kind == "user":
+        (name,) = held.as_written(common.workdir, common.settings(), [name])
+        if export:
+            return common.console.print_json(held.held(common.workdir, name))
+    elif export:
+        raise SettingsError("--export is of users", fix="llmrec show user ID --export")
     shown = kinds[kind](common.workdir, name)
     common.console.either(shown.lines, shown.data)
 

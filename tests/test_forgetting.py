@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llmrec_cli import forgetting, pipeline
+from llmrec_cli import forgetting, held, pipeline
 from llmrec_cli.core import artifacts, people
 from llmrec_cli.core.artifacts import Forgets
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
+from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, UpstreamError
 from llmrec_cli.core.forgetting import ids_in
 from llmrec_cli.core.stage import Context, Outcome
 from llmrec_cli.core.workdir import WorkDir
@@ -160,6 +160,32 @@ def test_without_the_right_key_clean_lets_nobody_in(tmp_path: Path, context: Con
         _clean(tmp_path, settings, context)
     with pytest.raises(MissingExtraError):
         forgetting.forget(WorkDir(tmp_path / "work"), tmp_path, ["bob"])
+
+
+def test_pseudonyms_take_the_place_of_ids_everywhere(tmp_path: Path, context: Context) -> None:
+    settings = _log(tmp_path, [*_rows("annabel", "robert", "cydonia"), ("annabel", "", "x", "")])
+    settings.put("clean.pseudonymise", True, "test")
+    with pytest.raises(MissingExtraError):
+        _clean(tmp_path, settings, context)
+    key = people.make_key(tmp_path)
+    _clean(tmp_path, settings, context)
+    work = WorkDir(tmp_path / "work")
+    ids = ["annabel", "robert", "cydonia"]
+    for table in (artifacts.USERS, artifacts.SEQUENCES):
+        assert set(work.read(table).column("user_id").to_pylist()) == set(map(key.hash, ids))
+    assert not [each for each in traces.raw(work.path, ids) if "users" not in each]  # whose regions name them
+    assert held.as_written(work, settings, ["robert", key.hash("robert")]) == [key.hash("robert")] * 2
+    assert not _clean(tmp_path, settings, context).ran
+    told = held.held(work, key.hash("annabel"))["held"]["."]
+    assert len(told["clean/interactions.parquet"]) == 3 and len(told["clean/rejects.parquet"]) == 1
+    receipt = forgetting.forget(work, tmp_path, ["annabel", key.hash("robert")], pseudonymised=True)
+    assert receipt.data["found"] == 2
+    assert ids_in(work) == {key.hash("cydonia")}
+    with pytest.raises(DataError):
+        held.held(work, key.hash("annabel"))
+    assert _clean(tmp_path, settings, context).report.counts["users"] == 1
+    (tmp_path / people.KEY_FILE).write_text("another key, but a long one\n")
+    assert held.as_written(work, settings, ["robert"]) != [key.hash("robert")]
 
 
 # --- the whole program ------------------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
     users: UsersConfig = Field(
         UsersConfig.model_validate({}), description="the users file; without a path, columns of the log"
     )
+    pseudonymise: bool = Field(
+        False, description="write keyed hashes in place of user ids; the key is llmrec.key beside the settings"
+    )
     min_user_events: int = Field(2, ge=1, description="users with fewer events are left out, until all have as many")
     min_item_events: int = Field(1, ge=1, description="items with fewer events are left out, until all have as many")
     repeats: Literal["keep", "first", "last"] = Field("keep", description="of a user's events with the same item")
@@ -78,7 +81,9 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
 
     after = _microseconds(config)
     with Engine(context.max_memory // 2, context.threads, work.scratch("clean", context.ticket)) as engine:
-        log = _read_log(engine, config, context.base, people_of(work.path, context.base, pseudonymise=False))
+        log = _read_log(
+            engine, config, context.base, people_of(work.path, context.base, pseudonymise=config.pseudonymise)
+        )
         context.progress.say(f"{log.total:,} rows read from {log.where}")
         judged = _judge(engine, log, config)
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
@@ -262,6 +267,6 @@ STAGE = Stage(
     writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
-    beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=False),
+    beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=config.pseudonymise),
     revision=5,
 )
