@@ -122,12 +122,15 @@ def backtests(
     fails at one is told when all are done. The comparison is the last stage of the nested work directory; the page of
     the main one is redrawn with its verdict.
     """
+    from llmrec_cli.models import privacy
     from llmrec_cli.models.retrievers import RETRIEVERS
     from llmrec_cli.tables import gates
 
     stage, configs = load("evaluate"), check(settings)
     asked = configs["evaluate"]
-    gates.agree(configs["train-ranker"].retrievers, asked.baselines, asked.beats, RETRIEVERS)
+    sources = configs["train-ranker"]
+    fitted = privacy.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
+    gates.agree(fitted, asked.baselines, asked.beats, RETRIEVERS)
     outcomes, failed = [], []
     with nullcontext() if launch().follows else work.lock():
         for at, config in asked.cut_offs():

@@ -206,3 +206,20 @@ def test_every_source_and_ranker_can_be_had_by_name(context: Context, tmp_path: 
     assert ndcg["ranker", "lda"] > 0
     with pytest.raises(SettingsError, match="time of every event"):
         run(work, context, popularity={"half_life": 30})
+
+
+def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> None:
+    from llmrec_cli.core.errors import SettingsError
+    from llmrec_cli.models import privacy
+    from llmrec_cli.stages.train_ranker import TrainRankerConfig, build
+
+    sources, rankers, _ = build(TrainRankerConfig())
+    left, orders, told = privacy.only(sources, rankers, (), 3.0)
+    assert set(left) == {"sequence", "content", "words"} and "popularity" not in orders and "fusion" in orders
+    assert "epsilon = 3" in told[0] and "als" in told[1] and told[2].startswith("not private: the ranker's weights")
+    assert all(line.startswith(privacy.BEGIN) for line in told)
+    left, orders, told = privacy.only(sources, rankers, ("popularity",), 3.0)
+    assert "popularity" in left and "popularity" in orders and told[2].startswith("not private: popularity")
+    with pytest.raises(SettingsError, match="nothing is left"):
+        privacy.only({"als": sources["als"]}, rankers, (), 3.0)
+    assert privacy.fitted(["als", "words"], (), 0) == ["als", "words"]

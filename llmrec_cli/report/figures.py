@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.models.privacy import BEGIN
 
 Json = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -196,7 +197,14 @@ def all_of(work: WorkDir) -> Json:
         "backtests": backtests(work),
         "curve": curve(work.read(PRETRAIN_CURVE)) if work.has(PRETRAIN_CURVE) else None,
         "topics": topics(work),
+        "privacy": privacy(work),
     }
+
+
+def privacy(work: WorkDir) -> list[str]:
+    """What is private and what is not, as `train-ranker` told it; nothing where no privacy was asked for."""
+    record = work.record("train-ranker")
+    return [line for line in record["report"]["warnings"] if line.startswith(BEGIN)] if record else []
 
 
 def _heights(values: Floats) -> Floats:

@@ -65,6 +65,9 @@ class TrainRankerConfig(BaseModel):
     )
     train_users: int = Field(40000, ge=10, description="users whose last event the rankers learn from, at most")
     folds: int = Field(2, ge=2, description="parts of the validation users; each is ranked by what the others taught")
+    dp_allow: tuple[str, ...] = Field(
+        (), description="with pretrain.dp_epsilon: sources that are fitted although they add no noise"
+    )
     candidates: Options = Field(
         {}, description="how many items a source brings: depth, depths; repeat allows what the user had"
     )
@@ -100,6 +103,7 @@ class Variant:
 
 
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
+    from llmrec_cli.models import privacy
     from llmrec_cli.models.candidates import save_config
     from llmrec_cli.models.rankers import save_ranker
     from llmrec_cli.models.retrievers import save_retrievers
@@ -110,6 +114,9 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     set_threads(context.threads)
     catalogue, sequences = read(work)
     sources, warnings = affordable(sources, len(catalogue))
+    if epsilon := privacy.budget(work):
+        sources, rankers, told = privacy.only(sources, rankers, config.dp_allow, epsilon)
+        warnings += told
     candidates, fitted, scores = validation(
         work, config, context, sources=sources, limits=limits, catalogue=catalogue, sequences=sequences
     )

@@ -21,7 +21,11 @@ def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str]
     there = [*sources, BEST]
     for name in dict.fromkeys([POPULARITY, *beats, *baselines]):
         if name not in there and (name in (POPULARITY, *beats) or name not in known):
-            other = ": every backtest compares with it" if name == POPULARITY else ", or take it out of evaluate"
+            other = (
+                ": every backtest compares with it (with dp_epsilon, in dp_allow too)"
+                if name == POPULARITY
+                else ", or take it out of evaluate"
+            )
             raise SettingsError(
                 f"the baseline {name!r} is not among train-ranker.retrievers",
                 where="evaluate",

@@ -1,0 +1,48 @@
+"""What may be fitted beside an encoder that was trained with differential privacy, and what of it is private."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmrec_cli.core.artifacts import ENCODER
+from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.workdir import WorkDir
+
+PRIVATE = frozenset({"sequence", "content", "words"})
+"""Sources that learn from people through the encoder alone, which is trained with noise, or not at all."""
+BEGIN = ("private, epsilon", "left out, for they", "not private: ")
+
+
+def budget(work: WorkDir) -> float:
+    """The epsilon with which `pretrain` trained the encoder; 0 for none."""
+    record = work.record(ENCODER.stage)
+    return float(record["parts"]["settings"].get("dp_epsilon", 0)) if record else 0.0
+
+
+def fitted(sources: Sequence[str], allowed: Sequence[str], epsilon: float) -> list[str]:
+    """Those of the named sources that are fitted under this budget."""
+    return [name for name in sources if not epsilon or name in PRIVATE or name in allowed]
+
+
+def only(
+    sources: Mapping[str, Any], rankers: Mapping[str, Any], allowed: Sequence[str], epsilon: float
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """What may be fitted beside a private encoder, and what is to be said of it: lines that begin as in `BEGIN`.
+
+    `sources` and `rankers` have the class as `kind`. Sources that count events without noise are left out, except those
+    allowed; so are rankers that need them.
+    """
+    left = {name: sources[name] for name in fitted([*sources], allowed, epsilon)}
+    orders = {name: v for name, v in rankers.items() if set(v.kind.needs) <= set(left)}
+    if not left or not orders:
+        what = "nothing is left to fit: every source or ranker counts events without noise"
+        fix = f"add one of {', '.join(sorted(PRIVATE))} and the ranker fusion, or name exceptions in dp_allow"
+        raise SettingsError(what, where="train-ranker.dp_allow", fix=fix)
+    out = [*(name for name in sources if name not in left), *(name for name in rankers if name not in orders)]
+    open_ = [name for name in left if name not in PRIVATE]
+    lines = [f"private, epsilon = {epsilon:g}: the encoder, and {', '.join(n for n in left if n in PRIVATE)} with it"]
+    if out:
+        lines.append(f"left out, for they learn without noise: {', '.join(out)}")
+    told = ", ".join([*open_, "the ranker's weights", "profiles and lists, which are each user's own"])
+    return left, orders, [*lines, f"not private: {told}"]
