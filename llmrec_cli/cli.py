@@ -357,10 +357,10 @@ def forget(
 
     settings, ids = common.settings(), forgetting.asked(users, file)
     receipt = forgetting.forget(common.workdir, settings.base, ids, pseudonymised=settings.pseudonymised)
-    common.console.either([*receipt.lines, f"receipt: {receipt.path}"], receipt.data)
     if retrain:
         pipeline.walk(common.workdir, settings, common.context(settings), told=common.console.outcome)
-        forgetting.retrained(receipt)
+        receipt = forgetting.retrained(receipt)
+    common.console.either([*receipt.lines, f"receipt: {receipt.path}"], receipt.data)
 
 
 @command(BESIDE)

@@ -236,9 +236,11 @@ def _write(work: WorkDir, data: Json) -> Path:
     return path
 
 
-def retrained(receipt: Receipt) -> None:
+def retrained(receipt: Receipt) -> Receipt:
     """Note that the stages of the work directory have been run again without these people."""
-    receipt.path.write_text(json.dumps({**receipt.data, "retrained": True}, indent=1) + "\n", encoding="utf-8")
+    data = {**receipt.data, "retrained": True}
+    receipt.path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return Receipt([*receipt.lines, "  the stages have been run again without them"], data, receipt.path)
 
 
 def _name(work: WorkDir, inner: WorkDir) -> str:
