@@ -124,7 +124,7 @@ def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> S
     if record is not None:
         why = _difference(record["parts"], parts) if record["ticket"] != ticket else _changed(stage, work, record)
         if not why and (n := record.get("forgot", 0)):
-            why = f"it has learned from {n:,} people who were forgotten since"
+            why = f"it has learned from people who were forgotten since ({n:,})"
         touched = not why and any(
             (work.path / name).stat().st_mtime_ns != kept["mtime_ns"] for name, kept in record["outputs"].items()
         )
