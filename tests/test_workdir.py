@@ -85,6 +85,16 @@ def test_missing_and_damaged_tables_name_the_command(tmp_path: Path) -> None:
     assert "damaged" in str(damaged.value) and "--force" in str(damaged.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"no parquet"])
+def test_a_damaged_table_is_told_where_it_is_read_in_pieces(content: bytes, tmp_path: Path) -> None:
+    work = WorkDir(tmp_path)
+    path = work.where(artifacts.TASTE_TEXTS)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(UpstreamError, match="taste_texts.parquet is damaged"):
+        list(work.batches(artifacts.TASTE_TEXTS))
+
+
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     work = WorkDir(tmp_path)
     for name in ("old", "new"):

@@ -63,9 +63,13 @@ class WorkDir:
     def batches(
         self, table: Table, rows: int = 65536, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """The table (or some columns) in pieces, for what may be larger than memory."""
-        with pq.ParquetFile(self.need(table)) as file:
-            yield from file.iter_batches(rows, columns=list(columns) if columns else None)
+        """The table (or some columns) in pieces, for what may be larger than memory; UpstreamError as `read` does."""
+        path = self.need(table)
+        try:
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(rows, columns=list(columns) if columns else None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._damaged(table, str(error).splitlines()[0]) from error
 
     def write(self, table: Table, data: pa.Table) -> None:
         """Write the whole table atomically, after checking columns, types and key."""

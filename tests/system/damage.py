@@ -246,8 +246,7 @@ def stale(reference: Reference, foreign: Reference, folder: Path, plant: Plant |
 def _stale(reference: Reference, foreign: Reference, stage: str, folder: Path, plant: Plant | None) -> Task:
     """The log is another one and `clean` was run: only `pretrain` has what it needs."""
     cwd = reference.copy(folder)
-    for name in ("log.csv", "items.csv"):
-        shutil.copy2(foreign.folder / name, cwd / name)
+    shutil.copy2(foreign.folder / "llmrec.toml", cwd)
     shutil.copytree(foreign.folder / "pictures", cwd / "pictures", dirs_exist_ok=True)
     cleaned = yield child.start(["clean", *THREADS], cwd, folder / "told", plant=plant)
     outcome = yield child.start([stage, *THREADS], cwd, folder / "told", plant=plant)

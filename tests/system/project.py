@@ -16,13 +16,13 @@ seed = 7
 min_user_events = 2
 event_weights = { refused = -1 }
 [clean.interactions]
-path = "log.csv"
+path = "{folder}/log.csv"
 user = "user"
 item = "item"
 time = "time"
 event = "event"
 [clean.items]
-path = "items.csv"
+path = "{folder}/items.csv"
 item = "item"
 title = "title"
 category = "category"
@@ -93,7 +93,9 @@ def make(folder: Path, seed: int = 1, first: int = 0) -> Path:
         Image.new("RGB", (16, 16), (item * 9 % 256, 200, 40)).save(folder / "pictures" / f"{item}.png")
     (folder / "log.csv").write_text(log(seed, first), encoding="utf-8")
     (folder / "items.csv").write_text(catalogue(first), encoding="utf-8")
-    (folder / "llmrec.toml").write_text(SETTINGS, encoding="utf-8")
+    # by absolute paths: copies of the project go on with the same raw files, and are as fresh as it is
+    settings = SETTINGS.replace("{folder}", str(folder.absolute()))
+    (folder / "llmrec.toml").write_text(settings, encoding="utf-8")
     return folder
 
 

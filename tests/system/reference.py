@@ -41,10 +41,8 @@ class Reference:
 
     def copy(self, target: Path, *, work: bool = True) -> Path:
         """The project in a new folder, with the work directory as `run` leaves it or without any."""
-        for entry in self.folder.iterdir():
-            if entry.name == "llmrec.toml" or entry.suffix == ".csv":
-                target.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(entry, target)
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(self.folder / "llmrec.toml", target)
         shutil.copytree(self.folder / "pictures", target / "pictures")
         if work:
             shutil.copytree(self.folder / "finished", target / "work")
