@@ -151,6 +151,9 @@ def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None
     return register
 
 
+TERMINATED = 128 + signal.SIGTERM
+
+
 def _guarded(common: Common, work: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -164,6 +167,10 @@ def _guarded(common: Common, work: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         common.console.interrupted()
         raise typer.Exit(130) from None
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            common.console.interrupted()
+        raise
     except BrokenPipeError:
         # the reader of a pipe (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -181,4 +188,4 @@ def _guarded(common: Common, work: Callable[[], None]) -> None:
 
 
 def _terminated(signum: int, frame: Any) -> None:
-    raise SystemExit(128 + signum)
+    raise SystemExit(TERMINATED)

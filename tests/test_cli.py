@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -198,3 +199,17 @@ def test_lists_and_tables_of_set_are_told_how_to_write(project: Path, monkeypatc
     assert listed.exit_code == 2 and """'["a", "b"]'""" in listed.output and "--set recommend.deny" in listed.output
     monkeypatch.setenv("LLMREC_RECOMMEND__DENY", "[a]")
     assert "LLMREC_RECOMMEND__DENY" in runner.invoke(app, ["status"]).output
+
+
+def test_a_terminated_run_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    def terminated(*given: object, **named: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(pipeline, "walk", terminated)
+    monkeypatch.chdir(project)
+    try:
+        done = runner.invoke(app, ["clean"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 143 and done.stderr == "interrupted: run the same command again, it continues\n"

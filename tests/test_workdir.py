@@ -91,7 +91,7 @@ def test_a_damaged_table_is_told_where_it_is_read_in_pieces(content: bytes, tmp_
     path = work.where(artifacts.TASTE_TEXTS)
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(UpstreamError, match="taste_texts.parquet is damaged"):
+    with pytest.raises(UpstreamError, match=r"taste_texts\.parquet is damaged"):
         list(work.batches(artifacts.TASTE_TEXTS))
 
 
