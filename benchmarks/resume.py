@@ -6,7 +6,6 @@ python -m benchmarks.resume [--trials 20] [--kills 2]
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import signal
@@ -20,7 +19,6 @@ from benchmarks import harness
 from benchmarks.data_sets import HERE, REPOSITORY
 from benchmarks.harness import ONE_THREAD, Json, say
 from benchmarks.tables import Table, show
-from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.core.workdir import WorkDir
 
 CONFIG = REPOSITORY / "configs" / "retail.toml"
@@ -86,13 +84,10 @@ def killed_after(delay: float, work: Path, settings: list[str]) -> bool:
 
 
 def digests(work: Path) -> dict[str, str]:
-    """sha256 of every file that `pretrain` leaves, but for the record and the measured speeds, which tell of time."""
+    """sha256 of every file that `pretrain` leaves, but for the record, which tells of time."""
     folder = work / "pretrain"
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "record.json")
-    found = {path.relative_to(folder).as_posix(): harness.sha256(path) for path in files}
-    curve = WorkDir(work).read(PRETRAIN_CURVE).drop_columns(["targets_per_s"])
-    found[f"{PRETRAIN_CURVE.name}.parquet"] = hashlib.sha256(repr(curve.to_pylist()).encode()).hexdigest()
-    return found
+    return {path.relative_to(folder).as_posix(): harness.sha256(path) for path in files}
 
 
 def tables(results: Json) -> list[Table]:

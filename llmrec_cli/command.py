@@ -124,6 +124,7 @@ class Common:
             threads=self.threads,
             max_memory=self.machine(),
             finish=finish,
+            named=settings.classes(),
         )
 
 

@@ -14,6 +14,7 @@ from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFIL
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.models.checkpoints import bind
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.stages.profile import STAGE, ProfileConfig
 from llmrec_cli.tables.sequences import from_table
@@ -63,6 +64,7 @@ def work(tmp_path: Path) -> WorkDir:
     for artifact in (ENCODER, ENCODER_VALIDATION):
         with made.writing(artifact) as folder:
             encoder.save(folder)
+            bind(folder, [f"i{i:02d}" for i in range(N_ITEMS)])
     return made
 
 

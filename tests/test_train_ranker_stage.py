@@ -27,6 +27,7 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Outcome, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.models.candidates import collect, load_config
+from llmrec_cli.models.checkpoints import bind
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.rankers import load_ranker
 from llmrec_cli.models.retrievers import Histories, load_retrievers
@@ -53,6 +54,7 @@ def ready(folder: Path) -> WorkDir:
     for artifact in (ENCODER, ENCODER_VALIDATION):
         with work.writing(artifact) as path:
             SequenceEncoder(shape, shape.network(), torch.randn(tiny.N_ITEMS + 1, 4)).save(path)
+            bind(path, [tiny.item_id(code) for code in range(tiny.N_ITEMS)])
     return work
 
 

@@ -11,6 +11,7 @@ from llmrec_cli.core import artifacts
 from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from llmrec_cli.models.candidates import CandidateConfig, collect, save_config
+from llmrec_cli.models.checkpoints import bind
 from llmrec_cli.models.rankers import load_class as ranker_class
 from llmrec_cli.models.rankers import save_ranker
 from llmrec_cli.models.retrievers import Histories, load_class, save_retrievers
@@ -156,7 +157,6 @@ def _rest(work: WorkDir) -> None:
             "low": value - 0.02,
             "high": value + 0.02,
             "n_users": WALKERS,
-            "seconds": 1.0,
             "chosen": name == "fusion",
         }
         for kind, name, value in (
@@ -167,8 +167,8 @@ def _rest(work: WorkDir) -> None:
     ]
     work.write(artifacts.RANKER_REPORT, pa.Table.from_pylist(rows, schema=artifacts.RANKER_REPORT.schema))
     curve = {"phase": ["search"] * 3, "epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "recall": [0.1, 0.2, 0.25]}
-    more = {"ndcg": [0.05, 0.1, 0.09], "targets_per_s": [1e4] * 3}
-    work.write(artifacts.PRETRAIN_CURVE, pa.table({**curve, **more}, schema=artifacts.PRETRAIN_CURVE.schema))
+    curve["ndcg"] = [0.05, 0.1, 0.09]
+    work.write(artifacts.PRETRAIN_CURVE, pa.table(curve, schema=artifacts.PRETRAIN_CURVE.schema))
 
 
 def _models(work: WorkDir) -> None:
@@ -193,3 +193,4 @@ def _models(work: WorkDir) -> None:
     with work.writing(artifacts.RETRIEVERS) as folder:
         save_retrievers(folder, fitted(sequences))
         save_config(folder, config)
+        bind(folder, catalogue.item_ids)

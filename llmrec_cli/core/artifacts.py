@@ -152,9 +152,9 @@ ENCODER_VALIDATION = Folder(
 PRETRAIN_CURVE = Table(
     "pretrain",
     "pretrain_curve",
-    "Loss, validation accuracy and speed after each epoch; phase is search (last event withheld) or refit.",
+    "Loss and validation accuracy after each epoch; phase is search (last event withheld) or refit.",
     ("phase", "epoch"),
-    _schema(phase=TEXT, epoch=pa.int32(), loss=NUMBER, recall=NUMBER, ndcg=NUMBER, targets_per_s=NUMBER),
+    _schema(phase=TEXT, epoch=pa.int32(), loss=NUMBER, recall=NUMBER, ndcg=NUMBER),
     forgets=Forgets.LEARNT,
 )
 SEMANTIC_IDS = Table(
@@ -232,7 +232,6 @@ RANKER_REPORT = Table(
         name=pa.string(),
         metric=pa.string(),
         **_INTERVAL,
-        seconds=pa.float64(),
         chosen=pa.bool_(),
     ),
     forgets=Forgets.LEARNT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
+from llmrec_cli.core.variants import PLUGIN
 
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
 FILE_NAME = "llmrec.toml"
@@ -53,6 +54,10 @@ class Settings:
         """Whether the work directory has stand-ins in place of ids."""
         section = self.values.get("clean", {})
         return isinstance(section, dict) and section.get("pseudonymise") is True
+
+    def classes(self) -> frozenset[str]:
+        """Every "module:Class" that is a value anywhere in the settings."""
+        return frozenset(text for text in _texts(self.values) if PLUGIN.fullmatch(text))
 
     def put(self, dotted: str, value: Any, origin: str) -> None:
         """Set one value; a table on the way that does not exist yet is made."""
@@ -137,6 +142,14 @@ def assignment(override: str) -> tuple[str, Any]:
     if not equals or not all(part.strip() for part in dotted.split(".")):
         raise SettingsError(f"--set {override!r} is not of the form stage.field=value", fix="--set recommend.k=20")
     return dotted.strip(), literal(text.strip(), f"--set {dotted.strip()}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def literal(text: str, where: str = "") -> Any:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
-from llmrec_cli.core.artifacts import Artifact
-from llmrec_cli.core.workdir import WorkDir
+import pyarrow as pa
+
+from llmrec_cli.core.artifacts import Artifact, Table
+from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 Inputs = dict[str, str | None]
 
@@ -23,6 +26,17 @@ def vouched(work: WorkDir, artifacts: Iterable[Artifact]) -> Inputs:
         _follow(work, artifact.stage, followed)
         found[artifact.path] = _checked(work, artifact)
     return found
+
+
+def aligned(work: WorkDir, table: Table, ids: pa.ChunkedArray) -> Any:
+    """(ids, d) the column `vector` of a table whose key is one column, row for row of these ids; UpstreamError where it
+    is of others: codes count rows, so that one row more or less gives each the vector of another.
+    """
+    (key,) = table.key
+    found = work.read(table, [key, "vector"])
+    if not found.column(key).equals(ids):
+        raise work.upstream(f"{table.path} is of other rows than are asked for: its ids differ", table.stage)
+    return to_numpy(found.column("vector")).reshape(len(ids), -1)
 
 
 def _follow(work: WorkDir, stage: str, followed: set[str]) -> None:

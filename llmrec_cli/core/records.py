@@ -23,6 +23,8 @@ class Report:
     lines: list[str] = field(default_factory=list)
     """What a person should read, in order; shown as it is."""
     warnings: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds and speeds of parts of the work. They differ from run to run, so no artifact has them."""
 
 
 class Parts(BaseModel, frozen=True, extra="forbid"):

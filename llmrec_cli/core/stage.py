@@ -46,6 +46,8 @@ class Context:
     """Settle for what an interrupted training has reached."""
     team: Team | None = None
     """The processes that were started together with this one."""
+    named: frozenset[str] = frozenset()
+    """Classes outside of the program ("module:Class") that the settings name; a work directory may name no other."""
 
 
 @dataclass(frozen=True)

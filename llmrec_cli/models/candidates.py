@@ -91,8 +91,9 @@ def save_config(folder: Path, config: CandidateConfig) -> None:
 
 
 def load_config(folder: Path) -> CandidateConfig:
-    """What `save_config` wrote."""
-    return CandidateConfig(**checkpoints.load_config(folder / "candidates"))
+    """What `save_config` wrote; UpstreamError where it is missing or damaged."""
+    with checkpoints.reading(folder):
+        return CandidateConfig(**checkpoints.load_config(folder / "candidates"))
 
 
 @dataclass(frozen=True)

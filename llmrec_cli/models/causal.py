@@ -13,6 +13,8 @@ from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamErr
 from llmrec_cli.models import offline
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# No network, and no code of the model's own.
+OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 TUNE = "llmrec pretrain --lm"
 
 
@@ -23,13 +25,13 @@ def load(model: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any
 
     folder = offline.locate(model)
     logging.disable_progress_bar()  # stages tell their own progress
-    kinds = AutoConfig.from_pretrained(folder, local_files_only=True).architectures or []
+    kinds = AutoConfig.from_pretrained(folder, **OFFLINE).architectures or []
     if kinds and all(kind.endswith("Model") and not kind.endswith("LMHeadModel") for kind in kinds):
         raise SettingsError(f"{model!r} is no language model that writes: it is a {kinds[0]}", where=str(folder))
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(folder, **OFFLINE, padding_side="left")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    network = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
+    network = AutoModelForCausalLM.from_pretrained(folder, **OFFLINE, use_safetensors=True, dtype=dtype)
     return network.to(device).eval(), tokenizer
 
 

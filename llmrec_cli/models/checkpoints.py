@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,11 @@ from llmrec_cli.core.errors import UpstreamError
 Tensors = dict[str, torch.Tensor]
 Json = dict[str, Any]
 
+# How files of another content than was saved come out of what reads them; pydantic's errors are ValueErrors.
+WRONG = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, RecursionError, SafetensorError)
 CONFIG_NAME = "config.json"
+ITEMS_KEY = "items_sha256"
+"""Where the `config.json` of a model says which items its rows stand for."""
 WEIGHTS_NAME = "model.safetensors"
 
 
@@ -30,11 +37,47 @@ def save_config(folder: Path, config: Json) -> None:
 
 def load_config(folder: Path) -> Json:
     """What `save_config` wrote; UpstreamError where it is missing or damaged."""
-    try:
-        config: Json = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise damaged(folder, error) from error
+    with reading(folder):
+        config = json.loads(_file(folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"{CONFIG_NAME} holds no settings")
     return config
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Around whatever is made from the files of a saved model: UpstreamError where they do not fit what reads them."""
+    try:
+        yield
+    except WRONG as error:
+        raise damaged(folder, error) from error
+
+
+def bind(folder: Path, item_ids: list[str]) -> None:
+    """Note in the `config.json` of a saved model which items its rows stand for, in which order."""
+    save_config(folder, {**load_config(folder), ITEMS_KEY: _sha256(item_ids)})
+
+
+def fits(folder: Path, item_ids: list[str]) -> Path:
+    """The folder, whose rows stand for these items in this order; UpstreamError where they do not."""
+    if load_config(folder).get(ITEMS_KEY) != _sha256(item_ids):
+        raise UpstreamError(
+            f"the saved model {folder.name} is of other items than clean/items",
+            where=str(folder),
+            fix=f"llmrec {folder.parent.name} --force",
+        )
+    return folder
+
+
+def _sha256(item_ids: list[str]) -> str:
+    return hashlib.sha256(json.dumps(item_ids).encode()).hexdigest()
+
+
+def _file(path: Path) -> Path:
+    """The path of a file; a named pipe in its place would be waited for without end."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.name}")
+    return path
 
 
 def save_model(folder: Path, config: Json, tensors: Tensors) -> None:
@@ -45,10 +88,9 @@ def save_model(folder: Path, config: Json, tensors: Tensors) -> None:
 
 def load_model(folder: Path, device: str = "cpu") -> tuple[Json, Tensors]:
     """What `save_model` wrote; UpstreamError where a file is missing or damaged."""
-    try:
-        return load_config(folder), load_file(folder / WEIGHTS_NAME, device=device)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise damaged(folder, error) from error
+    config = load_config(folder)
+    with reading(folder):
+        return config, load_file(_file(folder / WEIGHTS_NAME), device=device)
 
 
 def csr_tensors(name: str, matrix: sp.csr_matrix) -> Tensors:
@@ -71,10 +113,16 @@ def csr_matrix(name: str, tensors: Tensors) -> sp.csr_matrix:
 
 def damaged(folder: Path, error: Exception) -> UpstreamError:
     return UpstreamError(
-        f"the saved model {folder.name} is missing or damaged: {error}",
+        f"the saved model {folder.name} is missing or damaged: {_line(error)}",
         where=str(folder),
         fix=f"llmrec {folder.parent.name} --force",
     )
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error; the name of a key alone would say nothing."""
+    text = str(error).strip().splitlines() or [type(error).__name__]
+    return f"no {text[0]}" if isinstance(error, KeyError) else text[0]
 
 
 def save_state(path: Path, tensors: Tensors, told: Json) -> None:

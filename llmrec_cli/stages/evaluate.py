@@ -35,8 +35,9 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
+from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
-from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.tables.gates import BEST, POPULARITY, agree, hold
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models import retrievers
+    from llmrec_cli.models.checkpoints import fits
     from llmrec_cli.models.retrievers import Histories
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.tables.comparison import PIPELINE, Comparison, cold_line, filter_line, mean_of
@@ -126,12 +128,13 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
-    fitted = retrievers.load_retrievers(work.need(RETRIEVERS))
+    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
+    folder = fits(work.need(RETRIEVERS), items.column("item_id").to_pylist())
+    fitted = retrievers.load_retrievers(folder, context.named)
     compared = agree(fitted, config.baselines, config.beats, retrievers.RETRIEVERS)
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.beats))
     baselines = {name: fitted[name] for name in names}
-    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
-    profiles = work.read(PROFILES, ["user_id", "vector", "segment"])
+    profiles = work.read(PROFILES, ["user_id", "segment"])
     sequences = from_table(
         work.read(SEQUENCES, ["user_id", "item_ids", "weights"]), items, users.column("user_id"), profiles
     )
@@ -145,7 +148,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     withheld = before(work.read(HOLDOUT), config.holdout_until)
     question = ask(withheld, users, items, sequences, given, filter_seen=settings.get("filter_seen", True))
     lists = {PIPELINE: given[question.users]}
-    histories = Histories(question.histories, to_numpy(profiles.column("vector"))[question.users])
+    histories = Histories(question.histories, aligned(work, PROFILES, users.column("user_id"))[question.users])
     of_sources, other = by_sources(baselines, histories, question, items=items, k=longest, context=context)
     lists |= of_sources
     sure = {"seed": context.seed, "resamples": config.bootstrap}
@@ -233,8 +236,8 @@ def traits(work: WorkDir) -> Traits:
     from llmrec_cli.tables.metrics import row_shares
     from llmrec_cli.tables.tags import item_tags
 
-    vectors = to_numpy(work.read(ITEM_TEXT_VECTORS, ["vector"]).column("vector"))
-    items = work.read(ITEMS, ["tags", "category", "title"]).combine_chunks()
+    items = work.read(ITEMS, ["item_id", "tags", "category", "title"]).combine_chunks()
+    vectors = aligned(work, ITEM_TEXT_VECTORS, items.column("item_id"))
     lists = item_tags(*(items.column(name).combine_chunks() for name in ("tags", "category", "title")))
     names = pc.list_flatten(lists).dictionary_encode()
     offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.list_value_length(lists)))])

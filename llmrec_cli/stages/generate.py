@@ -97,8 +97,9 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
         batch_size=config.batch_size,
         max_new_tokens=config.max_new_tokens,
     )
-    writer = load_variant("writer", WRITERS, config.writer).open(settings, context.device, context.threads)
-    painter = load_variant("painter", PAINTERS, config.painter) if config.painter else None
+    kind = load_variant("writer", WRITERS, config.writer, ("open", "write"))
+    writer = kind.open(settings, context.device, context.threads)
+    painter = load_variant("painter", PAINTERS, config.painter, ("fit", "paint")) if config.painter else None
     items, profiles = work.read(ITEMS), work.read(PROFILES, ["user_id", "interests", "n_events"])
     histories = from_table(work.read(SEQUENCES), items, profiles.column("user_id"))
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
@@ -125,11 +126,11 @@ def _ready(config: GenerateConfig, context: Context) -> None:
     from llmrec_cli.models.painters import PAINTERS
     from llmrec_cli.models.writers import WRITERS
 
-    load_variant("writer", WRITERS, config.writer)
+    load_variant("writer", WRITERS, config.writer, ("open", "write"))
     if config.writer == "hf":
         offline.locate(config.model)
     if config.painter:
-        load_variant("painter", PAINTERS, config.painter)
+        load_variant("painter", PAINTERS, config.painter, ("fit", "paint"))
 
 
 def adapter_folder(work: WorkDir, config: GenerateConfig) -> str:

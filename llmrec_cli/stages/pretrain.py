@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -217,10 +216,13 @@ def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Re
 def _write(
     work: WorkDir, items: pa.Table, content: dict[Kind, Floats], searched: SequenceEncoder, final: SequenceEncoder
 ) -> None:
+    from llmrec_cli.models import checkpoints
+
     ids = items.column("item_id")
     for artifact, encoder in ((ENCODER_VALIDATION, searched), (ENCODER, final)):
         with work.writing(artifact) as folder:
             encoder.save(folder)
+            checkpoints.bind(folder, ids.to_pylist())
     work.write(ITEM_VECTORS, pa.table({"item_id": ids, "vector": vectors(final.item_vectors)}))
     for kind, rows in content.items():
         work.write(CONTENT_VECTORS[kind], pa.table({"item_id": ids, "vector": vectors(rows)}))
@@ -255,7 +257,13 @@ def _language_model(
 
 def _curve(phases: dict[str, list[Epoch]]) -> pa.Table:
     rows = [
-        {"phase": phase, **asdict(epoch), "recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
+        {
+            "phase": phase,
+            "epoch": epoch.epoch,
+            "loss": epoch.loss,
+            "recall": epoch.metrics.get("recall@10"),
+            "ndcg": epoch.metrics.get(WATCH),
+        }
         for phase, epochs in phases.items()
         for epoch in epochs
     ]
@@ -284,7 +292,8 @@ def _ready(config: PretrainConfig, context: Context) -> None:
 def _told(report: Report, settled: bool, search: list[Epoch], best: int) -> Report:
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
-    report.metrics |= {"best_epoch": best, "targets_per_s": speed}
+    report.metrics["best_epoch"] = best
+    report.timings["targets_per_s"] = speed
     report.lines += [
         f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  best {max(curve):.4f} after {best} epochs",
         f"with likeness of content (weight {report.metrics['likeness']:g}): {report.metrics[WATCH]:.4f}",
@@ -310,7 +319,7 @@ STAGE = Stage(
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=4,
+    revision=5,
     together=True,
     estimate=estimate,
 )

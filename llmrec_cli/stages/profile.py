@@ -52,6 +52,7 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
+    from llmrec_cli.models.checkpoints import fits
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.models.topics.coherence import npmi
@@ -61,8 +62,8 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
     topic_model = _topic_model(config)
     set_threads(context.threads)
-    encoder = SequenceEncoder.load(work.need(ENCODER), context.device)
     users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
+    encoder = SequenceEncoder.load(fits(work.need(ENCODER), items.column("item_id").to_pylist()), context.device)
     histories = from_table(table, items, users.column("user_id"))
     tags = tagged(items.column("tags").to_pylist())
 
@@ -101,7 +102,7 @@ def _topic_model(config: ProfileConfig) -> Any:
     """The topic model with its own settings, the number of topics from those of the stage."""
     from llmrec_cli.models.topics import TOPIC_MODELS
 
-    kind = load_variant("topic model", TOPIC_MODELS, config.topic_model)
+    kind = load_variant("topic model", TOPIC_MODELS, config.topic_model, ("Config", "find"))
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
 
 
@@ -123,13 +124,15 @@ def _shrinkage(
     work: WorkDir, config: ProfileConfig, context: Context, histories: Sequences, found: Segments
 ) -> Shrinkage:
     """The set number of events for full weight, or the one that is best on validation."""
+    from llmrec_cli.models.checkpoints import fits
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.encoders.shrinkage import Shrinkage, choose
 
     if config.full_weight_events:
         return Shrinkage(config.full_weight_events, {}, 0)
     context.progress.say("profile: choosing how far users with few events lean on their segment")
-    unseen = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
+    item_ids = work.read(ITEMS, ["item_id"]).column("item_id").to_pylist()
+    unseen = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), item_ids), context.device)
     return choose(unseen, histories, found, context.seed)
 
 

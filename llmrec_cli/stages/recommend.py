@@ -38,8 +38,9 @@ from llmrec_cli.core.artifacts import (
     USERS,
 )
 from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
-from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
     from llmrec_cli.models.candidates import CandidateConfig
@@ -232,6 +233,7 @@ class _Maker:
 
 def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list[str], deny: list[str]) -> _Maker:
     from llmrec_cli.models.candidates import load_config
+    from llmrec_cli.models.checkpoints import fits
     from llmrec_cli.models.explaining import Explainer
     from llmrec_cli.models.rankers import load_ranker
     from llmrec_cli.models.retrievers import Histories, load_retrievers
@@ -244,11 +246,13 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
 
     depths = load_config(work.need(RETRIEVERS))
     rules.agree(depths.repeat, config.filter_seen)
-    retrievers, ranker = load_retrievers(work.need(RETRIEVERS)), load_ranker(work.need(RANKER))
+    ranker = load_ranker(work.need(RANKER), context.named)
     items, users = work.read(ITEMS), work.read(USERS)
-    profiles = work.read(PROFILES, ["user_id", "vector", "interests", "segment"])
-    texts, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    user_vectors = aligned(work, PROFILES, users.column("user_id"))
+    profiles = work.read(PROFILES, ["user_id", "interests", "segment"])
+    texts, vectors = (aligned(work, t, items.column("item_id")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     catalogue = catalogues.from_tables(items, texts, vectors)
+    retrievers = load_retrievers(fits(work.need(RETRIEVERS), catalogue.item_ids), context.named)
     histories = work.read(SEQUENCES, ["user_id", "item_ids", "times", "weights"])
     sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(REFUSALS))
     allowed = rules.allowed_items(catalogue.item_ids, allow, deny)
@@ -262,7 +266,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         config,
         context,
         user_ids=users.column("user_id").combine_chunks(),
-        histories=Histories(sequences, to_numpy(profiles.column("vector"))),
+        histories=Histories(sequences, user_vectors),
         catalogue=catalogue,
         retrievers=retrievers,
         depths=depths,

@@ -32,8 +32,9 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
-from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
     from llmrec_cli.models.candidates import CandidateConfig
@@ -105,6 +106,7 @@ class Variant:
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.models import privacy
     from llmrec_cli.models.candidates import save_config
+    from llmrec_cli.models.checkpoints import bind
     from llmrec_cli.models.rankers import save_ranker
     from llmrec_cli.models.retrievers import save_retrievers
     from llmrec_cli.models.runtime import set_threads
@@ -138,8 +140,11 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
         save_config(folder, limits)
+        bind(folder, catalogue.item_ids)
     told = leaderboard.lines(scores, chosen, context.seed) + leaderboard.weights_in_words(features, chosen.name)
-    return report(told, chosen, candidates, warnings)
+    made = report(told, chosen, candidates, warnings)
+    made.timings = {f"{score.kind} {score.name}": score.seconds for score in scores}
+    return made
 
 
 # --- build ------------------------------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     from llmrec_cli.tables import catalogue, sequences
 
     items = work.read(ITEMS)
-    text, vectors = (to_numpy(work.read(t, ["vector"]).column("vector")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    text, vectors = (aligned(work, t, items.column("item_id")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     profiles = work.read(PROFILES, ["user_id", "segment"])
     histories = sequences.from_table(work.read(SEQUENCES), items, profiles=profiles, refusals=work.read(REFUSALS))
     return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
@@ -220,11 +225,12 @@ def validation(
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
     """Sources fitted without each user's last event, the candidates they bring for it, and how each did alone."""
     from llmrec_cli.models.candidates import collect
+    from llmrec_cli.models.checkpoints import fits
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.retrievers import Histories
     from llmrec_cli.tables.leaderboard import Score
 
-    encoder = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
+    encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), catalogue.item_ids), context.device)
     before = replace(catalogue, vectors=encoder.item_vectors)
     histories = sequences.without_last()
     fitted, seconds = {}, {}
@@ -313,5 +319,5 @@ STAGE = Stage(
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),
-    revision=8,
+    revision=9,
 )

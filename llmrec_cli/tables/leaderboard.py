@@ -37,6 +37,7 @@ class Score:
     name: str
     ranks: npt.NDArray[np.int64]
     seconds: float
+    """Of its fits."""
 
     def metrics(self) -> dict[str, npt.NDArray[np.float64]]:
         return single_target_metrics(self.ranks, CUTOFF)
@@ -53,7 +54,7 @@ def rows(scores: Sequence[Score], chosen: Score, seed: int) -> list[dict[str, An
     for score in scores:
         for metric, values in score.metrics().items():
             mean, low, high = bootstrap(values, seed)
-            told = {"value": mean, "low": low, "high": high, "n_users": len(values), "seconds": score.seconds}
+            told = {"value": mean, "low": low, "high": high, "n_users": len(values)}
             out.append({"kind": score.kind, "name": score.name, "metric": metric, **told, "chosen": score is chosen})
     return out
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from llmrec_cli.core.errors import UpstreamError
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
@@ -160,7 +162,7 @@ def from_table(
     With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events; with
     `profiles` (user_id and segment of `profile/profiles`) each has its segment, with `refusals` (`clean/refusals`) what
     was turned down. Weights are read where they are given and not all 1.
-    Raises ValueError where a sequence has an item that is not in the catalogue.
+    Raises UpstreamError where a sequence has an item that is not in the catalogue.
     """
     codes, lengths, seconds = _encoded(sequences, items.column("item_id").combine_chunks())
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -231,7 +233,7 @@ def _encoded(table: pa.Table, ids: pa.Array) -> tuple[npt.NDArray[np.int32], Int
     lists = table.column("item_ids").combine_chunks()
     codes = pc.index_in(lists.flatten(), value_set=ids)
     if codes.null_count:
-        raise ValueError("a sequence has an item that is not in the catalogue")
+        raise UpstreamError("a sequence has an item that is not in clean/items", fix="llmrec clean --force")
     lengths = np.asarray(pc.list_value_length(lists)).astype(np.int64)
     seconds = None
     if "times" in table.column_names:

@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 def build(name: str, device: str, advance: Advance, base: Path = Path(), say: Say = silent) -> FileEncoder:
     """The encoder in a folder (from `base`), on the hub, or "module:Class"."""
     if ":" in name:
-        encoder: FileEncoder = load_variant("image encoder", IMAGE_ENCODERS, name)(device, advance)
+        encoder: FileEncoder = load_variant("image encoder", IMAGE_ENCODERS, name, ("encode",))(device, advance)
         return encoder
     return ImageEncoder(device, advance, pretrained.locate(name, "image", base, say))
 

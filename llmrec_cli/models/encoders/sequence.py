@@ -167,7 +167,7 @@ class SequenceEncoder:
         """What `save` wrote; UpstreamError where it is missing or damaged."""
         where = choose_device(device)
         config, tensors = checkpoints.load_model(folder, device=where)
-        try:
+        with checkpoints.reading(folder):
             shape = Shape(**config["shape"])
             table, content = tensors.pop("embed_tokens.weight"), tensors.pop("content")
             likeness = float(config["likeness"])
@@ -176,6 +176,4 @@ class SequenceEncoder:
             network.load_state_dict(
                 {name if name in own else f"llama.{name}": value for name, value in tensors.items()}
             )
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise checkpoints.damaged(folder, error) from error
         return cls(shape, network, table, content, likeness)

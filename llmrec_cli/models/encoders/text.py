@@ -55,7 +55,7 @@ def build(name: str, device: str, advance: Advance, base: Path = Path(), say: Sa
     is_folder = (base / Path(name).expanduser()).is_dir()
     if name not in TEXT_ENCODERS and (is_folder or ("/" in name and ":" not in name)):
         return SentenceEncoder(device, advance, pretrained.locate(name, "text", base, say))
-    encoder: TextEncoder = load_variant("text encoder", TEXT_ENCODERS, name)(device, advance)
+    encoder: TextEncoder = load_variant("text encoder", TEXT_ENCODERS, name, ("encode",))(device, advance)
     return encoder
 
 

@@ -5,6 +5,7 @@ To add one: a file here with its `Config` and class, a line in RANKERS, and the 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from llmrec_cli.core.variants import load_variant
+from llmrec_cli.core.variants import load_variant, saved_variant
 from llmrec_cli.models import checkpoints
 from llmrec_cli.tables.features import Candidates
 
@@ -68,8 +69,11 @@ RANKERS = {
 }
 
 
+MEMBERS = ("Config", "needs", "fit", "score", "importance", "tensors", "restore")
+
+
 def load_class(name: str) -> type[Ranker]:
-    cls: type[Ranker] = load_variant("ranker", RANKERS, name)
+    cls: type[Ranker] = load_variant("ranker", RANKERS, name, MEMBERS)
     return cls
 
 
@@ -79,11 +83,12 @@ def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
     checkpoints.save_model(folder, config, ranker.tensors())
 
 
-def load_ranker(folder: Path) -> Ranker:
-    """What `save_ranker` wrote; UpstreamError where it is damaged, or of a version that kept other tensors."""
+def load_ranker(folder: Path, named: Container[str] = ()) -> Ranker:
+    """What `save_ranker` wrote. `named` are the classes outside of the program that the settings name.
+
+    UpstreamError where it is damaged, of a version that kept other tensors, or of a class that nobody names.
+    """
     config, tensors = checkpoints.load_model(folder)
-    cls = load_class(config["ranker"])
-    try:
+    cls: type[Ranker] = saved_variant("ranker", RANKERS, config.get("ranker"), named=named, folder=folder, has=MEMBERS)
+    with checkpoints.reading(folder):
         return cls.restore(cls.Config(**config["settings"]), tensors)
-    except KeyError as error:
-        raise checkpoints.damaged(folder, error) from error

@@ -5,7 +5,7 @@ To add one: a file here with its `Config` and class, a line in RETRIEVERS, and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from llmrec_cli.core.variants import load_variant
+from llmrec_cli.core.variants import load_variant, saved_variant
 from llmrec_cli.models import checkpoints
 from llmrec_cli.tables.catalogue import Catalogue
 from llmrec_cli.tables.sequences import Sequences
@@ -99,8 +99,11 @@ RETRIEVERS = {
 }
 
 
+MEMBERS = ("Config", "signed", "fit", "score", "tensors", "restore")
+
+
 def load_class(name: str) -> type[Retriever]:
-    cls: type[Retriever] = load_variant("retriever", RETRIEVERS, name)
+    cls: type[Retriever] = load_variant("retriever", RETRIEVERS, name, MEMBERS)
     return cls
 
 
@@ -112,15 +115,21 @@ def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:
     checkpoints.save_config(folder, {"retrievers": list(retrievers)})
 
 
-def load_retrievers(folder: Path) -> dict[str, Retriever]:
-    """What `save_retrievers` wrote, in the same order; nothing else is needed."""
-    return {name: _load(folder / _file_name(name), name) for name in checkpoints.load_config(folder)["retrievers"]}
+def load_retrievers(folder: Path, named: Container[str] = ()) -> dict[str, Retriever]:
+    """What `save_retrievers` wrote, in the same order; nothing else is needed.
+
+    `named` are the classes outside of the program that the settings name; UpstreamError for others, and for damage.
+    """
+    with checkpoints.reading(folder):
+        names = list(checkpoints.load_config(folder)["retrievers"])
+    return {name: _load(folder, name, named) for name in names}
 
 
-def _load(folder: Path, name: str) -> Retriever:
-    config, tensors = checkpoints.load_model(folder)
-    cls = load_class(name)
-    return cls.restore(cls.Config(**config["settings"]), tensors)
+def _load(folder: Path, name: str, named: Container[str]) -> Retriever:
+    cls: type[Retriever] = saved_variant("retriever", RETRIEVERS, name, named=named, folder=folder, has=MEMBERS)
+    with checkpoints.reading(folder):
+        config, tensors = checkpoints.load_model(folder / _file_name(name))
+        return cls.restore(cls.Config(**config["settings"]), tensors)
 
 
 def _file_name(name: str) -> str:

@@ -1,0 +1,123 @@
+"""Classes by name: of the settings, and of a work directory that may come from anybody."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec_cli.core.config import Settings
+from llmrec_cli.core.errors import SettingsError, UpstreamError
+from llmrec_cli.core.variants import load_variant
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.models import rankers, retrievers
+from llmrec_cli.models.rankers.popularity import PopularityRanker
+from tests import tiny
+
+
+class Mine(PopularityRanker):
+    """A ranker of the user's own."""
+
+
+MINE = "tests.test_variants:Mine"
+
+
+@pytest.mark.parametrize(
+    "name", [":", "os:", ":system", "os:system", "os:no_such", "os:environ", ".os:system", "a b:C"]
+)
+def test_what_is_no_class_of_the_family_is_a_wrong_setting(name: str) -> None:
+    for load in (rankers.load_class, retrievers.load_class):
+        with pytest.raises(SettingsError):
+            load(name)
+
+
+def test_a_module_that_fails_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_plugin.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SettingsError, match="ZeroDivisionError"):
+        load_variant("ranker", {}, "broken_plugin:Mine")
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that leaves a trace when it is imported."""
+    (tmp_path / "evil_plugin.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')\nclass X: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "evil_plugin:X"
+
+
+def _ranker(work: WorkDir, name: object) -> None:
+    path = work.path / "train-ranker" / "ranker" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ranker": name}))
+
+
+def _retrievers(work: WorkDir, name: object) -> None:
+    path = work.path / "train-ranker" / "retrievers" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "retrievers": [name]}))
+
+
+def load(work: WorkDir, named: frozenset[str] = frozenset()) -> object:
+    folder = work.path / "train-ranker"
+    return rankers.load_ranker(folder / "ranker", named), retrievers.load_retrievers(folder / "retrievers", named)
+
+
+@pytest.mark.parametrize("plant", [_ranker, _retrievers])
+def test_a_work_directory_makes_nobody_import_its_modules(
+    tmp_path: Path, evil: str, plant: Callable[[WorkDir, object], None]
+) -> None:
+    work = tiny.make(tmp_path / "work")
+    plant(work, evil)
+    with pytest.raises(UpstreamError, match="neither built in nor named in the settings"):
+        load(work, frozenset({MINE}))
+    assert not (tmp_path / "trace").exists() and "evil_plugin" not in sys.modules
+
+
+@pytest.mark.parametrize("plant", [_ranker, _retrievers])
+@pytest.mark.parametrize("name", [None, 7, ["fusion"], {}, "../../x", "no such"])
+def test_a_name_that_is_none_is_damage(tmp_path: Path, plant: Callable[[WorkDir, object], None], name: object) -> None:
+    work = tiny.make(tmp_path / "work")
+    plant(work, name)
+    with pytest.raises(UpstreamError):
+        load(work)
+
+
+def test_a_class_that_the_settings_name_is_loaded(tmp_path: Path) -> None:
+    work = tiny.make(tmp_path / "work")
+    ranker = Mine(Mine.Config(), np.zeros(1, dtype=np.float32))
+    rankers.save_ranker(work.path / "train-ranker" / "ranker", MINE, ranker)
+    named = Settings({"train-ranker": {"rankers": ["fusion", MINE]}}).classes()
+    assert named == {MINE}
+    assert type(rankers.load_ranker(work.path / "train-ranker" / "ranker", named)) is Mine
+    with pytest.raises(UpstreamError):
+        rankers.load_ranker(work.path / "train-ranker" / "ranker")
+
+
+DAMAGE = {
+    "other keys": '{"nothing": 1}',
+    "null": "null",
+    "a list": "[1]",
+    "wrong settings": '{"ranker": "fusion", "settings": {"nonsense": 1}}',
+    "settings of another kind": '{"ranker": "fusion", "retrievers": 3, "settings": []}',
+    "deep": "[" * 5000,
+    "not text": "\udcff",
+}
+
+
+@pytest.mark.parametrize("body", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("name", ["ranker", "retrievers", "retrievers/transitions", "retrievers/candidates"])
+def test_settings_of_a_saved_model_that_do_not_fit_are_damage(tmp_path: Path, name: str, body: str) -> None:
+    from llmrec_cli.models.candidates import load_config
+
+    work = tiny.make(tmp_path / "work")
+    path = work.path / "train-ranker" / name / "config.json"
+    path.write_bytes(body.encode(errors="surrogateescape"))
+    if name == "retrievers/candidates":
+        with pytest.raises(UpstreamError):
+            load_config(work.path / "train-ranker" / "retrievers")
+    else:
+        with pytest.raises(UpstreamError):
+            load(work)
