@@ -300,7 +300,13 @@ def evaluate(
 
 
 @command(BESIDE)
-def status(common: Common) -> None:
+def status(
+    common: Common,
+    *,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with 4 when a stage is not up to date, with 0 when all are.")
+    ] = False,
+) -> None:
     """Tell for each stage whether it is up to date, and if not, why. Changes nothing."""
     from llmrec_cli import overview
 
@@ -308,6 +314,8 @@ def status(common: Common) -> None:
     rows = overview.status(common.workdir, settings, common.context(settings))
     whole = {"work": str(common.work), "stages": rows}
     common.console.records(["stage", "state", "seconds", "size"], rows, whole)
+    if exit_code and any(row["state"] != overview.FRESH for row in rows):
+        raise typer.Exit(4)
 
 
 @command(BESIDE)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from llmrec_cli import __version__, pipeline
 from llmrec_cli.core.config import Settings, leaves
-from llmrec_cli.core.errors import SettingsError, UpstreamError, did_you_mean
+from llmrec_cli.core.errors import LlmrecError, SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
-from llmrec_cli.core.stage import Context
+from llmrec_cli.core.stage import NOT_RUN, Context
 from llmrec_cli.core.workdir import WorkDir
 
 Row = dict[str, str]
+FRESH = "fresh"
 
 # Optional packages: what they are for and the extra that brings them.
 EXTRAS = {
@@ -32,10 +33,10 @@ def status(work: WorkDir, settings: Settings, context: Context) -> list[Row]:
     rows = []
     for stage, now in pipeline.states(work, settings, context):
         record = work.record(stage.name)
-        if isinstance(now, UpstreamError):
+        if isinstance(now, LlmrecError):
             word = f"waits: {now.what}"
         else:
-            word = "fresh" if now.fresh else "missing" if record is None else f"stale: {now.why}"
+            word = FRESH if now.fresh else "missing" if now.why == NOT_RUN else f"stale: {now.why}"
         size = sum(_size(work.where(a)) for a in stage.writes if work.has(a))
         rows.append(
             {

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmrec_cli import forgetting
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import GateError, UpstreamError
+from llmrec_cli.core.errors import DataError, GateError, LlmrecError, UpstreamError
 from llmrec_cli.core.launch import Team, launch
 from llmrec_cli.core.stage import Context, Outcome, Report, Stage, State, estimate, execute, follow, redrawn, state
 from llmrec_cli.core.workdir import WorkDir
@@ -97,13 +97,13 @@ def _team() -> Team | None:
     return team.join()
 
 
-def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tuple[Stage, State | UpstreamError]]:
-    """How each stage stands; a stage whose input is missing says what it waits for."""
+def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tuple[Stage, State | LlmrecError]]:
+    """How each stage stands; a stage whose input is missing, stale or damaged says what it waits for."""
     for name, config in check(settings, STAGES).items():
         stage = load(name)
         try:
             yield stage, state(stage, work, config, context)
-        except UpstreamError as error:
+        except (UpstreamError, DataError) as error:
             yield stage, error
 
 

@@ -213,3 +213,12 @@ def test_a_terminated_run_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch, p
     finally:
         signal.signal(signal.SIGTERM, before)
     assert done.exit_code == 143 and done.stderr == "interrupted: run the same command again, it continues\n"
+
+
+def test_status_tells_by_its_exit_code_whether_all_is_up_to_date(project: Path) -> None:
+    assert llmrec("status", cwd=project).returncode == 0
+    assert llmrec("status", "--exit-code", cwd=project).returncode == 4
+    (project / "work" / "clean").mkdir(parents=True)
+    (project / "work" / "clean" / "record.json").write_text("null")
+    told = llmrec("status", cwd=project)
+    assert told.returncode == 0 and "stale: its record is not one of this version of llmrec" in told.stdout

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from llmrec_cli.core.artifacts import ENCODER, ITEM_IMAGE_VECTORS, ITEM_TEXT_VECTORS, ITEM_VECTORS, TOPICS, Table
 from llmrec_cli.core.errors import SettingsError, UpstreamError
-from llmrec_cli.core.launch import Launch, place
+from llmrec_cli.core.launch import Launch, place, threads
 from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, follow, redrawn, state
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 
@@ -92,6 +92,17 @@ def test_what_makes_a_stage_stale_is_said(work: WorkDir, context: Context, chang
 def test_threads_and_memory_do_not_make_a_stage_stale(work: WorkDir, context: Context) -> None:
     execute(FIRST, work, Config(), context)
     assert state(FIRST, work, Config(), replace(context, threads=7, max_memory=1, device="cuda")).fresh
+
+
+def test_threads_make_a_stage_stale_whose_bytes_depend_on_them(work: WorkDir, context: Context) -> None:
+    stage = replace(FIRST, threaded=True)
+    execute(stage, work, Config(), replace(context, threads=2))
+    assert state(stage, work, Config(), replace(context, threads=2)).fresh
+    now = state(stage, work, Config(), replace(context, threads=3))
+    assert not now.fresh and now.why == "it was made with 2 threads, these are 3"
+    cores = threads(0)
+    execute(stage, work, Config(), replace(context, threads=0))
+    assert state(stage, work, Config(), replace(context, threads=cores)).fresh
 
 
 def test_a_touched_output_is_noticed_and_not_made_again(work: WorkDir, context: Context) -> None:

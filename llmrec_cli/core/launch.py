@@ -42,6 +42,14 @@ class Team(Protocol):
         """True for the one process whose error is the cause; the others fail because of it."""
 
 
+def threads(wanted: int) -> int:
+    """The threads that a wish means: 0 is all cores that this process may use, shared with those that a launcher
+    started beside it.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wanted or max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def place(environment: Mapping[str, str]) -> Launch:
     """The place that a launcher's variables give; alone where they are absent."""
     return Launch(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))

@@ -39,6 +39,8 @@ class Parts(BaseModel, frozen=True, extra="forbid"):
     code: str
     beside: dict[str, str]
     """What else, in words -> what it was."""
+    threads: int | None
+    """None for a stage whose result does not depend on their number."""
 
 
 class Output(BaseModel, frozen=True, extra="forbid"):

@@ -18,19 +18,34 @@ from llmrec_cli.core.artifacts import Artifact
 from llmrec_cli.core.cost import NOTHING, Cost, Meter
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import SettingsError
-from llmrec_cli.core.launch import Team
+from llmrec_cli.core.launch import Team, threads
 from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.records import FORMAT, Json, Report
 from llmrec_cli.core.workdir import WorkDir
 
-__all__ = ["Context", "Outcome", "Report", "Stage", "State", "estimate", "execute", "follow", "redrawn", "state"]
+__all__ = [
+    "NOT_RUN",
+    "Context",
+    "Outcome",
+    "Report",
+    "Stage",
+    "State",
+    "estimate",
+    "execute",
+    "follow",
+    "redrawn",
+    "state",
+]
+
+
+NOT_RUN = "not run yet"
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage needs beside its own settings; nothing here changes a result except the seed and `finish`."""
+    """What a stage needs beside its own settings; only the seed, `finish` and the threads change a result."""
 
     seed: int
     base: Path
@@ -67,6 +82,8 @@ class Stage:
     """Raises what is wrong with the variants, models and files that the settings name, before any stage works."""
     revision: int = 1
     """Raised when the stage's results change for the same input, so that old outputs are not taken for fresh."""
+    threaded: bool = False
+    """Other numbers of threads give other bytes: sums of floats are added in another order."""
     together: bool = False
     """All processes of a launch call `run`, to train as one; the others' writes go nowhere."""
     estimate: Callable[[WorkDir, Any, Context], Report] | None = None
@@ -108,6 +125,7 @@ def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Contex
         "sources": sources,
         "code": f"{__version__}/{stage.name}/{stage.revision}",
         "beside": stage.beside(work, config, context),
+        "threads": threads(context.threads) if stage.threaded else None,
     }
 
 
@@ -121,7 +139,7 @@ def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> S
     parts = ticket_parts(stage, work, config, context)
     ticket = ticket_of(parts)
     record = work.record(stage.name)
-    why = work.unbelieved(stage.name) or "not run yet"
+    why = work.unbelieved(stage.name) or NOT_RUN
     touched = False
     if record is not None:
         why = _difference(record["parts"], parts) if record["ticket"] != ticket else _changed(stage, work, record)
@@ -259,6 +277,8 @@ def _difference(old: Json, new: Json) -> str:
     if old["beside"] != new["beside"]:
         both = {*old["beside"], *new["beside"]}
         return f"{min(k for k in both if old['beside'].get(k) != new['beside'].get(k))} has changed"
+    if old["threads"] != new["threads"]:
+        return f"it was made with {old['threads']} threads, these are {new['threads']}"
     return "the seed has changed" if old["seed"] != new["seed"] else "llmrec itself is newer"
 
 

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import nn
 
+from llmrec_cli.core import launch
 from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.models import checkpoints
@@ -58,16 +59,10 @@ def start(device: str = "auto", threads: int = 0) -> Runtime:
 
 
 def set_threads(threads: int) -> None:
-    """For PyTorch and for the BLAS of numpy and scipy, which are loaded by now.
-
-    0 means all cores that this process may use, shared with those that a launcher started beside it.
-    """
-    import os
-
+    """For PyTorch and for the BLAS of numpy and scipy, which are loaded by now; 0 means what `launch.threads` says."""
     from threadpoolctl import threadpool_limits
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = threads or max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    wanted = launch.threads(threads)
     torch.set_num_threads(wanted)
     threadpool_limits(wanted, user_api="blas")
 

@@ -320,6 +320,7 @@ STAGE = Stage(
     sources=_sources,
     ready=_ready,
     revision=5,
+    threaded=True,
     together=True,
     estimate=estimate,
 )
