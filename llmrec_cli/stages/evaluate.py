@@ -117,8 +117,7 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
-    from llmrec_cli.models import retrievers
-    from llmrec_cli.models.checkpoints import fits
+    from llmrec_cli.models.retrievers import RETRIEVERS as SOURCES
     from llmrec_cli.models.retrievers import Histories
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.tables.comparison import PIPELINE, Comparison, cold_line, filter_line, mean_of
@@ -129,15 +128,15 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
     items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
-    folder = fits(work.need(RETRIEVERS), items.column("item_id").to_pylist())
-    fitted = retrievers.load_retrievers(folder, context.named)
-    compared = agree(fitted, config.baselines, config.beats, retrievers.RETRIEVERS)
+    fitted = sources_of(work, items, context)
+    compared = agree(fitted, config.baselines, config.beats, SOURCES)
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.beats))
     baselines = {name: fitted[name] for name in names}
-    profiles = work.read(PROFILES, ["user_id", "segment"])
-    sequences = from_table(
-        work.read(SEQUENCES, ["user_id", "item_ids", "weights"]), items, users.column("user_id"), profiles
+    profiles, log = (
+        work.read(PROFILES, ["user_id", "segment"]),
+        work.read(SEQUENCES, ["user_id", "item_ids", "weights"]),
     )
+    sequences = from_table(log, items, users.column("user_id"), profiles)
     given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
     longest = max(config.ks)
     if given.shape[1] < longest:
@@ -178,6 +177,14 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
     lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], *told]
     return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
+
+
+def sources_of(work: WorkDir, items: pa.Table, context: Context) -> dict[str, Retriever]:
+    """The candidate sources as `train-ranker` left them, of these items."""
+    from llmrec_cli.models.checkpoints import fits
+    from llmrec_cli.models.retrievers import load_retrievers
+
+    return load_retrievers(fits(work.need(RETRIEVERS), items.column("item_id").to_pylist()), context.named)
 
 
 def by_sources(

@@ -320,4 +320,5 @@ STAGE = Stage(
     run=run,
     ready=lambda config, context: build(config),
     revision=9,
+    threaded=True,
 )
