@@ -169,11 +169,8 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
     hold(metrics, verdict["versus"], least=config.least(), most=config.ceilings, must=must)
     told = [f"best source alone, by validation: {best}"]
-    told += [
-        f"{name} is not compared with: train-ranker does not fit it"
-        for name in config.baselines
-        if name not in compared
-    ]
+    lacking = [name for name in config.baselines if name not in compared]
+    told += [f"{name} is not compared with: train-ranker does not fit it" for name in lacking]
     turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
     lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], *told]
     return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
