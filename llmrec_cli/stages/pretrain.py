@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -257,13 +258,7 @@ def _language_model(
 
 def _curve(phases: dict[str, list[Epoch]]) -> pa.Table:
     rows = [
-        {
-            "phase": phase,
-            "epoch": epoch.epoch,
-            "loss": epoch.loss,
-            "recall": epoch.metrics.get("recall@10"),
-            "ndcg": epoch.metrics.get(WATCH),
-        }
+        {"phase": phase, **asdict(epoch), "recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
         for phase, epochs in phases.items()
         for epoch in epochs
     ]
