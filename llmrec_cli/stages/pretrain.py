@@ -217,13 +217,13 @@ def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Re
 def _write(
     work: WorkDir, items: pa.Table, content: dict[Kind, Floats], searched: SequenceEncoder, final: SequenceEncoder
 ) -> None:
-    from llmrec_cli.models import checkpoints
+    from llmrec_cli.models.checkpoints import bind
 
     ids = items.column("item_id")
     for artifact, encoder in ((ENCODER_VALIDATION, searched), (ENCODER, final)):
         with work.writing(artifact) as folder:
             encoder.save(folder)
-            checkpoints.bind(folder, ids.to_pylist())
+            bind(folder, ids.to_pylist())
     work.write(ITEM_VECTORS, pa.table({"item_id": ids, "vector": vectors(final.item_vectors)}))
     for kind, rows in content.items():
         work.write(CONTENT_VECTORS[kind], pa.table({"item_id": ids, "vector": vectors(rows)}))
@@ -287,8 +287,7 @@ def _ready(config: PretrainConfig, context: Context) -> None:
 def _told(report: Report, settled: bool, search: list[Epoch], best: int) -> Report:
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
-    report.metrics["best_epoch"] = best
-    report.timings["targets_per_s"] = speed
+    report.metrics["best_epoch"], report.timings["targets_per_s"] = best, speed
     report.lines += [
         f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  best {max(curve):.4f} after {best} epochs",
         f"with likeness of content (weight {report.metrics['likeness']:g}): {report.metrics[WATCH]:.4f}",
