@@ -282,11 +282,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         popular=Popular.of(sequences, segment, named, allowed, tie_order(catalogue.item_ids)),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         explainer=Explainer.of(
-            retrievers,
-            catalogue,
-            sequences,
-            interests=profiles.column("interests"),
-            segments=[*names, EVERYONE],
+            retrievers, catalogue, sequences, interests=profiles.column("interests"), segments=[*names, EVERYONE]
         ),
         sound=leaderboard.sound(work.read(RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
