@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,7 +30,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
 )
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from llmrec_cli.tables.leaderboard import Score
     from llmrec_cli.tables.sequences import Sequences
 
-Ints = npt.NDArray[np.int64]
 Options = dict[str, Any]
 
 
@@ -229,6 +227,7 @@ def validation(
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
     from llmrec_cli.models.retrievers import Histories
     from llmrec_cli.tables.leaderboard import Score
+    from llmrec_cli.tables.sequences import some_with_two
 
     encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), catalogue.item_ids), context.device)
     before = replace(catalogue, vectors=encoder.item_vectors)
@@ -239,7 +238,7 @@ def validation(
         context.progress.say(f"train-ranker: fitting {name}")
         fitted[name] = fit_source(variant, histories, before, context)
         seconds[name] = time.monotonic() - started
-    users = validation_users(sequences, config.train_users, context.seed)
+    users = some_with_two(sequences, config.train_users, context.seed)
     some = histories.select(users)
     candidates = collect(
         fitted,
@@ -253,19 +252,6 @@ def validation(
     )
     scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.source_ranks.items()]
     return candidates, fitted, scores
-
-
-def validation_users(sequences: Sequences, limit: int, seed: int) -> Ints:
-    """Row numbers of at most `limit` users with two events or more, drawn at random, in order."""
-    users = np.flatnonzero(sequences.lengths >= 2)
-    if len(users) == 0:
-        raise DataError(
-            "no user has two events: there is nothing that a ranker could learn from",
-            where=SEQUENCES.path,
-            fix="clean more data, or lower clean.min_item_events and clean.min_user_events",
-        )
-    rng = np.random.default_rng([seed, len(users)])
-    return np.sort(rng.choice(users, min(limit, len(users)), replace=False))
 
 
 def fit_source(variant: Variant, sequences: Sequences, catalogue: Catalogue, context: Context) -> Any:

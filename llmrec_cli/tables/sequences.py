@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.artifacts import SEQUENCES
+from llmrec_cli.core.errors import DataError, UpstreamError
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -241,3 +242,16 @@ def _encoded(table: pa.Table, ids: pa.Array) -> tuple[npt.NDArray[np.int32], Int
         if not flat.null_count:
             seconds = np.asarray(flat.cast(pa.int64()), dtype=np.int64) // 1_000_000
     return np.asarray(codes, dtype=np.int32), lengths, seconds
+
+
+def some_with_two(sequences: Sequences, limit: int, seed: int) -> Ints:
+    """Row numbers of at most `limit` users with two events or more, drawn at random, in order; DataError for none."""
+    users = np.flatnonzero(sequences.lengths >= 2)
+    if len(users) == 0:
+        raise DataError(
+            "no user has two events: there is nothing that a ranker could learn from",
+            where=SEQUENCES.path,
+            fix="clean more data, or lower clean.min_item_events and clean.min_user_events",
+        )
+    rng = np.random.default_rng([seed, len(users)])
+    return np.sort(rng.choice(users, min(limit, len(users)), replace=False))
