@@ -25,6 +25,8 @@ def _stage(
     prefix = name.replace("-", "_")
     settings = common.settings(**{f"{prefix}__{key}": value for key, value in options.items()})
     context = common.context(settings, finish=finish, works=True)
+    if settings.without_data and not (common.work / "clean").exists():  # nothing was begun here
+        pipeline.check(settings, ["clean"])
     if dry:
         common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name))
         return

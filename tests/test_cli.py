@@ -222,3 +222,13 @@ def test_status_tells_by_its_exit_code_whether_all_is_up_to_date(project: Path) 
     (project / "work" / "clean" / "record.json").write_text("null")
     told = llmrec("status", cwd=project)
     assert told.returncode == 0 and "stale: its record is not one of this version of llmrec" in told.stdout
+
+
+@pytest.mark.parametrize("command", ["clean", "pretrain", "recommend", "run", "status", "evaluate", "config"])
+def test_without_a_settings_file_a_command_says_how_to_get_one(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [command])
+    assert result.exit_code == 2
+    assert "there is no llmrec.toml here" in result.stderr and "`llmrec init FILE`" in result.stderr

@@ -14,7 +14,7 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.tables import sources
 from llmrec_cli.tables.engine import Engine, Roles
 from llmrec_cli.tables.roles import FileConfig, name_of
-from llmrec_cli.tables.sniff import has_header, is_sequences, sniff, uses_quotes
+from llmrec_cli.tables.sniff import has_header, has_sequence_header, is_sequences, sniff, uses_quotes
 
 
 @pytest.fixture
@@ -243,3 +243,23 @@ def test_only_blanks_are_cut_off_ids(engine: Engine, tmp_path: Path) -> None:
     table = engine.arrow(log.sort("source_row"))
     assert table.column("user_id").to_pylist() == ["vtrnf", "v"]
     assert table.column("item_id").to_pylist() == ["007", "\\n"]
+
+
+def test_a_header_alone_is_a_header() -> None:
+    assert has_header([["user", "item", "timestamp"]])
+    assert not has_header([["user17", "item4"]])
+    assert not has_header([["anna", "tea"]])
+    assert not has_header([])
+
+
+def test_names_that_come_twice_are_a_header_above_numbers() -> None:
+    assert has_header([["name", "id", "id"], ["x", "1", "2"]])
+    assert not has_header([["user", "user"], ["ab", "cd"]])
+
+
+def test_a_header_of_sequences_is_no_user() -> None:
+    assert has_sequence_header("user_id:token item_id_list:token_seq\n1 2 3\n")
+    assert has_sequence_header("user items\nanna tea milk\n")
+    assert not has_sequence_header("user1 item1 item2\n")
+    assert not has_sequence_header("1 2 3\n")
+    assert not has_sequence_header("\n")

@@ -19,6 +19,8 @@ from llmrec_cli.core.variants import PLUGIN
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
 FILE_NAME = "llmrec.toml"
 PREFIX = "LLMREC_"
+NO_FILE = "no settings file"
+START = f"`llmrec init FILE` writes {FILE_NAME} for your data; -c names one that lies elsewhere"
 # Environment variables that are options of the command line, not settings of a stage.
 OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG", "KEY")
 # What pydantic puts into the place of an error beside the keys, for a setting that may be of several types.
@@ -59,6 +61,11 @@ class Settings:
         """Every "module:Class" that is a value anywhere in the settings."""
         return frozenset(text for text in _texts(self.values) if PLUGIN.fullmatch(text))
 
+    @property
+    def without_data(self) -> bool:
+        """Whether there is no settings file, and nothing else says what the raw files are."""
+        return self.source == NO_FILE and "clean" not in self.values
+
     def put(self, dotted: str, value: Any, origin: str) -> None:
         """Set one value; a table on the way that does not exist yet is made."""
         *tables, last = dotted.split(".")
@@ -90,6 +97,8 @@ class Settings:
                 f"unknown setting {dotted!r}", where=where, fix=did_you_mean(path[-1], _fields(config, path[:-1]))
             )
         if first["type"] == "missing":
+            if self.without_data:
+                return SettingsError(f"there is no {FILE_NAME} here", where=str(self.base), fix=START)
             return SettingsError(f"the setting {dotted!r} is needed", where=where, fix=f"add it under [{stage}]")
         # of a setting that may be one of several types there is an error for each of them
         wrong = dict.fromkeys(
@@ -197,16 +206,14 @@ def _path(where: Iterable[int | str]) -> list[str]:
 def _from_file(path: Path | None) -> Settings:
     chosen = path or Path(FILE_NAME)
     if path is None and not chosen.exists():
-        return Settings(base=Path.cwd(), source="no settings file")
+        return Settings(base=Path.cwd(), source=NO_FILE)
     try:
         values = tomllib.loads(chosen.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         near = did_you_mean(
             chosen.name, [p.name for p in chosen.parent.glob("*.toml")] if chosen.parent.is_dir() else []
         )
-        raise SettingsError(
-            f"there is no settings file {str(chosen)!r}", fix=near or "llmrec init FILE writes one for your data"
-        ) from error
+        raise SettingsError(f"there is no settings file {str(chosen)!r}", fix=near or START) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"the settings file cannot be read: {error}", where=str(chosen)) from error
     origins = dict.fromkeys(_dotted(values), str(chosen))

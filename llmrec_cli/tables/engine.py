@@ -20,7 +20,7 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.tables import engine_filter, reading, sources
 from llmrec_cli.tables.interruptible import Beside
 from llmrec_cli.tables.roles import FileConfig
-from llmrec_cli.tables.sniff import Dialect, sniff
+from llmrec_cli.tables.sniff import Dialect, has_sequence_header, sniff
 from llmrec_cli.tables.sources import Input, RawFile
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class Engine:
 
     def _dialect(self, file: RawFile, config: FileConfig, sequences: bool) -> Dialect:
         if sequences:
-            return Dialect("sequences", ("user", "item"), config.separator)
+            named = has_sequence_header(file.head, config.separator) if config.header is None else config.header
+            return Dialect("sequences", ("user", "item"), config.separator, named)
         if file.parquet or config.format == "parquet":
             return Dialect("parquet", tuple(self._types(file)))
         dialect = sniff(

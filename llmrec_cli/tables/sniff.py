@@ -20,6 +20,8 @@ DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[-/. ](\d{1,2}|[
 HEADER_WORD = re.compile(
     r"user|item|customer|product|movie|article|session|rating|time|date|title|name|\bid\b|_id$", re.I
 )
+SEQUENCE_USER = re.compile(r"(user|customer|client|session|visitor|member)s?(_?ids?)?(:\w+)?", re.I)
+SEQUENCE_ITEM = re.compile(r"(item|product|movie|article|artist|track|song|game|book)s?(_?ids?)?(_?list)?(:\w+)?", re.I)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ def is_sequences(head: str) -> bool:
         return False
     lengths = {len(line) for line in lines}
     return len(lengths) > 1 and min(lengths) > 1 and len({line[0] for line in lines}) == len(lines)
+
+
+def has_sequence_header(head: str, separator: str = "") -> bool:
+    """Whether the first line of sequences says `user items`, and is no user with an item."""
+    lines = [line for line in head.splitlines() if line.strip()]
+    first = [word.strip() for word in lines[0].split(separator or None)] if lines else []
+    return len(first) > 1 and bool(SEQUENCE_USER.fullmatch(first[0]) and SEQUENCE_ITEM.fullmatch(first[1]))
 
 
 def json_keys(text: str) -> tuple[str, ...]:
@@ -142,14 +151,19 @@ def uses_quotes(lines: Sequence[str], separator: str, width: int) -> bool:
 
 
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row holds names: none of them a number or a date, all different, unlike the rows below."""
-    if len(rows) < 2 or {"number", "date"} & {kind(v) for v in rows[0]} or len(set(rows[0])) < len(rows[0]):
+    """Whether the first row holds names: none of them a number or a date, unlike the rows below or with telling words.
+
+    By its words alone a row is one only if no name comes twice; a row without others also has no digit in it.
+    """
+    if not rows or {"number", "date"} & {kind(v) for v in rows[0]}:
         return False
     body = [row for row in rows[1:] if len(row) == len(rows[0])]
     for column in range(len(rows[0])):
         values = [row[column] for row in body if row[column].strip()]
         if values and sum(kind(value) != "text" for value in values) > 0.5 * len(values):
             return True
+    if len(set(rows[0])) < len(rows[0]) or (len(rows) == 1 and any(c.isdigit() for name in rows[0] for c in name)):
+        return False
     return any(HEADER_WORD.search(name) for name in rows[0])
 
 

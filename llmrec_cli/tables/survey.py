@@ -162,6 +162,8 @@ def sorted_out(looked: Sequence[Looked], given: Mapping[str, str | int]) -> Foun
     if not logs:
         raise _no_log(looked, given)
     log = max(logs, key=lambda each: (each.is_sequences, len(log_roles(each, given)), each.table.num_rows))
+    for column in filter(lambda c: c != "", given.values()):
+        name_of(column, [log.input])
     same = [each for each in logs if _alike(each, log)]
     rivals = [each for each in logs if each not in same and (each.is_sequences or _by_name(each))]
     if rivals:
