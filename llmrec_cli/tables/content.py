@@ -178,10 +178,9 @@ def _changed(values: pa.Array, mask: pa.Array, change: Callable[[str], str | Non
 def _parts(text: str) -> list[str]:
     """The values of a JSON list or object, nested ones too; any other text is its own part."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        return list(_walk(json.loads(text)))
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, lists a thousand deep
         return [text]
-    return list(_walk(value))
 
 
 def _walk(value: Any) -> list[str]:

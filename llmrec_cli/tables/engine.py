@@ -169,8 +169,8 @@ class Engine:
             if not (*dialect.columns, *rare):
                 what = f"{file.location.name} has no JSON objects, one a line"
                 raise DataError(what, where=str(file.location), fix="for a JSON array: jq -c '.[]' FILE > LINES")
-            return Dialect("json", (*dialect.columns, *rare))
-        return dialect
+            dialect = Dialect("json", (*dialect.columns, *rare))
+        return _not_too_wide(dialect, file)
 
     def _json_keys(self, file: RawFile) -> list[str]:
         query = f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {reading.lines(file)} WHERE json_valid(line)"
@@ -305,6 +305,13 @@ def _told_of(file: RawFile) -> Iterator[None]:
             where=str(file.location),
             fix="say how it is written: format, separator, header, quoting, encoding",
         ) from error
+
+
+def _not_too_wide(dialect: Dialect, file: RawFile) -> Dialect:
+    if len(dialect.columns) > MOST_COLUMNS:
+        what = f"{file.location.name} has {len(dialect.columns):,} columns; {MOST_COLUMNS:,} are the most that are read"
+        raise DataError(what, where=str(file.location), fix=f"is the separator {dialect.separator!r} right?")
+    return dialect
 
 
 def _check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:

@@ -20,7 +20,9 @@ class FileConfig(BaseModel, frozen=True, extra="forbid"):
 
     path: str | list[str] | None = Field(None, description='a file, a list, a glob, or "a.zip#member"')
     format: Literal["auto", "csv", "json", "parquet"] = Field("auto", description="csv stands for all separated text")
-    separator: str = Field("", max_length=4, description="between columns; empty is found out")
+    separator: str = Field(
+        "", max_length=4, pattern='^[^"\r\n]*$', description="between columns; empty is found out; no quote or line end"
+    )
     header: bool | None = Field(None, description="whether the first line has the names; not given is found out")
     encoding: str = Field("auto", description="utf-8, latin-1, …; auto tries utf-8 first")
     quoting: bool | None = Field(None, description='whether "…" encloses a value; not given is found out')

@@ -88,10 +88,10 @@ def json_keys(text: str) -> tuple[str, ...]:
     for line in text.splitlines():
         try:
             value = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, lists a thousand deep
             continue
         if isinstance(value, dict):
-            keys.update(dict.fromkeys(value))
+            keys.update(dict.fromkeys(key for key in value if key))  # SQL has no column without a name
     return tuple(keys)
 
 

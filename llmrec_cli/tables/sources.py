@@ -6,20 +6,30 @@ import codecs
 import difflib
 import glob
 import gzip
+import lzma
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.disk import full_disk
 from llmrec_cli.tables.sniff import Dialect
 
 CHUNK = 1 << 20
 HEAD = 1 << 18
 QUOTED_LINES = 1000
+# A line with a quote is looked at up to this length; lines of logs are shorter.
+LINE = 1 << 16
+# A packed log is a fifth to a hundredth of its size. What is far less, and large, was made to fill a disk.
+RATIO, SMALL = 250, 256 << 20
+RESERVE = 256 << 20
+"""Bytes of the disk that unpacking leaves free."""
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # Each byte means a character in it, so that a file which is not UTF-8 can always be read.
 FALLBACK = "latin-1"
@@ -89,6 +99,9 @@ def _locate_one(entry: str, base: Path) -> list[Location]:
 def _existing(path: Path) -> Path:
     if path.is_file():
         return path.resolve()
+    if path.exists() and not path.is_dir():
+        what = f"{path.name!r} is no regular file but a pipe, a socket or a device"
+        raise DataError(what, where=str(path.parent), fix="write what comes out of it into a file first")
     if path.is_dir():
         raise DataError(
             f"{path.name!r} is a folder", where=str(path.parent), fix=f'name its files: "{path.name}/*.csv"'
@@ -113,8 +126,11 @@ def _did_you_mean(name: str, names: Sequence[str]) -> str:
 
 def members(archive: Path) -> list[str]:
     """The files inside a zip file."""
-    with zipfile.ZipFile(archive) as zipped:
-        return [info.filename for info in zipped.infolist() if not info.is_dir()]
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            return [info.filename for info in zipped.infolist() if not info.is_dir()]
+    except (*UNREADABLE, ValueError) as error:
+        raise _damaged(Location(archive), error) from error
 
 
 def _member(archive: Path, wanted: str) -> str:
@@ -144,9 +160,9 @@ def prepare(location: Location, encoding: str, folder: Path) -> RawFile:
         if location.member or _is_gzip(path):
             path = _free(folder, location.name.removesuffix(".gz"))
             with _unpacked(location) as stream, path.open("wb") as out:
-                shutil.copyfileobj(stream, out, CHUNK)
-    except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{location.name} cannot be unpacked: {error}", where=str(location)) from error
+                _copy(stream, out, location)
+    except UNREADABLE as error:
+        raise full_disk(error, folder) or _damaged(location, error) from error
     if not start:
         raise DataError(f"{location.name} is empty", where=str(location))
     if start == b"PAR1":
@@ -157,6 +173,30 @@ def prepare(location: Location, encoding: str, folder: Path) -> RawFile:
         path = _decoded(path, found, location, _free(folder, f"{location.name}.utf8"))
         look = _look(path)
     return RawFile(location, path, found, look.head, look.quoted_lines)
+
+
+def _copy(stream: IO[bytes] | gzip.GzipFile, out: IO[bytes], location: Location) -> None:
+    """Unpack; DataError before a packed file that is a trap, or just too large, has filled the disk."""
+    packed, written = location.path.stat().st_size, 0
+    while chunk := stream.read(CHUNK):
+        written += len(chunk)
+        if written > max(SMALL, RATIO * packed):
+            what = f"{location.name} unpacks to more than {RATIO} times its size, as no log does"
+            raise DataError(what, where=str(location), fix="if it is one, unpack it yourself and name the file")
+        _room(out, len(chunk), location)
+        out.write(chunk)
+
+
+def _room(out: IO[Any], size: int, location: Location) -> None:
+    if shutil.disk_usage(Path(out.name).parent).free < RESERVE + size:
+        what = f"{location.name} does not fit on the disk of the work directory"
+        raise DataError(what, where=str(location), fix="free some space, or choose another folder with --work")
+
+
+def _damaged(location: Location, error: BaseException) -> DataError:
+    why = str(error) or type(error).__name__
+    fix = "is the file whole? fetch it again, or unpack it yourself and name what is in it"
+    return DataError(f"{location.name} cannot be unpacked: {why}", where=str(location), fix=fix)
 
 
 @contextmanager
@@ -196,12 +236,12 @@ def _look(path: Path) -> _Look:
     decoder = codecs.getincrementaldecoder("utf-8")()
     valid, lines, returns, quoted, head = True, 0, 0, list[bytes](), b""
     with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK) + stream.readline():
+        while chunk := stream.read(CHUNK) + stream.readline(CHUNK):
             head = head or chunk[:HEAD]
             lines += chunk.count(b"\n")
             returns += chunk.count(b"\r\n")
             if len(quoted) < QUOTED_LINES and b'"' in chunk:
-                quoted += [line for line in chunk.splitlines() if b'"' in line]
+                quoted += [line for line in chunk.splitlines() if b'"' in line and len(line) < LINE]
             try:
                 valid and decoder.decode(chunk)
             except UnicodeDecodeError:
@@ -220,6 +260,7 @@ def _decoded(path: Path, encoding: str, location: Location, target: Path) -> Pat
     try:
         with path.open(encoding=encoding) as source, target.open("w", encoding="utf-8", newline="\n") as out:
             while piece := source.read(CHUNK):
+                _room(out, 2 * len(piece), location)
                 out.write(piece)
     except (UnicodeError, LookupError) as error:
         raise DataError(
