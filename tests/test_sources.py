@@ -263,3 +263,62 @@ def test_a_header_of_sequences_is_no_user() -> None:
     assert not has_sequence_header("user1 item1 item2\n")
     assert not has_sequence_header("1 2 3\n")
     assert not has_sequence_header("\n")
+
+
+def test_times_that_no_calendar_of_events_has_are_invalid(tmp_path: Path) -> None:
+    import duckdb
+
+    from llmrec_cli.tables import reading
+
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+
+    def read(text: str, time_format: str = "") -> int | None:
+        query = f"SELECT {reading.microseconds('x', time_format)} FROM (SELECT ? AS x)"
+        (found,) = connection.execute(query, [text]).fetchone() or (None,)
+        return found
+
+    assert [read(text) for text in ("20100101", "99999-01-01", "290308-12-31", "1899-12-31", "-5", "1e300")] == [
+        None
+    ] * 6
+    assert read("20100101", "%Y%m%d") == read("2010-01-01") == read("1262304000") == 1_262_304_000_000_000
+
+
+@pytest.mark.parametrize("damage", ["gzip", "zip"])
+def test_a_damaged_archive_is_told(damage: str, tmp_path: Path) -> None:
+    import gzip
+    import zipfile
+
+    path = tmp_path / "log.csv"
+    if damage == "gzip":
+        packed = bytearray(gzip.compress(b"user,item\n" + b"".join(b"u%d,i%d\n" % (n, n * n) for n in range(9999))))
+        packed[len(packed) // 2] ^= 0xFF
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("log.csv", "user,item\nu,i\n")
+        packed = bytearray(path.read_bytes())
+        packed[packed.index(b"PK\x01\x02")] ^= 0xFF
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        (location,) = sources.locate(str(path), tmp_path)
+        sources.prepare(location, "auto", tmp_path)
+
+
+def test_a_packed_file_that_is_a_trap_ends_before_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gzip
+
+    monkeypatch.setattr(sources, "SMALL", 1 << 20)
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(gzip.compress(b"0" * (8 << 20)))
+    with pytest.raises(DataError, match="250 times its size"):
+        sources.prepare(sources.locate(str(path), tmp_path)[0], "auto", tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(DataError, match="no regular file"):
+        sources.locate("log.csv", tmp_path)

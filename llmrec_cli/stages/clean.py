@@ -268,5 +268,5 @@ STAGE = Stage(
     run=run,
     sources=sources,
     beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=config.pseudonymise),
-    revision=5,
+    revision=6,
 )

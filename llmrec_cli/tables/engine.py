@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,8 +15,9 @@ import duckdb
 import narwhals as nw
 import pyarrow as pa
 
-from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.tables import engine_filter, reading, sources
+from llmrec_cli.tables.engine_checks import PLACES, check_names, not_too_wide, told_of
 from llmrec_cli.tables.interruptible import Beside
 from llmrec_cli.tables.roles import FileConfig
 from llmrec_cli.tables.sniff import Dialect, has_sequence_header, sniff
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 LEAST_MEMORY = 256 << 20
 ROWS = 1 << 18
-# The columns of a raw table beside those of the file.
-PLACES = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
-MOST_COLUMNS = 5000
 
 
 @dataclass(frozen=True)
@@ -170,14 +167,15 @@ class Engine:
                 what = f"{file.location.name} has no JSON objects, one a line"
                 raise DataError(what, where=str(file.location), fix="for a JSON array: jq -c '.[]' FILE > LINES")
             dialect = Dialect("json", (*dialect.columns, *rare))
-        return _not_too_wide(dialect, file)
+        return not_too_wide(dialect, file)
 
     def _json_keys(self, file: RawFile) -> list[str]:
         query = f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {reading.lines(file)} WHERE json_valid(line)"
-        return sorted(key for (key,) in self._rows(query) if key)  # SQL has no column without a name
+        with told_of(file):
+            return sorted(key for (key,) in self._rows(query) if key)  # SQL has no column without a name
 
     def _types(self, file: RawFile) -> dict[str, str]:
-        with _told_of(file):
+        with told_of(file):
             relation = self._run(lambda: self.connection.sql(f"FROM {reading.parquet(file)} LIMIT 0"))
             return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
@@ -189,12 +187,12 @@ class Engine:
         With `limit` only the first rows of each file are read.
         """
         name = self._name()
-        _check_names(inputs, columns)
+        check_names(inputs, columns)
         places = {**PLACES, **dict.fromkeys(columns, "VARCHAR")}
         declared = ", ".join(f"{reading.quoted(c)} {kind}" for c, kind in places.items())
         self._execute(f"CREATE TEMP TABLE {name} ({declared})")
         for source, each in zip(sources.distinct_names(inputs), inputs, strict=True):
-            with _told_of(each.file):
+            with told_of(each.file):
                 self._append(name, source, each, columns, limit)
         return name
 
@@ -254,6 +252,8 @@ class Engine:
         and value, null where they are missing or cannot be read · time_text and value_text, from which they were
         read · passes, the user's own row filter.
         """
+        if roles.time_format:
+            self._check_format(roles.time_format)
         time, value = reading.column(roles.time), reading.column(roles.value)
         parsed = reading.number(value)
         columns = {
@@ -272,6 +272,16 @@ class Engine:
         }
         chosen = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
         return nw.from_native(self.connection.sql(f"SELECT {chosen} FROM {raw}"))
+
+    def _check_format(self, time_format: str) -> None:
+        try:
+            self._one(f"SELECT try_strptime('', {reading.literal(time_format)})")
+        except duckdb.Error as error:
+            raise SettingsError(
+                f"{time_format!r} is no format of times: {str(error).splitlines()[0]}",
+                where="clean.interactions.time_format",
+                fix='for example "%d/%m/%Y %H:%M"',
+            ) from error
 
     def named_in(self, where: str, there: Sequence[str]) -> list[str]:
         """Those of the columns that the row filter reads; SettingsError where it is no filter."""
@@ -292,37 +302,3 @@ class Engine:
         passed = engine_filter.passing(rows, found[0], where, [self.connection.interrupt])
         self.connection.register(passing, passed)
         return f'"#source_row" IN (SELECT passed FROM {passing})'
-
-
-@contextmanager
-def _told_of(file: RawFile) -> Iterator[None]:
-    """Tell an error of the engine as one of the file that is read."""
-    try:
-        yield
-    except duckdb.Error as error:  # a damaged file may raise any of them
-        raise DataError(
-            f"{file.location.name} cannot be read: {str(error).splitlines()[0]}",
-            where=str(file.location),
-            fix="say how it is written: format, separator, header, quoting, encoding",
-        ) from error
-
-
-def _not_too_wide(dialect: Dialect, file: RawFile) -> Dialect:
-    if len(dialect.columns) > MOST_COLUMNS:
-        what = f"{file.location.name} has {len(dialect.columns):,} columns; {MOST_COLUMNS:,} are the most that are read"
-        raise DataError(what, where=str(file.location), fix=f"is the separator {dialect.separator!r} right?")
-    return dialect
-
-
-def _check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:
-    """Raise DataError where columns cannot stand beside each other in one table of SQL."""
-    taken = {name: "a name that the program needs" for name in PLACES}
-    for name in columns:
-        if name.lower() in taken:
-            where = ", ".join(str(each.file.location) for each in inputs)
-            raise DataError(
-                f"the column {name!r} has {taken[name.lower()]}",
-                where=where,
-                fix="name the columns anew: columns = [...], header = true",
-            )
-        taken[name.lower()] = f"the name of another, {name!r}, but for upper and lower case"

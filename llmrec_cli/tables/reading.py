@@ -14,6 +14,9 @@ BLANKS = " \t\n\r\v\f"
 UNIX = """CASE WHEN {n} <= 0 THEN NULL WHEN {n} < 1e11 THEN ({n} * 1e6)::BIGINT WHEN {n} < 1e14 THEN ({n} * 1e3)::BIGINT
     WHEN {n} < 1e17 THEN {n}::BIGINT WHEN {n} < 1e20 THEN ({n} / 1e3)::BIGINT END"""
 
+# 1900-01-01 and 2200-01-01 in microseconds since 1970.
+EARLIEST, LATEST = -2_208_988_800_000_000, 7_258_118_400_000_000
+
 
 def rows(each: Input, columns: Sequence[str], types: Mapping[str, str]) -> str:
     """A query of `#row`, `#parsable` and the named columns as text; `types` are the engine's own, of a Parquet file."""
@@ -133,9 +136,19 @@ def number(text: str) -> str:
 
 
 def microseconds(text: str, time_format: str) -> str:
-    """Microseconds since 1970 of a time as text; NULL where it is none. A time without a zone is UTC."""
+    """Microseconds since 1970 of a time as text; NULL where it is none, or lies outside of the years 1900 to 2200.
+
+    A time without a zone is UTC. A number such as 20100101 is a day and needs its format, %Y%m%d.
+    """
     if time_format:
-        return f"epoch_us(try_strptime(trim({text}), {literal(time_format)}))"
+        return _in_reach(f"epoch_us(try_strptime(trim({text}), {literal(time_format)}))")
     # only what begins with a digit: 'infinity', 'epoch' and the like are words that a cast would take
     calendar = f"CASE WHEN trim({text}) SIMILAR TO '\\d.*' THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
-    return f"CASE WHEN {number(text)} IS NULL THEN {calendar} ELSE {UNIX.format(n=number(text))} END"
+    day = f"regexp_full_match(trim({text}), '(19|20|21)\\d{{6}}') AND try_strptime(trim({text}), '%Y%m%d') IS NOT NULL"
+    since = f"CASE WHEN {day} THEN NULL ELSE {UNIX.format(n=number(text))} END"
+    return _in_reach(f"CASE WHEN {number(text)} IS NULL THEN {calendar} ELSE {since} END")
+
+
+def _in_reach(time: str) -> str:
+    """The microseconds where they lie in years that a calendar of events can have."""
+    return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"

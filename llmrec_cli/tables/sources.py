@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.disk import full_disk
+from llmrec_cli.core.errors import DataError
 from llmrec_cli.tables.sniff import Dialect
 
 CHUNK = 1 << 20

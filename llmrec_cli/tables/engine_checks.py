@@ -1,0 +1,51 @@
+"""What may go wrong between a raw file and the engine, told as what is wrong with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+
+from llmrec_cli.core.errors import DataError
+from llmrec_cli.tables.sniff import Dialect
+from llmrec_cli.tables.sources import Input, RawFile
+
+# The columns of a raw table beside those of the file.
+PLACES = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
+MOST_COLUMNS = 5000
+
+
+@contextmanager
+def told_of(file: RawFile) -> Iterator[None]:
+    """Tell an error of the engine as one of the file that is read."""
+    try:
+        yield
+    except duckdb.Error as error:  # a damaged file may raise any of them
+        raise DataError(
+            f"{file.location.name} cannot be read: {str(error).splitlines()[0]}",
+            where=str(file.location),
+            fix="say how it is written: format, separator, header, quoting, encoding",
+        ) from error
+
+
+def not_too_wide(dialect: Dialect, file: RawFile) -> Dialect:
+    """The dialect; DataError for more columns than a table of the engine stands."""
+    if len(dialect.columns) > MOST_COLUMNS:
+        what = f"{file.location.name} has {len(dialect.columns):,} columns; {MOST_COLUMNS:,} are the most that are read"
+        raise DataError(what, where=str(file.location), fix=f"is the separator {dialect.separator!r} right?")
+    return dialect
+
+
+def check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:
+    """Raise DataError where columns cannot stand beside each other in one table of SQL."""
+    taken = {name: "a name that the program needs" for name in PLACES}
+    for name in columns:
+        if name.lower() in taken:
+            where = ", ".join(str(each.file.location) for each in inputs)
+            raise DataError(
+                f"the column {name!r} has {taken[name.lower()]}",
+                where=where,
+                fix="name the columns anew: columns = [...], header = true",
+            )
+        taken[name.lower()] = f"the name of another, {name!r}, but for upper and lower case"
