@@ -6,7 +6,8 @@ import narwhals as nw
 import pyarrow as pa
 
 from llmrec_cli.core.people import People
-from llmrec_cli.tables.engine import PLACES, Engine
+from llmrec_cli.tables.engine import Engine
+from llmrec_cli.tables.engine_checks import PLACES
 from llmrec_cli.tables.reading import cell, quoted
 
 
