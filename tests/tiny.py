@@ -140,6 +140,7 @@ def _profiles(work: WorkDir) -> None:
         "gender": pa.nulls(people, pa.string()),
         "region": users.column("region"),
         "segment": [each or "everyone" for each in region],
+        "segment_weight": pa.array(np.array([float(each is not None) for each in region], dtype=np.float32)),
         "n_events": users.column("n_events"),
         "last_time": pa.nulls(people, artifacts.TIME),
         "cold": cold,

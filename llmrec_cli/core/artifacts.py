@@ -189,6 +189,7 @@ PROFILES = Table(
         gender=pa.string(),
         region=pa.string(),
         segment=pa.string(),
+        segment_weight=pa.float32(),
         n_events=pa.int64(),
         last_time=TIME,
         cold=pa.bool_(),

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from llmrec_cli.models.encoders.shrinkage import Shrinkage
     from llmrec_cli.models.topics import Topics
     from llmrec_cli.tables.interests import Tagged
+    from llmrec_cli.tables.leaning import Leaning
     from llmrec_cli.tables.segments import Segments
     from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+Texts = npt.NDArray[np.object_]
 # A topic that holds less of a user than this is not worth telling.
 LEAST_TOPIC = 0.15
 TOPICS_OF_USER = 3
@@ -67,7 +69,8 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     histories = from_table(table, items, users.column("user_id"))
     tags = tagged(items.column("tags").to_pylist())
 
-    bands, found = segmented(users, histories.lengths > 0, config.min_segment_users)
+    bands, attributes = attributes_of(users)
+    leaning, found = segmented(attributes, histories, config.min_segment_users, context.seed)
     bought, habits_line = habits(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
@@ -85,6 +88,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         "gender": users.column("gender"),
         "region": users.column("region"),
         "segment": pa.array(found.names).take(found.of_user),
+        "segment_weight": pa.array(leaning.weights(found)[found.of_user]),
         "n_events": pa.array(histories.lengths),
         "last_time": last_times(table, users.column("user_id")),
         "cold": pa.array(histories.lengths == 0),
@@ -93,6 +97,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     work.write(TOPICS, _topics_table(topics, coherence))
     made = report(histories, topics, coherence, found)
     made.metrics["full_weight_events"] = float(shrinkage.full_weight)
+    made.lines += [leaning.line()]
     made.lines += [shrinkage.line()] if config.full_weight_events == 0 else []
     made.lines += habits_line
     return made
@@ -106,18 +111,35 @@ def _topic_model(config: ProfileConfig) -> Any:
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
 
 
-def segmented(users: pa.Table, has_events: npt.NDArray[np.bool_], smallest: int) -> tuple[Any, Segments]:
-    """(users,) age bands, and everybody's segment by age band, gender, region and every further attribute of users."""
+def attributes_of(users: pa.Table) -> tuple[Texts, dict[str, Texts]]:
+    """(users,) age bands, and what users are told apart by: name -> (users,) values, None where it is unknown."""
     from llmrec_cli.tables.attributes import by_name
-    from llmrec_cli.tables.segments import age_bands, segments
+    from llmrec_cli.tables.segments import age_bands
 
-    def texts(column: Any) -> Any:
+    def texts(column: Any) -> Texts:
         return np.array(column.to_pylist(), dtype=object)
 
     bands = age_bands(users.column("age").to_numpy())
-    gender, region = texts(users.column("gender")), texts(users.column("region"))
-    further = {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
-    return bands, segments(bands, gender, region, has_events, smallest, further=further)
+    columns = {"age": bands, "gender": texts(users.column("gender")), "region": texts(users.column("region"))}
+    return bands, columns | {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
+
+
+def segmented(columns: dict[str, Texts], histories: Sequences, smallest: int, seed: int) -> tuple[Leaning, Segments]:
+    """Everybody's segment by the attributes that are best for users without events, all where none is."""
+    from llmrec_cli.tables.leaning import choose
+    from llmrec_cli.tables.segments import segments
+
+    def found(kept: tuple[str, ...], rows: Any) -> Segments:
+        of = {
+            name: values[rows] if name in kept else np.full(len(values[rows]), None) for name, values in columns.items()
+        }
+        return segments(
+            of.pop("age"), of.pop("gender"), of.pop("region"), histories.lengths[rows] > 0, smallest, further=of
+        )
+
+    names = tuple(name for name, values in columns.items() if any(value is not None for value in values))
+    leaning = choose(names, histories, found, seed)
+    return leaning, found(leaning.attributes or names, slice(None))
 
 
 def _shrinkage(
@@ -249,5 +271,5 @@ STAGE = Stage(
     writes=(PROFILES, TOPICS),
     run=run,
     ready=lambda config, context: _topic_model(config),
-    revision=6,
+    revision=7,
 )

@@ -249,7 +249,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     ranker = load_ranker(work.need(RANKER), context.named)
     items, users = work.read(ITEMS), work.read(USERS)
     user_vectors = aligned(work, PROFILES, users.column("user_id"))
-    profiles = work.read(PROFILES, ["user_id", "interests", "segment"])
+    profiles = work.read(PROFILES, ["user_id", "interests", "segment", "segment_weight"])
     texts, vectors = (aligned(work, t, items.column("item_id")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     catalogue = catalogues.from_tables(items, texts, vectors)
     retrievers = load_retrievers(fits(work.need(RETRIEVERS), catalogue.item_ids), context.named)
@@ -261,7 +261,8 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
 
     coded = pc.dictionary_encode(profiles.column("segment").combine_chunks())
     names, segment = coded.dictionary.to_pylist(), np.asarray(coded.indices).astype(np.int64)
-    named = np.array([name != EVERYONE for name in names], dtype=bool)
+    weight = np.zeros(len(names), dtype=np.float32)
+    weight[segment] = profiles.column("segment_weight").to_numpy()
     return _Maker(
         config,
         context,
@@ -279,7 +280,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
             _unit(texts if texts.shape[1] else vectors) if config.diversity else None,
         ),
         allowed=allowed,
-        popular=Popular.of(sequences, segment, named, allowed, tie_order(catalogue.item_ids)),
+        popular=Popular.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids)),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         explainer=Explainer.of(
             retrievers, catalogue, sequences, interests=profiles.column("interests"), segments=[*names, EVERYONE]
@@ -311,5 +312,5 @@ STAGE = Stage(
     run=run,
     sources=id_files,
     ready=lambda config, context: id_files(config, context.base),
-    revision=4,
+    revision=5,
 )

@@ -87,16 +87,17 @@ class Popular:
     """(segments + 1,) people with events."""
     order: Ints
     """(items,) allowed items by falling popularity among everyone."""
-    named: Mask
-    """(segments + 1,) whether the segment is more than everyone."""
+    weight: Floats
+    """(segments + 1,) how much the segment's own counts weigh against everyone's, 0 to 1; 0 where it is everyone."""
 
     @classmethod
-    def of(cls, histories: Sequences, segment: Ints, named: Mask, allowed: Mask, ties: Ints) -> Popular:
-        """`segment` (users,) and `named` (segments,) say which segment a user is of, and whether it is a true part."""
+    def of(cls, histories: Sequences, segment: Ints, weight: npt.ArrayLike, allowed: Mask, ties: Ints) -> Popular:
+        """`segment` (users,) and `weight` (segments,) say which segment a user is of, and how much it weighs."""
         chosen = histories.matrix()
         chosen.data[:] = 1.0
         some = np.flatnonzero(histories.lengths > 0)
-        n_segments = len(named)
+        weights = np.append(np.asarray(weight, dtype=np.float32), np.float32(0))
+        n_segments = len(weights) - 1
         rows, columns = np.concatenate([segment[some], np.full(len(some), n_segments)]), np.concatenate([some, some])
         members = sp.csr_matrix(
             (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_segments + 1, len(histories))
@@ -105,21 +106,22 @@ class Popular:
         overall = counts[n_segments].toarray().ravel()
         order = np.lexsort((ties, -overall))
         people = np.bincount(rows, minlength=n_segments + 1)
-        return cls(counts, people, order[allowed[order]], np.append(named, False))
+        return cls(counts, people, order[allowed[order]], weights)
 
     def leading(self, segments: Ints, width: int) -> tuple[Codes, Floats, Mask]:
-        """(n, width) items of each segment, the most popular first, their share, and whether that is the segment's own.
+        """(n, width) items of each segment, the best first, their share, and whether that is the segment's own.
 
-        Items that are equal in the segment stand in the order of everyone's popularity.
+        The order is that of the segment's shares, which lean on everyone's as far as `weight` says; equals stand in the
+        order of everyone's popularity.
         """
         distinct, of = np.unique(segments, return_inverse=True)
-        own = self.counts[distinct][:, self.order].toarray()
-        columns = np.argsort(-own, axis=1, kind="stable")[:, :width]
-        number = np.take_along_axis(own, columns, axis=1)
-        theirs = (number > 0) & self.named[distinct][:, None]
-        items = self.order[columns]
-        overall = self.counts[len(self.people) - 1].toarray().ravel()[items] / max(self.people[-1], 1)
-        share = np.where(theirs, number / np.maximum(self.people[distinct], 1)[:, None], overall)
+        own = self.counts[distinct][:, self.order].toarray() / np.maximum(self.people[distinct], 1)[:, None]
+        all_own = self.counts[len(self.people) - 1].toarray().ravel()[self.order] / max(self.people[-1], 1)
+        weight = self.weight[distinct][:, None]
+        columns = np.argsort(-(weight * own + (1 - weight) * all_own), axis=1, kind="stable")[:, :width]
+        number, items, overall = np.take_along_axis(own, columns, axis=1), self.order[columns], all_own[columns]
+        theirs = (number > 0) & (weight > 0)
+        share = np.where(theirs, number, overall)
         return items.astype(np.int32)[of], share.astype(np.float32)[of], theirs[of]
 
 
