@@ -40,6 +40,7 @@ MEANINGS = {
         "region": "as given",
         "segment": "the finest group by age band, gender, region or a further attribute with enough members; or"
         " everyone",
+        "segment_weight": "how much the segment's own counts weigh against everyone's for users without events, 0 to 1",
         "n_events": "events in clean/sequences",
         "last_time": "time of the newest event; null where it is not known",
         "cold": "whether the user has no events; vectors, interests and topics are the segment's then",

@@ -21,10 +21,12 @@ PRIORS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 K, POOL, BLOCK = 10, 500, 500
 ASKED, CROWD = 2_000, 20_000
 """Users who are treated as if they had no events, and users whose choices are counted."""
+FEWEST = 50
+"""Users with events below which nothing is chosen: a difference between so few says nothing."""
 DISCOUNTS = 1 / np.log2(np.arange(K) + 2)
 HARM = 0.001
-SURE = 1.96
-"""Standard errors by which segments must be better than everyone."""
+SURE = 3.0
+"""Standard errors by which segments must be better than everyone: many sets and priors are tried."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def choose(names: tuple[str, ...], histories: Sequences, segmented: Segmented, s
     more than HARM, for the first; of equals the first set, which is the finest, and the least prior win.
     """
     users = np.sort(np.random.default_rng([seed, 11]).permutation(np.flatnonzero(histories.lengths))[:CROWD])
-    if not names or len(users) < 2:
+    if not names or len(users) < FEWEST:
         return Leaning((), np.inf)
     asked = np.sort(np.random.default_rng([seed, 12]).permutation(len(users))[:ASKED])
     crowd = _Crowd.of(histories.select(users), asked)
