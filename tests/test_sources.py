@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -322,3 +323,58 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log.csv")
     with pytest.raises(DataError, match="no regular file"):
         sources.locate("log.csv", tmp_path)
+
+
+@pytest.mark.parametrize("lines", [["x," * 140_000], ["x," * 3000] * 100, ['"a,b",' + "x," * 140_000]])
+def test_a_line_of_thousands_of_separators_does_not_fill_the_memory(
+    engine: Engine, tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmrec_cli.tables.engine_checks.MOST_TOLD", 1 << 28)
+    body = ["u,i,1"] * 50
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,n", *body, *lines, *body]) + "\n")
+    with pytest.raises(DataError, match=r"line 52 of log.csv has 1?[0-9,]+ columns, the others 3"):
+        read(engine, tmp_path, "log.csv")
+    (tmp_path / "head.csv").write_text(lines[0] + "\n" + "\n".join(body) + "\n")
+    with pytest.raises(DataError, match="columns"):
+        read(engine, tmp_path, "head.csv", separator=",", header=True)
+
+
+def test_long_texts_with_separators_are_no_columns(engine: Engine, tmp_path: Path) -> None:
+    text = "word, " * 6000
+    (tmp_path / "items.csv").write_text("item,text\n" + "".join(f'i{n},"{text}"\n' for n in range(30)))
+    assert values(read(engine, tmp_path, "items.csv")) == [(f"i{n}", text) for n in range(30)]
+
+
+def test_the_history_of_one_user_takes_memory_by_its_length(tmp_path: Path) -> None:
+    """With the whole line beside each of its items, 16,000 of them took a gigabyte."""
+    lines = [f"u{n} " + " ".join(f"i{k}" for k in range(2 + n % 3)) for n in range(5)]
+    (tmp_path / "log.txt").write_text("\n".join([*lines, "big " + " ".join(f"i{k}" for k in range(60_000))]) + "\n")
+    with Engine(256 << 20, 1, tmp_path) as engine:
+        inputs = engine.open(FileConfig(path="log.txt"), tmp_path, sequences=True)
+        raw = engine.raw(inputs, ["user", "item"])
+        assert engine.count(raw) == 60_000 + sum(2 + n % 3 for n in range(5))
+
+
+def test_an_engine_leaves_nothing_of_the_raw_files(tmp_path: Path) -> None:
+    (tmp_path / "scratch" / "engine").mkdir(parents=True)
+    (tmp_path / "scratch" / "engine" / "of-a-killed-run.csv").write_text("secret")
+    (tmp_path / "log.csv").write_bytes("user,title\n1,Amélie\n".encode("latin-1"))
+    with pytest.raises(DataError), Engine(256 << 20, 1, tmp_path / "scratch") as engine:
+        engine.open(FileConfig(path="log.csv"), tmp_path)
+        assert [p.name for p in engine.folder.iterdir()] == ["0-log.csv.utf8"]
+        engine.open(FileConfig(path="none.csv"), tmp_path)
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_names_of_files_and_keys_are_no_patterns(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "user=3").mkdir()
+    for name, item in (("log[1].csv", "right"), ("log1.csv", "wrong")):
+        (tmp_path / "user=3" / name).write_text(f"user,item\n7,{item}\n8,{item}\n")
+    assert values(read(engine, tmp_path, "user=3/log[1].csv")) == [("7", "right"), ("8", "right")]
+    keys = ['a"b', "a.b", "a/b", "a~1b", "a\\b", "*", "$.x", "#", "0"]
+    line = json.dumps({**{key: key for key in keys}, "": "nameless"})
+    (tmp_path / "log.json").write_text(f"{line}\n" * 2)
+    inputs = engine.open(FileConfig(path="log.json"), tmp_path)
+    assert list(inputs[0].dialect.columns) == keys
+    raw = engine.raw(inputs, keys)
+    assert list(engine.arrow(engine.texts(raw)).select(keys).to_pylist()[1].values()) == keys

@@ -9,11 +9,13 @@ import duckdb
 
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.tables.sniff import Dialect
-from llmrec_cli.tables.sources import Input, RawFile
+from llmrec_cli.tables.sources import Input, RawFile, widest
 
 # The columns of a raw table beside those of the file.
 PLACES = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
 MOST_COLUMNS = 5000
+MOST_TOLD = 1 << 30
+"""Bytes that the engine may keep of lines with too many columns."""
 
 
 @contextmanager
@@ -30,10 +32,18 @@ def told_of(file: RawFile) -> Iterator[None]:
 
 
 def not_too_wide(dialect: Dialect, file: RawFile) -> Dialect:
-    """The dialect; DataError for more columns than a table of the engine stands."""
+    """The dialect; DataError for more columns than a table of the engine stands, or in one line of it.
+
+    Of every column too many the engine keeps the whole line: one line of 140,000 separators would take gigabytes.
+    """
     if len(dialect.columns) > MOST_COLUMNS:
         what = f"{file.location.name} has {len(dialect.columns):,} columns; {MOST_COLUMNS:,} are the most that are read"
         raise DataError(what, where=str(file.location), fix=f"is the separator {dialect.separator!r} right?")
+    if dialect.format == "csv" and dialect.separator.strip(" ") and file.long_lines:
+        line, n, told = widest(file, dialect)
+        if n > MOST_COLUMNS or told > MOST_TOLD:
+            what = f"line {line:,} of {file.location.name} has {n:,} columns, the others {len(dialect.columns):,}"
+            raise DataError(what, where=f"{file.location}:{line}", fix="mend or take out lines with so many columns")
     return dialect
 
 

@@ -18,13 +18,15 @@ from typing import IO, Any
 
 from llmrec_cli.core.disk import full_disk
 from llmrec_cli.core.errors import DataError
-from llmrec_cli.tables.sniff import Dialect
+from llmrec_cli.tables.sniff import Dialect, records
 
 CHUNK = 1 << 20
 HEAD = 1 << 18
 QUOTED_LINES = 1000
 # A line with a quote is looked at up to this length; lines of logs are shorter.
 LINE = 1 << 16
+# No log has lines of so many bytes but where texts are in it.
+LONG = 5000
 # A packed log is a fifth to a hundredth of its size. What is far less, and large, was made to fill a disk.
 RATIO, SMALL = 250, 256 << 20
 RESERVE = 256 << 20
@@ -62,6 +64,8 @@ class RawFile:
     quoted_lines: tuple[str, ...] = field(default=(), repr=False)
     """Some of the lines with a quote character, wherever they stand."""
     parquet: bool = False
+    long_lines: bool = False
+    """Whether a line has more than `LONG` bytes."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ def prepare(location: Location, encoding: str, folder: Path) -> RawFile:
     if found != "utf-8" or look.mixed_newlines:
         path = _decoded(path, found, location, _free(folder, f"{location.name}.utf8"))
         look = _look(path)
-    return RawFile(location, path, found, look.head, look.quoted_lines)
+    return RawFile(location, path, found, look.head, look.quoted_lines, long_lines=look.long_lines)
 
 
 def _copy(stream: IO[bytes] | gzip.GzipFile, out: IO[bytes], location: Location) -> None:
@@ -229,15 +233,17 @@ class _Look:
     mixed_newlines: bool
     head: str
     quoted_lines: tuple[str, ...]
+    long_lines: bool
 
 
 def _look(path: Path) -> _Look:
     """One pass over the bytes: is it UTF-8, are the line ends of one kind, how does it begin, where are quotes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    valid, lines, returns, quoted, head = True, 0, 0, list[bytes](), b""
+    valid, long, lines, returns, quoted, head = True, False, 0, 0, list[bytes](), b""
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK) + stream.readline(CHUNK):
             head = head or chunk[:HEAD]
+            long = long or _has_long(chunk)
             lines += chunk.count(b"\n")
             returns += chunk.count(b"\r\n")
             if len(quoted) < QUOTED_LINES and b'"' in chunk:
@@ -248,7 +254,14 @@ def _look(path: Path) -> _Look:
                 valid = False
     marked = next((name for bom, name in BOMS.items() if head.startswith(bom)), "")
     encoding = marked or ("utf-8" if valid else FALLBACK)
-    return _Look(encoding, returns not in (0, lines), _text(head), tuple(_text(q) for q in quoted[:QUOTED_LINES]))
+    return _Look(encoding, returns not in (0, lines), _text(head), tuple(_text(q) for q in quoted[:QUOTED_LINES]), long)
+
+
+def _has_long(chunk: bytes) -> bool:
+    at = 0
+    while at + LONG < len(chunk):
+        at = chunk.rfind(b"\n", at, at + LONG) + 1 or len(chunk) + 1
+    return at > len(chunk)
 
 
 def _text(data: bytes) -> str:
@@ -267,6 +280,22 @@ def _decoded(path: Path, encoding: str, location: Location, target: Path) -> Pat
             f"{location.name} is not {encoding}: {error}", where=str(location), fix='set encoding = "latin-1" or "auto"'
         ) from error
     return target
+
+
+def widest(file: RawFile, dialect: Dialect) -> tuple[int, int, int]:
+    """The line with the most columns, from 1; how many it has; the bytes of lines with too many times their number.
+
+    Only long lines are looked at.
+    """
+    sep, best, told = dialect.separator.encode(), (0, 0), 0
+    with file.path.open("rb") as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(4 * CHUNK), b""), start=1):
+            if len(line) > LONG:
+                quoted = dialect.quoting and b'"' in line
+                n = len(records(_text(line), dialect.separator, True)[0]) if quoted else line.count(sep) + 1
+                best = max(best, (number, n), key=lambda each: each[1])
+                told += n * len(line) if n > len(dialect.columns) else 0
+    return *best, told
 
 
 def distinct_names(inputs: Sequence[Input]) -> list[str]:
