@@ -83,3 +83,11 @@ def test_the_changelog_names_this_version() -> None:
     from llmrec_cli import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_extras_that_exist() -> None:
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = {name for found in re.findall(r"'\.\[([\w,]+)\]'", README) for name in found.split(",")}
+    assert {"models", "peft", "privacy"} <= named <= set(extras)
