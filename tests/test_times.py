@@ -181,3 +181,14 @@ def test_lengths_of_time_are_no_times() -> None:
         assert not times.telling(column(["1"], name)), name
     for name in ("timestamp", "Order Date", "InvoiceDate", "datum", "fecha", "zeit", "ts", "eventtime", "created_date"):
         assert times.telling(column(["1"], name)), name
+
+
+def test_the_commands_to_choose_from_stand_on_lines_of_their_own() -> None:
+    told = DataError("what", where="here", fix="say which:\n         llmrec init a\n         llmrec init b")
+    assert told.lines == [
+        "what",
+        "  where: here",
+        "  fix:   say which:",
+        "         llmrec init a",
+        "         llmrec init b",
+    ]

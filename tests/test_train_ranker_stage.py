@@ -157,7 +157,7 @@ def test_a_ranker_of_your_own_is_taken_by_its_path(context: Context, tmp_path: P
     name = "llmrec_cli.models.rankers.fusion:Fusion"
     work = ready(tmp_path)
     run(work, context, rankers=("popularity", name))
-    assert type(load_ranker(work.need(RANKER))).__name__ == "Fusion"
+    assert type(load_ranker(work.need(RANKER), frozenset({name}))).__name__ == "Fusion"
 
 
 def test_users_with_one_event_only_cannot_teach(context: Context, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 class LlmrecError(Exception):
     """An error told to the user without a traceback.
 
-    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it,
+    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it
+    (a line for each where there are several),
     `table` lines that belong to the fault, such as the account of the rows.
     """
 
@@ -26,7 +27,7 @@ class LlmrecError(Exception):
         if self.where:
             parts.append(f"  where: {self.where}")
         if self.fix:
-            parts.append(f"  fix:   {self.fix}")
+            parts += f"  fix:   {self.fix}".split("\n")
         return parts
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.printable import printable
 from llmrec_cli.tables import guess, times
 from llmrec_cli.tables.facts import Facts
 from llmrec_cli.tables.survey import Looked
@@ -87,7 +88,9 @@ class _Question:
         kept = {key: value for key, value in self.said.items() if key not in (TIME, FORMAT)}
         kept |= {TIME: column} | ({FORMAT: time_format} if time_format else {})
         sets = [f"--set {shlex.quote(f'{key}={value}')}" for key, value in kept.items()]
-        return " ".join(["llmrec init", *map(shlex.quote, self.files), *sets])
+        return printable(
+            " ".join(["llmrec init", *map(shlex.quote, self.files), *sets])
+        )  # one line, whatever the names
 
 
 def _some(fact: Facts) -> str:
