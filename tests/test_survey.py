@@ -63,7 +63,8 @@ def test_two_logs_with_different_columns_are_refused(tmp_path: Path) -> None:
     two = csv(tmp_path / "clicks.csv", ("user_id", "item_id", "page"), [[*row[:2], "x"] for row in events()])
     with pytest.raises(DataError) as told:
         init([one, two], tmp_path / "p")
-    assert "buys.csv (user_id, item_id, date, price)" in told.value.what and "clicks.csv" in told.value.what
+    first, second = (line for line in told.value.lines if line.endswith(")"))
+    assert "buys.csv (user_id, item_id, date, price)" in first and "clicks.csv" in second
     assert not (tmp_path / "p").exists()
 
 
@@ -82,7 +83,7 @@ def test_of_two_items_files_the_other_is_named(tmp_path: Path) -> None:
     items = csv(tmp_path / "items.csv", ("number", "code", "title", "tags"), rows)
     clean, said = written([log, links, items], tmp_path / "p")
     assert clean["items"] == {"path": "../items.csv", "item": "code", "title": "title", "tags": "tags"}
-    assert "links.csv: not used: items.csv says more of the items" in said
+    assert "links.csv: not used: items.csv says more of the items, and one file is read" in said
     assert "left out   number    neither its name nor its values tell a role" in said
 
 
@@ -98,8 +99,9 @@ def test_of_two_items_files_the_other_is_named(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_a_log_is_said(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(text)
-    with pytest.raises(DataError, match=message.replace("(", r"\(")):
+    with pytest.raises(DataError) as told:
         init([tmp_path / "log.csv"], tmp_path / "p")
+    assert message in str(told.value)
 
 
 def test_addresses_and_files_that_are_not_there_are_no_pictures(tmp_path: Path) -> None:

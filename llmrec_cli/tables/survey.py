@@ -71,7 +71,8 @@ class Looked:
         )
         header = ", header" if dialect.header else ""
         more = f" and {self.files - 1} more with the same columns" if self.files > 1 else ""
-        return f"{self.name}{more}: {kind}{header}, {self.input.file.encoding or 'binary'} -> {use}"
+        seen = f", judged by its first {SAMPLE:,} rows" if self.table.num_rows >= SAMPLE else ""
+        return f"{self.name}{more}: {kind}{header}, {self.input.file.encoding or 'binary'}{seen} -> {use}"
 
 
 @dataclass
@@ -226,7 +227,8 @@ def _no_log(looked: Sequence[Looked], given: Mapping[str, str | int]) -> DataErr
                 name_of(column, [each.input])
     told = [f"{each.name} {_why_no_log(each)}" for each in looked]
     return DataError(
-        "none of the files is a log of events:\n  " + "\n  ".join(told),
+        "none of the files is a log of events",
+        table=told,
         where=", ".join(each.given for each in looked),
         fix=f"{NEEDED}; or name them: --set clean.interactions.user=COLUMN --set clean.interactions.item=COLUMN",
     )
@@ -248,7 +250,8 @@ def _why_no_log(each: Looked) -> str:
 def _several_logs(logs: Sequence[Looked]) -> DataError:
     told = [f"{each.name} ({', '.join(each.table.column_names)})" for each in logs]
     return DataError(
-        "several files are logs of events, with different columns:\n  " + "\n  ".join(told),
+        "several files are logs of events, with different columns",
+        table=told,
         where=", ".join(each.given for each in logs),
         fix="give one log, and beside it the files that describe its items and users",
     )
@@ -275,7 +278,9 @@ def _describe(found: Found, files: Sequence[Looked], roles: Sequence[guess.Guess
     if found.items is not None:
         found.keys["items"] = found.keys[found.items.paths[0]]
         others = [each for each in items if each is not found.items]
-        found.unused += [(each.name, f"{found.items.name} says more of the items") for each in others]
+        found.unused += [
+            (each.name, f"{found.items.name} says more of the items, and one file is read") for each in others
+        ]
 
 
 def _met(key: Facts, ids: pa.Array) -> int:
