@@ -69,6 +69,7 @@ def test_two_processes_train_as_one_and_tell_it_once(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()  # a work directory that was begun, else the missing settings file is told
     code, out, err = pretrain(2, tmp_path, "--json")
     assert code != 0 and err.count("error: clean/") == 1 and err.count("llmrec clean ") == 1
     assert json.loads(out)["error"]["code"] == 4
