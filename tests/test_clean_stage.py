@@ -147,7 +147,9 @@ def test_items_and_users_of_files_and_log_are_one_catalogue(context: Context) ->
         {"user_id": "u1", "age": None, "gender": "m", "n_events": 3},
         {"user_id": "u9", "age": 30.0, "gender": "f", "n_events": 0},
     ]
-    assert outcome.report.warnings == ["items.csv: 1 rows repeat the id of an earlier row, which counts"]
+    repeated, unread = outcome.report.warnings
+    assert repeated == "items.csv: 1 rows repeat the id of an earlier row, which counts"
+    assert unread.startswith("clean.users.age: 1 of 2 values of 'years' are no numbers (most often 'unknown')")
 
 
 @pytest.mark.parametrize("cut", [{"holdout": "last"}, {"holdout": "time", "holdout_after": "2020-01-02T00:05:00Z"}])

@@ -75,7 +75,7 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
-    from llmrec_cli.tables import cleaning, content, funnel, splits
+    from llmrec_cli.tables import cleaning, content, oddities, splits
     from llmrec_cli.tables.described import Kept, described, ranges
     from llmrec_cli.tables.engine import Engine
 
@@ -91,7 +91,11 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         account = _account(judged, kept, config)
         said = splits.known(engine.numbered(log.raw, log.columns), judged, kept.events, config.holdout, after)
         items = content.items(*described(kept, config.items, "item_id", said), config.items)
-        users = content.users(*described(kept, config.users, "user_id", said), config.users)
+        about = described(kept, config.users, "user_id", said)
+        users = content.users(*about, config.users)
+        _check_ids(kept, items, users)
+        if ages := about[1](config.users.age):
+            kept.warnings.extend(oddities.ages(content.text(about[0], ages), users.column("age"), ages))
 
         work.write(ITEMS, items)
         work.write(USERS, users)
@@ -104,9 +108,10 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         _write(work, REFUSALS, kept, refused)
         if config.holdout != "none":
             _write(work, HOLDOUT, kept, splits.holdout(kept.events))
+        lines = _lines(account, judged, kept, config)
     counts = {"rows": log.total, "events": account.column("left")[-1].as_py()}
     counts |= {"users": users.num_rows, "items": items.num_rows}
-    return Report(counts=counts, lines=funnel.lines(account), warnings=kept.warnings)
+    return Report(counts=counts, lines=lines, warnings=kept.warnings)
 
 
 def sources(config: CleanConfig, base: Path) -> list[Path]:
@@ -190,6 +195,13 @@ def _check_events(kept: Kept, judged: Frame, config: CleanConfig) -> None:
             kept.warnings.append(f"event_weights: no event is called {name!r}; {near}")
 
 
+def _check_ids(kept: Kept, items: pa.Table, users: pa.Table) -> None:
+    from llmrec_cli.tables import oddities
+
+    for kind, table in (("user", users), ("item", items)):
+        kept.warnings.extend(oddities.ids(table.column(f"{kind}_id"), table.column("n_events"), kind))
+
+
 def _microseconds(config: CleanConfig) -> int:
     """`holdout_after` since 1970; a time without a zone is UTC."""
     from llmrec_cli.tables import splits
@@ -231,6 +243,17 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
         rule, fix = funnel.emptied_by(table)
         raise DataError(f"no row is left after the rule {rule!r}", where=log.where, fix=fix, table=funnel.lines(table))
     return table
+
+
+def _lines(account: pa.Table, judged: Frame, kept: Kept, config: CleanConfig) -> list[str]:
+    """The account in words: rows, the users or items behind them, and what is taken for the order in time."""
+    from llmrec_cli.tables import cleaning, funnel
+
+    lines = funnel.lines(account, kept.engine.arrow(cleaning.taken(judged)).to_pylist())
+    if kept.log.roles.time is None:
+        order = "of rows" if config.interactions.layout == "rows" else "of the items in a line"
+        lines.append(f"there are no times: the order {order} is taken as order in time")
+    return lines
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -174,6 +174,12 @@ def judge_forgotten(frame: Frame, rows: Frame) -> Frame:
     )
 
 
+def taken(frame: Frame) -> Frame:
+    """`reason`, and how many `users` and `items` have rows that it took."""
+    ids = (nw.col("user_id").n_unique().alias("users"), nw.col("item_id").n_unique().alias("items"))
+    return frame.filter(~nw.col("reason").is_null()).group_by("reason").agg(*ids)
+
+
 def rejected(frame: Frame) -> Frame:
     """The rows that are not kept, as they were read: the columns of `clean/rejects`."""
     texts = [nw.col("time_text").alias("time"), nw.col("value_text").alias("value")]

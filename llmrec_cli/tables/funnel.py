@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,12 +50,26 @@ def emptied_by(table: pa.Table) -> tuple[str, str]:
     return rule, RULES.get(rule, "the file has no rows: is it the right one?")
 
 
-def lines(table: pa.Table) -> list[str]:
-    """The funnel in aligned columns."""
+def lines(table: pa.Table, taken: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """The funnel in aligned columns; by `taken` (reason, users, items) also whom the rules on users and items took.
+
+    4,012 rows may be one user.
+    """
     rules = table.column("rule").to_pylist()
     removed = [f"{-n:,}" if n else "0" for n in table.column("removed").to_pylist()]
     left = [f"{n:,}" for n in table.column("left").to_pylist()]
     wide = [max(map(len, column)) for column in (rules, removed, left)]
     removed[0] = ""
+    whom = {each["reason"]: _whom(each) for each in taken}
     rows = zip(rules, removed, left, strict=True)
-    return [f"{rule:<{wide[0]}}  {out:>{wide[1]}}  {n:>{wide[2]}}" for rule, out, n in rows]
+    return [f"{rule:<{wide[0]}}  {out:>{wide[1]}}  {n:>{wide[2]}}{whom.get(rule, '')}" for rule, out, n in rows]
+
+
+def _whom(taken: Mapping[str, Any]) -> str:
+    word = {"outlier user": "user", "min_user_events": "user", "outlier item": "item", "min_item_events": "item"}.get(
+        taken["reason"], ""
+    )
+    if not word:
+        return ""
+    n = taken[f"{word}s"]
+    return f"  {n:,} {word}{'' if n == 1 else 's'}"

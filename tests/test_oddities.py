@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from llmrec_cli.core.artifacts import INTERACTIONS, ITEMS, USERS
+from llmrec_cli.core.stage import Context
+from tests.test_clean_stage import column, run
+
+SETTINGS = """
+[interactions]
+path = "log.csv"
+user = "user"
+item = "item"
+[users]
+path = "users.csv"
+user = "user"
+age = "age band"
+"""
+
+
+def log(*rows: str) -> str:
+    return "user,item\n" + "\n".join(rows) + "\n"
+
+
+def users(*ages: str) -> str:
+    return "user,age band\n" + "\n".join(f"u{n},{age}" for n, age in enumerate(ages)) + "\n"
+
+
+def test_ids_that_say_none_and_ids_alike_but_for_case_are_kept_and_counted(context: Context) -> None:
+    rows = ("NA,abc", "NA,ABC", "null,abc", "null,nan", "Ann,abc", "Ann,x", "ANN,ABC", "ANN,x")
+    work, outcome = run(context, {"log.csv": log(*rows), "users.csv": users("20")}, SETTINGS)
+    assert set(column(work, INTERACTIONS, "user_id")) == {"NA", "null", "Ann", "ANN"}
+    assert set(column(work, ITEMS, "item_id")) == {"abc", "ABC", "nan", "x"}
+    told = "\n".join(outcome.report.warnings)
+    assert "2 user ids say that there is none ('NA', 'null'; 4 events)" in told
+    assert "1 item ids say that there is none ('nan'; 1 events)" in told
+    assert "1 item ids are there in upper and in lower case ('ABC', 'abc')" in told
+    assert "1 user ids are there in upper and in lower case: kept apart" in told
+    assert "Ann" not in told, "warnings are stored, and forgetting does not look into sentences"
+
+
+def test_an_ordinary_log_has_no_such_warning(context: Context) -> None:
+    files = {"log.csv": log("u0,a", "u0,b", "u1,a", "u1,b"), "users.csv": users("20", "35")}
+    assert run(context, files, SETTINGS)[1].report.warnings == []
+
+
+def test_bands_of_ages_are_not_lost_in_silence(context: Context) -> None:
+    files = {"log.csv": log("u0,a", "u0,b", "u1,a", "u1,b"), "users.csv": users("18-24", "18-24", "25-34", "", "40")}
+    work, outcome = run(context, files, SETTINGS)
+    assert column(work, USERS, "age") == [None, None, None, None, 40]
+    (told,) = outcome.report.warnings
+    assert told.startswith("clean.users.age: 3 of 4 values of 'age band' are no numbers (most often '18-24')")
+    assert "clean.users.attributes" in told
+
+
+def test_ages_that_nobody_reaches_are_kept_and_told(context: Context) -> None:
+    files = {"log.csv": log("u0,a", "u0,b", "u1,a", "u1,b"), "users.csv": users("1985", "-3", "44", "120")}
+    work, outcome = run(context, files, SETTINGS)
+    assert column(work, USERS, "age") == [1985, -3, 44, 120]
+    assert outcome.report.warnings == [
+        "clean.users.age: 2 values of 'age band' are below 0 or above 120: kept; are they ages?"
+    ]
+
+
+def test_the_account_counts_users_beside_rows(context: Context) -> None:
+    rows = [f"u{n},i{k}" for n in range(30) for k in range(3)] + [f"bot,b{k}" for k in range(900)] + ["one,i1"]
+    _, outcome = run(context, {"log.csv": log(*rows), "users.csv": users("20")}, SETTINGS, outlier_z=3.0)
+    lines = {line.split("  ")[0]: line.split() for line in outcome.report.lines}
+    assert lines["outlier user"][2:] == ["-900", "91", "1", "user"]
+    assert lines["min_user_events"][1:] == ["-1", "90", "1", "user"]
+
+
+def test_the_account_says_that_rows_are_taken_as_order(context: Context) -> None:
+    files = {"log.csv": log("u0,a", "u0,b", "u1,a", "u1,b"), "users.csv": users("20")}
+    assert run(context, files, SETTINGS)[1].report.lines[-1].startswith("there are no times: the order of rows")
+    text = 'path = "seq.txt"\nlayout = "sequences"'
+    lines = run(context, {"seq.txt": "u a b\nv b c d\nw a\n"}, f"[interactions]\n{text}", "other")[1].report.lines
+    assert lines[-1].startswith("there are no times: the order of the items in a line")
