@@ -17,16 +17,21 @@ ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000)
 
 
 @pytest.fixture
-def terminated() -> Iterator[None]:
+def listening() -> Iterator[None]:
+    """Both signals are heard, as in a program in a terminal."""
+
     def end(signum: int, frame: Any) -> None:
         raise SystemExit(128 + signum)
 
-    before = signal.signal(signal.SIGTERM, end)
+    # a job in the background of a shell is started with SIGINT ignored
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("terminated")
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_ends_a_query_within_two_seconds(tmp_path: Path, number: int, error: type[BaseException]) -> None:
     """In the main thread a query kept the handlers waiting until it was done, or ended as a bug of the program."""
