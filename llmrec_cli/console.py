@@ -131,7 +131,8 @@ class Console:
             return
         if self.as_json:
             message = "\n".join((error.what, *error.table))
-            fields = {"type": type(error).__name__, "message": message, "where": error.where, "fix": error.fix}
+            fix = "\n".join((error.fix, *error.ways))
+            fields = {"type": type(error).__name__, "message": message, "where": error.where, "fix": fix}
             self.print_json({"error": {"code": error.exit_code, **fields}})
         print("\n".join(map(printable, [f"error: {error.lines[0]}", *error.lines[1:]])), file=sys.stderr, flush=True)
 

@@ -136,7 +136,7 @@ def test_of_several_formats_a_person_chooses(one: str, other: str, tmp_path: Pat
     with pytest.raises(DataError, match="2 ways") as told:
         init([path], tmp_path)
     assert not (tmp_path / "llmrec.toml").exists()
-    commands = [shlex.split(line) for line in told.value.fix.splitlines() if "llmrec init" in line]
+    commands = [shlex.split(line) for line in told.value.lines if "llmrec init" in line]
     assert [command[-1].partition("=")[2] for command in commands] == sorted([one, other])
     chosen = next(command for command in commands if command[-1].endswith(one))
     assert chosen[:3] == ["llmrec", "init", str(path)] and chosen[3::2] == ["--set", "--set"]
@@ -152,7 +152,7 @@ def test_a_column_named_as_a_time_that_is_none_is_not_dropped_in_silence(values:
     path = log(tmp_path, values * 20)
     with pytest.raises(DataError, match="named as a time and cannot be read") as told:
         init([path], tmp_path)
-    without = next(line for line in told.value.fix.splitlines() if "no times" in line)
+    without = next(line for line in told.value.lines if "no times" in line)
     init([path], tmp_path, [shlex.split(without)[4]])
     text = (tmp_path / "llmrec.toml").read_text()
     assert not {"time", "time_format"} & tomllib.loads(text)["clean"]["interactions"].keys()
@@ -184,7 +184,7 @@ def test_lengths_of_time_are_no_times() -> None:
 
 
 def test_the_commands_to_choose_from_stand_on_lines_of_their_own() -> None:
-    told = DataError("what", where="here", fix="say which:\n         llmrec init a\n         llmrec init b")
+    told = DataError("what", where="here", fix="say which:", ways=["llmrec init a", "llmrec init b"])
     assert told.lines == [
         "what",
         "  where: here",

@@ -9,16 +9,18 @@ from collections.abc import Iterable, Sequence
 class LlmrecError(Exception):
     """An error told to the user without a traceback.
 
-    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it
-    (a line for each where there are several),
-    `table` lines that belong to the fault, such as the account of the rows.
+    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it,
+    `ways` the commands to choose from where there are several, `table`
+    lines that belong to the fault, such as the account of the rows.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str = "", fix: str = "", table: Sequence[str] = ()) -> None:
+    def __init__(
+        self, what: str, *, where: str = "", fix: str = "", ways: Sequence[str] = (), table: Sequence[str] = ()
+    ) -> None:
         super().__init__(what)
-        self.what, self.where, self.fix, self.table = what, where, fix, tuple(table)
+        self.what, self.where, self.fix, self.ways, self.table = what, where, fix, tuple(ways), tuple(table)
 
     @property
     def lines(self) -> list[str]:
@@ -27,7 +29,7 @@ class LlmrecError(Exception):
         if self.where:
             parts.append(f"  where: {self.where}")
         if self.fix:
-            parts += f"  fix:   {self.fix}".split("\n")
+            parts += [f"  fix:   {self.fix}", *(f"         {way}" for way in self.ways)]
         return parts
 
     def __str__(self) -> str:

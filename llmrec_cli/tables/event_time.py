@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.core.printable import printable
 from llmrec_cli.tables import guess, times
 from llmrec_cli.tables.facts import Facts
 from llmrec_cli.tables.survey import Looked
@@ -66,7 +65,7 @@ class _Question:
             what = (
                 f"no value of the column {self.fact.name!r} has the format {time_format!r}, such as {_some(self.fact)}"
             )
-            raise DataError(what, where=self.log.given, fix=self._ways(times.formats(self.fact)))
+            raise self._error(what, times.formats(self.fact))
         return "" if share is None or share == 1 else f"format     {time_format} fits {share:.1%} of the values"
 
     def unanswered(self, formats: Sequence[str]) -> DataError:
@@ -76,21 +75,21 @@ class _Question:
             if formats
             else f"the column {name!r} is named as a time and cannot be read as one: {some}"
         )
-        return DataError(what, where=self.log.given, fix=self._ways(formats))
+        return self._error(what, formats)
 
-    def _ways(self, formats: Sequence[str]) -> str:
-        if formats:
-            return "\n         ".join(["say which:", *(self._command(self.column, f) for f in formats)])
-        ways = [self._command(self.column, "…") + "    (of strptime)", self._command("", "") + "    (no times)"]
-        return "\n         ".join(["write ISO times or Unix seconds, or say the format, or go without:", *ways])
+    def _error(self, what: str, formats: Sequence[str]) -> DataError:
+        """With the commands to choose from."""
+        fix, ways = "say which:", [self._command(self.column, each) for each in formats]
+        if not formats:
+            fix = "write ISO times or Unix seconds, or say the format, or go without:"
+            ways = [self._command(self.column, "…") + "    (of strptime)", self._command("", "") + "    (no times)"]
+        return DataError(what, where=self.log.given, fix=fix, ways=ways)
 
     def _command(self, column: str | int, time_format: str) -> str:
         kept = {key: value for key, value in self.said.items() if key not in (TIME, FORMAT)}
         kept |= {TIME: column} | ({FORMAT: time_format} if time_format else {})
         sets = [f"--set {shlex.quote(f'{key}={value}')}" for key, value in kept.items()]
-        return printable(
-            " ".join(["llmrec init", *map(shlex.quote, self.files), *sets])
-        )  # one line, whatever the names
+        return " ".join(["llmrec init", *map(shlex.quote, self.files), *sets])
 
 
 def _some(fact: Facts) -> str:
