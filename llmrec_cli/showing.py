@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.artifacts import (
+    ITEM_RANGES,
     ITEM_TEXTS,
     ITEM_VECTORS,
     ITEMS,
@@ -90,6 +91,8 @@ def _profile_lines(data: Json) -> list[str]:
     if price := data["price"]:
         level = f"at {price['level']:.0%} between the cheapest and the dearest like it"
         rows["price"] = [f"{price['typical']:,.2f} typically, {level} ({price['support']} events)"]
+    if data["last_time"] is None:  # nothing is known of an order
+        rows = {label: parts for label, parts in rows.items() if label not in ("lately", "rising", "falling")}
     wrap = textwrap.TextWrapper(WIDTH, subsequent_indent=" " * 13, break_on_hyphens=False, break_long_words=False)
     return [line for label, parts in rows.items() if parts for line in wrap.wrap(f"  {label:<10} {', '.join(parts)}")]
 
@@ -107,12 +110,13 @@ def item(work: WorkDir, item_id: str) -> Shown:
         raise unknown("item", item_id, items.column("item_id"), items.column("title"))
     data = {
         **{name: row[name] for name in ("item_id", "title", "category", "tags", "n_events")},
-        "attributes": {each["name"]: each["value"] for each in row["attributes"] or []},
+        "people": _people(work, row["item_id"]),
+        "attributes": {each["name"]: each["value"] for each in row["attributes"] or []} | _ranges(work, row["item_id"]),
         "text": next(iter(_optional(work, ITEM_TEXTS, "item_id", item_id)), {"text": row["text"] or ""})["text"],
         "neighbours": _neighbours(work, item_id),
         "recommended": _recommended_to(work, item_id),
     }
-    lines = [f"item {item_id}: {row['title'] or '(no title)'}", f"  chosen     {row['n_events']:,} times"]
+    lines = [f"item {item_id}: {row['title'] or '(no title)'}", f"  chosen     by {counted(data['people'])}"]
     facts = {"category": row["category"], "tags": ", ".join(row["tags"] or []), **data["attributes"]}
     lines += [f"  {name:<10} {value}" for name, value in {**facts, "text": data["text"]}.items() if value]
     told = data["recommended"]
@@ -164,6 +168,26 @@ def _neighbours(work: WorkDir, item_id: str) -> list[Json]:
         for code in order[:NEIGHBOURS]
         for other in [ids[code].as_py()]
     ]
+
+
+def counted(people: int) -> str:
+    """ "1 person", "2,000 people"."""
+    return f"{people:,} {'person' if people == 1 else 'people'}"
+
+
+def _people(work: WorkDir, item_id: str) -> int:
+    """How many users chose the item."""
+    wanted, found = pa.scalar(item_id), 0
+    for piece in work.batches(SEQUENCES, columns=["item_ids"]):
+        lists = piece.column("item_ids")
+        hits = pc.fill_null(pc.equal(pc.list_flatten(lists), wanted), False)
+        found += len(pc.unique(pc.list_parent_indices(lists).filter(hits)))
+    return found
+
+
+def _ranges(work: WorkDir, item_id: str) -> Json:
+    """Attributes of the item that vary in the log, as ranges."""
+    return {row["name"]: f"{row['low']} to {row['high']}" for row in _optional(work, ITEM_RANGES, "item_id", item_id)}
 
 
 def _recommended_to(work: WorkDir, item_id: str) -> Json | None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from llmrec_cli import showing
-from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.artifacts import ITEM_RANGES, PROFILES, RECOMMENDATIONS
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
@@ -51,6 +52,7 @@ def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
     rows[0] |= {
         "interests": [{"tag": f"a rather long tag {n}", "weight": 0.1, "support": n} for n in range(10)],
         "changes": [{"tag": "up", "before": 0.1, "lately": 0.6}, {"tag": "down", "before": 0.5, "lately": 0.0}],
+        "last_time": datetime(2024, 3, 5, tzinfo=UTC),
         "brands": [{"tag": "acme", "share": 0.4, "lift": 2.25, "support": 12}],
         "price": {"typical": 1234.5, "level": 0.75, "support": 30},
     }
@@ -65,6 +67,20 @@ def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
     assert shown.data["price"] == {"typical": 1234.5, "level": 0.75, "support": 30}
     assert shown.data["changes"][1] == {"tag": "down", "before": 0.5, "lately": 0.0}
     assert json.loads(json.dumps(shown.data, default=str))["brands"][0]["support"] == 12
+    made.write(PROFILES, pa.Table.from_pylist([rows[0] | {"last_time": None}], schema=made.read(PROFILES).schema))
+    untimed = "\n".join(showing.user(made, "u00").lines)
+    assert not any(f"  {word} " in untimed for word in ("lately", "rising", "falling"))  # there is no order
+
+
+def test_an_item_is_chosen_by_people_and_a_price_that_varies_is_a_range(tmp_path: Path) -> None:
+    made = tiny.make(tmp_path / "work", fit=False)
+    row = {"item_id": "i02", "name": "price", "low": "1.25", "high": "2.10"}
+    made.write(ITEM_RANGES, pa.Table.from_pylist([row], schema=ITEM_RANGES.schema))
+    histories = made.read(SEQUENCES).to_pylist()
+    histories[0]["item_ids"][0] = "i02"  # twice by one person
+    made.write(SEQUENCES, pa.Table.from_pylist(histories, schema=SEQUENCES.schema))
+    shown = showing.item(made, "i02")
+    assert "  chosen     by 9 people" in shown.lines and "  price      1.25 to 2.10" in shown.lines
 
 
 def test_profile_show_is_show_user(work: WorkDir) -> None:

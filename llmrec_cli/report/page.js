@@ -63,9 +63,9 @@
   };
 
   const PIECES = {
-    followed: (title) => ["→", `follows “${title}”`],
-    together: (title) => ["∞", `chosen with “${title}”`],
-    similar: (title) => ["≈", `similar to “${title}”`],
+    followed: (title) => ["→", `others chose it after “${title}”`],
+    together: (title) => ["∞", `others chose it and “${title}”`],
+    similar: (title) => ["≈", `has a tag of “${title}”`],
     interest: (_, tag) => ["♥", `interest: ${tag}`],
     segment: (_, tag) => ["◔", `popular with ${tag}`],
     everyone: () => ["★", "popular with everyone"],
@@ -91,7 +91,7 @@
       el("p", "why", row.reason),
       row.evidence.length ? el("ul", "evidence", ...row.evidence.map(evidence)) : null,
       item.text ? el("details", "", el("summary", "", "About this item"), el("p", "", item.text),
-        el("p", "fine", `${item.id} · chosen ${number(item.events)} ${item.events === 1 ? "time" : "times"}`)) : null);
+        el("p", "fine", `${item.id} · ${number(item.events)} ${item.events === 1 ? "event" : "events"}`)) : null);
     return el("li", "card item", tile(item), body);
   };
 

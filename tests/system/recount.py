@@ -1,0 +1,333 @@
+"""Counts every sentence of a work directory again, from the raw log: `python recount.py --help`.
+
+Independent of the program: it imports nothing of it, has the conditions of `docs/truth.md` written anew, and takes from
+the work directory the sentences and, from `clean/rejects`, which rows of the log were left out. A sentence of a form
+that it does not know is false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.system.rawlog import Facts, Source, key, lower_bound, read
+
+Q = r"“([^”]*)”"
+T = r'"([^"]*)"'
+TAGS = rf"{T}(?:(?:, | and | › ){T})*"
+DETAIL = rf"[^\"]+?(?: {T}| from {T} to {T})"
+BY_MODEL = {
+    "reads your choices in order": {"sequence", "transitions", "content-transitions"},
+    "compares your choices with those of others": {"itemknn", "userknn", "bpr", "lda", "als", "ease"},
+    "compares what it is with what you chose": {"content", "words"},
+}
+
+
+class Recount:
+    """Each method says of one kind of sentence whether it is true."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.counts: Counter[tuple[str, bool]] = Counter()
+        self.false: list[str] = []
+
+    def note(self, kind: str, true: bool, sentence: str) -> None:
+        self.counts[kind, true] += 1
+        if not true:
+            self.false.append(f"{kind}: {sentence}")
+
+    # --- what can be counted ---
+
+    def both(self, user: str, title: str, item: str) -> Iterator[tuple[int, int, int]]:
+        """(others who chose both, those of them strictly later, people who chose the first) for items of the title."""
+        target = self.facts.first.get(item, {})
+        for other in self.facts.titled(title) & set(self.facts.history.get(user, ())):
+            chose = self.facts.first[other]
+            shared = [each for each in chose if each in target and each != user]
+            later = sum(chose[each] < target[each] for each in shared) if self.facts.timed else 0
+            yield len(shared), later, len(chose)
+
+    def share(self, user: str, tag: str) -> tuple[int, int, float]:
+        """(the user's events with the tag, all of them, the share of all others' events)."""
+        history = self.facts.history.get(user, [])
+        n, everybody = sum(tag in self.facts.items[item].tags for item in history), len(self.facts.events)
+        usual = (self.facts.tag_events.get(tag, 0) - n) / max(everybody - len(history), 1)
+        return n, len(history), usual
+
+    def leans(self, user: str, tag: str) -> bool:
+        return any(above(*self.share(user, name)) for name in self.names(tag))
+
+    def names(self, tag: str) -> list[str]:
+        """Tags that a quotation of one may stand for."""
+        return [name for name in self.facts.tag_events if key(name) == key(tag)]
+
+    def has(self, item: str, tag: str) -> bool:
+        return key(tag) in {key(each) for each in self.facts.items[item].tags}
+
+    def chosen(self, user: str, title: str) -> set[str]:
+        return self.facts.titled(title) & set(self.facts.history.get(user, ()))
+
+    def late(self, user: str) -> tuple[list[str], list[str]]:
+        """The newest events that are strictly later than all before, at most ten, and those before."""
+        items, times = self.facts.history.get(user, []), self.facts.times.get(user, [])
+        if not self.facts.timed or len(items) < 20:
+            return [], items
+        n = sum(time > times[-11] for time in times[-10:])
+        return items[len(items) - n :], items[: len(items) - n]
+
+    # --- reasons ---
+
+    def reason(self, user: str, item: str, strategy: str, sentence: str) -> None:
+        for kind, pattern, check in self.reasons(user, item, strategy):
+            if match := re.fullmatch(pattern, sentence):
+                self.note(kind, bool(check(*match.groups())), f"{user} {item} {sentence}")
+                return
+        self.note("unknown reason", False, f"{user} {item} {sentence}")
+
+    def reasons(self, user: str, item: str, strategy: str) -> list[tuple[str, str, Callable[..., bool]]]:
+        def people(title: str, least: int, of: int, share: float) -> bool:
+            return any(pair[of] >= max(least, share * pair[2]) for pair in self.both(user, title, item))
+
+        n = self.facts.people.get(item, 0)
+        counts = self.facts.people.values()
+        model = rf"Picked by a model that ({'|'.join(BY_MODEL)})\."
+        return [
+            (
+                "later, often",
+                rf"Because you chose {Q}: people who did often chose this later\.",
+                lambda title: people(title, 5, 1, 0.1),
+            ),
+            ("later", rf"Because you chose {Q}: others who did chose this later\.", lambda t: people(t, 2, 1, 0)),
+            (
+                "both, often",
+                rf"People who chose {Q}, as you did, often chose this too\.",
+                lambda title: people(title, 5, 0, 0.1),
+            ),
+            ("both", rf"Others who chose {Q}, as you did, chose this too\.", lambda title: people(title, 2, 0, 0)),
+            (
+                "alike",
+                rf"Like {Q}, which you chose, it is tagged {Q}\.",
+                lambda title, tag: (
+                    self.has(item, tag)
+                    and any(self.has(other, tag) for other in self.chosen(user, title))
+                    and any(self.facts.tag_events[name] <= 0.8 * len(self.facts.events) for name in self.names(tag))
+                ),
+            ),
+            (
+                "interest",
+                rf"Fits your interest in {Q}(?: and {Q})?\.",
+                lambda *tags: all(self.has(item, tag) and self.leans(user, tag) for tag in filter(None, tags)),
+            ),
+            (
+                "foremost",
+                r"One of the items that the most people chose\.",
+                lambda: n > 0 and sum(each >= n for each in counts) <= max(0.1 * len(counts), 1),
+            ),
+            ("chosen by", r"Chosen by ([\d,]+) people\.", lambda number: int(number.replace(",", "")) == n != 1),
+            ("chosen by", r"Chosen by one person\.", lambda: n == 1),
+            ("chosen by", r"Nobody has chosen it yet\.", lambda: n == 0),
+            (
+                "model",
+                model,
+                lambda what: strategy in BY_MODEL[what] and (self.facts.timed or "order" not in what),
+            ),
+            ("model", r"Picked by a model that reads what you chose\.", lambda: strategy not in POPULAR),
+        ]
+
+    # --- texts ---
+
+    def text(self, kind: str, text: str, forms: list[tuple[str, str, Callable[..., bool]]]) -> None:
+        """Take one sentence after the other off the text."""
+        left = text.strip()
+        while left:
+            for name, pattern, check in forms:
+                if match := re.match(rf"{pattern}(?: |$)", left):
+                    self.note(f"{kind}: {name}", bool(check(match)), f"{match[0].strip()} (of {text})")
+                    left = left[match.end() :].strip()
+                    break
+            else:
+                self.note(f"unknown {kind} sentence", False, left)
+                return
+
+    def item_text(self, item_id: str, text: str) -> None:
+        item, people = self.facts.items[item_id], self.facts.people
+        n, chosen = people.get(item_id, 0), len(people)
+        subject = rf"(?P<subject>{T}|This item)"
+
+        def called(match: re.Match[str]) -> bool:
+            subject = match["subject"]
+            return key(subject) == key(item.title) if subject != "This item" else not key(item.title)
+
+        def all_in(words: str, known: list[str]) -> bool:
+            quoted = [key(each) for each in re.findall(T, words)]
+            return all(any(same(each, key(other)) for other in known) for each in quoted)
+
+        def number(match: re.Match[str]) -> bool:
+            place = 1 + sum(other > n for other in people.values())
+            figures = (match["n"], match["rank"], match["of"])
+            return [int(each.replace(",", "")) for each in figures] == [n, place, chosen] and place <= 0.1 * chosen
+
+        self.text(
+            "item",
+            text,
+            [
+                ("category", rf"{subject} is listed under (?P<in>{TAGS})\.",
+                 lambda m: called(m) and all_in(m["in"], item.levels)),
+                ("tags", rf"{subject} is tagged (?P<in>{TAGS})\.", lambda m: called(m) and all_in(m["in"], item.tags)),
+                ("nothing", rf"{subject} is in the catalogue\.", called),
+                ("tags", rf"It is tagged (?P<in>{TAGS})\.", lambda m: all_in(m["in"], item.tags)),
+                ("details", rf"Details: (?P<in>{DETAIL}(?:, {DETAIL})*)\.",
+                 lambda m: self.details(item.values, m["in"])),
+                ("place", r"(?P<n>[\d,]+) people chose it, which makes it number (?P<rank>[\d,]+) of (?P<of>[\d,]+) "
+                 r"chosen items\.", number),
+                ("people", r"(?P<n>[\d,]+) people chose it\.", lambda m: int(m["n"].replace(",", "")) == n > 1),
+                ("people", r"One person chose it\.", lambda m: n == 1),
+                ("people", r"Nobody has chosen it yet\.", lambda m: n == 0),
+            ],
+        )  # fmt: skip
+
+    def details(self, values: dict[str, set[str]], told: str) -> bool:
+        for name, one, low, high in re.findall(rf"(?:^|, )([^\"]+?)(?: {T}| from {T} to {T})(?=,|$)", told):
+            found = {value for known, of in values.items() if key(known) == key(name) for value in of if value}
+            numbers = {amount(value): value for value in found if amount(value) is not None}
+            if one:
+                if len(numbers) > 1 or not any(same(key(one), key(value)) for value in found):
+                    return False
+            elif {amount(low), amount(high)} != {min(numbers, default=None), max(numbers, default=None)}:
+                return False
+        return True
+
+    def taste(self, user: str, text: str) -> None:
+        history = self.facts.history.get(user, [])
+        late, before = self.late(user)
+
+        def lately(tag: str) -> bool:
+            shares = [[sum(name in self.facts.items[i].tags for i in part) for part in (late, before)]
+                      for name in self.names(tag)]  # fmt: skip
+            return any(above(new, len(late), old / max(len(before), 1)) for new, old in shares)
+
+        def examples(titles: str | None, tags: list[str], among: list[str]) -> bool:
+            return all(
+                any(
+                    not tags or any(self.has(item, tag) for tag in tags)
+                    for item in self.facts.titled(title) & set(among)
+                )
+                for title in re.findall(T, titles or "")
+            )
+
+        def leaning(match: re.Match[str]) -> bool:
+            tags = re.findall(T, match["tags"])
+            return all(self.leans(user, tag) for tag in tags) and examples(match["titles"], tags, history)
+
+        def included(match: re.Match[str]) -> bool:
+            return examples(match["titles"], [], history)
+
+        def recent(match: re.Match[str]) -> bool:
+            tags = re.findall(T, match["tags"])
+            return all(lately(tag) for tag in tags) and examples(match["titles"], tags[:1], history)
+
+        self.text(
+            "taste",
+            text,
+            [
+                ("leans", rf"Leans towards (?P<tags>{TAGS})(?:, as with (?P<titles>{TAGS}))?\.", leaning),
+                ("lately", rf"Lately more (?P<tags>{TAGS})(?:, as in (?P<titles>{T}))?\.", recent),
+                ("includes", rf"The history includes (?P<titles>{TAGS})\.", included),
+                ("events", r"Based on (?P<n>[\d,]+) events?\.",
+                 lambda m: int(m["n"].replace(",", "")) == len(history) > 0),
+                ("events", r"Nothing chosen yet\.", lambda m: not history),
+            ],
+        )  # fmt: skip
+
+    # --- what `show` prints ---
+
+    def shown(self, kind: str, who: str, printed: str) -> None:
+        """The lines of `llmrec show user` or `show item` that count something."""
+        lines = re.sub(r"\n {13}", " ", printed)
+        if kind == "user":
+            history = self.facts.history.get(who, [])
+            if match := re.search(r"^user .*?: ([\d,]+) events", lines):
+                self.note("show: events", int(match[1].replace(",", "")) == len(history), match[0])
+            for row in re.findall(r"^  interests  (.*)$", lines, re.MULTILINE):
+                for tag, n in re.findall(r"(?:^|, )([^,]+?) \d+% \((\d+)\)", row):
+                    true = any(self.share(who, name)[0] == int(n) for name in self.names(tag))
+                    self.note("show: interests", true, f"{who} {tag} {n}")
+            if not self.facts.timed:
+                self.note("show: order", not re.search(r"^  (lately|rising|falling) ", lines, re.MULTILINE), who)
+        elif match := re.search(r"^  chosen +by ([\d,]+) (?:people|person)$", lines, re.MULTILINE):
+            self.note("show: people", int(match[1].replace(",", "")) == self.facts.people.get(who, 0), match[0])
+        else:
+            self.note("show: people", False, printed[:200])
+
+
+POPULAR = {"popularity", "segment-popularity"}
+
+
+def above(n: int, of: int, usual: float) -> bool:
+    return n >= 3 and usual <= 0.8 and lower_bound(n, of) > usual
+
+
+def same(quoted: str, known: str) -> bool:
+    """Whether a quotation is of this text; long ones are cut."""
+    return quoted == known or (len(quoted) > 20 and known.startswith(quoted))
+
+
+def amount(text: str) -> float | None:
+    """The number of a text such as "$1,299.00" or "12,50"; None where there is no plain one."""
+    match = re.fullmatch(r"\D{0,4}(\d[\d.,]*)\D{0,4}", text)
+    if not match:
+        return None
+    number = match[1].rstrip(".")
+    number = number.replace(".", "").replace(",", ".") if re.search(r",\d{1,2}$", number) else number.replace(",", "")
+    return float(number) if re.fullmatch(r"\d+(\.\d+)?", number) else None
+
+
+def recount(facts: Facts, work: Path, n_shown: int = 0) -> Recount:
+    out = Recount(facts)
+    lists = pd.read_parquet(work / "recommend/recommendations.parquet")
+    for row in lists[["user_id", "item_id", "strategy", "reason"]].itertuples(index=False):
+        out.reason(*row)
+    for name, check in (("item", out.item_text), ("taste", out.taste)):
+        texts = pd.read_parquet(work / f"generate/{name}_texts.parquet")
+        for who, text in zip(texts.iloc[:, 0], texts["text"], strict=True):
+            check(who, text)
+    for kind, ids in (("user", lists["user_id"].unique()), ("item", lists["item_id"].unique())):
+        for who in ids[:: max(1, len(ids) // max(n_shown, 1))][:n_shown]:
+            command = [sys.executable, "-m", "llmrec_cli", "show", kind, who, "--work", str(work)]
+            out.shown(kind, who, subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return out
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--show", type=int, default=0, help="users and items that `llmrec show` is asked about")
+    for each in fields(Source):
+        many = each.name in ("columns", "item_columns", "attributes")
+        kind = Path if each.name in ("log", "items") else str
+        needed = each.name in ("log", "user", "item")
+        parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, nargs="*" if many else None, required=needed)
+    given = vars(parser.parse_args(arguments))
+    work, n_shown = given.pop("work"), given.pop("show")
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+    out = recount(read(Source(**options), work / "clean/rejects.parquet"), work, n_shown)
+    for kind in sorted({kind for kind, _ in out.counts}):
+        print(f"{kind:<28} {out.counts[kind, True]:>8,} true {out.counts[kind, False]:>6,} false")
+    total, false = sum(out.counts.values()), len(out.false)
+    print(f"{'all':<28} {total - false:>8,} true {false:>6,} false  ({(total - false) / max(total, 1):.2%})")
+    for each in out.false[:20]:
+        print("FALSE", each)
+    return 1 if false else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

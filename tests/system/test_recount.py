@@ -1,0 +1,213 @@
+"""Every sentence of finished work directories is counted again from the raw log, and planted false ones are found."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.system.rawlog import Facts, Source, read
+from tests.system.recount import Recount, recount
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+SEED = 7
+SAMPLE = Source(
+    ROOT / "data/sample/online_retail_sample.csv",
+    "Customer ID",
+    "StockCode",
+    "InvoiceDate",
+    title="Description",
+    attributes=("Price",),
+)
+
+
+def run(config: str, work: Path, *settings: str) -> None:
+    command = [sys.executable, "-m", "llmrec_cli", "run", "-c", str(ROOT / "configs" / config), "-w", str(work)]
+    options = [part for setting in settings for part in ("--set", setting)]
+    subprocess.run([*command, *options], cwd=ROOT, check=True, capture_output=True)
+
+
+def data(name: str) -> Path:
+    folder = Path(os.environ.get("LLMREC_TEST_DATA", "nowhere")) / name
+    if not folder.is_dir():
+        pytest.skip(f"{name} cannot be shipped; LLMREC_TEST_DATA names the folder that has it")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Path]:
+    work = tmp_path_factory.mktemp("recount") / "work"
+    run("retail.toml", work)
+    return read(SAMPLE, work / "clean/rejects.parquet"), work
+
+
+def test_the_recount_imports_nothing_of_the_program() -> None:
+    for name in ("recount.py", "rawlog.py"):
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(from|import) llmrec_cli", text, re.MULTILINE)
+
+
+def test_every_sentence_of_the_sample_is_true(sample: tuple[Facts, Path]) -> None:
+    facts, work = sample
+    out = recount(facts, work, n_shown=5)
+    assert out.false == [] and sum(out.counts.values()) > 3000
+
+
+def test_every_sentence_on_gift_cards_is_true(tmp_path: Path) -> None:
+    folder = data("amazon-2018-gift-cards")
+    log, items = folder / "Gift_Cards_5.json.gz", folder / "meta_Gift_Cards.json.gz"
+    places = (f"clean.interactions.path={log}", f"clean.items.path={items}", "pretrain.epochs=3")
+    run("amazon-reviews.toml", tmp_path / "work", *places)
+    source = Source(
+        log,
+        "reviewerID",
+        "asin",
+        "unixReviewTime",
+        items=items,
+        item_key="asin",
+        seen_only="yes",
+        title="title",
+        category="category",
+        attributes=("brand", "price"),
+    )
+    out = recount(read(source, tmp_path / "work/clean/rejects.parquet"), tmp_path / "work")
+    assert out.false == [] and sum(out.counts.values()) > 3000
+
+
+def test_every_sentence_of_500_users_of_movielens_is_true(tmp_path: Path) -> None:
+    print(f"seed {SEED}")
+    with zipfile.ZipFile(data("ml-1m") / "ml-1m.zip") as archive:
+        for name in ("ratings.dat", "movies.dat", "users.dat"):
+            (tmp_path / name).write_bytes(archive.read(f"ml-1m/{name}"))
+    for name in ("users.dat", "ratings.dat"):
+        lines = (tmp_path / name).read_text(encoding="latin-1").splitlines()
+        if name == "users.dat":
+            some = {line.split("::")[0] for line in random.Random(SEED).sample(lines, 500)}
+        kept = [line for line in lines if line.split("::")[0] in some]
+        (tmp_path / name).write_text("\n".join(kept) + "\n", encoding="latin-1")
+    files = {"interactions": "ratings.dat", "items": "movies.dat", "users": "users.dat"}
+    places = [f"clean.{part}.path={tmp_path / name}" for part, name in files.items()]
+    run("movielens-1m.toml", tmp_path / "work", *places, "pretrain.epochs=3")
+    source = Source(
+        tmp_path / "ratings.dat",
+        "user",
+        "movie",
+        "time",
+        ("user", "movie", "rating", "time"),
+        items=tmp_path / "movies.dat",
+        item_columns=("movie", "title", "genres"),
+        item_key="movie",
+        title="title",
+        category="genres",
+        category_separator="|",
+        tags="genres",
+        tags_separator="|",
+    )
+    out = recount(read(source, tmp_path / "work/clean/rejects.parquet"), tmp_path / "work")
+    assert out.false == [] and sum(out.counts.values()) > 5000
+
+
+# --- planted false sentences ---
+
+Plant = tuple[str, Callable[[Recount], None]]
+
+
+def planted(facts: Facts, work: Path, seed: int) -> list[Plant]:
+    """30 false sentences, five of each of six kinds, and how to have each of them recounted."""
+    rng = random.Random(seed)
+    users, items = sorted(facts.history), sorted(facts.people)
+    texts = pd.read_parquet(work / "generate/item_texts.parquet").set_index("item_id")["text"]
+    out: list[Plant] = []
+
+    def reason(kind: str, user: str, item: str, sentence: str, strategy: str = "ease") -> None:
+        out.append((kind, lambda check: check.reason(user, item, strategy, sentence)))
+
+    def item_text(kind: str, item: str, text: str) -> None:
+        out.append((kind, lambda check: check.item_text(item, text)))
+
+    def taste(kind: str, user: str, text: str) -> None:
+        out.append((kind, lambda check: check.taste(user, text)))
+
+    for n in range(5):
+        user, item = rng.choice(users), rng.choice(items)
+        if n < 3:
+            reason("count", user, item, f"Chosen by {facts.people[item] + n + 1} people.")
+        else:
+            taste("count", user, f"Based on {len(facts.history[user]) + 1} events.")
+        before, after = next(backwards(facts, rng))
+        owner = rng.choice(sorted(facts.first[before]))
+        title = facts.items[before].title
+        reason("order", owner, after, f"Because you chose “{title}”: others who did chose this later.")
+        tag, less = next(below(facts, rng))
+        taste("lift", less, f'Leans towards "{tag}". Based on {len(facts.history[less])} events.')
+        stranger = next(u for u in rng.sample(users, len(users)) if item not in facts.history[u])
+        false = [
+            lambda u, i, t: reason("title or tag", u, i, f"Others who chose “{t}”, as you did, chose this too."),
+            lambda u, i, t: item_text("title or tag", i, f'"{t}" is tagged "no such tag".'),
+        ][n % 2]
+        false(stranger, item, facts.items[item].title)
+        varied = next(i for i in rng.sample(items, len(items)) if " from " in texts[i])
+        constant = re.sub(r'Price from "([^"]*)" to "[^"]*"', r'Price "\1"', texts[varied])
+        raised = re.sub(r'to "([^"]*)"', r'to "9\1"', texts[varied])
+        item_text("price", varied, constant if n % 2 else raised)
+        ranked = rng.choice([i for i in items if "number" in texts[i]])
+        rare = rng.choice([i for i in items if facts.people[i] < 5])
+        if n % 2:
+            reason("place", user, rare, "One of the items that the most people chose.")
+        else:
+            item_text("place", ranked, re.sub(r"number (\d+)", lambda m: f"number {int(m[1]) + 1}", texts[ranked]))
+    return out
+
+
+def backwards(facts: Facts, rng: random.Random):  # type: ignore[no-untyped-def]
+    """Pairs of items that people chose both, fewer than two of them the second one later."""
+    items = sorted(facts.first)
+    while True:
+        before, after = rng.sample(items, 2)
+        one, other, alone = facts.first[before], facts.first[after], facts.titled(facts.items[before].title)
+        shared = one.keys() & other.keys()
+        if len(alone) == 1 and len(shared) >= 2 and sum(one[u] < other[u] for u in shared) < 2:
+            yield before, after
+
+
+def below(facts: Facts, rng: random.Random):  # type: ignore[no-untyped-def]
+    """Tags and users who have some events of it, and no larger a share than everybody."""
+    while True:
+        user = rng.choice(sorted(facts.history))
+        history = facts.history[user]
+        tag = rng.choice([tag for item in history for tag in facts.items[item].tags] or [""])
+        n = sum(tag in facts.items[item].tags for item in history)
+        if tag and n / len(history) < 1.2 * facts.tag_events[tag] / len(facts.events):
+            yield tag, user
+
+
+def test_all_of_30_planted_false_sentences_of_6_kinds_are_found(sample: tuple[Facts, Path]) -> None:
+    facts, work = sample
+    print(f"seed {SEED}")
+    plants = planted(facts, work, SEED)
+    kinds = [kind for kind, _ in plants]
+    assert len(plants) == 30 and {kinds.count(kind) for kind in kinds} == {5} and len(set(kinds)) == 6
+    for kind, plant in plants:
+        check = Recount(facts)
+        plant(check)
+        assert check.false, kind
+
+
+def test_a_sentence_of_an_unknown_form_is_false(sample: tuple[Facts, Path]) -> None:
+    facts, _ = sample
+    check = Recount(facts)
+    user, item = next(iter(facts.history)), next(iter(facts.people))
+    check.reason(user, item, "ease", "You will love it.")
+    check.item_text(item, "It is a bargain.")
+    check.taste(user, "Leans. Based on 3 events.")
+    assert len(check.false) == 3
