@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli import showing
-from llmrec_cli.core.artifacts import ITEM_RANGES, PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.artifacts import ITEM_RANGES, PROFILES, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
