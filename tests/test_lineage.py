@@ -79,6 +79,14 @@ def test_what_was_made_from_another_log_is_not_used(work: WorkDir, context: Cont
     assert execute(LAST, work, Config(), context).ran
 
 
+def test_the_first_stale_stage_of_the_chain_is_named(work: WorkDir, context: Context) -> None:
+    """Also where a later stage reads from the log itself, and its paths come first in the alphabet."""
+    both = replace(PROFILE, reads=(ITEMS, *PROFILE.reads))
+    execute(both, work, Config(), context, force=True)
+    execute(CLEAN, work, Config(items=["a", "c"]), context)
+    assert "pretrain was made from another clean/items" in refused(LAST, work, context)
+
+
 def test_the_same_content_made_again_stays_usable(work: WorkDir, context: Context) -> None:
     execute(CLEAN, work, Config(), context, force=True)
     assert state(PROFILE, work, Config(), context).fresh

@@ -46,9 +46,10 @@ def _follow(work: WorkDir, stage: str, followed: set[str]) -> None:
     followed.add(stage)
     record = work.record(stage)
     inputs: Inputs = record["parts"]["inputs"] if record else {}
+    for path in sorted(inputs):  # all of them before any is compared: the first stage of the chain is to be named
+        _follow(work, path.partition("/")[0], followed)
     for path, sha256 in sorted(inputs.items()):
         maker = path.partition("/")[0]
-        _follow(work, maker, followed)
         if _signed(work, maker, path) != sha256:
             raise work.upstream(f"{stage} was made from another {path.removesuffix('.parquet')}", stage)
 
