@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from llmrec_cli.core.artifacts import (
     Table,
 )
 from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 Json = dict[str, Any]
@@ -43,6 +44,7 @@ class Shown:
 
 def user(work: WorkDir, user_id: str) -> Shown:
     """Profile, newest choices and recommendations of a user; DataError with near ids for one that is not known."""
+    _whole(work, PROFILES, ITEMS, SEQUENCES, TASTE_TEXTS, RECOMMENDATIONS)
     profile = next(iter(rows_of(work, PROFILES, "user_id", [readable(user_id)]).to_pylist()), None)
     if profile is None:
         raise unknown("user", user_id, work.read(PROFILES, ["user_id"]).column("user_id"))
@@ -104,6 +106,7 @@ def _interests(tags: Sequence[Json]) -> list[str]:
 
 def item(work: WorkDir, item_id: str) -> Shown:
     """Facts, description, nearest items and how often an item is recommended; DataError with near ids or titles."""
+    _whole(work, ITEMS, SEQUENCES, ITEM_RANGES, ITEM_TEXTS, ITEM_VECTORS, RECOMMENDATIONS)
     row = next(iter(rows_of(work, ITEMS, "item_id", [readable(item_id)]).to_pylist()), None)
     if row is None:
         items = work.read(ITEMS, ["item_id", "title"])
@@ -216,6 +219,11 @@ def readable(name: str) -> str:
     except UnicodeEncodeError as error:
         raise SettingsError(f"the id {name!r} is not UTF-8", fix="type it as it stands in the log") from error
     return name
+
+
+def _whole(work: WorkDir, *tables: Table) -> None:
+    """What is there of these is what its makers signed, of one log; UpstreamError otherwise. None must be there yet."""
+    vouched(work, [replace(table, optional=True) for table in tables])
 
 
 def rows_of(work: WorkDir, table: Table, key: str, ids: Sequence[str]) -> pa.Table:

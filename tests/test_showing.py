@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli import showing
-from llmrec_cli.core.artifacts import ITEM_RANGES, PROFILES, RECOMMENDATIONS, SEQUENCES
-from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.artifacts import ITEM_RANGES, ITEM_VECTORS, PROFILES, RECOMMENDATIONS, SEQUENCES
+from llmrec_cli.core.errors import DataError, UpstreamError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages.recommend import STAGE, RecommendConfig
 from tests import tiny
+from tests.signing import vouch
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,7 @@ def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
         "price": {"typical": 1234.5, "level": 0.75, "support": 30},
     }
     made.write(PROFILES, pa.Table.from_pylist(rows, schema=made.read(PROFILES).schema))
+    vouch(made)
     shown = showing.user(made, "u00")
     text = "\n".join(shown.lines)
     assert "rising     up 10% → 60%" in text and "falling    down 50% → 0%" in text
@@ -68,7 +71,7 @@ def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
     assert shown.data["changes"][1] == {"tag": "down", "before": 0.5, "lately": 0.0}
     assert json.loads(json.dumps(shown.data, default=str))["brands"][0]["support"] == 12
     made.write(PROFILES, pa.Table.from_pylist([rows[0] | {"last_time": None}], schema=made.read(PROFILES).schema))
-    untimed = "\n".join(showing.user(made, "u00").lines)
+    untimed = "\n".join(showing.user(vouch(made), "u00").lines)
     assert not any(f"  {word} " in untimed for word in ("lately", "rising", "falling"))  # there is no order
 
 
@@ -79,7 +82,7 @@ def test_an_item_is_chosen_by_people_and_a_price_that_varies_is_a_range(tmp_path
     histories = made.read(SEQUENCES).to_pylist()
     histories[0]["item_ids"][0] = "i02"  # twice by one person
     made.write(SEQUENCES, pa.Table.from_pylist(histories, schema=SEQUENCES.schema))
-    shown = showing.item(made, "i02")
+    shown = showing.item(vouch(made), "i02")
     assert "  chosen     by 9 people" in shown.lines and "  price      1.25 to 2.10" in shown.lines
 
 
@@ -119,3 +122,14 @@ def test_unknown_ids_are_told_with_near_ones(work: WorkDir) -> None:
 def test_before_recommend_has_run_no_list_has_an_item(tmp_path: Path) -> None:
     bare = tiny.make(tmp_path / "work", fit=False)
     assert showing.item(bare, "i03").data["recommended"] is None
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes() + b"x")])
+def test_what_is_gone_or_was_changed_is_not_shown(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    made = tiny.make(tmp_path / "work", fit=False)
+    damage(made.where(ITEM_VECTORS))
+    with pytest.raises(UpstreamError, match="pretrain/item_vectors"):
+        showing.item(made, "i03")
+    damage(made.where(PROFILES))
+    with pytest.raises(UpstreamError, match="profile/profiles"):
+        showing.user(made, "u00")
