@@ -378,3 +378,12 @@ def test_names_of_files_and_keys_are_no_patterns(engine: Engine, tmp_path: Path)
     assert list(inputs[0].dialect.columns) == keys
     raw = engine.raw(inputs, keys)
     assert list(engine.arrow(engine.texts(raw)).select(keys).to_pylist()[1].values()) == keys
+
+
+def test_a_name_with_a_byte_0_is_no_column_of_sql(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(b"u\0ser,item\nu1,i1\nu2,i2\n")
+    config = FileConfig.model_validate({"path": "log.csv", "header": True})
+    with Engine(256 << 20, 1, tmp_path) as engine:
+        inputs = engine.open(config, tmp_path)
+        with pytest.raises(DataError, match="a byte 0 in its name"):
+            engine.raw(inputs, inputs[0].dialect.columns)

@@ -264,3 +264,10 @@ def test_every_table_has_its_key_among_its_columns() -> None:
     for table in tables:
         assert set(table.key) <= set(table.schema.names), table.name
         assert table.about.endswith("."), table.name
+
+
+def test_what_a_kill_after_the_signature_left_goes_with_the_next_run(work: WorkDir, context: Context) -> None:
+    execute(FIRST, work, Config(), context)
+    (work.scratch(FIRST.name, "0" * 16) / "half").write_text("")
+    assert not execute(FIRST, work, Config(), context).ran
+    assert not (work.path / FIRST.name / ".scratch").exists()

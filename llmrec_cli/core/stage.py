@@ -185,6 +185,7 @@ def execute(
     if team:
         team.decide(now.ticket if needed else "")
     if not needed:
+        work.clear_scratch(stage.name)  # of a run that was killed after it had signed
         why = "up to date (an output was touched, its content is unchanged)" if now.touched else now.why
         return Outcome(stage.name, False, why, _report_of(work.record(stage.name)))
     meter = Meter()

@@ -51,10 +51,11 @@ def check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:
     """Raise DataError where columns cannot stand beside each other in one table of SQL."""
     taken = {name: "a name that the program needs" for name in PLACES}
     for name in columns:
-        if name.lower() in taken:
+        fault = "a byte 0 in its name" if "\0" in name else taken.get(name.lower())
+        if fault:
             where = ", ".join(str(each.file.location) for each in inputs)
             raise DataError(
-                f"the column {name!r} has {taken[name.lower()]}",
+                f"the column {name!r} has {fault}",
                 where=where,
                 fix="name the columns anew: columns = [...], header = true",
             )

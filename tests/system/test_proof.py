@@ -74,7 +74,7 @@ def kinds(found: list[Finding], command: str) -> set[str]:
 
 
 def test_a_stage_that_skips_the_check_is_found(small: Reference, foreign: Reference, tmp_path: Path) -> None:
-    found = hurt(small, foreign, tmp_path, ("pretrain/encoder", "foreign"), skips_the_check)
+    found = hurt(small, foreign, tmp_path, ("clean/users.parquet", "foreign"), skips_the_check)
     assert "silent use" in kinds(found, "profile")
 
 
