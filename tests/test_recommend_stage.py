@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from llmrec_cli.core.artifacts import RECOMMENDATIONS, REPORT_PAGE, SEQUENCES
+from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS, REPORT_PAGE, SEQUENCES
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.stage import Context, Outcome, execute
 from llmrec_cli.core.workdir import WorkDir
@@ -170,3 +171,18 @@ def test_a_missing_list_of_ids_is_told(tmp_path: Path) -> None:
     assert id_files(RecommendConfig(deny="deny.txt"), tmp_path) == [tmp_path / "deny.txt"]
     with pytest.raises(DataError, match="no list of item ids"):
         id_files(RecommendConfig(allow="nowhere.txt"), tmp_path)
+
+
+def test_a_cap_on_categories_where_there_are_none_is_told(tmp_path: Path, context: Context) -> None:
+    work = tiny.make(tmp_path / "work")
+    items = work.read(ITEMS)
+    place = items.column_names.index("category")
+    told = "max_per_category does nothing: no item of the catalogue has a category"
+
+    def warnings(categories: list[str | None]) -> list[str]:
+        work.write(ITEMS, items.set_column(place, "category", pa.array(categories, pa.string())))
+        config = RecommendConfig(k=3, max_per_category=2, report=False)
+        return recommend.run(work, config, context).warnings
+
+    assert told in warnings([None] * items.num_rows)
+    assert told not in warnings(["Mugs"] * items.num_rows)

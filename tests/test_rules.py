@@ -5,7 +5,7 @@ import pytest
 
 from llmrec_cli import pipeline
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.tables.rules import Rules, agree, allowed_items, broken, category_groups, choose, overlap, title_groups
 
 BOTH = ("train-ranker", "recommend")
@@ -58,6 +58,11 @@ def test_diversity_prefers_what_is_unlike_the_list() -> None:
 )
 def test_allow_and_deny(allow: list[str], deny: list[str], wanted: list[int]) -> None:
     assert allowed_items(["a", "b", "c"], allow, deny).tolist() == [bool(each) for each in wanted]
+
+
+def test_rules_that_leave_no_item_are_told() -> None:
+    with pytest.raises(DataError, match="leave no item"):
+        allowed_items(["a", "b"], ["a"], ["a"])
 
 
 def test_every_broken_promise_is_counted() -> None:

@@ -192,11 +192,7 @@ def execute(
     before = {a.path: _written(work, a) for a in stage.writes if a.optional}
     with team.training() if team else nullcontext():
         report = stage.run(work, config, replace(context, ticket=now.ticket))
-    for artifact in stage.writes:
-        if not artifact.optional:
-            work.need(artifact)
-        elif _written(work, artifact) == before[artifact.path]:
-            work.remove(artifact)  # left over from an earlier run that had such content
+    _check_written(stage, work, before)
     cost = meter.read()
     if team:
         cost = replace(cost, core_seconds=team.total(cost.core_seconds))
@@ -212,6 +208,15 @@ def execute(
     work.sign(stage.name, record)
     work.clear_scratch(stage.name)
     return Outcome(stage.name, True, "forced" if now.fresh else now.why, report, cost)
+
+
+def _check_written(stage: Stage, work: WorkDir, before: Mapping[str, int | None]) -> None:
+    """What the stage must write is there; what it may write and did not, left over from an earlier run, is removed."""
+    for artifact in stage.writes:
+        if not artifact.optional:
+            work.need(artifact)
+        elif _written(work, artifact) == before[artifact.path]:
+            work.remove(artifact)
 
 
 def follow(stage: Stage, work: WorkDir, config: BaseModel, context: Context, team: Team) -> None:

@@ -84,14 +84,9 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         "short_vector": vectors(shrink(short, histories.lengths, found, 1)),
         **readable(histories, tags, topics, found, config),
         **bought,
-        "age_band": pa.array(bands, type=pa.string()),
-        "gender": users.column("gender"),
-        "region": users.column("region"),
+        **known(users, bands, histories.lengths, table),
         "segment": pa.array(found.names).take(found.of_user),
         "segment_weight": pa.array(leaning.weights(found)[found.of_user]),
-        "n_events": pa.array(histories.lengths),
-        "last_time": last_times(table, users.column("user_id")),
-        "cold": pa.array(histories.lengths == 0),
     }
     work.write(PROFILES, pa.table(profiles))
     work.write(TOPICS, _topics_table(topics, coherence))
@@ -226,6 +221,18 @@ def _stand_in(
     )
     means = found.members @ (weights if lasting is None else lasting)
     return (weights + place @ means).tocsr()
+
+
+def known(users: pa.Table, bands: Any, lengths: npt.NDArray[np.int64], sequences: pa.Table) -> dict[str, Any]:
+    """Columns of profiles that take no model: who the user is, and how much is known of the behaviour."""
+    return {
+        "age_band": pa.array(bands, type=pa.string()),
+        "gender": users.column("gender"),
+        "region": users.column("region"),
+        "n_events": pa.array(lengths),
+        "last_time": last_times(sequences, users.column("user_id")),
+        "cold": pa.array(lengths == 0),
+    }
 
 
 def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[Any]:

@@ -89,6 +89,8 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     held = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
     cold = int((maker.histories.sequences.lengths == 0).sum())
     report = summary(joined(parts), maker.strategies, maker.allowed, held=held, cold=cold, seed=context.seed)
+    if config.max_per_category and (maker.rules.categories < 0).all():
+        report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
     missing = sorted({*allow, *deny} - set(maker.catalogue.item_ids))
     if missing:
         report.warnings.append(
@@ -125,7 +127,7 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
     allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
-    kept = rules.Rules(rules.title_groups(titles), rules.category_groups(categories), config.max_per_category)
+    kept = rules.Rules.of(titles, categories, config.max_per_category)
     allowed = rules.allowed_items(items.column("item_id").to_pylist(), allow, deny)
     return most_chosen(items.select(["item_id"]).append_column("people", people), allowed, config.k, kept)
 
@@ -241,7 +243,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     from llmrec_cli.tables import leaderboard, reasons, rules
     from llmrec_cli.tables.features import tie_order
     from llmrec_cli.tables.lists import Popular
-    from llmrec_cli.tables.segments import EVERYONE
+    from llmrec_cli.tables.segments import EVERYONE, of_profiles
     from llmrec_cli.tables.sequences import from_table
 
     depths = load_config(work.need(RETRIEVERS))
@@ -256,13 +258,8 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     histories = work.read(SEQUENCES, ["user_id", "item_ids", "times", "weights"])
     sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(REFUSALS))
     allowed = rules.allowed_items(catalogue.item_ids, allow, deny)
-    if not allowed.any():
-        raise DataError("allow and deny leave no item to recommend", fix="check the ids under [recommend]")
-
-    coded = pc.dictionary_encode(profiles.column("segment").combine_chunks())
-    names, segment = coded.dictionary.to_pylist(), np.asarray(coded.indices).astype(np.int64)
-    weight = np.zeros(len(names), dtype=np.float32)
-    weight[segment] = profiles.column("segment_weight").to_numpy()
+    names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
+    held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
     return _Maker(
         config,
         context,
@@ -272,13 +269,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         retrievers=retrievers,
         depths=depths,
         ranker=ranker,
-        rules=rules.Rules(
-            rules.title_groups(catalogue.titles),
-            rules.category_groups(catalogue.categories),
-            config.max_per_category,
-            config.diversity,
-            _unit(texts if texts.shape[1] else vectors) if config.diversity else None,
-        ),
+        rules=rules.Rules.of(*held, texts if texts.shape[1] else vectors),
         allowed=allowed,
         popular=Popular.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids)),
         segment=np.where(sequences.lengths > 0, len(names), segment),
@@ -289,10 +280,6 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, reasons.POPULARITY, reasons.SEGMENT_POPULARITY],
     )
-
-
-def _unit(rows: Floats) -> Floats:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 # what lists are made of; the rest that the stage reads is for the page

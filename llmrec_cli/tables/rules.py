@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.errors import DataError, SettingsError
 
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -34,6 +34,21 @@ class Rules:
     """0 orders by score alone, 1 by unlikeness to what is already in the list."""
     vectors: Floats | None = None
     """(items, d) unit-length vectors that say how alike two items are; needed where diversity > 0."""
+
+    @classmethod
+    def of(
+        cls,
+        titles: Sequence[str],
+        categories: Sequence[str],
+        cap: int,
+        diversity: float = 0.0,
+        rows: Floats | None = None,
+    ) -> Rules:
+        """For (items,) titles and categories, empty where there is none; `rows` (items, d) are of any length."""
+        vectors = None
+        if rows is not None and diversity:
+            vectors = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+        return cls(title_groups(titles), category_groups(categories), cap, diversity, vectors)
 
 
 def choose(items: Codes, relevance: Floats, k: int, rules: Rules) -> Groups:
@@ -105,11 +120,16 @@ def normalised(title: str) -> str:
 
 
 def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[str]) -> Mask:
-    """(items,) whether an item may be shown: it is allowed (all are where `allow` is empty) and not denied."""
+    """(items,) whether an item may be shown: it is allowed (all are where `allow` is empty) and not denied.
+
+    DataError where no item may.
+    """
     ids = np.array(item_ids, dtype=object)
     wanted, unwanted = set(allow), set(deny)
     mask = np.array([i in wanted for i in ids], dtype=bool) if wanted else np.ones(len(ids), dtype=bool)
     mask &= ~np.array([i in unwanted for i in ids], dtype=bool)
+    if not mask.any():
+        raise DataError("allow and deny leave no item to recommend", fix="check the ids under [recommend]")
     return mask
 
 

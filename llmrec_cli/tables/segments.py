@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import scipy.sparse as sp
 
 Ints = npt.NDArray[np.int64]
@@ -144,3 +146,12 @@ def _averages(members: Sequence[Ints], n_users: int) -> sp.csr_matrix:
     weights = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return sp.csr_matrix((weights, np.concatenate(members), offsets), shape=(len(members), n_users))
+
+
+def of_profiles(segment: pa.ChunkedArray[Any], weight: pa.ChunkedArray[Any]) -> tuple[list[str], Ints, Floats]:
+    """From two columns of profiles: the names of the segments, (users,) the segment of each, (segments,) its weight."""
+    coded = segment.combine_chunks().dictionary_encode()
+    names, of_user = coded.dictionary.to_pylist(), np.asarray(coded.indices).astype(np.int64)
+    weights = np.zeros(len(names), dtype=np.float32)
+    weights[of_user] = weight.to_numpy()
+    return names, of_user, weights
