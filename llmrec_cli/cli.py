@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmrec_cli.command import Common, app, command
+from llmrec_cli.command import Common, app, command, listen
 from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
@@ -428,6 +428,7 @@ def _main(
 
 def main() -> None:
     """The `llmrec` command."""
+    listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character is no error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from llmrec_cli.core.errors import LlmrecError, SettingsError, did_you_mean
+from llmrec_cli.core.errors import INTERRUPTED, LlmrecError, SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from llmrec_cli.console import Console
@@ -155,8 +155,29 @@ def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None
 TERMINATED = 128 + signal.SIGTERM
 
 
-def _guarded(common: Common, work: Callable[[], None]) -> None:
+def listen() -> None:
+    """Until a command is guarded, Ctrl-C ends as it does in one: the parser would make a traceback or exit 1 of it.
+
+    Where SIGINT is ignored, as in a job in the background of a shell, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted_early)
+
+
+def _interrupted_early(signum: int, frame: Any) -> None:
+    print(INTERRUPTED, file=sys.stderr)
+    raise SystemExit(130)
+
+
+def _guard_signals() -> None:
+    """Both signals become exceptions, so that what is open is closed on the way out."""
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) is _interrupted_early:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _guarded(common: Common, work: Callable[[], None]) -> None:
+    _guard_signals()
     try:
         common.machine()
         work()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from llmrec_cli.core.errors import LlmrecError
+from llmrec_cli.core.errors import INTERRUPTED, LlmrecError
 from llmrec_cli.core.launch import launch
 from llmrec_cli.core.printable import printable, printable_json
 from llmrec_cli.core.progress import Lines, Task
@@ -145,7 +145,7 @@ class Console:
 
     def interrupted(self) -> None:
         if not launch().follows:
-            print("interrupted: run the same command again, it continues", file=sys.stderr)
+            print(INTERRUPTED, file=sys.stderr)
 
 
 def _cause() -> bool:

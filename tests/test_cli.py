@@ -232,3 +232,26 @@ def test_without_a_settings_file_a_command_says_how_to_get_one(
     result = runner.invoke(app, [command])
     assert result.exit_code == 2
     assert "there is no llmrec.toml here" in result.stderr and "`llmrec init FILE`" in result.stderr
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_ctrl_c_ends_a_command_alike_before_it_begins_and_in_it(
+    early: bool, monkeypatch: pytest.MonkeyPatch, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from llmrec_cli import cli
+
+    def interrupted(*given: object, **named: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("sys.argv", ["llmrec", "clean"])
+    monkeypatch.setattr(*((cli, "app") if early else (pipeline, "walk")), interrupted)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted: run the same command again, it continues\n"

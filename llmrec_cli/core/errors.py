@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+INTERRUPTED = "interrupted: run the same command again, it continues"
+
 
 class LlmrecError(Exception):
     """An error told to the user without a traceback.
