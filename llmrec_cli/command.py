@@ -153,6 +153,8 @@ def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None
 
 
 TERMINATED = 128 + signal.SIGTERM
+_heard: list[int] = []
+"""Signals that a command was sent: a library may make an error of its own of the exception that they raise."""
 
 
 def listen() -> None:
@@ -171,9 +173,10 @@ def _interrupted_early(signum: int, frame: Any) -> None:
 
 def _guard_signals() -> None:
     """Both signals become exceptions, so that what is open is closed on the way out."""
+    _heard.clear()
     signal.signal(signal.SIGTERM, _terminated)
-    if signal.getsignal(signal.SIGINT) is _interrupted_early:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) in (_interrupted_early, signal.default_int_handler):
+        signal.signal(signal.SIGINT, _interrupted)
 
 
 def _guarded(common: Common, work: Callable[[], None]) -> None:
@@ -198,16 +201,30 @@ def _guarded(common: Common, work: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
     except Exception as error:
-        from llmrec_cli.core.disk import full_disk
-
         if common.debug or isinstance(error, typer.Exit):
             raise
-        if told := full_disk(error, common.work):
-            common.console.error(told)
-            raise typer.Exit(told.exit_code) from None
-        common.console.bug(error)
-        raise typer.Exit(1) from None
+        raise typer.Exit(_unexpected(common, error)) from None
+
+
+def _unexpected(common: Common, error: Exception) -> int:
+    """Tell what no command expects, and the exit code: a signal that was swallowed, a full disk, or else a bug."""
+    from llmrec_cli.core.disk import full_disk
+
+    if _heard:
+        common.console.interrupted()
+        return 128 + _heard[0]
+    if told := full_disk(error, common.work):
+        common.console.error(told)
+        return told.exit_code
+    common.console.bug(error)
+    return 1
 
 
 def _terminated(signum: int, frame: Any) -> None:
+    _heard.append(signum)
     raise SystemExit(TERMINATED)
+
+
+def _interrupted(signum: int, frame: Any) -> None:
+    _heard.append(signum)
+    raise KeyboardInterrupt

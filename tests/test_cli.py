@@ -255,3 +255,24 @@ def test_ctrl_c_ends_a_command_alike_before_it_begins_and_in_it(
         signal.signal(signal.SIGTERM, before[1])
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted: run the same command again, it continues\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_library_makes_an_error_of_is_no_bug(
+    number: int, monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    def swallowed(*given: object, **named: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException as error:
+            raise ValueError("a package must be installed") from error
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(pipeline, "walk", swallowed)
+    try:
+        done = runner.invoke(app, ["clean"])
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert done.exit_code == 128 + number and "bug" not in done.output

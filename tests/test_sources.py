@@ -387,3 +387,15 @@ def test_a_name_with_a_byte_0_is_no_column_of_sql(tmp_path: Path) -> None:
         inputs = engine.open(config, tmp_path)
         with pytest.raises(DataError, match="a byte 0 in its name"):
             engine.raw(inputs, inputs[0].dialect.columns)
+
+
+def test_keys_that_are_no_text_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that the engine cuts inside of a letter comes back as bytes that are no UTF-8."""
+
+    def cut(self: Engine, query: str) -> list[tuple[str]]:
+        return [(b"\xc3(".decode(),)]
+
+    (tmp_path / "log.json").write_text('{"user": "u", "item": "i"}\n')
+    monkeypatch.setattr(Engine, "_rows", cut)
+    with Engine(256 << 20, 1, tmp_path) as engine, pytest.raises(DataError, match="cannot be read"):
+        engine.open(FileConfig.model_validate({"path": "log.json", "format": "json"}), tmp_path)

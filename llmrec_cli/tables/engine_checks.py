@@ -23,7 +23,7 @@ def told_of(file: RawFile) -> Iterator[None]:
     """Tell an error of the engine as one of the file that is read."""
     try:
         yield
-    except duckdb.Error as error:  # a damaged file may raise any of them
+    except (duckdb.Error, UnicodeDecodeError) as error:  # a damaged file may raise any of them
         raise DataError(
             f"{file.location.name} cannot be read: {str(error).splitlines()[0]}",
             where=str(file.location),
