@@ -86,7 +86,7 @@ def _opened(output: str | None) -> Iterator[BinaryIO]:
         return
     final = Path(str(output))
     temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
-    with told_disk_errors(final):
+    with told_disk_errors(final, "a writable place with --output"):
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:

@@ -32,8 +32,13 @@ def load(name: str) -> Stage:
 
 
 def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> dict[str, Any]:
-    """Validate the sections of all stages, and that they agree, before the first of them works for an hour."""
+    """Validate the sections of all stages, and that they agree, before the first of them works for an hour.
+
+    What the settings say of the log is looked at for every stage: it is what all of them are made from.
+    """
     configs = {name: settings.section(name, load(name).config) for name in names}
+    if settings.names_a_log and "clean" not in configs:
+        settings.section("clean", load("clean").config)
     if "train-ranker" in configs and "recommend" in configs:
         from llmrec_cli.tables.rules import agree
 

@@ -83,7 +83,7 @@ def init(files: Sequence[Path], folder: Path, overrides: Iterable[str] = ()) -> 
     lines = _draft(found, project)
     text = HEAD + project.draft.text() + FURTHER
     _check(text, said, folder)
-    with told_disk_errors(folder):
+    with told_disk_errors(folder, "a writable folder with --into"):
         folder.mkdir(parents=True, exist_ok=True)
         targets[0].write_bytes(_encoded(text))
         targets[1].write_text(MAKEFILE, encoding="utf-8")

@@ -6,11 +6,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from llmrec_cli import pipeline
+from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context
 from llmrec_cli.tables import engine_filter
 from llmrec_cli.tables.engine import Engine, Roles
-from llmrec_cli.tables.roles import FileConfig
+from llmrec_cli.tables.roles import FileConfig, InteractionsConfig
 from tests.test_clean_stage import REJECTS, column, run
 
 LOG = 'user,item,quantity,"Customer ID","a""b",country,order,x\n'
@@ -226,3 +228,39 @@ def test_the_filter_of_a_stage_writes_no_file(context: Context) -> None:
     work, _ = run(context, {"log.csv": f'user,item,"{evil}"\n{body}\n'}, settings)
     assert column(work, REJECTS, "reason").count("where") == 40
     assert not (context.base / "evil.out").exists() and not Path("evil.out").exists()
+
+
+OF_THE_LOG = {
+    "nobody > 0",
+    '"user; COPY" > 0',
+    "x > 0 -- ' ; COPY",
+    "current_user IS NOT NULL",
+    "current_date > '2020-01-01'",
+    "rows IS NOT NULL",
+}
+"""Whether there is such a column only the log can say."""
+
+
+@pytest.mark.parametrize("where", [each for each in ATTACKS if each not in OF_THE_LOG])
+def test_a_filter_is_judged_when_settings_are_read(where: str) -> None:
+    """Not when the log is: `status` and a dry run say it too."""
+    with pytest.raises(SettingsError, match="the row filter cannot be used") as told:
+        InteractionsConfig(path="log.csv", user="user", item="item", where=where)
+    assert told.value.exit_code == 2 and told.value.where.startswith("clean.interactions.where = ")
+
+
+@pytest.mark.parametrize("where", ["", *OF_THE_LOG, *HONEST])
+def test_a_filter_that_only_the_log_can_refuse_is_no_fault_of_the_settings(where: str) -> None:
+    assert InteractionsConfig(path="log.csv", user="user", item="item", where=where).where == where
+
+
+@pytest.mark.parametrize("names", [("clean",), ("pretrain",), ("pretrain", "profile"), pipeline.STAGES])
+def test_every_stage_refuses_a_log_that_cannot_be_meant(names: tuple[str, ...], tmp_path: Path) -> None:
+    log = {"path": "log.csv", "user": "user", "item": "item", "where": "quantity >"}
+    settings = Settings({"clean": {"interactions": log}}, {}, tmp_path, "llmrec.toml")
+    with pytest.raises(SettingsError, match="the row filter cannot be used"):
+        pipeline.check(settings, names)
+
+
+def test_settings_that_say_nothing_of_a_log_are_no_fault_of_a_later_stage(tmp_path: Path) -> None:
+    pipeline.check(Settings({"clean": {"min_user_events": 3}}, {}, tmp_path, "llmrec.toml"), ["profile"])

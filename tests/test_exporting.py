@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from llmrec_cli import exporting
 from llmrec_cli.core.artifacts import RECOMMENDATIONS
-from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
@@ -78,3 +81,27 @@ def test_mistakes_are_told_and_nothing_is_written(work: WorkDir, tmp_path: Path)
         "jsonl",
         "jsonl",
     ]
+
+
+@pytest.mark.parametrize("fault", ["file for a folder", "no right", "long name", "folder", "full", "read-only"])
+def test_a_file_that_cannot_be_written_is_told_with_its_own_option(
+    work: WorkDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The work directory is not at fault: nobody should move it."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "lists.csv").mkdir()
+    name = {"file for a folder": "file/lists.csv", "folder": "lists.csv", "long name": "x" * 300 + ".csv"}.get(
+        fault, "new.csv"
+    )
+    codes = {"no right": errno.EACCES, "full": errno.ENOSPC, "read-only": errno.EROFS}
+    if fault in codes:  # tests may run as one who may write anywhere
+
+        def refuse(rows: object, file: object) -> None:
+            raise OSError(codes[fault], os.strerror(codes[fault]))
+
+        monkeypatch.setitem(exporting.WRITERS, "csv", refuse)
+    with pytest.raises(DataError, match="cannot write") as told:
+        export(work, "csv", str(tmp_path / name))
+    assert "--work" not in str(told.value) and str(tmp_path / name) in told.value.where
+    assert "--output" in told.value.fix or fault == "full"
+    assert not [p for p in tmp_path.rglob(".tmp*")]

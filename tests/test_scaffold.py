@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llmrec_cli.core.config import load
@@ -253,3 +254,34 @@ def test_a_hostile_header_runs_no_sql(tmp_path: Path, context: Context, monkeypa
     outcome = execute(STAGE, WorkDir(tmp_path / "work"), config, dataclasses.replace(context, base=tmp_path))
     assert outcome.report.counts["events"] == len({row for row in rows if not row.endswith("-1")})
     assert not (tmp_path / "evil.out").exists()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv"])
+def test_a_file_that_is_too_wide_is_told_by_how_it_is_written(tmp_path: Path, kind: str) -> None:
+    """Keys of JSON have no separator, and more memory would not help."""
+    log, names = tmp_path / f"log.{kind}", [f"k{n}" for n in range(6000)]
+    if kind == "jsonl":
+        lines = [json.dumps({"user": f"u{n % 9}", "item": f"i{n % 7}", name: 1}) for n, name in enumerate(names)]
+        log.write_text("\n".join(lines) + "\n")
+    elif kind == "parquet":
+        pq.write_table(pa.table({name: ["a", "b"] for name in ["user", "item", *names]}), log)
+    else:
+        log.write_text(",".join(["user", "item", *names]) + "\n" + ("," * (len(names) + 1) + "\n") * 3)
+    with pytest.raises(DataError, match="5,000 are the most") as told:
+        init([log], tmp_path / "project")
+    assert ("separator" in told.value.fix) == (kind == "csv") and "--max-memory" not in str(told.value)
+    assert told.value.fix and "\n" not in told.value.fix
+
+
+def test_a_damaged_parquet_file_is_not_asked_for_its_separator(tmp_path: Path) -> None:
+    (tmp_path / "log.parquet").write_bytes(b"PAR1" + b"x" * 200 + b"PAR1")
+    with pytest.raises(DataError, match="cannot be read") as told:
+        init([tmp_path / "log.parquet"], tmp_path / "project")
+    assert "separator" not in told.value.fix and "Parquet" in told.value.fix
+
+
+def test_a_project_that_cannot_be_written_is_told_with_the_option_for_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write") as told:
+        init([SAMPLE], tmp_path / "file" / "project")
+    assert "--into" in told.value.fix and "--work" not in str(told.value)

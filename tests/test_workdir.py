@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli.core import artifacts
-from llmrec_cli.core.disk import fingerprint, full_disk, told_disk_errors
+from llmrec_cli.core.disk import DISK_ERRORS, fingerprint, full_disk, told_disk_errors
 from llmrec_cli.core.errors import DataError, LockedError, UpstreamError
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from tests.signing import vouch
@@ -158,6 +158,18 @@ def test_disk_errors_become_one_clear_line(code: int, tmp_path: Path) -> None:
     with pytest.raises(DataError) as told, told_disk_errors(tmp_path):
         raise OSError(code, os.strerror(code))
     assert str(tmp_path) in str(told.value) and "fix:" in str(told.value)
+
+
+@pytest.mark.parametrize("code", sorted(DISK_ERRORS))
+def test_the_fix_of_a_disk_error_names_the_option_of_its_place(code: int, tmp_path: Path) -> None:
+    fixes = []
+    for elsewhere in ((), ("a writable place with --output",)):
+        with pytest.raises(DataError) as told, told_disk_errors(tmp_path, *elsewhere):
+            raise OSError(code, os.strerror(code))
+        fixes.append(told.value.fix)
+    assert "{" not in "".join(fixes) and "--work" not in fixes[1]
+    if code not in (errno.ENOSPC, errno.EDQUOT):
+        assert "--work" in fixes[0] and "--output" in fixes[1]
 
 
 def test_a_file_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:

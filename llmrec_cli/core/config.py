@@ -66,6 +66,12 @@ class Settings:
         """Whether there is no settings file, and nothing else says what the raw files are."""
         return self.source == NO_FILE and "clean" not in self.values
 
+    @property
+    def names_a_log(self) -> bool:
+        """Whether anything is said of the raw log."""
+        clean = self.values.get("clean")
+        return isinstance(clean, dict) and "interactions" in clean
+
     def put(self, dotted: str, value: Any, origin: str) -> None:
         """Set one value; a table on the way that does not exist yet is made."""
         *tables, last = dotted.split(".")

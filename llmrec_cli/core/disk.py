@@ -17,26 +17,29 @@ from llmrec_cli.core.errors import DataError
 DISK_ERRORS = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished stages are kept"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
-    errno.EROFS: ("the file system is read-only", "choose a writable folder with --work"),
-    errno.EACCES: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
-    errno.EPERM: ("no permission to write", "choose a writable folder with --work, or mend its permissions"),
-    errno.ENOTDIR: ("a file stands where a folder is needed", "choose another folder with --work"),
-    errno.ENOENT: ("the folder cannot be made there", "choose a writable folder with --work"),
-    errno.EISDIR: ("a folder stands where a file is needed", "move it away, or choose another folder with --work"),
-    errno.EEXIST: ("a file stands where a folder is needed", "choose another folder with --work"),
+    errno.EROFS: ("the file system is read-only", "choose {elsewhere}"),
+    errno.EACCES: ("no permission to write", "choose {elsewhere}, or mend the permissions"),
+    errno.EPERM: ("no permission to write", "choose {elsewhere}, or mend the permissions"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "choose {elsewhere}"),
+    errno.ENOENT: ("the folder cannot be made there", "choose {elsewhere}"),
+    errno.EISDIR: ("a folder stands where a file is needed", "move it away, or choose {elsewhere}"),
+    errno.EEXIST: ("a file stands where a folder is needed", "choose {elsewhere}"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose {elsewhere}"),
 }
+IN_WORK = "a writable folder with --work"
+"""Where artifacts could lie instead. What lies elsewhere names the option of its own place."""
 
 
 @contextmanager
-def told_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, a read-only folder and the like into one clear line."""
+def told_disk_errors(path: Path, elsewhere: str = IN_WORK) -> Iterator[None]:
+    """Turn a full disk, a read-only folder and the like into one clear line; `elsewhere` is what to choose instead."""
     try:
         yield
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         what, fix = DISK_ERRORS[error.errno]
-        raise DataError(f"cannot write: {what}", where=str(path), fix=fix) from error
+        raise DataError(f"cannot write: {what}", where=str(path), fix=fix.format(elsewhere=elsewhere)) from error
 
 
 def full_disk(error: BaseException, path: Path) -> DataError | None:

@@ -59,7 +59,7 @@ def make_key(base: Path) -> Key:
     """Write a new key beside the settings, for its owner alone to read."""
     file = base / KEY_FILE
     text = secrets.token_hex(32)
-    with told_disk_errors(file):
+    with told_disk_errors(file, f"a key of your own in {KEY_VARIABLE}"):
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as out:
             out.write(text + "\n")

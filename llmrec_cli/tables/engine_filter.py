@@ -33,7 +33,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-NODES = _words("BETWEEN CASE CAST COLLATE COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION")
+NODES = _words("BETWEEN CASE CAST COLLATE COMPARISON CONJUNCTION CONSTANT FUNCTION")
 OPERATORS = _words(
     """OPERATOR_IS_NULL OPERATOR_IS_NOT_NULL OPERATOR_NOT OPERATOR_COALESCE OPERATOR_NULLIF COMPARE_IN COMPARE_NOT_IN
     ARRAY_EXTRACT ARRAY_SLICE"""
@@ -68,17 +68,16 @@ def columns(where: str, there: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for node in _nodes(_expression(where), where):
         if node["class"] == "COLUMN_REF":
-            *table, name = node["column_names"]
-            if table or name.lower() not in spelt:
-                whole = ".".join([*table, name])
-                raise _refused(f"there is no column {whole!r}", where, did_you_mean(name, there))
+            (name,) = node["column_names"]
+            if name.lower() not in spelt:
+                raise _refused(f"there is no column {name!r}", where, did_you_mean(name, there))
             found[spelt[name.lower()]] = None
     return list(found)
 
 
 def check(where: str) -> None:
     """Raise SettingsError where the text can be no row filter, whatever the columns are."""
-    for _ in _nodes(_expression(where), where) if where else ():
+    for _ in _nodes(_expression(where), where):
         pass
 
 
@@ -185,6 +184,9 @@ def _allow(node: dict[str, Any], where: str) -> None:
         name = node["function_name"].lower()
         named_only = not ({"schema", "catalog"} & set(node))
         allowed, told = named_only and name in FUNCTIONS and _short(name, node), f"{name}()"
+    elif kind == "COLUMN_REF":
+        names = node["column_names"]
+        allowed, told = len(names) == 1, ".".join(names)  # of a table there is none to name
     else:
         allowed, told = kind in NODES, kind
     if not allowed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from llmrec_cli.core.errors import DataError, did_you_mean
 from llmrec_cli.tables.sources import Input
@@ -40,6 +40,16 @@ class InteractionsConfig(FileConfig, frozen=True, extra="forbid"):
     value: Column | None = Field(None, description="column of a rating, a quantity, a dwell time, …")
     event: Column | None = Field(None, description="column of the kind of event: click, cart, buy, …")
     where: str = Field("", description="SQL condition on the columns that a row must meet")
+
+    @field_validator("where")
+    @classmethod
+    def _is_one_expression(cls, where: str) -> str:
+        """SettingsError for a filter that no log could be read with; whether its columns are there, the log says."""
+        if where:
+            from llmrec_cli.tables import engine_filter  # loads the engine
+
+            engine_filter.check(where)
+        return where
 
     @model_validator(mode="after")
     def _is_whole(self) -> InteractionsConfig:

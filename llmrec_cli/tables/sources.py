@@ -193,8 +193,9 @@ def _copy(stream: IO[bytes] | gzip.GzipFile, out: IO[bytes], location: Location)
 
 def _room(out: IO[Any], size: int, location: Location) -> None:
     if shutil.disk_usage(Path(out.name).parent).free < RESERVE + size:
-        what = f"{location.name} does not fit on the disk of the work directory"
-        raise DataError(what, where=str(location), fix="free some space, or choose another folder with --work")
+        folder = Path(out.name).parent
+        what = f"{location.name} does not fit on the disk of {folder}"
+        raise DataError(what, where=str(location), fix="free some space there, or unpack it yourself and name the file")
 
 
 def _damaged(location: Location, error: BaseException) -> DataError:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from llmrec_cli.core.errors import DataError, LlmrecError
 from llmrec_cli.tables import guess, sources
 from llmrec_cli.tables.engine import Engine
+from llmrec_cli.tables.engine_checks import not_too_wide
 from llmrec_cli.tables.facts import Facts, facts
 from llmrec_cli.tables.roles import FileConfig, name_of
 from llmrec_cli.tables.sniff import is_sequences
@@ -119,6 +120,7 @@ def _look_at(engine: Engine, given: str, file: Path, folder: Path, member: str =
     path = f"{file.absolute()}#{member}" if member else str(file.absolute())
     (each,) = engine.open(FileConfig.model_validate({"path": path}), Path())
     name = each.file.location.name
+    not_too_wide(each.dialect, each.file)  # a stage reads the columns that it needs, a look all of them
     if each.dialect.format == "csv" and is_sequences(each.file.head):
         (each,) = engine.open(FileConfig.model_validate({"path": path}), Path(), sequences=True)
     elif len(each.dialect.columns) < 2:
