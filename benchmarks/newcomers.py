@@ -18,10 +18,10 @@ from benchmarks.harness import Json, Options
 from benchmarks.tables import Table, interval, show
 from llmrec_cli.core.artifacts import ITEMS, PROFILES, RECOMMENDATIONS, SEQUENCES, USERS
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.stages.evaluate import lists_of
 from llmrec_cli.tables.features import tie_order
 from llmrec_cli.tables.lists import Popular
 from llmrec_cli.tables.metrics import MISS, paired_bootstrap
+from llmrec_cli.tables.question import lists_of
 from llmrec_cli.tables.sequences import from_table
 
 CONFIG = REPOSITORY / "configs" / "movielens-100k.toml"

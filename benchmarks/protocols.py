@@ -30,7 +30,7 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.models.candidates import CandidateConfig, collect, load_config
 from llmrec_cli.models.encoders.sequence import SequenceEncoder
 from llmrec_cli.models.rankers import Ranker, load_ranker
-from llmrec_cli.models.retrievers import Histories, Retriever, load_retrievers
+from llmrec_cli.models.retrievers import Histories, Retriever, load_retrievers, refit
 from llmrec_cli.models.runtime import set_threads
 from llmrec_cli.stages import train_ranker
 from llmrec_cli.stages.train_ranker import TrainRankerConfig
@@ -103,10 +103,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
         results[name] = (ranking.means(ranking.metrics(found))[f"ndcg@{ranking.K}"], ranker)
         harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")
     chosen = max(results, key=lambda name: results[name][0])
-    refitted = {
-        name: train_ranker.fit_source(train_ranker.Variant(type(r), r.config), sequences, items, context)
-        for name, r in fitted.items()
-    }
+    refitted = refit(fitted, sequences, items, seed)
     return Trained(refitted, limits, results[chosen][1], chosen, seconds + time.monotonic() - started)
 
 

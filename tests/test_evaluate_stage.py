@@ -13,13 +13,14 @@ import scipy.sparse as sp
 from pydantic import ValidationError
 
 from llmrec_cli.core import config
-from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, SLICES, VERDICT
+from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, ITEMS, SLICES, VERDICT
 from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
 from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.stages import recommend
-from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source
-from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question, Traits, history_mean, measured
+from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source, traits
+from llmrec_cli.tables.comparison import PIPELINE, Comparison, Traits, history_mean, measured
+from llmrec_cli.tables.question import Question
 from llmrec_cli.tables.sequences import Sequences
 from llmrec_cli.tables.splits import before
 from tests import tiny
@@ -286,3 +287,16 @@ def test_worse_equal_and_better_are_three_outcomes() -> None:
     assert compared(hit, hit).verdict()["versus"][0]["outcome"] == "does not beat"
     worse = compared(miss, hit).verdict()
     assert worse["versus"][0]["outcome"] == "is worse than" and "Is worse than popularity" in worse["words"][1]
+
+
+def test_tags_are_those_of_the_catalogue_and_are_not_made_again(tmp_path: Path) -> None:
+    """An item without tags stays without, also where its title has words that would do."""
+    work = tiny.make(tmp_path)
+    items = work.read(ITEMS)
+    tags = pa.array([["red"], *([[]] * (items.num_rows - 1))], type=pa.list_(pa.string()))
+    titles = pa.array(["lamp post"] * 2 + [f"title {n}" for n in range(items.num_rows - 2)])
+    for name, column in (("tags", tags), ("title", titles)):
+        items = items.set_column(items.column_names.index(name), name, column)
+    work.write(ITEMS, items)
+    found = traits(vouch(work)).tags
+    assert found is not None and found.shape == (items.num_rows, 1) and found.nnz == 1

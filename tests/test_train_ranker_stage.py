@@ -34,7 +34,7 @@ from llmrec_cli.models.retrievers import Histories, load_retrievers
 from llmrec_cli.stages.recommend import STAGE as RECOMMEND
 from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
-from llmrec_cli.tables.features import places
+from llmrec_cli.tables.features import places, successors
 from tests import tiny
 from tests.signing import vouch
 
@@ -107,6 +107,26 @@ def test_the_sources_are_refitted_on_every_event(done: tuple[WorkDir, Outcome]) 
     _, sequences = read(work)
     scores = popularity.score(Histories(sequences.select([0]), np.zeros((1, 4), dtype=np.float32)))
     np.testing.assert_allclose(scores[0], np.log1p(sequences.counts()), rtol=1e-6)
+
+
+def test_what_follows_what_is_counted_once_for_both_sources_that_ask(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def spied(*given: Any) -> Any:
+        counted.append(given)
+        return successors(*given)
+
+    monkeypatch.setattr("llmrec_cli.models.retrievers.transitions.successors", spied)
+    work, both = ready(tmp_path), ("transitions", "content-transitions")
+    run(work, context, retrievers=both, rankers=("fusion",), transitions={})
+    assert len(counted) == 2  # once without the newest events, once with all
+    shared = load_retrievers(work.need(RETRIEVERS))["content-transitions"].tensors()
+    run(work, context, retrievers=both, rankers=("fusion",), transitions={"distances": 3})
+    assert len(counted) == 6  # other counts are not taken over
+    alone = load_retrievers(work.need(RETRIEVERS))["content-transitions"].tensors()
+    assert all(torch.equal(shared[name], alone[name]) for name in alone)
 
 
 def test_the_same_seed_gives_the_same_models(done: tuple[WorkDir, Outcome], context: Context, tmp_path: Path) -> None:

@@ -42,8 +42,10 @@ from llmrec_cli.tables.gates import BEST, POPULARITY, agree, hold
 
 if TYPE_CHECKING:
     from llmrec_cli.models.retrievers import Histories, Retriever
-    from llmrec_cli.tables.comparison import Question, Traits
+    from llmrec_cli.tables.comparison import Comparison, Traits
+    from llmrec_cli.tables.question import Question
     from llmrec_cli.tables.sequences import Sequences
+    from llmrec_cli.tables.slices import Sliced
 
 Codes = npt.NDArray[np.int32]
 Json = dict[str, Any]
@@ -120,10 +122,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.models.retrievers import RETRIEVERS as SOURCES
     from llmrec_cli.models.retrievers import Histories
     from llmrec_cli.models.runtime import set_threads
-    from llmrec_cli.tables.comparison import PIPELINE, Comparison, cold_line, filter_line, mean_of
-    from llmrec_cli.tables.sequences import from_table
-    from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
-    from llmrec_cli.tables.splits import before
+    from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
@@ -131,29 +130,14 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     fitted = sources_of(work, items, context)
     compared = agree(fitted, config.baselines, config.beats, SOURCES)
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.beats))
-    baselines = {name: fitted[name] for name in names}
-    profiles, log = (
-        work.read(PROFILES, ["user_id", "segment"]),
-        work.read(SEQUENCES, ["user_id", "item_ids", "weights"]),
-    )
-    sequences = from_table(log, items, users.column("user_id"), profiles)
-    given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
-    longest = max(config.ks)
-    if given.shape[1] < longest:
-        raise SettingsError(
-            f"the lists have {given.shape[1]} items, too few for ks = {config.ks}", fix=f"--set recommend.k={longest}"
-        )
-    settings = recommend_settings(work)
-    withheld = before(work.read(HOLDOUT), config.holdout_until)
-    question = ask(withheld, users, items, sequences, given, filter_seen=settings.get("filter_seen", True))
-    lists = {PIPELINE: given[question.users]}
+    sequences, question, given = replayed(work, config, users, items)
     histories = Histories(question.histories, aligned(work, PROFILES, users.column("user_id"))[question.users])
-    of_sources, other = by_sources(baselines, histories, question, items=items, k=longest, context=context)
-    lists |= of_sources
+    baselines = {name: fitted[name] for name in names}
+    of_sources, other = by_sources(baselines, histories, question, items=items, k=max(config.ks), context=context)
+    lists = {PIPELINE: given} | of_sources
     sure = {"seed": context.seed, "resamples": config.bootstrap}
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
-    slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
-    sliced = Sliced.of(found, lists, sequences.counts(), slicings)
+    sliced = by_slices(found, lists, sequences, users)
     verdict = {
         **found.verdict(),
         "best_source": best,
@@ -162,18 +146,64 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
         "other_filter": other,
         "protocol": protocol(config, question, context.seed),
     }
+    write(work, found, sliced, verdict)
+    metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
+    hold(metrics, verdict["versus"], least=config.least(), most=config.ceilings, must=must)
+    lacking = [name for name in config.baselines if name not in compared]
+    return Report({"users": len(question.users)}, metrics, told(found, sliced, verdict, lacking), verdict["warnings"])
+
+
+def replayed(
+    work: WorkDir, config: EvaluateConfig, users: pa.Table, items: pa.Table
+) -> tuple[Sequences, Question, Codes]:
+    """The histories up to the cut-off, what is asked of them, and (users asked, k) the lists that were made from them.
+
+    SettingsError where the lists are shorter than what is compared.
+    """
+    from llmrec_cli.tables.question import ask, lists_of
+    from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.tables.splits import before
+
+    profiles = work.read(PROFILES, ["user_id", "segment"])
+    log = work.read(SEQUENCES, ["user_id", "item_ids", "weights"])
+    sequences = from_table(log, items, users.column("user_id"), profiles)
+    given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
+    longest = max(config.ks)
+    if given.shape[1] < longest:
+        raise SettingsError(
+            f"the lists have {given.shape[1]} items, too few for ks = {config.ks}", fix=f"--set recommend.k={longest}"
+        )
+    filter_seen = recommend_settings(work).get("filter_seen", True)
+    withheld = before(work.read(HOLDOUT), config.holdout_until)
+    question = ask(withheld, users, items, sequences, given, filter_seen=filter_seen)
+    return sequences, question, given[question.users]
+
+
+def by_slices(found: Comparison, lists: Mapping[str, Codes], sequences: Sequences, users: pa.Table) -> Sliced:
+    """The comparison by activity, by the target's popularity and by the users' attributes."""
+    from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
+
+    question = found.question
+    slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
+    return Sliced.of(found, lists, sequences.counts(), slicings)
+
+
+def write(work: WorkDir, found: Comparison, sliced: Sliced, verdict: Json) -> None:
     work.write(EVALUATION, found.table())
     work.write(SLICES, sliced.table())
     with work.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
-    hold(metrics, verdict["versus"], least=config.least(), most=config.ceilings, must=must)
-    told = [f"best source alone, by validation: {best}"]
-    lacking = [name for name in config.baselines if name not in compared]
-    told += [f"{name} is not compared with: train-ranker does not fit it" for name in lacking]
-    turned = filter_line(other, found.metric, filter_seen=question.filter_seen)
-    lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"], *told]
-    return Report({"users": len(question.users)}, metrics, [*lines, verdict["protocol"]], verdict["warnings"])
+
+
+def told(found: Comparison, sliced: Sliced, verdict: Json, lacking: list[str]) -> list[str]:
+    """The result in lines; `lacking` are baselines that there is nothing to compare with."""
+    from llmrec_cli.tables.comparison import cold_line, filter_line
+
+    turned = filter_line(verdict["other_filter"], found.metric, filter_seen=found.question.filter_seen)
+    lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"]]
+    lines.append(f"best source alone, by validation: {verdict['best_source']}")
+    lines += [f"{name} is not compared with: train-ranker does not fit it" for name in lacking]
+    return [*lines, verdict["protocol"]]
 
 
 def sources_of(work: WorkDir, items: pa.Table, context: Context) -> dict[str, Retriever]:
@@ -222,56 +252,22 @@ def best_source(report: pa.Table) -> str:
     return name
 
 
-def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Codes:
-    """(users, k) item codes in the order of the users table, -1 where a list is short or missing."""
-    rows = pc.index_in(recommendations.column("user_id"), value_set=users.column("user_id").combine_chunks())
-    codes = pc.index_in(recommendations.column("item_id"), value_set=items.column("item_id").combine_chunks())
-    ranks = recommendations.column("rank").to_numpy()
-    lists = np.full((users.num_rows, int(ranks.max(initial=1))), -1, dtype=np.int32)
-    lists[rows.to_numpy(), ranks - 1] = codes.to_numpy()
-    return lists
-
-
 def traits(work: WorkDir) -> Traits:
     """Text vectors and tags of the items, each None where the catalogue has none."""
     import scipy.sparse as sp
 
     from llmrec_cli.tables.comparison import Traits
     from llmrec_cli.tables.metrics import row_shares
-    from llmrec_cli.tables.tags import item_tags
 
-    items = work.read(ITEMS, ["item_id", "tags", "category", "title"]).combine_chunks()
+    items = work.read(ITEMS, ["item_id", "tags"]).combine_chunks()
     vectors = aligned(work, ITEM_TEXT_VECTORS, items.column("item_id"))
-    lists = item_tags(*(items.column(name).combine_chunks() for name in ("tags", "category", "title")))
+    lists = items.column("tags").combine_chunks()
     names = pc.list_flatten(lists).dictionary_encode()
-    offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.list_value_length(lists)))])
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))])
     codes = np.asarray(names.indices).astype(np.int32)
     shape = (items.num_rows, len(names.dictionary))
     tags = row_shares(sp.csr_matrix((np.ones(len(codes)), codes, offsets), shape=shape))
     return Traits(vectors if vectors.any() else None, tags if len(codes) else None)
-
-
-def ask(
-    holdout: pa.Table, users: pa.Table, items: pa.Table, sequences: Sequences, lists: Codes, *, filter_seen: bool
-) -> Question:
-    """The withheld events as targets of the users who have a list; DataError where there is nobody to ask about."""
-    from llmrec_cli.tables.comparison import Question
-
-    known = pc.index_in(holdout.column("user_id"), value_set=users.column("user_id").combine_chunks())
-    rows = pc.fill_null(known, -1).to_numpy().astype(np.int64)
-    codes = pc.index_in(holdout.column("item_id"), value_set=items.column("item_id").combine_chunks())
-    # an item outside of the catalogue has a code beyond it, of its own: two of them are two targets
-    outside = holdout.column("item_id").combine_chunks().dictionary_encode().indices.to_numpy() + items.num_rows
-    targets = np.where(codes.is_null().to_numpy(), outside, pc.fill_null(codes, 0).to_numpy()).astype(np.int32)
-    everyone = pc.count_distinct(holdout.column("user_id")).as_py()
-    kept = (rows >= 0) & (lists[rows, 0] >= 0)
-    order = np.argsort(rows[kept], kind="stable")
-    asked, counts = np.unique(rows[kept], return_counts=True)
-    if len(asked) == 0:
-        raise DataError("nothing was withheld of a user who has a list", fix="choose another evaluate.holdout")
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    skipped = everyone - len(asked)
-    return Question(asked, (offsets, targets[kept][order]), sequences.select(asked), skipped, filter_seen)
 
 
 def protocol(config: EvaluateConfig, question: Question, seed: int) -> str:

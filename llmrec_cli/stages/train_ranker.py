@@ -106,7 +106,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.models.candidates import save_config
     from llmrec_cli.models.checkpoints import bind
     from llmrec_cli.models.rankers import save_ranker
-    from llmrec_cli.models.retrievers import save_retrievers
+    from llmrec_cli.models.retrievers import refit, save_retrievers
     from llmrec_cli.models.runtime import set_threads
     from llmrec_cli.tables import leaderboard
 
@@ -132,9 +132,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     work.write(RANKER_REPORT, pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
 
     context.progress.say("train-ranker: refitting the sources on every event")
-    refitted = {
-        name: fit_source(Variant(type(r), r.config), sequences, catalogue, context) for name, r in fitted.items()
-    }
+    refitted = refit(fitted, sequences, catalogue, context.seed)
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
         save_config(folder, limits)
@@ -225,18 +223,19 @@ def validation(
     from llmrec_cli.models.candidates import collect
     from llmrec_cli.models.checkpoints import fits
     from llmrec_cli.models.encoders.sequence import SequenceEncoder
-    from llmrec_cli.models.retrievers import Histories
+    from llmrec_cli.models.retrievers import Histories, fit
     from llmrec_cli.tables.leaderboard import Score
     from llmrec_cli.tables.sequences import some_with_two
 
     encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), catalogue.item_ids), context.device)
     before = replace(catalogue, vectors=encoder.item_vectors)
     histories = sequences.without_last()
-    fitted, seconds = {}, {}
+    fitted: dict[str, Retriever] = {}
+    seconds = {}
     for name, variant in sources.items():
         started = time.monotonic()
         context.progress.say(f"train-ranker: fitting {name}")
-        fitted[name] = fit_source(variant, histories, before, context)
+        fitted[name] = fit(variant.kind, variant.config, histories, before, seed=context.seed, fitted=fitted)
         seconds[name] = time.monotonic() - started
     users = some_with_two(sequences, config.train_users, context.seed)
     some = histories.select(users)
@@ -252,10 +251,6 @@ def validation(
     )
     scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.source_ranks.items()]
     return candidates, fitted, scores
-
-
-def fit_source(variant: Variant, sequences: Sequences, catalogue: Catalogue, context: Context) -> Any:
-    return variant.kind.fit(variant.config, sequences, catalogue, context.seed)
 
 
 def fit_ranker(variant: Variant, candidates: Candidates, seed: int) -> Ranker:

@@ -26,6 +26,7 @@ from llmrec_cli.tables.metrics import (
     rank_metrics,
     row_shares,
 )
+from llmrec_cli.tables.question import Question
 from llmrec_cli.tables.sequences import Sequences
 
 Codes = npt.NDArray[np.int32]
@@ -38,47 +39,6 @@ COLUMNS = ("recall", "novelty", "coverage", "poplift", "diversity", "calibration
 ACCURACY = ("recall", "ndcg", "mrr", "map", "hit")
 TOGETHER = ("coverage", "gini")
 """Metrics of all lists together: they have no interval."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of every system: lists for these users, without what was withheld."""
-
-    users: Ints
-    """(n,) rows of the users table: those with something withheld and a list."""
-    targets: tuple[Ints, Codes]
-    """(n + 1,) offsets and item codes; from the number of items on they stand for items outside of the catalogue."""
-    histories: Sequences
-    """Of these users, as of the cut-off."""
-    skipped: int
-    """Users with something withheld who have no list: they came after the cut-off."""
-    filter_seen: bool
-    """Whether lists leave out what a user has chosen before."""
-
-    def out_of_reach(self) -> dict[str, int]:
-        """Users for whom no list can be right, by cause. They count as misses."""
-        offsets, targets = self.targets
-        n_users, n_items = len(self.users), self.histories.n_items
-        owners = np.repeat(np.arange(n_users), np.diff(offsets))
-        outside = targets >= n_items
-        width = np.int64(max(n_items, targets.max(initial=0)) + 1)
-        again = np.isin(owners * width + targets, self.histories.users * width + self.histories.codes)
-        barred = outside | (again if self.filter_seen else np.zeros_like(again))
-        reachable, inside = (np.bincount(owners[each], minlength=n_users) > 0 for each in (~barred, ~outside))
-        return {
-            "chose only items again that they had before": int((inside & ~reachable).sum()),
-            "chose only items that nobody had before": int((~inside).sum()),
-        }
-
-    def cold(self, counts: Ints) -> Json:
-        """Users without history, and withheld events of items that nobody had before; `counts` (items,) are events."""
-        asked = self.targets[1]
-        known = np.append(counts, 0)[np.minimum(asked, len(counts))] > 0
-        return {
-            "users": int((self.histories.lengths == 0).sum()),
-            "targets": int((~known).sum()),
-            "of_targets": len(asked),
-        }
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.artifacts import SLICES
-from llmrec_cli.tables.comparison import PIPELINE, Comparison, Question
+from llmrec_cli.tables.comparison import PIPELINE, Comparison
 from llmrec_cli.tables.metrics import Interval, bootstrap, difference_bootstrap, rank_metrics
+from llmrec_cli.tables.question import Question
 from llmrec_cli.tables.segments import age_bands
 
 Codes = npt.NDArray[np.int32]

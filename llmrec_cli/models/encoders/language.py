@@ -79,17 +79,7 @@ def tune(
     runtime.seed_everything(seed, TRAINING)
     network = causal.with_new_adapter(network, rank)
     tell = _Teller(tokenizer, titles)
-    epochs = math.ceil(steps / STEPS_PER_EPOCH)
-    schedule = runtime.Schedule(epochs, math.ceil(steps / epochs), LEARNING_RATE)
-    texts = _Texts(histories, tell, TEXTS_PER_STEP * schedule.steps_per_epoch, seed, machine)
-    job = runtime.Job(
-        name="language",
-        seeds=(seed, TRAINING),
-        schedule=schedule,
-        batches=texts.batches,
-        targets=round(float(histories.lengths.mean()) * texts.size),
-        checkpoint=scratch / "language.safetensors",
-    )
+    job = _job(histories, tell, steps, seed=seed, machine=machine, scratch=scratch)
     before = _perplexity(network, tell, measured, machine)
     trained = runtime.train(_NextToken(network), job, machine, progress)
     after = _perplexity(network, tell, measured, machine)
@@ -100,8 +90,23 @@ def tune(
         perplexity_after=after,
         users=len(histories),
         measured=len(measured),
-        steps=epochs * schedule.steps_per_epoch,
+        steps=job.schedule.epochs * job.schedule.steps_per_epoch,
         epochs=trained,
+    )
+
+
+def _job(histories: Sequences, tell: _Teller, steps: int, *, seed: int, machine: Runtime, scratch: Path) -> runtime.Job:
+    """The training on these histories: its texts, and `steps` rounded up to whole epochs."""
+    epochs = math.ceil(steps / STEPS_PER_EPOCH)
+    schedule = runtime.Schedule(epochs, math.ceil(steps / epochs), LEARNING_RATE)
+    texts = _Texts(histories, tell, TEXTS_PER_STEP * schedule.steps_per_epoch, seed, machine)
+    return runtime.Job(
+        name="language",
+        seeds=(seed, TRAINING),
+        schedule=schedule,
+        batches=texts.batches,
+        targets=round(float(histories.lengths.mean()) * texts.size),
+        checkpoint=scratch / "language.safetensors",
     )
 
 

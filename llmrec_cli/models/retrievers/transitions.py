@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -48,14 +49,10 @@ class Transitions:
 
     @classmethod
     def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        n_items = max(int(np.count_nonzero(sequences.counts())), 1)
-        config = config if config.tau else config.model_copy(update={"tau": 50.0 * n_items**0.5})
-        further = np.arange(config.distances)
-        counts = successors(sequences, ((1.0 + further) ** -config.power * config.rate**further).tolist())
-        counts.data = np.log1p(counts.data * (n_items / config.tau)).astype(np.float32)
+        config = config.model_copy(update={"tau": settled_tau(config, sequences)})
         frequency = sequences.counts() + 1.0
         prior = config.popularity * np.log(frequency / frequency.sum())
-        return cls(config, counts, prior.astype(np.float32))
+        return cls(config, strengths(config, sequences), prior.astype(np.float32))
 
     def score(self, histories: Histories) -> Floats:
         return (recent_weights(histories.sequences, self.config) @ self.strength).toarray() + self.prior
@@ -88,13 +85,27 @@ class ContentTransitions:
 
     @classmethod
     def fit(cls, config: ContentTransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        plain = Transitions.fit(config, sequences, catalogue, seed)
+        return cls.fit_beside(config, sequences, catalogue, seed, {})
+
+    @classmethod
+    def fit_beside(
+        cls,
+        config: ContentTransitionsConfig,
+        sequences: Sequences,
+        catalogue: Catalogue,
+        seed: int,
+        fitted: Mapping[str, object],
+    ) -> Self:
+        """With the counts of `transitions`, where it was fitted on these events and counts in the same way."""
+        config = config.model_copy(update={"tau": settled_tau(config, sequences)})
+        counted = [other for other in fitted.values() if isinstance(other, Transitions)]
+        same = [other.strength for other in counted if _counts_as(other.config) == _counts_as(config)]
         vectors = catalogue.text_vectors
         alike = nearest(lambda rows: vectors[rows] @ vectors.T, len(catalogue), config.neighbours)
         alike.data **= 2
         total = np.maximum(np.asarray(alike.sum(1)).ravel(), 1e-6)
-        config = config.model_copy(update={"tau": plain.config.tau})
-        return cls(config, (sp.diags(1 / total) @ alike).tocsr().astype(np.float32), plain.strength)
+        mean = (sp.diags(1 / total) @ alike).tocsr().astype(np.float32)
+        return cls(config, mean, same[0] if same else strengths(config, sequences))
 
     def score(self, histories: Histories) -> Floats:
         start = recent_weights(histories.sequences, self.config) @ self.alike
@@ -106,6 +117,28 @@ class ContentTransitions:
     @classmethod
     def restore(cls, config: ContentTransitionsConfig, tensors: Tensors) -> Self:
         return cls(config, csr_matrix("alike", tensors), csr_matrix("strength", tensors))
+
+
+def settled_tau(config: TransitionsConfig, sequences: Sequences) -> float:
+    """`tau`, also where it was left to the data."""
+    return config.tau or 50.0 * _n_chosen(sequences) ** 0.5
+
+
+def strengths(config: TransitionsConfig, sequences: Sequences) -> sp.csr_matrix:
+    """(items, items) how strongly the item of a column tends to follow that of a row."""
+    further = np.arange(config.distances)
+    counts = successors(sequences, ((1.0 + further) ** -config.power * config.rate**further).tolist())
+    counts.data = np.log1p(counts.data * (_n_chosen(sequences) / config.tau)).astype(np.float32)
+    return counts
+
+
+def _n_chosen(sequences: Sequences) -> int:
+    return max(int(np.count_nonzero(sequences.counts())), 1)
+
+
+def _counts_as(config: TransitionsConfig) -> tuple[float, ...]:
+    """What `strengths` goes by."""
+    return config.distances, config.power, config.rate, config.tau
 
 
 def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_matrix:
