@@ -359,16 +359,21 @@ def forget(
     """Take people out of the work directory, its backtests and its page, and keep them out from now on.
 
     Later runs leave them out by keyed hashes (WORK/forgotten.json); the key is llmrec.key beside the settings, or
-    LLMREC_KEY. What has learned from them is marked as stale. A receipt is kept under WORK/receipts/.
+    LLMREC_KEY. What has learned from them is marked as stale; `--retrain` runs the stages again, not old backtests,
+    which `llmrec evaluate` does. A receipt is kept under WORK/receipts/.
 
     Example: llmrec forget 17048 --retrain
     """
     from llmrec_cli import forgetting, pipeline
 
     settings, ids = common.settings(), forgetting.asked(users, file)
+    if retrain:  # what cannot be run again is told before anything is changed
+        pipeline.check(settings)
+    context = common.context(settings, works=retrain)
     receipt = forgetting.forget(common.workdir, settings.base, ids, pseudonymised=settings.pseudonymised)
     if retrain:
-        pipeline.walk(common.workdir, settings, common.context(settings), told=common.console.outcome)
+        common.console.say(f"{receipt.lines[0]}; receipt: {receipt.path}; running the stages again without them")
+        pipeline.walk(common.workdir, settings, context, told=common.console.outcome)
         receipt = forgetting.retrained(receipt)
     common.console.either([*receipt.lines, f"receipt: {receipt.path}"], receipt.data)
 

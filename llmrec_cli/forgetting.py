@@ -37,6 +37,7 @@ from llmrec_cli.core.forgetting import (
 from llmrec_cli.core.records import Json
 from llmrec_cli.core.workdir import WorkDir
 
+HERE = "the work directory"
 Rows = npt.NDArray[np.int64]
 BEYOND = (
     "the raw files still have these people; `clean` leaves them out, as long as the list and its key are kept",
@@ -237,14 +238,18 @@ def _write(work: WorkDir, data: Json) -> Path:
 
 
 def retrained(receipt: Receipt) -> Receipt:
-    """Note that the stages of the work directory have been run again without these people."""
-    data = {**receipt.data, "retrained": True}
-    receipt.path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return Receipt([*receipt.lines, "  the stages have been run again without them"], data, receipt.path)
+    """Note that the stages of the work directory have been run again without these people, and what was not."""
+    left = {name: stages for name, stages in receipt.data["stale"].items() if name != HERE}
+    data = {**receipt.data, "retrained": True, "still_stale": left}
+    lines = [f"  the stages of {HERE} have been run again without them"]
+    lines += [f"  still stale is {name}: `llmrec evaluate` runs it again, or remove it" for name in left]
+    with disk.told_disk_errors(receipt.path):
+        receipt.path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return Receipt([*receipt.lines, *lines], data, receipt.path)
 
 
 def _name(work: WorkDir, inner: WorkDir) -> str:
-    return inner.path.relative_to(work.path).as_posix() if inner.path != work.path else "the work directory"
+    return inner.path.relative_to(work.path).as_posix() if inner.path != work.path else HERE
 
 
 def _paths(work: WorkDir, paths: Sequence[Path]) -> list[str]:

@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from llmrec_cli import forgetting, held, pipeline
+from llmrec_cli.cli import app
 from llmrec_cli.core import artifacts, people
 from llmrec_cli.core.artifacts import Forgets
 from llmrec_cli.core.config import Settings
@@ -262,6 +264,72 @@ def test_forgotten_people_leave_no_byte(tmp_path: Path, context: Context) -> Non
     assert "clean" in project.run() and project.run() == []
     pipeline.backtests(project.work, project.settings, project.context)
     assert not traces.raw(project.work.path, gone)
+
+
+SETTINGS = """\
+[clean]
+repeats = "first"
+[clean.interactions]
+path = "log.csv"
+user = "Customer ID"
+item = "StockCode"
+time = "InvoiceDate"
+value = "Quantity"
+where = "Quantity > 0"
+[clean.items]
+title = "Description"
+[clean.users]
+region = "Country"
+[pretrain]
+epochs = 1
+dim = 16
+layers = 1
+"""
+
+
+@pytest.mark.slow
+def test_forget_and_retrain_leave_all_stages_up_to_date_and_say_what_is_still_stale(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command itself, on the sample with all sources of the default settings and a backtest lying about."""
+    project = Project(tmp_path, context)
+    (tmp_path / "llmrec.toml").write_text(SETTINGS)
+    (tmp_path / "gone.txt").write_text("\n".join(project.ids[1:5]) + "\n")
+    monkeypatch.chdir(tmp_path)
+
+    def llmrec(*arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, "--threads", "1"])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    for command in ("run", "evaluate"):
+        llmrec(command, "-q")
+    gone = project.ids[:5]
+    assert traces.raw(project.work.path, gone)
+    told = json.loads(llmrec("forget", gone[0], "--file", "gone.txt", "--retrain", "--json"))
+    assert told["people"] == told["found"] == 5 and told["retrained"] and set(told["still_stale"]) == {"evaluate/last"}
+    assert not traces.raw(project.work.path, gone)
+    stages = json.loads(llmrec("status", "--json", "--exit-code"))["stages"]
+    assert {row["state"] for row in stages} == {"fresh"} and len(stages) == len(pipeline.STAGES)
+    assert not any("forgot" in (project.work.record(name) or {}) for name in pipeline.STAGES)
+    nested = WorkDir(project.work.path / "evaluate" / "last")
+    assert (nested.record("pretrain") or {})["forgot"] == 5
+    llmrec("evaluate", "-q")
+    assert "forgot" not in (nested.record("pretrain") or {})
+    assert not traces.raw(project.work.path, gone)
+    assert ids_in(project.work) - {""} and not ids_in(project.work) & set(gone)
+
+
+def test_what_cannot_be_run_again_is_told_before_anybody_is_forgotten(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = _log(tmp_path, _rows("ann", "bob"))
+    _clean(tmp_path, settings, context)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "llmrec.toml").write_text('[clean.interactions]\npath = "log.csv"\nuser = "user"\nitem = "item"\n')
+    done = CliRunner().invoke(app, ["forget", "ann", "--retrain", "--set", "clean.interactions.where=user >"])
+    assert done.exit_code == 2
+    assert "ann" in ids_in(WorkDir(tmp_path / "work")) and not (tmp_path / "work" / people.LIST).exists()
 
 
 @pytest.mark.slow
