@@ -85,14 +85,19 @@ class Words(Neighbourhood):
             words = vectorizer.fit_transform(texts).astype(np.float32).tocsr()
         except ValueError:  # no word occurs twice
             return cls(config, sp.csr_matrix((len(texts), len(texts)), dtype=np.float32))
-        return cls(config, nearest(lambda rows: (words[rows] @ words.T).toarray(), len(texts), config.neighbours))
+        return cls(config, nearest(lambda rows: (words[rows] @ words.T).toarray(), sequences, config.neighbours))
 
 
-def nearest(similarities: Callable[[npt.NDArray[np.int64]], Floats], n_items: int, n: int) -> sp.csr_matrix:
-    """(items, items) each item's n largest positive similarities to others; `similarities(rows)` gives a block."""
-    parts = []
-    for start in range(0, n_items, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, n_items))
+def nearest(similarities: Callable[[npt.NDArray[np.int64]], Floats], sequences: Sequences, n: int) -> sp.csr_matrix:
+    """(items, items) the n largest positive similarities to others of each item that the histories have.
+
+    `similarities(rows)` gives a block. No score starts from an item that nobody has chosen: its row stays empty, so
+    that the work grows with what was chosen times the catalogue, not with the catalogue's square.
+    """
+    chosen, n_items = np.flatnonzero(np.bincount(sequences.codes, minlength=sequences.n_items)), sequences.n_items
+    parts = [sp.csr_matrix((0, n_items), dtype=np.float32)]
+    for start in range(0, len(chosen), BLOCK):
+        rows = chosen[start : start + BLOCK]
         block = torch.from_numpy(np.ascontiguousarray(similarities(rows)))
         block[torch.arange(len(rows)), torch.from_numpy(rows)] = 0
         values, columns = block.topk(min(n, n_items), dim=1)
@@ -102,7 +107,10 @@ def nearest(similarities: Callable[[npt.NDArray[np.int64]], Floats], n_items: in
     found.data[found.data < 0] = 0
     found.eliminate_zeros()
     found.sort_indices()
-    return found
+    lengths = np.zeros(n_items, dtype=np.int64)
+    lengths[chosen] = np.diff(found.indptr)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return sp.csr_matrix((found.data, found.indices, offsets), shape=(n_items, n_items))
 
 
 def _texts(catalogue: Catalogue) -> list[str]:

@@ -101,7 +101,7 @@ class ContentTransitions:
         counted = [other for other in fitted.values() if isinstance(other, Transitions)]
         same = [other.strength for other in counted if _counts_as(other.config) == _counts_as(config)]
         vectors = catalogue.text_vectors
-        alike = nearest(lambda rows: vectors[rows] @ vectors.T, len(catalogue), config.neighbours)
+        alike = nearest(lambda rows: vectors[rows] @ vectors.T, sequences, config.neighbours)
         alike.data **= 2
         total = np.maximum(np.asarray(alike.sum(1)).ravel(), 1e-6)
         mean = (sp.diags(1 / total) @ alike).tocsr().astype(np.float32)
