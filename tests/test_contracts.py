@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,29 @@ def test_the_side_of_a_user_is_found(name: str, catalogue: Catalogue, histories:
     same = (np.arange(USERS)[:, None] % 2) == (np.arange(ITEMS)[None] % 2)
     assert (np.where(same, scores, np.nan) >= -1e9).any()
     assert (np.nanmean(np.where(same, scores, np.nan), 1) > np.nanmean(np.where(same, np.nan, scores), 1)).all()
+
+
+@pytest.mark.parametrize("name", ["words", "content-transitions"])
+def test_what_nobody_has_chosen_costs_no_neighbours_and_can_still_be_found(name: str, catalogue: Catalogue) -> None:
+    """Twenty times the catalogue: as many rows of likeness are worked out as there are items with events."""
+    times = 20
+    long = Catalogue(
+        [f"{n:04d}" for n in range(times * ITEMS)],
+        [f"{title} copy{n % 7}" for n, title in enumerate(catalogue.titles * times)],
+        catalogue.texts * times,
+        catalogue.categories * times,
+        catalogue.tags * times,
+        np.tile(catalogue.text_vectors, (times, 1)),
+        np.tile(catalogue.vectors, (times, 1)),
+    )
+    past = replace(ring(), n_items=len(long))
+    cls = retrievers.load_class(name)
+    fitted: Any = cls.fit(cls.Config(neighbours=40), past, long, 0)
+    likeness = fitted.similarity if name == "words" else fitted.alike
+    assert (np.diff(likeness.indptr) > 0).sum() == ITEMS and not np.ptp(likeness.indptr[ITEMS:])
+    if name == "words":  # the successors of what nobody has chosen are not known
+        scores = fitted.score(Histories(past, np.zeros((USERS, 8), dtype=np.float32)))
+        assert (scores[:, ITEMS:] > 0).any(axis=1).all()
 
 
 @pytest.mark.parametrize("name", rankers.RANKERS)

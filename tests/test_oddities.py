@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pyarrow as pa
+
 from llmrec_cli.core.artifacts import INTERACTIONS, ITEMS, USERS
 from llmrec_cli.core.stage import Context
+from llmrec_cli.tables import oddities
 from tests.test_clean_stage import column, run
 
 SETTINGS = """
@@ -74,3 +77,17 @@ def test_the_account_says_that_rows_are_taken_as_order(context: Context) -> None
     text = 'path = "seq.txt"\nlayout = "sequences"'
     lines = run(context, {"seq.txt": "u a b\nv b c d\nw a\n"}, f"[interactions]\n{text}", "other")[1].report.lines
     assert lines[-1].startswith("there are no times: the order of the items in a line")
+
+
+def test_a_catalogue_far_longer_than_what_was_chosen_is_told() -> None:
+    (told,) = oddities.catalogue(pa.chunked_array([[3, 1, *[0] * 38]]))
+    assert told.startswith("38 of 40 items have no event") and "20 times the work of the 2" in told
+    assert not oddities.catalogue(pa.chunked_array([[3, 1, 0, 0, 0]]))
+
+
+def test_the_cleaning_tells_it(context: Context) -> None:
+    settings = SETTINGS + '[items]\npath = "items.csv"\nitem = "item"\n'
+    items = "item,name\n" + "\n".join(f"i{n},thing {n}" for n in range(60)) + "\n"
+    files = {"log.csv": log("u0,i0", "u0,i1", "u1,i0", "u1,i2"), "users.csv": users("20", "30"), "items.csv": items}
+    _, outcome = run(context, files, settings)
+    assert [w for w in outcome.report.warnings if w.startswith("57 of 60 items have no event")]

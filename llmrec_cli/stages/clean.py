@@ -200,6 +200,7 @@ def _check_ids(kept: Kept, items: pa.Table, users: pa.Table) -> None:
 
     for kind, table in (("user", users), ("item", items)):
         kept.warnings.extend(oddities.ids(table.column(f"{kind}_id"), table.column("n_events"), kind))
+    kept.warnings.extend(oddities.catalogue(items.column("n_events")))
 
 
 def _microseconds(config: CleanConfig) -> int:

@@ -167,17 +167,17 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """What `run` would cost on this machine: sizes, and the time of a few real steps."""
     from llmrec_cli.models import runtime
+    from llmrec_cli.tables import oddities
 
     machine = runtime.start(context.device, context.threads)
     scratch = work.scratch("pretrain", context.ticket)
     with _log(work, config, scratch) as (items, log):
-        # the values of the content, which take long to make, do not change the time of a step
-        content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)
+        content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)  # its values cost a step no time
         plan = _plan(config, context, log, machine=machine, content=content, scratch=scratch)
         lines, metrics = plan.phase(SEARCH, 1).cost(
             config.epochs * (1 + config.refit), runtime.describe(context.device)
         )
-    return Report(metrics=metrics, lines=lines)
+    return Report(metrics=metrics, lines=lines, warnings=oddities.catalogue(items.column("n_events")))
 
 
 def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> Plan:

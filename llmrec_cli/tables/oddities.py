@@ -1,4 +1,5 @@
-"""What is strange in a log and kept as it is: ids that say "none", ids alike but for their case, impossible ages.
+"""What is strange in a log and kept as it is: ids that say "none", ids alike but for their case, impossible ages,
+many items without events.
 
 Warnings are stored, so no id of a person is in them.
 """
@@ -12,6 +13,8 @@ import pyarrow.compute as pc
 
 NOTHING = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "undefined")
 OLDEST = 120
+UNUSUAL = 10
+"""A catalogue so many times as long as what was chosen is told."""
 
 
 def ids(column: pa.ChunkedArray, n_events: pa.ChunkedArray, kind: str) -> list[str]:
@@ -31,6 +34,18 @@ def ids(column: pa.ChunkedArray, n_events: pa.ChunkedArray, kind: str) -> list[s
         what = f"{len(alike):,} {kind} ids are there in upper and in lower case{shown}"
         told.append(f"{what}: kept apart, as different {kind}s")
     return told
+
+
+def catalogue(n_events: pa.ChunkedArray) -> list[str]:
+    """A warning where by far the most of the (items,) were never chosen: they are work in every later stage."""
+    items, chosen = len(n_events), pc.sum(pc.greater(n_events, 0)).as_py() or 0
+    if items < UNUSUAL * max(chosen, 1):
+        return []
+    return [
+        f"{items - chosen:,} of {items:,} items have no event: every user's list is sought among all of them, "
+        f"{items / max(chosen, 1):,.0f} times the work of the {chosen:,} that have some; "
+        'clean.items.unseen = "drop" leaves the others out'
+    ]
 
 
 def ages(texts: pa.Array, numbers: pa.ChunkedArray, columns: Sequence[str]) -> list[str]:
