@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,34 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
 def test_under_takes_the_prefix_off() -> None:
     one = torch.ones(1)
     assert checkpoints.under("a.", {"a.x": one, "b.x": one, "a.b.y": one}) == {"x": one, "b.y": one}
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flip", "words", "folder", "pipe"])
+def test_a_damaged_state_is_told_be_it_by_a_single_bit(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "search.safetensors"
+    checkpoints.save_state(path, tensors(), {"epoch": 1})
+    content = bytearray(path.read_bytes())
+    if damage in {"folder", "pipe"}:
+        path.unlink()
+        path.mkdir() if damage == "folder" else os.mkfifo(path)
+    else:
+        content[-1] ^= 1
+        changed = {
+            "cut": content[:40], "empty": b"", "flip": content,
+            "words": path.read_bytes().replace(b'epoch\\": 1', b'epoch\\": 7'),
+        }[damage]  # fmt: skip
+        assert changed != path.read_bytes()
+        path.write_bytes(changed)
+    with pytest.raises(UpstreamError, match=r"search\.safetensors is damaged"):
+        checkpoints.load_state(path)
+    checkpoints.save_state(path, tensors(), {"epoch": 2})
+    assert checkpoints.load_state(path)[1] == {"epoch": 2}
+
+
+def test_a_state_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acts: list[str] = []
+    replace, force = os.replace, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (acts.append("fsync"), force(handle)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (acts.append("name"), replace(a, b)))
+    checkpoints.save_state(tmp_path / "state", tensors(), {})
+    assert acts == ["fsync", "name", "fsync"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
+from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, UpstreamError
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.models import causal, checkpoints, runtime
 from llmrec_cli.models.encoders import language
@@ -85,6 +85,24 @@ def test_the_saved_adapter_gives_the_same_logits(model: Path, machine: runtime.R
         )
         assert torch.equal(ours(tokens).logits, wanted)
     assert torch.equal(again, wanted) and not torch.allclose(plain, wanted)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # of peft
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"peft_type": "LORA", "r": []}', b"\xff" * 40, None])
+def test_a_damaged_adapter_is_told_with_what_mends_it(
+    model: Path, machine: runtime.Runtime, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    network = causal.load(str(model), machine.device, torch.float32)[0]
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    causal.save_adapter(causal.with_new_adapter(network, 2), folder, str(model))
+    (folder / name).unlink()
+    (folder / name).mkdir() if content is None else (folder / name).write_bytes(content)
+    network = causal.load(str(model), machine.device, torch.float32)[0]
+    with pytest.raises(UpstreamError, match="adapter is missing or damaged") as caught:
+        causal.with_saved_adapter(network, folder, str(model))
+    assert caught.value.fix == f"llmrec pretrain --lm {model} --force"
 
 
 def test_a_killed_training_ends_with_the_same_bytes(

@@ -23,12 +23,12 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
 from llmrec_cli.core.progress import Lines, sparkline
-from llmrec_cli.core.stage import Context, execute
+from llmrec_cli.core.stage import Context, estimate, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.models import checkpoints
 from llmrec_cli.models.encoders import beside
 from llmrec_cli.models.encoders.beside import Beside
-from llmrec_cli.models.encoders.phases import settled, tokens_per_step
+from llmrec_cli.models.encoders.defaults import EPOCHS, WARM_LEARNING_RATE, settled, tokens_per_step
 from llmrec_cli.models.encoders.sequence import SequenceEncoder
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
 from llmrec_cli.tables.sequences import Sequences, from_table
@@ -251,6 +251,55 @@ def test_a_warm_start_keeps_what_was_learnt_and_places_new_items(tmp_path: Path,
         execute(STAGE, new, PretrainConfig(**{**slow, "dim": 32}, init_from=str(tmp_path / "old")), quick)
     with pytest.raises(UpstreamError):
         execute(STAGE, new, PretrainConfig(**slow, init_from=str(tmp_path / "nowhere")), quick)
+
+
+@pytest.mark.parametrize("harm", ["flipped", "unsigned", "of another log"])
+def test_a_warm_start_trusts_only_what_the_other_folder_vouches_for(tmp_path: Path, quick: Context, harm: str) -> None:
+    old = work_with(tmp_path / "old", walks())
+    execute(STAGE, old, PretrainConfig(**{**QUICK, "epochs": 1}), quick)
+    if harm == "flipped":
+        weights = old.where(ENCODER) / checkpoints.WEIGHTS_NAME
+        weights.write_bytes(weights.read_bytes()[:-1] + bytes([weights.read_bytes()[-1] ^ 1]))
+    elif harm == "unsigned":
+        old.unsign("pretrain")
+    else:
+        work_with(tmp_path / "old", walks()[20:])
+    new = work_with(tmp_path / "new", walks())
+    with pytest.raises(UpstreamError, match=r"pretrain\.init_from: ") as caught:
+        execute(STAGE, new, PretrainConfig(**QUICK, init_from=str(tmp_path / "old")), quick)
+    assert f"--work {old.path}" in caught.value.fix and not new.has(ENCODER)
+
+
+def test_the_defaults_go_by_the_architecture_and_the_start() -> None:
+    log = Sequences(np.zeros(2, dtype=np.int32), np.array([0, 2]), 1)
+
+    def found(**given: Any) -> tuple[int, float]:
+        chosen = settled(PretrainConfig(**given).model_dump(), log)
+        return chosen["epochs"], chosen["learning_rate"]
+
+    assert found() == (16, 2e-3)
+    assert found(architecture="bert") == (EPOCHS["bert"], 2e-3) and EPOCHS["bert"] > 16
+    assert found(init_from="elsewhere") == (16, WARM_LEARNING_RATE) and WARM_LEARNING_RATE < 2e-3
+    assert found(architecture="bert", init_from="elsewhere", epochs=3, learning_rate=0.5) == (3, 0.5)
+
+
+def test_a_search_that_was_not_done_says_so(tmp_path: Path, quick: Context) -> None:
+    work = work_with(tmp_path, walks())
+    short = execute(STAGE, work, PretrainConfig(**{**QUICK, "epochs": 2}, refit=False), quick).report
+    assert short.metrics["best_epoch"] == 2
+    assert [w for w in short.warnings if "raise pretrain.epochs" in w]
+    rate = {**QUICK, "epochs": 12, "learning_rate": 0.1}
+    long = execute(STAGE, work, PretrainConfig(**rate, refit=False), quick).report
+    assert long.metrics["best_epoch"] < 12 and not [w for w in long.warnings if "pretrain.epochs" in w]
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_an_estimate_tells_search_and_refit_apart(tmp_path: Path, quick: Context, refit: bool) -> None:
+    work = work_with(tmp_path, walks())
+    report = estimate(STAGE, work, PretrainConfig(text_encoder="hashed", dim=16, refit=refit), quick)
+    told = "at most 16 epochs" + (", then up to 16 more on all events:" if refit else ":")
+    assert [line for line in report.lines if told in line] and not [line for line in report.lines if "32" in line]
+    assert (report.metrics["epochs"], report.metrics["refit_epochs"]) == (16, 16 * refit)
 
 
 def test_semantic_ids_are_written_where_asked_for(tmp_path: Path, quick: Context) -> None:

@@ -161,6 +161,22 @@ def test_an_interrupted_training_can_be_settled_for(tmp_path: Path) -> None:
     assert shaky(kept) == 6
 
 
+@pytest.mark.parametrize("damage", ["cut", "flip", "other model"])
+def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(tmp_path: Path, damage: str) -> None:
+    kept, said = tmp_path / "search.safetensors", list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        shaky(kept, interrupted=True)
+    content = bytearray(kept.read_bytes())
+    if damage == "other model":
+        checkpoints.save_state(kept, {"model.weight": torch.ones(2)}, {"history": []})
+    else:
+        content[-1] ^= 1
+        kept.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    assert shaky(kept, said=said) == 6
+    assert said[0].startswith("pretrain search: the saved state search.safetensors is")
+    assert said[0].endswith("this training begins anew") and "epoch 1:" in said[1]
+
+
 def test_sharded_training_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Sharding:
         distributed_type = runtime.DistributedType.FSDP

@@ -96,6 +96,15 @@ def force_names(path: Path) -> None:
         os.close(handle)
 
 
+def put(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, on the disk itself; what stands there, a folder too, is whole until then."""
+    force(temporary)
+    if path.is_dir():
+        remove(path)
+    os.replace(temporary, path)
+    force_names(path.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it, or nothing where there is neither."""
     if path.is_dir() and not path.is_symlink():

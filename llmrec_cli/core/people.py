@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec_cli.core.disk import told_disk_errors
+from llmrec_cli.core.disk import put, told_disk_errors
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
 
 KEY_FILE = "llmrec.key"
@@ -134,11 +134,8 @@ def add_forgotten(work: Path, key: Key, hashes: Iterable[str]) -> Forgotten:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with told_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({**told, "signature": _digest(told)}, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.write_text(json.dumps({**told, "signature": _digest(told)}, indent=1) + "\n", encoding="utf-8")
+        put(temporary, path)
     return found
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from llmrec_cli.core import records
 from llmrec_cli.core.artifacts import Artifact, Folder, Table
-from llmrec_cli.core.disk import fingerprint, force, force_names, remove, sweep, told_disk_errors
+from llmrec_cli.core.disk import fingerprint, force, force_names, put, remove, sweep, told_disk_errors
 from llmrec_cli.core.errors import LockedError, UpstreamError
 from llmrec_cli.core.records import Json
 
@@ -175,11 +175,7 @@ class WorkDir:
             path.parent.mkdir(parents=True, exist_ok=True)
             force_names(path.parent)  # that every artifact has its name, before the record says so
             temporary.write_text(records.signed(record), encoding="utf-8")
-            force(temporary)
-            if path.is_dir():
-                remove(path)
-            os.replace(temporary, path)
-            force_names(path.parent)
+            put(temporary, path)
 
     def unsign(self, stage: str) -> None:
         """Take the record away: the artifacts of the stage are about to change."""

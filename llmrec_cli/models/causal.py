@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
-from llmrec_cli.models import offline
+from llmrec_cli.models import checkpoints, offline
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # No network, and no code of the model's own.
@@ -60,19 +61,34 @@ def save_adapter(network: Any, folder: Path, model: str) -> None:
 def with_saved_adapter(network: Any, folder: Path, model: str) -> Any:
     """The network of `model` with the adapter of `save_adapter`; SettingsError where it belongs to another model."""
     peft = _peft()
-    if not all((folder / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)):
-        raise UpstreamError(
-            "the language model's adapter is missing or damaged", where=str(folder), fix=f"{TUNE} {model}"
-        )
-    base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
+    with _reading(folder, model):
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"there is no file {name}")
+        base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
+        if not isinstance(base, str):
+            raise ValueError(f"{ADAPTER_CONFIG} names no model")
     if base != model:
         raise SettingsError(
             f"the adapter belongs to the language model {base!r}, not to {model!r}",
             where=str(folder),
             fix=f"--set generate.model={base}, or {TUNE} {model}",
         )
-    with _calm():
+    with _calm(), _reading(folder, model):
         return peft.PeftModel.from_pretrained(network, folder, torch_device=str(network.device)).eval()
+
+
+@contextmanager
+def _reading(folder: Path, model: str) -> Iterator[None]:
+    """Around whatever reads an adapter: UpstreamError where its files do not fit what reads them."""
+    try:
+        yield
+    except checkpoints.WRONG as error:
+        raise UpstreamError(
+            f"the language model's adapter is missing or damaged: {checkpoints.first_line(error)}",
+            where=str(folder),
+            fix=f"{TUNE} {model} --force",
+        ) from error
 
 
 def _peft() -> Any:

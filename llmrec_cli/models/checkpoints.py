@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from llmrec_cli.core.disk import put
 from llmrec_cli.core.errors import UpstreamError
 
 Tensors = dict[str, torch.Tensor]
@@ -113,36 +114,58 @@ def csr_matrix(name: str, tensors: Tensors) -> sp.csr_matrix:
 
 def damaged(folder: Path, error: Exception) -> UpstreamError:
     return UpstreamError(
-        f"the saved model {folder.name} is missing or damaged: {_line(error)}",
+        f"the saved model {folder.name} is missing or damaged: {first_line(error)}",
         where=str(folder),
         fix=f"llmrec {folder.parent.name} --force",
     )
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error; the name of a key alone would say nothing."""
     text = str(error).strip().splitlines() or [type(error).__name__]
     return f"no {text[0]}" if isinstance(error, KeyError) else text[0]
 
 
 def save_state(path: Path, tensors: Tensors, told: Json) -> None:
-    """A resumable state in one file: tensors, plain values in its header. The old stays until the new is whole."""
+    """A resumable state in one file: tensors, plain values in its header, and the sha256 of both.
+
+    The old stays until the new is whole and on the disk.
+    """
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    save_file(_plain(tensors), temporary, metadata={"told": json.dumps(told)})
-    os.replace(temporary, path)
+    plain, words = _plain(tensors), json.dumps(told)
+    save_file(plain, temporary, metadata={"told": words, "sha256": _content(plain, words)})
+    put(temporary, path)
 
 
 def load_state(path: Path) -> tuple[Tensors, Json]:
-    """What `save_state` wrote."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, told(path)  # noqa: SIM118
+    """What `save_state` wrote; UpstreamError where it is damaged, be it by a single bit."""
+    try:
+        with safe_open(_file(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata()
+        if metadata["sha256"] != _content(tensors, metadata["told"]):
+            raise ValueError("its content is not what was saved")
+        return tensors, json.loads(metadata["told"])
+    except WRONG as error:
+        raise UpstreamError(
+            f"the saved state {path.name} is damaged: {first_line(error)}", where=str(path), fix="remove this file"
+        ) from error
 
 
 def told(path: Path) -> Json:
     """The plain values of what `save_state` wrote, without its tensors."""
-    with safe_open(path, framework="pt") as file:
+    with safe_open(_file(path), framework="pt") as file:
         values: Json = json.loads(file.metadata()["told"])
         return values
+
+
+def _content(tensors: Tensors, words: str) -> str:
+    """sha256 of the names, kinds, shapes and bytes of tensors, and of what is told with them."""
+    digest = hashlib.sha256(words.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def under(prefix: str, tensors: Tensors) -> Tensors:

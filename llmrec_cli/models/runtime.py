@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -18,7 +19,7 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_
 from torch import nn
 
 from llmrec_cli.core import launch
-from llmrec_cli.core.errors import SettingsError, did_you_mean
+from llmrec_cli.core.errors import SettingsError, UpstreamError, did_you_mean
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.models import checkpoints
 
@@ -176,7 +177,7 @@ def train(model: nn.Module, job: Job, runtime: Runtime, progress: Progress) -> l
         learning, lr=job.schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
     trained, stepper = runtime.accelerator.prepare(model, optimiser)
-    history, best = _resume(job, model, optimiser)
+    history, best = _resume(job, model, optimiser, progress)
     try:
         while not _enough(history, job):
             epoch = len(history) + 1
@@ -204,6 +205,25 @@ def best_epoch(history: list[Epoch], watch: str) -> int:
     if not watch:
         return history[-1].epoch
     return max(history, key=lambda e: (e.metrics[watch], -e.epoch)).epoch
+
+
+def kept_state(
+    checkpoint: Path | None, learning: checkpoints.Tensors, name: str, progress: Progress
+) -> tuple[checkpoints.Tensors, checkpoints.Json] | None:
+    """What a checkpoint of the weights `learning` holds; None where there is none or it is damaged, which is told."""
+    if checkpoint is None or not os.path.lexists(checkpoint):
+        return None
+    try:
+        tensors, told = checkpoints.load_state(checkpoint)
+    except UpstreamError as error:
+        why = error.what
+    else:
+        kept = {key: value.shape for key, value in checkpoints.under("model.", tensors).items()}
+        if kept == {key: value.shape for key, value in learning.items()}:
+            return tensors, told
+        why = f"the saved state {checkpoint.name} is of another model"
+    progress.say(f"pretrain {name}: {why}; this training begins anew")
+    return None
 
 
 def _enough(history: list[Epoch], job: Job) -> bool:
@@ -272,16 +292,18 @@ def _save(
     checkpoints.save_state(path, tensors, {"history": [vars(epoch) for epoch in history]})
 
 
-def _resume(job: Job, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], checkpoints.Tensors]:
+def _resume(
+    job: Job, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
+) -> tuple[list[Epoch], checkpoints.Tensors]:
     """Put the checkpoint's state into model and optimiser; (epochs done, best weights), empty where there is none."""
-    if job.checkpoint is None or not job.checkpoint.exists():
+    state = kept_state(job.checkpoint, _changing(model), job.name, progress)
+    if state is None:
         return [], {}
-    tensors, told = checkpoints.load_state(job.checkpoint)
+    tensors, told = state
     _restore(model, checkpoints.under("model.", tensors))
-    state = optimiser.state_dict()
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in checkpoints.under("optimiser.", tensors).items():
         index, _, slot = name.partition(".")
         slots.setdefault(int(index), {})[slot] = value
-    optimiser.load_state_dict({**state, "state": slots})
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
     return [Epoch(**epoch) for epoch in told["history"]], checkpoints.under("best.", tensors)

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from llmrec_cli.tables.sequences import Sequences
 
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 Auto = Literal["auto"]
 Kind = Literal["text", "image", "audio"]
 SEARCH, REFIT = "search", "refit"
@@ -57,7 +56,7 @@ CONTENT_VECTORS: dict[Kind, Table] = {
 
 
 class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[pretrain]`. "auto" is what suits the length of the histories (`phases.settled`)."""
+    """Settings of `[pretrain]`. "auto" is what suits the log and the other settings (`defaults.settled`)."""
 
     architecture: Literal["gpt", "bert"] = Field("gpt", description="gpt (causal) or bert (masked items)")
     dim: int = Field(128, ge=4, description="width of the model and of its vectors")
@@ -84,9 +83,11 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     item_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of items whose id is hidden in a step, so that content places new items"
     )
-    epochs: int = Field(16, ge=1, description="passes over the events at most; the learning rate falls to 0 by then")
+    epochs: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="passes at most (auto: gpt 16, bert 40)")
     patience: int = Field(4, ge=0, description="epochs without a better NDCG@10 before it stops; 0 never stops early")
-    learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
+    learning_rate: Auto | Annotated[float, Field(gt=0)] = Field(
+        "auto", description="highest learning rate, 0 after the last of `epochs` (auto: 0.002, with init_from 0.0002)"
+    )
     tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
     text_encoder: str = Field(
         "auto", min_length=1, description="auto, minilm, hashed, a transformers folder, a hub name, or module:Class"
@@ -146,6 +147,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
             other.settle(best, context.progress)
         report.lines += first.privacy_told()
+        report.warnings += plan.warnings(best)
         searched = final = first.encoder()
         reached = search[best - 1].metrics[WATCH]
         if config.likeness and not config.dp_epsilon:  # what is chosen on users' events would need a budget of its own
@@ -174,10 +176,8 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     with _log(work, config, scratch) as (items, log):
         content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)  # its values cost a step no time
         plan = _plan(config, context, log, machine=machine, content=content, scratch=scratch)
-        lines, metrics = plan.phase(SEARCH, 1).cost(
-            config.epochs * (1 + config.refit), runtime.describe(context.device)
-        )
-    return Report(metrics=metrics, lines=lines, warnings=oddities.catalogue(items.column("n_events")))
+        lines, metrics = plan.phase(SEARCH, 1).cost(runtime.describe(context.device), refit=config.refit)
+    return Report(metrics=metrics, lines=[plan.told(), *lines], warnings=oddities.catalogue(items.column("n_events")))
 
 
 def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> Plan:

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from llmrec_cli.core.disk import put
 from llmrec_cli.core.progress import Lines, Progress
 from llmrec_cli.models import checkpoints, runtime
 from llmrec_cli.models.encoders.phases import COPIES, Plan
@@ -55,7 +56,7 @@ class Beside:
                 time.sleep(POLL)
         self.stop()
         if wanted.exists():
-            os.replace(wanted, self.checkpoint)
+            put(wanted, self.checkpoint)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -113,7 +114,7 @@ def _train(
     def keep(epoch: int) -> None:
         temporary = checkpoint.with_stem(f".tmp-{checkpoint.stem}-{epoch}")
         shutil.copyfile(checkpoint, temporary)
-        os.replace(temporary, _kept(checkpoint, epoch))  # the parent must not see half of it
+        put(temporary, _kept(checkpoint, epoch))  # the parent must not see half of it
         if history := _history(watched):
             best = runtime.best_epoch(history, WATCH)
             for earlier in range(1, len(history)):
@@ -138,5 +139,10 @@ def _kept(checkpoint: Path, epoch: int) -> Path:
 
 
 def _history(checkpoint: Path) -> list[runtime.Epoch]:
-    """The epochs that a checkpoint has behind it; none where there is no checkpoint."""
-    return [runtime.Epoch(**epoch) for epoch in checkpoints.told(checkpoint)["history"]] if checkpoint.exists() else []
+    """The epochs that a checkpoint has behind it; none where there is no checkpoint, or a damaged one."""
+    if not checkpoint.exists():
+        return []
+    try:
+        return [runtime.Epoch(**epoch) for epoch in checkpoints.told(checkpoint)["history"]]
+    except checkpoints.WRONG:  # the training itself tells of it, and begins anew
+        return []

@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 import torch
 from safetensors import SafetensorError
 
+from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.models import checkpoints, offline
 from llmrec_cli.models.encoders import Floats
 
 Ints = npt.NDArray[np.int64]
 DIGEST = pa.binary(32)
-DAMAGED = (SafetensorError, OSError, KeyError, ValueError, TypeError)
+DAMAGED = (UpstreamError, KeyError, ValueError)
 
 
 def cache_folder() -> Path:

@@ -16,6 +16,7 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.models import runtime
 from llmrec_cli.models.encoders import newcomers
+from llmrec_cli.models.encoders.defaults import mean_length, settled, tokens_per_step
 from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
 from llmrec_cli.models.encoders.training import Lessons, NextItemModel, Objective
 from llmrec_cli.models.encoders.validation import WATCH, Validation
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 RIDGE = 1e-3
-AUTO = "auto"
-SHORT = 20
-"""Events a user, on average, below which histories are short."""
-LENGTHS = (50, 100, 200)
-COSINE_TEMPERATURE = 0.07
 COPIES = 6
 """Arrays as large as the item table that training holds: table, gradient, two moments, best epoch, fused table."""
 
@@ -55,6 +51,8 @@ class Plan:
     seed: int
     max_memory: int
     scratch: Path
+    warm: bool = False
+    """It goes on from another model."""
     finish: bool = False
     """Settle for what an interrupted search has reached."""
     privacy: Privacy | None = None
@@ -67,14 +65,14 @@ class Plan:
         shape = Shape(**{name: settings[name] for name in Shape.model_fields})
         objective = Objective(**{name: settings[name] for name in Objective.model_fields})
         plain = {name: settings[name] for name in ("epochs", "learning_rate", "patience", "tokens_per_step")}
-        privacy = None
+        privacy, warm = None, bool(settings["init_from"])
         if settings["dp_epsilon"]:
             from llmrec_cli.models.encoders import private
 
             private.check(shape, objective)
             whole = private.Privacy(epsilon=settings["dp_epsilon"], delta=settings["dp_delta"])
             privacy = whole.shared_by(trainings, len(log))
-        return cls(shape=shape, objective=objective, log=log, privacy=privacy, **plain, **given)
+        return cls(shape=shape, objective=objective, log=log, privacy=privacy, warm=warm, **plain, **given)
 
     def told(self) -> str:
         """The network in words, with what was chosen for the length of the histories."""
@@ -82,8 +80,16 @@ class Plan:
         similarity = f"{shape.similarity} / {shape.temperature:g}" if shape.temperature != 1 else shape.similarity
         return (
             f"{shape.architecture}, {shape.layers} layers, {shape.dim} wide, {similarity}, dropout {shape.dropout:g}, "
-            f"the newest {shape.max_length} events; histories have {_mean_length(self.log):.0f} on average"
+            f"the newest {shape.max_length} events; histories have {mean_length(self.log):.0f} on average; "
+            f"at most {self.epochs} epochs, learning rate {self.learning_rate:g}"
+            f"{' (a warm start)' if self.warm else ''}"
         )
+
+    def warnings(self, best: int) -> list[str]:
+        """What to change, where a search that measured `best` as its best epoch was not done when it had to end."""
+        if self.privacy is not None or best < self.epochs:
+            return []
+        return [f"the best epoch is the last of the {self.epochs} allowed: more may be better, raise pretrain.epochs"]
 
     def checkpoint(self, name: str) -> Path:
         """Where the training of this name keeps its state."""
@@ -224,9 +230,11 @@ class Phase:
         told = f"privacy spent by {self.name}: epsilon {epsilon:.3f}, delta {delta:.1e}; what phases spend adds up"
         return [told, *(CAVEATS if self.seeds[1] == 0 else ())]
 
-    def cost(self, epochs: int, device: str) -> tuple[list[str], dict[str, float]]:
-        """What so many epochs would take on this machine, in words and figures."""
-        step = self._seconds_per_step()
+    def cost(self, device: str, *, refit: bool) -> tuple[list[str], dict[str, float]]:
+        """What all epochs of the search, and as many of the refit, would take on this machine, in words and figures."""
+        step, most = self._seconds_per_step(), self.plan.epochs
+        epochs = most * (1 + refit)
+        told = f"at most {most} epochs" + (f", then up to {most} more on all events" if refit else "")
         seconds = step * self.steps * epochs
         parameters = sum(p.numel() for p in self.model.parameters())
         figures = {
@@ -236,7 +244,8 @@ class Phase:
             "parameters": float(parameters),
             "table_mb": self._table_bytes / 1e6,
             "training_mb": self._table_bytes * COPIES / 1e6,
-            "epochs": float(epochs),
+            "epochs": float(most),
+            "refit_epochs": float(most * refit),
             "seconds": seconds,
             "core_seconds": seconds * torch.get_num_threads(),
         }
@@ -245,7 +254,7 @@ class Phase:
             f"{parameters:,} parameters; item table {figures['table_mb']:,.1f} MB, with its gradient, optimiser and "
             f"copies {figures['training_mb']:,.1f} MB",
             f"on {device}: {1000 * step:.1f} ms a step, {self.lessons.targets / self.steps / step:,.0f} targets/s",
-            f"at most {epochs} epochs: {seconds / 60:,.1f} minutes, {figures['core_seconds']:,.0f} core-seconds, "
+            f"{told}: {seconds / 60:,.1f} minutes, {figures['core_seconds']:,.0f} core-seconds, "
             "without the encoding of new content and the measurements",
         ], figures
 
@@ -281,31 +290,3 @@ class Phase:
             if sum(times) > budget:
                 break
         return float(np.median(times[2:] or times))
-
-
-def tokens_per_step(targets: int) -> int:
-    """About 150 steps an epoch, of 256 to 2,048 tokens: few data need many small steps, many pay for large ones."""
-    return int(np.clip(targets // 150, 256, 2048))
-
-
-def settled(settings: Mapping[str, Any], log: Sequences) -> dict[str, Any]:
-    """The settings, with what suits the length of the histories in place of every "auto".
-
-    Found on validation events: histories of 8 or 9 events (three Amazon sets) want much dropout and cosine, those of
-    over 100 (two of MovieLens) little, a long view and the dot product.
-    """
-    mean = _mean_length(log)
-    short = mean < SHORT
-    given = {name: value for name, value in settings.items() if value != AUTO or name == "text_encoder"}
-    similarity = given.get("similarity", "cosine" if short else "dot")
-    chosen = {
-        "dropout": 0.5 if short else 0.2,
-        "max_length": next((length for length in LENGTHS if mean <= length), LENGTHS[-1]),
-        "similarity": similarity,
-        "temperature": COSINE_TEMPERATURE if similarity == "cosine" else 1.0,
-    }
-    return chosen | given
-
-
-def _mean_length(log: Sequences) -> float:
-    return float(log.lengths.mean()) if len(log) else 0.0

@@ -226,9 +226,10 @@ class _Training:
 
     def resume(self, path: Path | None, progress: Progress, name: str) -> list[runtime.Epoch]:
         """The epochs of a checkpoint of these settings, after its weights and account are taken over; else none."""
-        if path is None or not path.exists():
+        state = runtime.kept_state(path, dict(self.gradients.parameters), name, progress)
+        if state is None:
             return []
-        tensors, told = checkpoints.load_state(path)
+        tensors, told = state
         if any(told.get(key) != value for key, value in self._settings().items()):
             progress.say(f"pretrain {name}: the settings of privacy changed, private training begins anew")
             return []

@@ -11,8 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEM_VECTORS
+from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.models.encoders.sequence import SequenceEncoder
+
+READ = (ENCODER_VALIDATION, ENCODER, ITEM_VECTORS)
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,17 @@ def starts(init_from: str, base: Path, item_ids: pa.ChunkedArray) -> tuple[Start
 
 
 def needed(init_from: str, base: Path) -> list[Path]:
-    """The files of that work directory that `starts` reads; UpstreamError where one is missing."""
-    return [_other(init_from, base).need(artifact) for artifact in (ENCODER_VALIDATION, ENCODER, ITEM_VECTORS)]
+    """The files of that work directory that `starts` reads; UpstreamError where its records do not vouch for them."""
+    other = _other(init_from, base)
+    try:
+        vouched(other, READ)
+    except UpstreamError as error:
+        raise UpstreamError(
+            f"pretrain.init_from: {error.what}",
+            where=error.where,
+            fix=f"llmrec run --to pretrain --work {other.path}   (with its own settings), or name another init_from",
+        ) from error
+    return [other.where(artifact) for artifact in READ]
 
 
 def _other(init_from: str, base: Path) -> WorkDir:
