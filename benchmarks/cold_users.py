@@ -35,7 +35,7 @@ def measure(options: harness.Options) -> list[Json]:
     work = harness.clean(options.work / "cold-users", data, [USER_FILE % f"{path}/users.dat", "clean.holdout=none"])
     items, users = work.read(ITEMS), work.read(USERS)
     log = from_table(work.read(SEQUENCES), items, users.column("user_id"))
-    _, columns = attributes_of(users)
+    columns = attributes_of(users, 0)
     ties = tie_order(items.column("item_id").to_pylist())
     kinds = {"with zip codes": columns, "without": {name: each for name, each in columns.items() if name != "zip"}}
     return [

@@ -33,9 +33,14 @@ def held(work: WorkDir, user_id: str) -> Json:
 
 
 def as_written(work: WorkDir, settings: Settings, ids: Sequence[str]) -> list[str]:
-    """How these people are called in the work directory: by their pseudonym, where it has such and the key is given."""
-    key = people.find_key(settings.base) if settings.pseudonymised else None
-    if key is None:
+    """How these people are called in the work directory: by their pseudonym, where it has such.
+
+    MissingExtraError without the key, for an id that is not a pseudonym.
+    """
+    if not settings.pseudonymised:
         return list(ids)
     known = ids_in(work, [USERS])
+    if known.issuperset(ids):
+        return list(ids)
+    key = people.need_key(settings.base, "people are called by their pseudonyms here, which are made with it")
     return [user_id if user_id in known else key.hash(user_id) for user_id in ids]

@@ -25,6 +25,7 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.lineage import vouched
+from llmrec_cli.core.support import enough, least_people
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 Json = dict[str, Any]
@@ -111,21 +112,23 @@ def item(work: WorkDir, item_id: str) -> Shown:
     if row is None:
         items = work.read(ITEMS, ["item_id", "title"])
         raise unknown("item", item_id, items.column("item_id"), items.column("title"))
+    least, people = least_people(work), _people(work, row["item_id"])
     data = {
         **{name: row[name] for name in ("item_id", "title", "category", "tags", "n_events")},
-        "people": _people(work, row["item_id"]),
+        "people": people if enough(people, least) else None,
         "attributes": {each["name"]: each["value"] for each in row["attributes"] or []} | _ranges(work, row["item_id"]),
         "text": next(iter(_optional(work, ITEM_TEXTS, "item_id", item_id)), {"text": row["text"] or ""})["text"],
         "neighbours": _neighbours(work, item_id),
         "recommended": _recommended_to(work, item_id),
     }
-    lines = [f"item {item_id}: {row['title'] or '(no title)'}", f"  chosen     by {counted(data['people'])}"]
+    lines = [f"item {item_id}: {row['title'] or '(no title)'}", f"  chosen     by {counted(people, least)}"]
     facts = {"category": row["category"], "tags": ", ".join(row["tags"] or []), **data["attributes"]}
     lines += [f"  {name:<10} {value}" for name, value in {**facts, "text": data["text"]}.items() if value]
     told = data["recommended"]
     if told is not None:
-        mean = f", at place {told['mean_rank']:.1f} on average" if told["users"] else ""
-        lines.append(f"  in lists   of {told['users']:,} users{mean}")
+        mean = f", at place {told['mean_rank']:.1f} on average" if told["mean_rank"] else ""
+        of = f"fewer than {least}" if told["users"] is None else f"{told['users']:,}"
+        lines.append(f"  in lists   of {of} users{mean}")
     if data["neighbours"]:
         lines.append("nearest items, as the sequence model sees them")
         lines += [f"  {each['similarity']:.2f}  {each['title']}" for each in data["neighbours"]]
@@ -173,8 +176,10 @@ def _neighbours(work: WorkDir, item_id: str) -> list[Json]:
     ]
 
 
-def counted(people: int) -> str:
-    """ "1 person", "2,000 people"."""
+def counted(people: int, least: int = 0) -> str:
+    """ "1 person", "2,000 people", "fewer than 5 people" where that is all that may be shown."""
+    if not enough(people, least):
+        return f"fewer than {least} people"
     return f"{people:,} {'person' if people == 1 else 'people'}"
 
 
@@ -198,6 +203,8 @@ def _recommended_to(work: WorkDir, item_id: str) -> Json | None:
     if not work.has(RECOMMENDATIONS):
         return None
     ranks = rows_of(work, RECOMMENDATIONS, "item_id", [item_id]).column("rank").to_numpy()
+    if not enough(len(ranks), least_people(work)):
+        return {"users": None, "mean_rank": None}
     return {"users": len(ranks), "mean_rank": round(float(ranks.mean()), 2) if len(ranks) else None}
 
 

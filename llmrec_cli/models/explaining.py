@@ -70,16 +70,18 @@ class Explainer:
         *,
         interests: pa.ChunkedArray[Any],
         segments: Sequence[str],
+        least: int = 0,
     ) -> Explainer:
-        """`interests` is the column of profiles."""
+        """`interests` is the column of profiles; evidence is of at least so many people."""
         tags = tagged(catalogue.tags)
         weights = reasons.interest_matrix(interests, pa.array(tags.names, type=pa.string()))
         events = replace(histories, weights=None).matrix()  # claims are of events, whatever they weigh
-        people = claims.People.of(histories)
+        people = claims.People.of(histories, least)
         titles = [title or item for title, item in zip(catalogue.titles, catalogue.item_ids, strict=True)]
         able = {name: source for name, source in retrievers.items() if isinstance(source, Supports)}
         share = population_shares(histories.counts(), tags)
-        rarity = np.where(share <= claims.TOO_COMMON, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
+        telling = (share <= claims.TOO_COMMON) & tags.common(events, least)
+        rarity = np.where(telling, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
         return cls(
             supports={kind: able[name] for name, kind in reasons.SUPPORTERS.items() if name in able},
             sources=list(retrievers),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
 from llmrec_cli.core.artifacts import (
@@ -55,6 +56,9 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
     )
     min_user_events: int = Field(2, ge=1, description="users with fewer events are left out, until all have as many")
     min_item_events: int = Field(1, ge=1, description="items with fewer events are left out, until all have as many")
+    min_support: int = Field(
+        0, ge=0, description="what fewer people did is not shown: items, tags, topics, segments, evidence; 0 shows all"
+    )
     repeats: Literal["keep", "first", "last"] = Field("keep", description="of a user's events with the same item")
     outlier_z: float = Field(6.0, ge=0, description="users so many robust deviations above the median; 0 keeps all")
     item_outlier_z: float = Field(0.0, ge=0, description="the same for items; 0 keeps all, for popular items are real")
@@ -93,6 +97,9 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         items = content.items(*described(kept, config.items, "item_id", said), config.items)
         about = described(kept, config.users, "user_id", said)
         users = content.users(*about, config.users)
+        if config.min_support > 1:
+            rare = engine.arrow(cleaning.only_rejected(judged)).column("item_id").combine_chunks()
+            items = items.filter(pc.invert(pc.is_in(items.column("item_id"), value_set=rare)))
         _check_ids(kept, items, users)
         if ages := about[1](config.users.age):
             kept.warnings.extend(oddities.ages(content.text(about[0], ages), users.column("age"), ages))
@@ -171,7 +178,7 @@ def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
             frame = engine.keep(cleaning.judge_outliers(frame, column, limit, f"outlier {column[:4]}"))
     sound = engine.arrow(cleaning.sound(frame))
     users, items = (cleaning.codes(sound.column(column)) for column in ("user_id", "item_id"))
-    verdicts = cleaning.k_core(users, items, config.min_user_events, config.min_item_events)
+    verdicts = cleaning.k_core(users, items, config.min_user_events, config.min_item_events, config.min_support)
     if not verdicts.any():
         return frame
     out = pa.table({"source_row": sound.column("source_row"), "verdict": verdicts}).filter(pa.array(verdicts > 0))
@@ -237,6 +244,7 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
         "outlier item": not config.item_outlier_z,
         "min_user_events": config.min_user_events == 1,
         "min_item_events": config.min_item_events == 1,
+        "min_support": config.min_support <= 1,
         funnel.WITHHELD: config.holdout == "none",
     }
     table = funnel.funnel(log.total, removed, [rule for rule in funnel.RULES if not unused.get(rule)])

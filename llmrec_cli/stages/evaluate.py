@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
+from llmrec_cli.core import support
 from llmrec_cli.core.artifacts import (
     EVALUATION,
     HOLDOUT,
@@ -137,7 +138,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     lists = {PIPELINE: given} | of_sources
     sure = {"seed": context.seed, "resamples": config.bootstrap}
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
-    sliced = by_slices(found, lists, sequences, users)
+    sliced = by_slices(found, lists, sequences, users, support.least_people(work))
     verdict = {
         **found.verdict(),
         "best_source": best,
@@ -179,13 +180,15 @@ def replayed(
     return sequences, question, given[question.users]
 
 
-def by_slices(found: Comparison, lists: Mapping[str, Codes], sequences: Sequences, users: pa.Table) -> Sliced:
-    """The comparison by activity, by the target's popularity and by the users' attributes."""
+def by_slices(
+    found: Comparison, lists: Mapping[str, Codes], sequences: Sequences, users: pa.Table, least: int
+) -> Sliced:
+    """By activity, by the target's popularity and by the users' attributes; none of fewer than `least` people."""
     from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
 
     question = found.question
     slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
-    return Sliced.of(found, lists, sequences.counts(), slicings)
+    return Sliced.of(found, lists, sequences.counts(), slicings, least=least)
 
 
 def write(work: WorkDir, found: Comparison, sliced: Sliced, verdict: Json) -> None:
@@ -306,5 +309,6 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
+    beside=support.beside,
     revision=4,
 )

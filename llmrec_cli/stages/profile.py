@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core import support
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.columns import HABITS, PRICE
 from llmrec_cli.core.stage import Context, Report, Stage
@@ -67,16 +68,18 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
     encoder = SequenceEncoder.load(fits(work.need(ENCODER), items.column("item_id").to_pylist()), context.device)
     histories = from_table(table, items, users.column("user_id"))
+    least = support.least_people(work)
     tags = tagged(items.column("tags").to_pylist())
+    tags = tags.keep(tags.common(histories.matrix(), least))
 
-    bands, attributes = attributes_of(users)
-    leaning, found = segmented(attributes, histories, config.min_segment_users, context.seed)
+    attributes = attributes_of(users, least)
+    leaning, found = segmented(attributes, histories, config.min_segment_users, context.seed, least)
     bought, habits_line = habits(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.say(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
     words = (histories.matrix() @ tags.matrix).tocsr()
-    topics = topic_model.find(words, tags.names, context.seed)
+    topics = common_topics(topic_model.find(words, tags.names, context.seed), least)
     coherence = npmi(words, tags.names, topics.words)
     profiles = {
         "user_id": users.column("user_id"),
@@ -84,13 +87,14 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
         "short_vector": vectors(shrink(short, histories.lengths, found, 1)),
         **readable(histories, tags, topics, found, config),
         **bought,
-        **known(users, bands, histories.lengths, table),
+        **known(users, attributes, histories.lengths, table),
         "segment": pa.array(found.names).take(found.of_user),
         "segment_weight": pa.array(leaning.weights(found)[found.of_user]),
     }
     work.write(PROFILES, pa.table(profiles))
     work.write(TOPICS, _topics_table(topics, coherence))
-    made = report(histories, topics, coherence, found)
+    made = report(histories, topics, coherence, found, least)
+    made.warnings += [] if tags.names else ["items have no tags: there are no interests and no topics"]
     made.metrics["full_weight_events"] = float(shrinkage.full_weight)
     made.lines += [leaning.line()]
     made.lines += [shrinkage.line()] if config.full_weight_events == 0 else []
@@ -106,20 +110,23 @@ def _topic_model(config: ProfileConfig) -> Any:
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
 
 
-def attributes_of(users: pa.Table) -> tuple[Texts, dict[str, Texts]]:
-    """(users,) age bands, and what users are told apart by: name -> (users,) values, None where it is unknown."""
+def attributes_of(users: pa.Table, least: int) -> dict[str, Texts]:
+    """Name -> (users,) values that tell users apart, None where it is unknown or of fewer than `least` users."""
     from llmrec_cli.tables.attributes import by_name
     from llmrec_cli.tables.segments import age_bands
 
     def texts(column: Any) -> Texts:
         return np.array(column.to_pylist(), dtype=object)
 
-    bands = age_bands(users.column("age").to_numpy())
-    columns = {"age": bands, "gender": texts(users.column("gender")), "region": texts(users.column("region"))}
-    return bands, columns | {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
+    columns = {"age": age_bands(users.column("age").to_numpy())}
+    columns |= {name: texts(users.column(name)) for name in ("gender", "region")}
+    columns |= {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
+    return {name: support.common(values, least) for name, values in columns.items()}
 
 
-def segmented(columns: dict[str, Texts], histories: Sequences, smallest: int, seed: int) -> tuple[Leaning, Segments]:
+def segmented(
+    columns: dict[str, Texts], histories: Sequences, smallest: int, seed: int, least: int = 0
+) -> tuple[Leaning, Segments]:
     """Everybody's segment by the attributes that are best for users without events, all where none is."""
     from llmrec_cli.tables.leaning import choose
     from llmrec_cli.tables.segments import segments
@@ -129,7 +136,13 @@ def segmented(columns: dict[str, Texts], histories: Sequences, smallest: int, se
             name: values[rows] if name in kept else np.full(len(values[rows]), None) for name, values in columns.items()
         }
         return segments(
-            of.pop("age"), of.pop("gender"), of.pop("region"), histories.lengths[rows] > 0, smallest, further=of
+            of.pop("age"),
+            of.pop("gender"),
+            of.pop("region"),
+            histories.lengths[rows] > 0,
+            max(smallest, least),
+            least=least,
+            further=of,
         )
 
     names = tuple(name for name, values in columns.items() if any(value is not None for value in values))
@@ -223,12 +236,14 @@ def _stand_in(
     return (weights + place @ means).tocsr()
 
 
-def known(users: pa.Table, bands: Any, lengths: npt.NDArray[np.int64], sequences: pa.Table) -> dict[str, Any]:
+def known(
+    users: pa.Table, attributes: dict[str, Texts], lengths: npt.NDArray[np.int64], sequences: pa.Table
+) -> dict[str, Any]:
     """Columns of profiles that take no model: who the user is, and how much is known of the behaviour."""
     return {
-        "age_band": pa.array(bands, type=pa.string()),
-        "gender": users.column("gender"),
-        "region": users.column("region"),
+        "age_band": pa.array(attributes["age"], type=pa.string()),
+        "gender": pa.array(attributes["gender"], type=pa.string()),
+        "region": pa.array(attributes["region"], type=pa.string()),
         "n_events": pa.array(lengths),
         "last_time": last_times(sequences, users.column("user_id")),
         "cold": pa.array(lengths == 0),
@@ -243,6 +258,28 @@ def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[
     return newest.take(pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks()))
 
 
+def common_topics(topics: Topics, least: int) -> Topics:
+    """Those topics that would be told of at least so many users with events."""
+    import scipy.sparse as sp
+
+    from llmrec_cli.tables.interests import leading
+
+    while least > 1 and topics.labels:
+        told = leading(sp.csr_matrix(topics.of_users), topics.labels, TOPICS_OF_USER, LEAST_TOPIC)
+        tags = pc.list_flatten(told).field("tag")
+        people = np.bincount(pc.index_in(tags, value_set=pa.array(topics.labels)), minlength=len(topics.labels))
+        kept = np.flatnonzero(people >= least)
+        if len(kept) == len(topics.labels):
+            break
+        topics = replace(
+            topics,
+            labels=[topics.labels[topic] for topic in kept],
+            words=[topics.words[topic] for topic in kept],
+            of_users=topics.of_users[:, kept],
+        )
+    return topics
+
+
 def _topics_table(topics: Topics, coherence: Doubles) -> pa.Table:
     columns = {
         "topic": topics.labels,
@@ -253,7 +290,7 @@ def _topics_table(topics: Topics, coherence: Doubles) -> pa.Table:
     return pa.table(columns, schema=TOPICS.schema)
 
 
-def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segments) -> Report:
+def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segments, least: int) -> Report:
     """What a person should know: how many are cold, what the topics are, which segments are large."""
     n_users, cold = len(histories), int((histories.lengths == 0).sum())
     lines = [f"{n_users:,} users profiled, {cold:,} of them without events (profiled by their segment)"]
@@ -265,10 +302,10 @@ def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segm
         metrics["coherence"] = float(np.nanmean(coherence))
         lines.append(f"coherence of the topics, mean NPMI of their words: {metrics['coherence']:+.3f} (0 is chance)")
     sizes = found.sizes()
-    largest = [f"{found.names[s]} ({sizes[s]:,})" for s in np.argsort(-sizes, kind="stable")[:5] if sizes[s]]
+    large = support.enough(sizes, least) & (sizes > 0)
+    largest = [f"{found.names[s]} ({sizes[s]:,})" for s in np.argsort(-sizes, kind="stable")[:5] if large[s]]
     lines.append(f"{np.count_nonzero(sizes):,} segments, the largest: {'; '.join(largest)}")
-    warnings = [] if topics.labels else ["items have no tags: there are no interests and no topics"]
-    return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, metrics, lines, warnings)
+    return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, metrics, lines)
 
 
 STAGE = Stage(
@@ -277,6 +314,7 @@ STAGE = Stage(
     reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
     writes=(PROFILES, TOPICS),
     run=run,
+    beside=support.beside,
     ready=lambda config, context: _topic_model(config),
     revision=7,
 )

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core import support
 from llmrec_cli.core.artifacts import (
     FUNNEL,
     ITEM_TEXT_VECTORS,
@@ -129,6 +130,7 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
     kept = rules.Rules.of(titles, categories, config.max_per_category)
     allowed = rules.allowed_items(items.column("item_id").to_pylist(), allow, deny)
+    allowed &= support.enough(people.to_numpy(), support.least_people(work))
     return most_chosen(items.select(["item_id"]).append_column("people", people), allowed, config.k, kept)
 
 
@@ -257,7 +259,8 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     retrievers = load_retrievers(fits(work.need(RETRIEVERS), catalogue.item_ids), context.named)
     histories = work.read(SEQUENCES, ["user_id", "item_ids", "times", "weights"])
     sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(REFUSALS))
-    allowed = rules.allowed_items(catalogue.item_ids, allow, deny)
+    least = support.least_people(work)
+    allowed = rules.allowed_items(catalogue.item_ids, allow, deny) & support.enough(sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
     return _Maker(
@@ -271,10 +274,15 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         ranker=ranker,
         rules=rules.Rules.of(*held, texts if texts.shape[1] else vectors),
         allowed=allowed,
-        popular=Popular.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids)),
+        popular=Popular.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         explainer=Explainer.of(
-            retrievers, catalogue, sequences, interests=profiles.column("interests"), segments=[*names, EVERYONE]
+            retrievers,
+            catalogue,
+            sequences,
+            interests=profiles.column("interests"),
+            segments=[*names, EVERYONE],
+            least=least,
         ),
         sound=leaderboard.sound(work.read(RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
@@ -298,6 +306,7 @@ STAGE = Stage(
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
     sources=id_files,
+    beside=support.beside,
     ready=lambda config, context: id_files(config, context.base),
     revision=5,
 )

@@ -75,9 +75,11 @@ class People:
     """(items, users) ones."""
     first: sp.csr_matrix | None
     """(items, users) seconds of the first choice, from 1 on; None for a log without times."""
+    least: int = 0
+    """People that an item needs to be named (`clean.min_support`)."""
 
     @classmethod
-    def of(cls, histories: Sequences) -> People:
+    def of(cls, histories: Sequences, least: int = 0) -> People:
         n_users = len(histories)
         keys = histories.codes.astype(np.int64) * n_users + histories.users
         pairs, at = np.unique(keys, return_index=True)  # the first of each: histories are in order of time
@@ -85,13 +87,18 @@ class People:
         shape = (histories.n_items, n_users)
         chose = sp.csr_matrix((np.ones(len(pairs), dtype=np.float32), places), shape=shape)
         if histories.times is None or not len(pairs):
-            return cls(chose, None)
+            return cls(chose, None, least)
         seconds = histories.times[at].astype(np.float64)
-        return cls(chose, sp.csr_matrix((seconds - seconds.min() + 1, places), shape=shape))
+        return cls(chose, sp.csr_matrix((seconds - seconds.min() + 1, places), shape=shape), least)
 
     @property
     def timed(self) -> bool:
         return self.first is not None
+
+    @property
+    def fewest(self) -> int:
+        """People that a sentence on others needs."""
+        return max(FEWEST, self.least)
 
     @property
     def counts(self) -> Ints:

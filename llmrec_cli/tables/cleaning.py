@@ -18,7 +18,7 @@ Frame: TypeAlias = "nw.LazyFrame[Any]"
 Ints = npt.NDArray[np.int64]
 Repeats = Literal["keep", "first", "last"]
 
-USER_RULE, ITEM_RULE = "min_user_events", "min_item_events"
+USER_RULE, ITEM_RULE, SUPPORT_RULE = "min_user_events", "min_item_events", "min_support"
 REFUSAL = "refusal"
 FORGOTTEN = "forgotten"
 MAD_TO_SIGMA = 1.4826
@@ -118,11 +118,11 @@ def judge_outliers(frame: Frame, column: str, limit: float, reason: str) -> Fram
 # --- the k-core -----------------------------------------------------------------------------------------------------
 
 
-def k_core(users: Ints, items: Ints, min_user: int, min_item: int) -> npt.NDArray[np.int8]:
-    """The verdict on each event: 0 kept, 1 its user has too few events, 2 its item has.
+def k_core(users: Ints, items: Ints, min_user: int, min_item: int, min_people: int = 0) -> npt.NDArray[np.int8]:
+    """The verdict on each event: 0 kept, 1 its user has too few events, 2 its item has, 3 its item has too few people.
 
-    Rounds go on until all users have at least `min_user` events and all items `min_item`; users are judged first in
-    each. `users` and `items` are (events,) codes from 0.
+    Rounds go on until all users have at least `min_user` events, all items `min_item`, and these of at least
+    `min_people` distinct users; users are judged first in each. `users` and `items` are (events,) codes from 0.
     """
     verdict = np.zeros(len(users), dtype=np.int8)
     left = np.arange(len(users))
@@ -132,9 +132,19 @@ def k_core(users: Ints, items: Ints, min_user: int, min_item: int) -> npt.NDArra
             few = (np.bincount(codes[left]) < least)[codes[left]] if len(left) else np.zeros(0, dtype=bool)
             verdict[left[few]] = mark
             left = left[~few]
+        if min_people > 1:
+            few = (_people(users[left], items[left]) < min_people)[items[left]]
+            verdict[left[few]] = 3
+            left = left[~few]
         if len(left) == before:
             break
     return verdict
+
+
+def _people(users: Ints, items: Ints) -> Ints:
+    """(items,) how many distinct users have events with each item."""
+    width = np.int64(users.max(initial=0) + 1)
+    return np.bincount(np.unique(items * width + users) // width)
 
 
 def k_core_round(frame: Frame, min_user: int, min_item: int) -> Frame:
@@ -157,7 +167,8 @@ def sound(frame: Frame) -> Frame:
 
 def judge_k_core(frame: Frame, removed: Frame) -> Frame:
     """Put the verdicts of `k_core` (source_row, verdict) beside the others."""
-    named = nw.when(nw.col("verdict") == 1).then(nw.lit(USER_RULE)).otherwise(nw.lit(ITEM_RULE))
+    rare = nw.when(nw.col("verdict") == 3).then(nw.lit(SUPPORT_RULE)).otherwise(nw.lit(ITEM_RULE))
+    named = nw.when(nw.col("verdict") == 1).then(nw.lit(USER_RULE)).otherwise(rare)
     return (
         frame.join(removed, on="source_row", how="left")
         .with_columns(nw.when(nw.col("verdict").is_null()).then(nw.col("reason")).otherwise(named).alias("reason"))
@@ -178,6 +189,13 @@ def taken(frame: Frame) -> Frame:
     """`reason`, and how many `users` and `items` have rows that it took."""
     ids = (nw.col("user_id").n_unique().alias("users"), nw.col("item_id").n_unique().alias("items"))
     return frame.filter(~nw.col("reason").is_null()).group_by("reason").agg(*ids)
+
+
+def only_rejected(frame: Frame) -> Frame:
+    """`item_id` of the items that somebody had, but that no kept row has."""
+    named = frame.filter(~nw.col("item_id").is_null())
+    kept = named.filter(nw.col("reason").is_null()).select("item_id").unique()
+    return named.select("item_id").unique().join(kept, on="item_id", how="anti")
 
 
 def rejected(frame: Frame) -> Frame:

@@ -26,6 +26,7 @@ RULES = {
     "outlier item": "raise clean.item_outlier_z, or set it to 0",
     "min_user_events": "lower clean.min_user_events",
     "min_item_events": "lower clean.min_item_events",
+    "min_support": "lower clean.min_support",
     WITHHELD: "let clean.holdout_after be later",
 }
 
@@ -66,10 +67,9 @@ def lines(table: pa.Table, taken: Sequence[Mapping[str, Any]] = ()) -> list[str]
 
 
 def _whom(taken: Mapping[str, Any]) -> str:
-    word = {"outlier user": "user", "min_user_events": "user", "outlier item": "item", "min_item_events": "item"}.get(
-        taken["reason"], ""
-    )
-    if not word:
+    of_items = ("outlier item", "min_item_events", "min_support")
+    word = "user" if taken["reason"] in ("outlier user", "min_user_events") else "item"
+    if word == "item" and taken["reason"] not in of_items:
         return ""
     n = taken[f"{word}s"]
     return f"  {n:,} {word}{'' if n == 1 else 's'}"

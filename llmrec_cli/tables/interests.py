@@ -12,6 +12,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from llmrec_cli.core.columns import CHANGES, INTERESTS, TAGS
+from llmrec_cli.core.support import enough
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -32,6 +33,16 @@ class Tagged:
     """(tags,) in alphabetical order."""
     matrix: sp.csr_matrix
     """(items, tags) 1 where the item has the tag."""
+
+    def common(self, histories: sp.csr_matrix, least: int) -> npt.NDArray[np.bool_]:
+        """(tags,) whether enough people have events with the tag for it to be shown; `histories` is (users, items)."""
+        if least <= 1:
+            return np.ones(len(self.names), dtype=bool)
+        return enough(np.bincount((histories @ self.matrix).tocsr().indices, minlength=len(self.names)), least)
+
+    def keep(self, some: npt.NDArray[np.bool_]) -> Tagged:
+        """Some of the tags, (tags,), alone."""
+        return Tagged([name for name, kept in zip(self.names, some, strict=True) if kept], self.matrix[:, some])
 
 
 def tagged(tags: Sequence[Sequence[str] | None]) -> Tagged:

@@ -91,8 +91,13 @@ class Popular:
     """(segments + 1,) how much the segment's own counts weigh against everyone's, 0 to 1; 0 where it is everyone."""
 
     @classmethod
-    def of(cls, histories: Sequences, segment: Ints, weight: npt.ArrayLike, allowed: Mask, ties: Ints) -> Popular:
-        """`segment` (users,) and `weight` (segments,) say which segment a user is of, and how much it weighs."""
+    def of(
+        cls, histories: Sequences, segment: Ints, weight: npt.ArrayLike, allowed: Mask, ties: Ints, *, least: int = 0
+    ) -> Popular:
+        """`segment` (users,) and `weight` (segments,) say which segment a user is of, and how much it weighs.
+
+        What fewer than `least` people of a segment chose does not count.
+        """
         chosen = histories.matrix()
         chosen.data[:] = 1.0
         some = np.flatnonzero(histories.lengths > 0)
@@ -103,6 +108,7 @@ class Popular:
             (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_segments + 1, len(histories))
         )
         counts = (members @ chosen).tocsr()
+        counts.data[counts.data < least] = 0
         overall = counts[n_segments].toarray().ravel()
         order = np.lexsort((ties, -overall))
         people = np.bincount(rows, minlength=n_segments + 1)

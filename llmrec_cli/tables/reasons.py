@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.columns import EVIDENCE
-from llmrec_cli.tables.claims import FEWEST, People
+from llmrec_cli.core.support import enough
+from llmrec_cli.tables.claims import People
 from llmrec_cli.tables.lists import OF_SEGMENT
 from llmrec_cli.tables.sequences import Sequences
 
@@ -171,13 +172,14 @@ def held(evidence: Evidence, users: Ints, items: Codes, people: People, alike: s
     both, later = people.of_both(events, items[rows].astype(np.int64), users[rows])
     kinds, often = evidence.kinds.copy(), np.zeros(len(evidence), dtype=bool)
     kind = kinds[of_events]
-    kind = np.where((kind == FOLLOWED) & (later < FEWEST), TOGETHER, kind)
+    kind = np.where((kind == FOLLOWED) & (later < people.fewest), TOGETHER, kind)
     counted = np.where(kind == FOLLOWED, later, both)
     tag = rarest_shared(alike, events, items[rows])
     kinds[of_events] = kind
     often[of_events] = (kind != SIMILAR) & people.often(counted, events)
     true = np.ones(len(evidence), dtype=bool)
-    true[of_events] = np.where(kind == SIMILAR, tag >= 0, counted >= FEWEST)
+    true[of_events] = np.where(kind == SIMILAR, tag >= 0, counted >= people.fewest)
+    true[of_events] &= enough(people.counts[events], people.least)
     tags = evidence.tags.copy()
     tags[of_events] = np.where(kind == SIMILAR, tag, -1)
     return replace(evidence, kinds=kinds, tags=tags, often=often).keep(true)

@@ -62,9 +62,12 @@ def segments(
     has_events: npt.NDArray[np.bool_],
     smallest: int,
     *,
+    least: int = 0,
     further: Mapping[str, Strings] | None = None,
 ) -> Segments:
     """Put each user into the finest level with at least `smallest` members with events, else everyone.
+
+    A segment that fewer than `least` users would be put into goes into a coarser one.
 
     `further` has more attributes by name. The levels are those of `LEVELS`, and each of `BESIDE` with one further
     attribute. A level asks for attributes that the user has: one whose region is unknown starts at age band × gender. A
@@ -87,6 +90,7 @@ def segments(
         group[known] = group_of.reshape(-1)
         support = np.bincount(group[has_events], minlength=len(groups) + 1)[: len(groups)]
         wants = (chosen < 0) & known & (np.append(support, 0)[group] >= smallest)
+        wants &= (np.bincount(group[wants], minlength=len(groups) + 1) >= least)[group]
         used = np.unique(group[wants])
         chosen[wants] = len(names) + np.searchsorted(used, group[wants])
         names += [" · ".join(attributes[i][0][code] for i, code in zip(level, groups[g], strict=True)) for g in used]

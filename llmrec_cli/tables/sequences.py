@@ -61,6 +61,11 @@ class Sequences:
         """(items,) how often each item occurs."""
         return np.bincount(self.codes, minlength=self.n_items)
 
+    def people(self) -> Ints:
+        """(items,) how many distinct users each item occurs with."""
+        pairs = np.unique(self.codes * np.int64(max(len(self), 1)) + self.users)
+        return np.bincount(pairs // max(len(self), 1), minlength=self.n_items)
+
     def select(self, users: npt.ArrayLike) -> Sequences:
         """The histories of some users (row numbers or a mask), in that order."""
         chosen = np.asarray(users)

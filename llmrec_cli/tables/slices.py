@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.artifacts import SLICES
+from llmrec_cli.core.support import enough
 from llmrec_cli.tables.comparison import PIPELINE, Comparison
 from llmrec_cli.tables.metrics import Interval, bootstrap, difference_bootstrap, rank_metrics
 from llmrec_cli.tables.question import Question
@@ -47,6 +48,12 @@ class Slicing:
             inside = self.of_user == place
             if inside.any():
                 yield name, inside
+
+    def of_at_least(self, least: int) -> Slicing:
+        """The same with the users of smaller slices in none."""
+        known = self.of_user >= 0
+        large = enough(np.bincount(self.of_user[known], minlength=len(self.names)), least)
+        return replace(self, of_user=np.where(known & large[self.of_user], self.of_user, -1))
 
 
 def by_activity(n_events: Ints) -> Slicing:
@@ -117,13 +124,17 @@ class Sliced:
     metric: str
 
     @classmethod
-    def of(cls, found: Comparison, lists: Mapping[str, Codes], counts: Ints, slicings: list[Slicing]) -> Sliced:
+    def of(
+        cls, found: Comparison, lists: Mapping[str, Codes], counts: Ints, slicings: list[Slicing], *, least: int = 0
+    ) -> Sliced:
         """`counts` (items,) events as of the cut-off; `slicings` part the users of the question.
 
-        All slicings but `activity` are of what users are, and have a gap.
+        All slicings but `activity` are of what users are, and have a gap. Of fewer than `least` users nothing is told.
         """
-        rows = [row for slicing in slicings for row in _of_users(found, slicing)]
+        rows = [row for slicing in slicings for row in _of_users(found, slicing.of_at_least(least))]
         for name, users, targets in by_target(found.question, counts):
+            if len(users) < least:
+                continue
             for system, codes in lists.items():
                 values = rank_metrics(codes[users], targets, found.k)
                 rows += _accuracy(found, TARGET, name, system, values)
