@@ -129,7 +129,7 @@ def test_real_ids_need_the_key(tmp_path: Path, context: Context, monkeypatch: py
 
 # --- the whole program ------------------------------------------------------------------------------------------------
 
-LEAST = 25
+LEAST = 10
 
 
 @pytest.mark.slow
