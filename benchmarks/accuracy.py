@@ -16,7 +16,7 @@ from benchmarks.harness import Json
 from benchmarks.tables import Table, interval, score, show, thousands
 from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEMS
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.models.encoders.sequence import SequenceEncoder
+from llmrec_cli.sequence.encoder import SequenceEncoder
 
 PUBLISHED = Path(__file__).parent / "published.toml"
 PROTOCOL = (

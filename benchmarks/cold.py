@@ -20,9 +20,9 @@ from benchmarks.harness import Json, Options, say
 from benchmarks.tables import Table, interval, score, show
 from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir, to_numpy
-from llmrec_cli.models.encoders.sequence import SequenceEncoder
-from llmrec_cli.tables.metrics import paired_bootstrap
-from llmrec_cli.tables.sequences import Sequences, from_table
+from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.data.metrics import paired_bootstrap
+from llmrec_cli.sequence.encoder import SequenceEncoder
 
 DECAY = 0.7
 MODEL, UNLIKENED, LEFT_OUT = "llmrec", "llmrec without likeness of content", "llmrec, new items left out"

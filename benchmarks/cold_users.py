@@ -14,11 +14,11 @@ from benchmarks.data_sets import DATA_SETS, data_folder
 from benchmarks.harness import Json
 from benchmarks.tables import Table, show
 from llmrec_cli.core.artifacts import ITEMS, SEQUENCES, USERS
+from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.data.metrics import paired_bootstrap, rank_metrics
+from llmrec_cli.lists.build import Popular
+from llmrec_cli.ranking.features import tie_order
 from llmrec_cli.stages.profile import attributes_of, segmented
-from llmrec_cli.tables.features import tie_order
-from llmrec_cli.tables.lists import Popular
-from llmrec_cli.tables.metrics import paired_bootstrap, rank_metrics
-from llmrec_cli.tables.sequences import Sequences, from_table
 
 SHARE, SMALLEST = 0.3, 20
 """Users who are new, and users that a segment needs (the default of `profile.min_segment_users`)."""

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from benchmarks.data_sets import DATA_SETS, HERE, REPOSITORY, SETTINGS, DataSet, data_folder
 from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, PRETRAIN_CURVE, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.tables.sequences import Sequences, from_table
+from llmrec_cli.data.interactions import Sequences, from_table
 
 Json = dict[str, Any]
 Ints = np.ndarray

@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.data_sets import DATA_SETS
+from llmrec_cli.content import Advance
+from llmrec_cli.content.text import build, item_texts
 from llmrec_cli.core.artifacts import ITEMS
-from llmrec_cli.models.encoders import Advance
-from llmrec_cli.models.encoders.text import build, item_texts
 
 FILE = "LLMREC_KEPT_TEXTS"
 """Environment variable that names the file."""

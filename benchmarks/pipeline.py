@@ -20,8 +20,8 @@ from benchmarks.tables import Table, interval, score, show, thousands
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.config import load
 from llmrec_cli.core.stage import redrawn
+from llmrec_cli.data.metrics import paired_bootstrap
 from llmrec_cli.stages import pretrain, profile, train_ranker
-from llmrec_cli.tables.metrics import paired_bootstrap
 
 WORDLESS = ", without words"
 

@@ -27,17 +27,17 @@ from llmrec_cli.core.config import load
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir, to_numpy
-from llmrec_cli.models.candidates import CandidateConfig, collect, load_config
-from llmrec_cli.models.encoders.sequence import SequenceEncoder
-from llmrec_cli.models.rankers import Ranker, load_ranker
-from llmrec_cli.models.retrievers import Histories, Retriever, load_retrievers, refit
-from llmrec_cli.models.runtime import set_threads
+from llmrec_cli.data import catalogue
+from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.data.metrics import MISS
+from llmrec_cli.ranking.candidates import CandidateConfig, collect, load_config
+from llmrec_cli.ranking.features import Candidates, target_ranks
+from llmrec_cli.ranking.rankers import Ranker, load_ranker
+from llmrec_cli.ranking.retrievers import Histories, Retriever, load_retrievers, refit
+from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.stages import train_ranker
 from llmrec_cli.stages.train_ranker import TrainRankerConfig
-from llmrec_cli.tables import catalogue
-from llmrec_cli.tables.features import Candidates, target_ranks
-from llmrec_cli.tables.metrics import MISS
-from llmrec_cli.tables.sequences import Sequences, from_table
+from llmrec_cli.tensors.runtime import set_threads
 
 PIPELINE = "pipeline"
 MAX_MEMORY = 4 << 30

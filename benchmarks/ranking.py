@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from llmrec_cli.tables.metrics import MISS, bootstrap, single_target_metrics
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.metrics import MISS, bootstrap, single_target_metrics
 
 Floats = np.ndarray
 Ints = np.ndarray

@@ -21,11 +21,11 @@ from benchmarks.harness import ONE_THREAD, CommandError, Json, Options
 from benchmarks.speed import MALLOCS, write_sequences
 from benchmarks.tables import Table, interval, score, show
 from llmrec_cli.core.artifacts import ITEMS
-from llmrec_cli.models.retrievers import Histories, Retriever
-from llmrec_cli.models.retrievers.ease import Ease, EaseConfig
-from llmrec_cli.models.retrievers.transitions import Transitions, TransitionsConfig
-from llmrec_cli.tables.catalogue import from_tables
-from llmrec_cli.tables.metrics import MISS
+from llmrec_cli.data.catalogue import from_tables
+from llmrec_cli.data.metrics import MISS
+from llmrec_cli.ranking.retrievers import Histories, Retriever
+from llmrec_cli.ranking.retrievers.ease import Ease, EaseConfig
+from llmrec_cli.ranking.retrievers.transitions import Transitions, TransitionsConfig
 
 TAIL = {"head": 7, "mass": 0.8, "decay": 0.6}
 EVEN = {"head": 50, "mass": 1.0, "decay": 0.6}

@@ -24,7 +24,7 @@ from benchmarks.ranking import RESAMPLES_SEED, K, metrics
 from benchmarks.tables import Table, show
 from llmrec_cli.core.artifacts import HOLDOUT, RECOMMENDATIONS
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.tables.metrics import paired_bootstrap
+from llmrec_cli.data.metrics import paired_bootstrap
 
 BEFORE = HERE / "results" / "before"
 SEED = 42

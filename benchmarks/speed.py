@@ -21,7 +21,7 @@ from benchmarks.harness import ONE_THREAD, CommandError, Json, Options, say
 from benchmarks.tables import Table, show, thousands
 from llmrec_cli.core.artifacts import ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.tables.sequences import Sequences, from_table
+from llmrec_cli.data.interactions import Sequences, from_table
 
 PROTOCOL = (
     "SASRec-like: d 64, 2 layers, 2 heads, length 50, on all but each user's last two events, one thread; each target "

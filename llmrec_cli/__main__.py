@@ -1,5 +1,5 @@
 """`python -m llmrec_cli` is `llmrec`."""
 
-from llmrec_cli.cli import main
+from llmrec_cli.cli.app import main
 
 main()

@@ -11,12 +11,23 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from llmrec_cli import forgetting
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, GateError, LlmrecError, UpstreamError
 from llmrec_cli.core.launch import Team, launch
-from llmrec_cli.core.stage import Context, Outcome, Report, Stage, State, estimate, execute, follow, redrawn, state
+from llmrec_cli.core.stage import (
+    Context,
+    Outcome,
+    Report,
+    Stage,
+    State,
+    estimate,
+    execute,
+    follow,
+    redrawn,
+    state,
+)
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.privacy import forget
 
 # In the order in which `llmrec run` walks them. The order is the data flow: each artifact has one maker.
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend")
@@ -40,7 +51,7 @@ def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> d
     if settings.names_a_log and "clean" not in configs:
         settings.section("clean", load("clean").config)
     if "train-ranker" in configs and "recommend" in configs:
-        from llmrec_cli.tables.rules import agree
+        from llmrec_cli.lists.constraints import agree
 
         kept = configs["clean"].repeats if "clean" in configs else "keep"
         agree(bool(configs["train-ranker"].candidates.get("repeat")), configs["recommend"].filter_seen, kept)
@@ -81,7 +92,7 @@ def walk(
             told(outcome)
             outcomes.append(outcome)
             if name == "clean":
-                for line in forgetting.left_the_log(work):
+                for line in forget.left_the_log(work):
                     context.progress.say(line)
     return outcomes
 
@@ -97,9 +108,9 @@ def _team() -> Team | None:
     """The processes of this launch, where there are several."""
     if launch().size == 1:
         return None
-    from llmrec_cli.models import team
+    from llmrec_cli.tensors import process_group
 
-    return team.join()
+    return process_group.join()
 
 
 def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tuple[Stage, State | LlmrecError]]:
@@ -127,15 +138,15 @@ def backtests(
     fails at one is told when all are done. The comparison is the last stage of the nested work directory; the page of
     the main one is redrawn with its verdict.
     """
-    from llmrec_cli.models import privacy
-    from llmrec_cli.models.retrievers import RETRIEVERS
-    from llmrec_cli.tables import gates
+    from llmrec_cli.evaluation import thresholds
+    from llmrec_cli.ranking import private_sources
+    from llmrec_cli.ranking.retrievers import RETRIEVERS
 
     stage, configs = load("evaluate"), check(settings)
     asked = configs["evaluate"]
     sources = configs["train-ranker"]
-    fitted = privacy.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
-    gates.agree(fitted, asked.baselines, asked.beats, RETRIEVERS)
+    fitted = private_sources.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
+    thresholds.agree(fitted, asked.baselines, asked.beats, RETRIEVERS)
     outcomes, failed = [], []
     with nullcontext() if launch().follows else work.lock():
         for at, config in asked.cut_offs():

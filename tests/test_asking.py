@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from llmrec_cli.cli import app
+from llmrec_cli.cli.app import app
 from llmrec_cli.core.artifacts import FUNNEL, PROFILES, RANKER, RECOMMENDATIONS, Table
 from llmrec_cli.core.workdir import WorkDir
 from tests import tiny

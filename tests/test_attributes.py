@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from llmrec_cli.core.columns import ATTRIBUTES
-from llmrec_cli.tables.attributes import by_name
+from llmrec_cli.data.attributes import by_name
 
 
 def test_attributes_are_columns_again() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from llmrec_cli.models import media
-from llmrec_cli.models.encoders import audio
+from llmrec_cli.content import media
+from llmrec_cli.extras import audio
 
 RATE = 16_000
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -95,7 +95,7 @@ def test_encoders_do_not_mix_recordings_of_a_batch(kind: str, dim: int, tmp_path
 def test_whisper_is_averaged_over_the_recording_and_not_over_the_silence_after_it() -> None:
     import torch
 
-    from llmrec_cli.models.encoders.pretrained import mean_state
+    from llmrec_cli.content.pretrained import mean_state
 
     states = torch.tensor([[[1.0], [3.0], [100.0], [100.0]]])
     mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0]])

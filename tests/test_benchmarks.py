@@ -14,7 +14,7 @@ from benchmarks import cold, harness, pipeline, places, ranking, speed, tables
 from benchmarks.data_sets import DATA_SETS, DataSet
 from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
 
 
 def histories(*users: list[int], n_items: int) -> Sequences:

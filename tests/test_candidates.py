@@ -8,13 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmrec_cli.models.candidates import CandidateConfig, collect, load_config, save_config
-from llmrec_cli.models.retrievers import Histories, Retriever, load_class
-from llmrec_cli.models.retrievers.transitions import Transitions, TransitionsConfig
-from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.features import Candidates, group_shares, join, places, successors, target_ranks, tie_order
-from llmrec_cli.tables.metrics import MISS
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.metrics import MISS
+from llmrec_cli.ranking.candidates import CandidateConfig, collect, load_config, save_config
+from llmrec_cli.ranking.features import (
+    Candidates,
+    group_shares,
+    join,
+    places,
+    successors,
+    target_ranks,
+    tie_order,
+)
+from llmrec_cli.ranking.retrievers import Histories, Retriever, load_class
+from llmrec_cli.ranking.retrievers.transitions import Transitions, TransitionsConfig
 
 ITEMS = 12
 TIES = tie_order([f"item{i}" for i in range(50)])

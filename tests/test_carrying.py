@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmrec_cli.models.carrying import shares
-from llmrec_cli.models.rankers import Explains, load_class
-from llmrec_cli.tables.features import Candidates, tie_order
-from llmrec_cli.tables.leaderboard import sound
+from llmrec_cli.ranking.contributions import shares
+from llmrec_cli.ranking.features import Candidates, tie_order
+from llmrec_cli.ranking.leaderboard import sound
+from llmrec_cli.ranking.rankers import Explains, load_class
 
 SOURCES = ["near", "far", "noise"]
 

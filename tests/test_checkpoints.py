@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.models import checkpoints
+from llmrec_cli.tensors import checkpoints
 
 
 def tensors() -> checkpoints.Tensors:

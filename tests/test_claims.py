@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from llmrec_cli.tables.claims import People, above, leanings, lower_bound
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.writing.claims import People, above, leanings, lower_bound
 
 
 def test_the_lower_bound_by_hand() -> None:

@@ -10,7 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from llmrec_cli.core.artifacts import FUNNEL, HOLDOUT, INTERACTIONS, ITEMS, REFUSALS, REJECTS, SEQUENCES, USERS
+from llmrec_cli.core.artifacts import (
+    FUNNEL,
+    HOLDOUT,
+    INTERACTIONS,
+    ITEMS,
+    REFUSALS,
+    REJECTS,
+    SEQUENCES,
+    USERS,
+)
 from llmrec_cli.core.config import load
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Outcome, execute

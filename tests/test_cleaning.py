@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.tables import cleaning, funnel
-from llmrec_cli.tables.engine import Engine
+from llmrec_cli.ingest import funnel, rules
+from llmrec_cli.ingest.engine import Engine
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def log(engine: Engine, rows: list[dict[str, Any]], weights: dict[str, float] | 
     usual = {"source": "log", "parsable": True, "passes": True, "user_id": "u", "item_id": "i"}
     full = [{**usual, "row": n, "source_row": n, **row} for n, row in enumerate(rows, 1)]
     frame = engine.put(pa.Table.from_pylist(full, pa.schema(list(types.items()))))
-    return cleaning.weighted(frame, weights or {}, refused_below=-3)
+    return rules.weighted(frame, weights or {}, refused_below=-3)
 
 
 def reasons(engine: Engine, frame: nw.LazyFrame[Any]) -> list[str | None]:
@@ -68,16 +68,16 @@ def test_each_row_has_the_first_verdict_that_fits(engine: Engine) -> None:
         None,
         None,
     ]
-    assert reasons(engine, cleaning.judge_rows(log(engine, rows), timed=True)) == expected
+    assert reasons(engine, rules.judge_rows(log(engine, rows), timed=True)) == expected
 
 
 def test_duplicates_with_and_without_time(engine: Engine) -> None:
     rows = [{"time": 1}, {"time": 1}, {"time": 2}, {"time": 1, "event": "buy"}, {"time": 1, "user_id": None}]
-    judged = cleaning.judge_rows(log(engine, rows), timed=True)
-    judged = cleaning.judge_duplicates(judged, timed=True)
+    judged = rules.judge_rows(log(engine, rows), timed=True)
+    judged = rules.judge_duplicates(judged, timed=True)
     assert reasons(engine, judged) == [None, "duplicate", None, None, "missing user"]
     rows = [{"value": 1.0}, {"value": 2.0}, {"value": 1.0}]
-    judged = cleaning.judge_duplicates(cleaning.judge_rows(log(engine, rows), timed=False), timed=False)
+    judged = rules.judge_duplicates(rules.judge_rows(log(engine, rows), timed=False), timed=False)
     assert reasons(engine, judged) == [None, None, "duplicate"]
 
 
@@ -85,36 +85,36 @@ def test_duplicates_with_and_without_time(engine: Engine) -> None:
     ("repeats", "expected"),
     [("keep", [None] * 3), ("first", ["repeat", None, "repeat"]), ("last", ["repeat"] * 2 + [None])],
 )
-def test_repeats_go_by_time(engine: Engine, repeats: cleaning.Repeats, expected: list[str | None]) -> None:
-    judged = cleaning.judge_rows(log(engine, [{"time": 5}, {"time": 1}, {"time": 9}]), timed=True)
-    assert reasons(engine, cleaning.judge_repeats(judged, repeats)) == expected
+def test_repeats_go_by_time(engine: Engine, repeats: rules.Repeats, expected: list[str | None]) -> None:
+    judged = rules.judge_rows(log(engine, [{"time": 5}, {"time": 1}, {"time": 9}]), timed=True)
+    assert reasons(engine, rules.judge_repeats(judged, repeats)) == expected
 
 
 def test_outliers_are_far_out(engine: Engine) -> None:
-    assert cleaning.outlier_limit(np.full(100, 10), 6.0) == pytest.approx(10 * np.exp(6))
-    assert cleaning.outlier_limit(np.array([]), 6.0) == np.inf
+    assert rules.outlier_limit(np.full(100, 10), 6.0) == pytest.approx(10 * np.exp(6))
+    assert rules.outlier_limit(np.array([]), 6.0) == np.inf
     rows = [{"user_id": "bot"}] * 5 + [{"user_id": "a"}] * 2
-    judged = cleaning.judge_outliers(cleaning.judge_rows(log(engine, rows), timed=False), "user_id", 4, "outlier user")
+    judged = rules.judge_outliers(rules.judge_rows(log(engine, rows), timed=False), "user_id", 4, "outlier user")
     assert reasons(engine, judged) == ["outlier user"] * 5 + [None] * 2
 
 
 def test_the_k_core_by_hand() -> None:
     # user 2 has one event; without it item 1 has one event; without that user 1 has one
     users, items = np.array([0, 0, 1, 1, 2]), np.array([0, 2, 1, 2, 1])
-    assert cleaning.k_core(users, items, 2, 1).tolist() == [0, 0, 0, 0, 1]
-    assert cleaning.k_core(users, items, 2, 2).tolist() == [2, 1, 2, 1, 1]
-    assert cleaning.k_core(users, items, 1, 1).tolist() == [0] * 5
-    assert len(cleaning.k_core(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 2, 2)) == 0
+    assert rules.k_core(users, items, 2, 1).tolist() == [0, 0, 0, 0, 1]
+    assert rules.k_core(users, items, 2, 2).tolist() == [2, 1, 2, 1, 1]
+    assert rules.k_core(users, items, 1, 1).tolist() == [0] * 5
+    assert len(rules.k_core(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 2, 2)) == 0
 
 
 def test_the_k_core_equals_its_expression(engine: Engine) -> None:
     rng = np.random.default_rng(7)
     users, items = rng.integers(0, 120, 700), rng.zipf(1.4, 700) % 150
-    verdict = cleaning.k_core(users, items, 4, 3)
+    verdict = rules.k_core(users, items, 4, 3)
     table = pa.table({"user_id": users, "item_id": items, "source_row": np.arange(700)})
     before, frame = -1, engine.put(table)
     while (left := engine.arrow(frame).num_rows) != before:
-        before, frame = left, engine.keep(cleaning.k_core_round(frame, 4, 3))
+        before, frame = left, engine.keep(rules.k_core_round(frame, 4, 3))
     kept = engine.arrow(frame).column("source_row").to_pylist()
     assert 0 < len(kept) < 700
     assert sorted(kept) == np.flatnonzero(verdict == 0).tolist()
@@ -122,7 +122,7 @@ def test_the_k_core_equals_its_expression(engine: Engine) -> None:
 
 def test_codes_number_the_different_values_across_chunks() -> None:
     column = pa.chunked_array([["b", "a"], ["a", "c", "b"]])
-    assert cleaning.codes(column).tolist() == [0, 1, 1, 2, 0]
+    assert rules.codes(column).tolist() == [0, 1, 1, 2, 0]
 
 
 def test_order_sessions_and_weights(engine: Engine) -> None:
@@ -134,8 +134,8 @@ def test_order_sessions_and_weights(engine: Engine) -> None:
         {"time": 30 * minute, "item_id": "same time"},
         {"time": 5, "user_id": "v", "item_id": "other", "event": "click"},
     ]
-    judged = cleaning.judge_rows(log(engine, rows, {"buy": 3.0, "click": 0.5}), timed=True)
-    kept = cleaning.in_order(judged, 30)
+    judged = rules.judge_rows(log(engine, rows, {"buy": 3.0, "click": 0.5}), timed=True)
+    kept = rules.in_order(judged, 30)
     table = engine.arrow(kept.sort("user_id", "position"))
     assert table.column("item_id").to_pylist() == ["first", "same session", "same time", "late", "other"]
     assert table.column("position").to_pylist() == [0, 1, 2, 3, 0]
@@ -144,7 +144,7 @@ def test_order_sessions_and_weights(engine: Engine) -> None:
 
 
 def test_without_time_the_order_is_that_of_the_rows_and_the_session_one(engine: Engine) -> None:
-    kept = cleaning.in_order(cleaning.judge_rows(log(engine, [{}, {}, {}]), timed=False), 30)
+    kept = rules.in_order(rules.judge_rows(log(engine, [{}, {}, {}]), timed=False), 30)
     table = engine.arrow(kept.sort("position"))
     assert table.column("source_row").to_pylist() == [1, 2, 3]
     assert table.column("session").to_pylist() == [0, 0, 0]
@@ -155,7 +155,7 @@ def test_pieces_never_part_a_user(size: int) -> None:
     users = ["a"] * 4 + ["b"] + ["c"] * 3 + ["d"]
     table = pa.table({"user_id": users, "item_id": list("012345678")})
     empty = table.slice(0, 0).to_batches()
-    pieces = list(cleaning.grouped([*empty, *table.to_batches(max_chunksize=size)]))
+    pieces = list(rules.grouped([*empty, *table.to_batches(max_chunksize=size)]))
     assert pa.concat_tables(pieces).equals(table)
     seen = [set(piece.column("user_id").to_pylist()) for piece in pieces]
     assert sum(map(len, seen)) == 4
@@ -185,13 +185,13 @@ def test_events_below_no_weight_turn_an_item_down_and_know_how_many_came_before(
         {"time": 6, "item_id": "d", "value_text": "-3", "value": -3.0},
         {"time": 1, "user_id": "v", "item_id": "a", "event": "hide"},
     ]
-    judged = cleaning.judge_rows(log(engine, rows, weights), timed=True)
+    judged = rules.judge_rows(log(engine, rows, weights), timed=True)
     assert reasons(engine, judged) == [None, "refusal", "no weight", None, "refusal", "refusal", None, "refusal"]
-    found = engine.arrow(cleaning.refusals(judged).sort("user_id", "item_id")).to_pylist()
+    found = engine.arrow(rules.refusals(judged).sort("user_id", "item_id")).to_pylist()
     assert [(row["user_id"], row["item_id"], row["position"], row["time"]) for row in found] == [
         ("u", "b", 2, 5),
         ("u", "e", 0, 0),
         ("v", "a", 0, 1),
     ]
-    kept = cleaning.in_order(judged, 30)
+    kept = rules.in_order(judged, 30)
     assert engine.arrow(kept.sort("position")).column("item_id").to_pylist() == ["a", "d", "d"]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llmrec_cli import pipeline
-from llmrec_cli.cli import app
+from llmrec_cli.cli.app import app
 from llmrec_cli.core.config import parse_bytes
 from llmrec_cli.core.errors import SettingsError
 from tests.conftest import SAMPLE
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from llmrec_cli.cli import app; from typer.testing import CliRunner;"
+        "import sys; from llmrec_cli.cli.app import app; from typer.testing import CliRunner;"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
         "heavy = {'torch','pandas','numpy','pyarrow','sklearn','duckdb'};"
         "print(sorted({m.split('.')[0] for m in sys.modules} & heavy))"
@@ -55,7 +55,7 @@ def test_each_command_has_help_and_an_example_or_is_plain(name: str) -> None:
 
 
 def test_named_options_are_settings_of_their_stage() -> None:
-    from llmrec_cli.cli import Common
+    from llmrec_cli.cli.app import Common
 
     common = set(Common.__dataclass_fields__) | {"force", "user", "format_", "output", "dry_run", "finish"}
     seen = 0
@@ -238,7 +238,7 @@ def test_without_a_settings_file_a_command_says_how_to_get_one(
 def test_ctrl_c_ends_a_command_alike_before_it_begins_and_in_it(
     early: bool, monkeypatch: pytest.MonkeyPatch, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from llmrec_cli import cli
+    from llmrec_cli.cli import app
 
     def interrupted(*given: object, **named: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -246,10 +246,10 @@ def test_ctrl_c_ends_a_command_alike_before_it_begins_and_in_it(
     before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
     monkeypatch.chdir(project)
     monkeypatch.setattr("sys.argv", ["llmrec", "clean"])
-    monkeypatch.setattr(*((cli, "app") if early else (pipeline, "walk")), interrupted)
+    monkeypatch.setattr(*((app, "app") if early else (pipeline, "walk")), interrupted)
     try:
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])

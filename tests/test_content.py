@@ -13,10 +13,10 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from PIL import Image
 
+from llmrec_cli.content import cache, encoding, image, media, pretrained, text
 from llmrec_cli.core.errors import DataError, LlmrecError, MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.models import media
-from llmrec_cli.models.encoders import audio, cache, content, image, pretrained, text
+from llmrec_cli.extras import audio
 from tests.test_audio_encoder import save, tone
 from tests.test_audio_encoder import saved as saved_audio
 from tests.test_image_encoder import saved as saved_image
@@ -78,10 +78,10 @@ PICTURES += ["files/b.png", "files/copy.png", "files/a.png"]
 
 
 def encode(
-    modality: content.Modality, values: list[Any], base: Path, name: str = "", **changed: Any
-) -> content.Encoded:
+    modality: encoding.Modality, values: list[Any], base: Path, name: str = "", **changed: Any
+) -> encoding.Encoded:
     settings = {"base": base, "cache": base / "cache", "device": "cpu", "progress": Lines(quiet=True)}
-    return content.encode(modality, values, name or f"models/{modality}", **settings | changed)
+    return encoding.encode(modality, values, name or f"models/{modality}", **settings | changed)
 
 
 def test_texts_are_encoded_once_and_new_ones_alone_the_next_time(project: Path, seen: list[int]) -> None:
@@ -105,7 +105,7 @@ def test_texts_are_encoded_once_and_new_ones_alone_the_next_time(project: Path, 
 
 def test_texts_in_pieces_are_the_same_as_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = encode("text", TEXTS, project, cache=None)
-    monkeypatch.setitem(content.PIECE, "text", 1)
+    monkeypatch.setitem(encoding.PIECE, "text", 1)
     pieces = encode("text", TEXTS, project)
     np.testing.assert_allclose(whole.vectors, pieces.vectors, atol=0.05)
     assert len(list((project / "cache").rglob("*.safetensors"))) == 4
@@ -114,7 +114,7 @@ def test_texts_in_pieces_are_the_same_as_at_once(project: Path, monkeypatch: pyt
 
 
 def test_a_killed_run_leaves_what_it_had(project: Path, monkeypatch: pytest.MonkeyPatch, seen: list[int]) -> None:
-    monkeypatch.setitem(content.PIECE, "text", 1)
+    monkeypatch.setitem(encoding.PIECE, "text", 1)
     real, calls = cache.VectorCache.keep, []
 
     def dies(self: cache.VectorCache, *args: Any) -> None:
@@ -175,7 +175,7 @@ class Lengths:
 def test_an_encoder_that_does_not_say_what_it_depends_on_is_not_kept(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(content.PIECE, "text", 1)
+    monkeypatch.setitem(encoding.PIECE, "text", 1)
     for _ in range(2):
         assert encode("text", TEXTS, project, "tests.test_content:Lengths").n_new == 4
     assert not (project / "cache").exists()

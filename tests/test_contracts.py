@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.models import checkpoints, rankers, retrievers
-from llmrec_cli.models.candidates import CandidateConfig, collect
-from llmrec_cli.models.retrievers import Histories
-from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.features import Candidates, target_ranks
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking import rankers, retrievers
+from llmrec_cli.ranking.candidates import CandidateConfig, collect
+from llmrec_cli.ranking.features import Candidates, target_ranks
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.tensors import checkpoints
 
 USERS, ITEMS = 60, 20
 

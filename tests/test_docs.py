@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llmrec_cli.cli import app
+from llmrec_cli.cli.app import app
 from tests.conftest import ROOT
 
 DOCS = runpy.run_path(str(ROOT / "docs" / "generate.py"))
@@ -63,7 +63,7 @@ def test_the_file_map_is_what_the_files_say_of_themselves() -> None:
 
 
 def test_the_page_about_scale_is_what_its_formulas_say() -> None:
-    from llmrec_cli.models.encoders.phases import COPIES
+    from llmrec_cli.sequence.training_plan import COPIES
 
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     assert DOCS["scale"](page) == page, "run `make docs`"

@@ -10,9 +10,9 @@ from llmrec_cli import pipeline
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context
-from llmrec_cli.tables import engine_filter
-from llmrec_cli.tables.engine import Engine, Roles
-from llmrec_cli.tables.roles import FileConfig, InteractionsConfig
+from llmrec_cli.ingest import engine_filter
+from llmrec_cli.ingest.column_mapping import FileConfig, InteractionsConfig
+from llmrec_cli.ingest.engine import Engine, Roles
 from tests.test_clean_stage import REJECTS, column, run
 
 LOG = 'user,item,quantity,"Customer ID","a""b",country,order,x\n'

@@ -17,12 +17,12 @@ from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, ITEMS, SLICES, VERDIC
 from llmrec_cli.core.errors import DataError, GateError, SettingsError, UpstreamError
 from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, Traits, history_mean, measured
+from llmrec_cli.evaluation.eval_users import Question
+from llmrec_cli.ingest.holdout import before
 from llmrec_cli.stages import recommend
 from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source, traits
-from llmrec_cli.tables.comparison import PIPELINE, Comparison, Traits, history_mean, measured
-from llmrec_cli.tables.question import Question
-from llmrec_cli.tables.sequences import Sequences
-from llmrec_cli.tables.splits import before
 from tests import tiny
 from tests.signing import vouch
 

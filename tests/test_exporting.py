@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from llmrec_cli import exporting
 from llmrec_cli.core.artifacts import RECOMMENDATIONS
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.exporting import COLUMNS, agreed, export, format_of, harmless
+from llmrec_cli.report import exports
+from llmrec_cli.report.exports import COLUMNS, agreed, export, format_of, harmless
 from llmrec_cli.stages import recommend
 from tests import tiny
 
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_written_is_told_with_its_own_option(
         def refuse(rows: object, file: object) -> None:
             raise OSError(codes[fault], os.strerror(codes[fault]))
 
-        monkeypatch.setitem(exporting.WRITERS, "csv", refuse)
+        monkeypatch.setitem(exports.WRITERS, "csv", refuse)
     with pytest.raises(DataError, match="cannot write") as told:
         export(work, "csv", str(tmp_path / name))
     assert "--work" not in str(told.value) and str(tmp_path / name) in told.value.where

@@ -17,16 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from llmrec_cli import forgetting, held, pipeline
-from llmrec_cli.cli import app
-from llmrec_cli.core import artifacts, people
+from llmrec_cli import pipeline
+from llmrec_cli.cli.app import app
+from llmrec_cli.core import artifacts, pseudonyms
 from llmrec_cli.core.artifacts import Forgets
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, UpstreamError
-from llmrec_cli.core.forgetting import ids_in
 from llmrec_cli.core.stage import Context, Outcome
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.models.retrievers import RETRIEVERS
+from llmrec_cli.privacy import forget, held
+from llmrec_cli.privacy.removal import ids_in
+from llmrec_cli.ranking.retrievers import RETRIEVERS
 from tests import tiny, traces
 from tests.conftest import SAMPLE
 
@@ -52,9 +53,9 @@ def test_the_registry_has_what_the_stages_write() -> None:
 @pytest.mark.slow
 def test_only_what_can_leave_people_out_grows_with_them(tmp_path: Path) -> None:
     """Twice the people, the same tensors: a saved source has nobody's row, or it says how to take it out."""
-    from llmrec_cli.models.retrievers import load_class
-    from llmrec_cli.tables import catalogue as catalogues
-    from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.data import catalogue as catalogues
+    from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.ranking.retrievers import load_class
 
     work = tiny.make(tmp_path, fit=False)
     items = work.read(artifacts.ITEMS)
@@ -79,27 +80,27 @@ def test_only_what_can_leave_people_out_grows_with_them(tmp_path: Path) -> None:
 def test_a_key_is_made_for_its_owner_and_a_wrong_or_missing_one_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(people.KEY_VARIABLE, raising=False)
+    monkeypatch.delenv(pseudonyms.KEY_VARIABLE, raising=False)
     work = tmp_path / "work"
-    key = people.make_key(tmp_path)
-    assert stat.S_IMODE((tmp_path / people.KEY_FILE).stat().st_mode) == 0o600
-    assert people.find_key(tmp_path) == key
-    people.add_forgotten(work, key, [key.hash("ann")])
-    told = people.people(work, tmp_path, pseudonymise=False)
+    key = pseudonyms.make_key(tmp_path)
+    assert stat.S_IMODE((tmp_path / pseudonyms.KEY_FILE).stat().st_mode) == 0o600
+    assert pseudonyms.find_key(tmp_path) == key
+    pseudonyms.add_forgotten(work, key, [key.hash("ann")])
+    told = pseudonyms.people(work, tmp_path, pseudonymise=False)
     assert told and told.told("ann") == ("ann", True) and told.told("bob") == ("bob", False)
-    nested = people.people(work / "evaluate" / "last", tmp_path, pseudonymise=False)
+    nested = pseudonyms.people(work / "evaluate" / "last", tmp_path, pseudonymise=False)
     assert nested and nested.told("ann")[1]
-    monkeypatch.setenv(people.KEY_VARIABLE, "another key that is long enough")
+    monkeypatch.setenv(pseudonyms.KEY_VARIABLE, "another key that is long enough")
     with pytest.raises(SettingsError, match="not the one"):
-        people.people(work, tmp_path, pseudonymise=False)
-    monkeypatch.delenv(people.KEY_VARIABLE)
-    (tmp_path / people.KEY_FILE).unlink()
+        pseudonyms.people(work, tmp_path, pseudonymise=False)
+    monkeypatch.delenv(pseudonyms.KEY_VARIABLE)
+    (tmp_path / pseudonyms.KEY_FILE).unlink()
     with pytest.raises(MissingExtraError, match="missing"):
-        people.people(work, tmp_path, pseudonymise=False)
-    text = (work / people.LIST).read_text()
-    (work / people.LIST).write_text(text.replace(key.hash("ann")[:4], "0000", 1))
+        pseudonyms.people(work, tmp_path, pseudonymise=False)
+    text = (work / pseudonyms.LIST).read_text()
+    (work / pseudonyms.LIST).write_text(text.replace(key.hash("ann")[:4], "0000", 1))
     with pytest.raises(UpstreamError, match="damaged"):
-        people.forgotten(work)
+        pseudonyms.forgotten(work)
 
 
 # --- clean ------------------------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ def test_clean_keeps_the_forgotten_out_of_every_table(tmp_path: Path, context: C
     settings = _log(tmp_path, [*_rows("ann", "bob", "cyd"), (" ann ", "", "x", "")])
     assert _clean(tmp_path, settings, context).report.counts["users"] == 3
     work = WorkDir(tmp_path / "work")
-    receipt = forgetting.forget(work, tmp_path, ["ann"])
+    receipt = forget.forget(work, tmp_path, ["ann"])
     assert receipt.data["found"] == 1 and not traces.raw(work.path, ["ann"])
     again = _clean(tmp_path, settings, context)
     assert again.ran and again.why == "the list of forgotten people has changed"
@@ -144,7 +145,7 @@ def test_clean_keeps_the_forgotten_out_of_the_users_file(tmp_path: Path, context
     (tmp_path / "users.csv").write_text("id,sex\nann,f\nbob,m\nnone of the log,f\n")
     settings.put("clean.users", {"path": "users.csv", "user": "id", "gender": "sex"}, "test")
     work = WorkDir(tmp_path / "work")
-    receipt = forgetting.forget(work, tmp_path, ["ann", "none of the log"])
+    receipt = forget.forget(work, tmp_path, ["ann", "none of the log"])
     assert receipt.data["found"] == 0
     _clean(tmp_path, settings, context)
     assert work.read(artifacts.USERS).column("user_id").to_pylist() == ["bob"]
@@ -152,8 +153,8 @@ def test_clean_keeps_the_forgotten_out_of_the_users_file(tmp_path: Path, context
 
 def test_without_the_right_key_clean_lets_nobody_in(tmp_path: Path, context: Context) -> None:
     settings = _log(tmp_path, _rows("ann", "bob"))
-    forgetting.forget(WorkDir(tmp_path / "work"), tmp_path, ["ann"])
-    key = tmp_path / people.KEY_FILE
+    forget.forget(WorkDir(tmp_path / "work"), tmp_path, ["ann"])
+    key = tmp_path / pseudonyms.KEY_FILE
     key.write_text("another key, but a long one\n")
     with pytest.raises(SettingsError, match="not the one"):
         _clean(tmp_path, settings, context)
@@ -161,7 +162,7 @@ def test_without_the_right_key_clean_lets_nobody_in(tmp_path: Path, context: Con
     with pytest.raises(MissingExtraError):
         _clean(tmp_path, settings, context)
     with pytest.raises(MissingExtraError):
-        forgetting.forget(WorkDir(tmp_path / "work"), tmp_path, ["bob"])
+        forget.forget(WorkDir(tmp_path / "work"), tmp_path, ["bob"])
 
 
 def test_pseudonyms_take_the_place_of_ids_everywhere(tmp_path: Path, context: Context) -> None:
@@ -169,7 +170,7 @@ def test_pseudonyms_take_the_place_of_ids_everywhere(tmp_path: Path, context: Co
     settings.put("clean.pseudonymise", True, "test")
     with pytest.raises(MissingExtraError):
         _clean(tmp_path, settings, context)
-    key = people.make_key(tmp_path)
+    key = pseudonyms.make_key(tmp_path)
     _clean(tmp_path, settings, context)
     work = WorkDir(tmp_path / "work")
     ids = ["annabel", "robert", "cydonia"]
@@ -180,13 +181,13 @@ def test_pseudonyms_take_the_place_of_ids_everywhere(tmp_path: Path, context: Co
     assert not _clean(tmp_path, settings, context).ran
     told = held.held(work, key.hash("annabel"))["held"]["."]
     assert len(told["clean/interactions.parquet"]) == 3 and len(told["clean/rejects.parquet"]) == 1
-    receipt = forgetting.forget(work, tmp_path, ["annabel", key.hash("robert")], pseudonymised=True)
+    receipt = forget.forget(work, tmp_path, ["annabel", key.hash("robert")], pseudonymised=True)
     assert receipt.data["found"] == 2
     assert ids_in(work) == {key.hash("cydonia")}
     with pytest.raises(DataError):
         held.held(work, key.hash("annabel"))
     assert _clean(tmp_path, settings, context).report.counts["users"] == 1
-    (tmp_path / people.KEY_FILE).write_text("another key, but a long one\n")
+    (tmp_path / pseudonyms.KEY_FILE).write_text("another key, but a long one\n")
     assert held.as_written(work, settings, ["robert"]) != [key.hash("robert")]
 
 
@@ -248,7 +249,7 @@ def test_forgotten_people_leave_no_byte(tmp_path: Path, context: Context) -> Non
     gone = [*project.ids[:5], project.ids[-1]]
     project.killed(gone[0])
     assert len(traces.raw(project.work.path, gone)) > 60
-    receipt = forgetting.forget(project.work, tmp_path, gone)
+    receipt = forget.forget(project.work, tmp_path, gone)
     assert not traces.raw(project.work.path, gone)
     assert receipt.data["found"] == 6 and receipt.data["rows"]["the work directory"]["train-ranker/retrievers"] == 6
     assert receipt.data["stale"]["evaluate/last"] and len(receipt.data["leftovers"]) == 9
@@ -329,7 +330,7 @@ def test_what_cannot_be_run_again_is_told_before_anybody_is_forgotten(
     (tmp_path / "llmrec.toml").write_text('[clean.interactions]\npath = "log.csv"\nuser = "user"\nitem = "item"\n')
     done = CliRunner().invoke(app, ["forget", "ann", "--retrain", "--set", "clean.interactions.where=user >"])
     assert done.exit_code == 2
-    assert "ann" in ids_in(WorkDir(tmp_path / "work")) and not (tmp_path / "work" / people.LIST).exists()
+    assert "ann" in ids_in(WorkDir(tmp_path / "work")) and not (tmp_path / "work" / pseudonyms.LIST).exists()
 
 
 @pytest.mark.slow
@@ -342,4 +343,4 @@ def test_who_leaves_the_log_leaves_old_backtests(tmp_path: Path, context: Contex
     log.write_text("".join(line for line in log.read_text().splitlines(True) if gone not in line))
     project.run()
     assert not traces.raw(project.work.path, [gone])
-    assert not forgetting.left_the_log(project.work)
+    assert not forget.left_the_log(project.work)

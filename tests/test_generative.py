@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec_cli.models.retrievers import Histories
-from llmrec_cli.models.retrievers.generative import Generative, GenerativeConfig
-from llmrec_cli.models.topk import topk
-from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.extras.generative import Generative, GenerativeConfig
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.topk import topk
 
 ITEMS, USERS, LENGTH = 24, 96, 6
 SMALL = GenerativeConfig(levels=2, codes=4, dim=16, layers=1, heads=2, dropout=0.0, epochs=2)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmrec_cli.models.writers.facts import (
+from llmrec_cli.writing.facts import (
     LONGEST_TITLE,
     Claim,
     ItemFacts,
@@ -12,7 +12,7 @@ from llmrec_cli.models.writers.facts import (
     listing,
     plain,
 )
-from llmrec_cli.models.writers.grounding import fault
+from llmrec_cli.writing.grounding import fault
 
 MUG = ItemFacts(
     "Blue Mug",

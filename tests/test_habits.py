@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli.core.errors import DataError
-from llmrec_cli.tables.habits import BRANDS, PEERS, PRICES, amounts, attribute, brands, prices
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.profiles.affinities import BRANDS, PEERS, PRICES, amounts, attribute, brands, prices
 
 
 def log(n_items: int, *histories: list[int]) -> Sequences:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llmrec_cli.content import image, pretrained
+from llmrec_cli.content.media import read_picture
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.models.encoders import image, pretrained
-from llmrec_cli.models.media import read_picture
 
 TOWER = {
     "hidden_size": 16,

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmrec_cli.models.rankers import load_class
-from llmrec_cli.models.rankers.fusion import Fusion, FusionConfig, spreads
-from llmrec_cli.models.rankers.lambdarank import LambdaRank, LambdaRankConfig
-from llmrec_cli.tables.features import Candidates, source_of
+from llmrec_cli.ranking.features import Candidates, source_of
+from llmrec_cli.ranking.rankers import load_class
+from llmrec_cli.ranking.rankers.conditional_logit import Fusion, FusionConfig, spreads
+from llmrec_cli.ranking.rankers.lambdarank import LambdaRank, LambdaRankConfig
 
 USERS, WIDTH = 400, 10
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from llmrec_cli.tables.interests import Window, at, changes, interests, leading, normalised, population_shares, tagged
+from llmrec_cli.profiles.interests import (
+    Window,
+    at,
+    changes,
+    interests,
+    leading,
+    normalised,
+    population_shares,
+    tagged,
+)
 
 
 def rows(column: object) -> list[list[str]]:

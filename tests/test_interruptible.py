@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from llmrec_cli.tables.engine import Engine
-from llmrec_cli.tables.interruptible import Beside
+from llmrec_cli.ingest.engine import Engine
+from llmrec_cli.ingest.interruptible import Beside
 
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 

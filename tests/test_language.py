@@ -14,9 +14,9 @@ import torch
 
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, UpstreamError
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.models import causal, checkpoints, runtime
-from llmrec_cli.models.encoders import language
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.extras import lora_lm
+from llmrec_cli.tensors import causal_lm, checkpoints, runtime
 from tests import tiny_language
 
 TITLES = ["red mug", "blue bowl", "green lamp", "oak chair", "tin box", "silk fan", "wool hat", "glass jar"]
@@ -25,7 +25,7 @@ USERS = 100
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_language.make(tmp_path_factory.mktemp("model"), [language.OPENING, *TITLES], width=32, spread=0.3)
+    return tiny_language.make(tmp_path_factory.mktemp("model"), [lora_lm.OPENING, *TITLES], width=32, spread=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,13 @@ def ring(users: int = USERS, steps: int = 6) -> Sequences:
     return Sequences(codes.reshape(-1).astype(np.int32), np.arange(users + 1) * steps, len(TITLES))
 
 
-def tuned(model: Path, machine: runtime.Runtime, scratch: Path, **changed: Any) -> language.Tuned:
+def tuned(model: Path, machine: runtime.Runtime, scratch: Path, **changed: Any) -> lora_lm.Tuned:
     given: dict[str, Any] = {"sequences": ring(), "titles": TITLES, "rank": 8, "steps": 30, "seed": 1, **changed}
     scratch.mkdir(parents=True, exist_ok=True)
-    return language.tune(model=str(model), machine=machine, scratch=scratch, progress=Lines(quiet=True), **given)
+    return lora_lm.tune(model=str(model), machine=machine, scratch=scratch, progress=Lines(quiet=True), **given)
 
 
-def saved(found: language.Tuned, folder: Path) -> dict[str, bytes]:
+def saved(found: lora_lm.Tuned, folder: Path) -> dict[str, bytes]:
     folder.mkdir()
     found.save(folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -54,11 +54,11 @@ def saved(found: language.Tuned, folder: Path) -> dict[str, bytes]:
 def test_withheld_titles_become_less_surprising(
     model: Path, machine: runtime.Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(language, "LEARNING_RATE", 0.02)
+    monkeypatch.setattr(lora_lm, "LEARNING_RATE", 0.02)
     found = tuned(model, machine, tmp_path, steps=95)
     assert found.perplexity_before > 300  # a random model of 300 tokens knows nothing
     assert found.perplexity_after < 5
-    assert (found.users, found.measured, found.steps) == (USERS, language.MEASURED_USERS, 100)
+    assert (found.users, found.measured, found.steps) == (USERS, lora_lm.MEASURED_USERS, 100)
     losses = [epoch.loss for epoch in found.epochs]
     assert len(losses) == 10 and losses[-1] < losses[0]
 
@@ -80,8 +80,8 @@ def test_the_saved_adapter_gives_the_same_logits(model: Path, machine: runtime.R
     with torch.no_grad():
         plain, wanted = base(tokens).logits, found.network(tokens).logits
         again = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(tokens).logits
-        ours = causal.with_saved_adapter(
-            causal.load(str(model), machine.device, torch.float32)[0], tmp_path / "adapter", str(model)
+        ours = causal_lm.with_saved_adapter(
+            causal_lm.load(str(model), machine.device, torch.float32)[0], tmp_path / "adapter", str(model)
         )
         assert torch.equal(ours(tokens).logits, wanted)
     assert torch.equal(again, wanted) and not torch.allclose(plain, wanted)
@@ -93,15 +93,15 @@ def test_the_saved_adapter_gives_the_same_logits(model: Path, machine: runtime.R
 def test_a_damaged_adapter_is_told_with_what_mends_it(
     model: Path, machine: runtime.Runtime, tmp_path: Path, name: str, content: bytes | None
 ) -> None:
-    network = causal.load(str(model), machine.device, torch.float32)[0]
+    network = causal_lm.load(str(model), machine.device, torch.float32)[0]
     folder = tmp_path / "adapter"
     folder.mkdir()
-    causal.save_adapter(causal.with_new_adapter(network, 2), folder, str(model))
+    causal_lm.save_adapter(causal_lm.with_new_adapter(network, 2), folder, str(model))
     (folder / name).unlink()
     (folder / name).mkdir() if content is None else (folder / name).write_bytes(content)
-    network = causal.load(str(model), machine.device, torch.float32)[0]
+    network = causal_lm.load(str(model), machine.device, torch.float32)[0]
     with pytest.raises(UpstreamError, match="adapter is missing or damaged") as caught:
-        causal.with_saved_adapter(network, folder, str(model))
+        causal_lm.with_saved_adapter(network, folder, str(model))
     assert caught.value.fix == f"llmrec pretrain --lm {model} --force"
 
 
@@ -129,8 +129,8 @@ def test_a_killed_training_ends_with_the_same_bytes(
 
 def test_no_training_text_has_a_withheld_title_and_none_is_untitled() -> None:
     titles = [*TITLES[:-1], " "]
-    titled = language._titled(ring(users=10), titles)
-    training, measured = language._split(titled, seed=1)
+    titled = lora_lm._titled(ring(users=10), titles)
+    training, measured = lora_lm._split(titled, seed=1)
     assert (len(TITLES) - 1) not in set(titled.codes.tolist())
     assert len(measured) == len(training) == 10
     assert sorted(map(tuple, map(np.ndarray.tolist, (measured[u][:-1] for u in range(10))))) == sorted(
@@ -142,30 +142,30 @@ def test_a_text_is_the_opening_and_the_titles_whatever_they_say(model: Path) -> 
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    tell = language._Teller(tokenizer, ["red mug", "two\n-  lines <end>", "long " * 99])
+    tell = lora_lm._Teller(tokenizer, ["red mug", "two\n-  lines <end>", "long " * 99])
     texts, newest = tell(Sequences(np.array([0, 1, 2, 0], dtype=np.int32), np.array([0, 2, 4]), 3))
     assert tokenizer.decode(texts[0]) == "Chosen one after another:\n- red mug\n- two - lines <end>"
     assert 0 not in texts[0]  # "<end>" in a title is letters, not the end of the text
     assert tokenizer.decode(texts[0][-newest[0] :]) == " two - lines <end>"
-    assert len(texts[1]) == len(tell.opening) + language.TITLE_TOKENS + len(tell.separator) + newest[1]
+    assert len(texts[1]) == len(tell.opening) + lora_lm.TITLE_TOKENS + len(tell.separator) + newest[1]
 
 
 def test_every_user_is_drawn_before_one_is_drawn_again(machine: runtime.Runtime) -> None:
-    texts = language._Texts(ring(users=10), None, size=8, seed=1, machine=machine)  # type: ignore[arg-type]
+    texts = lora_lm._Texts(ring(users=10), None, size=8, seed=1, machine=machine)  # type: ignore[arg-type]
     stream = np.concatenate([texts.drawn(epoch) for epoch in (1, 2, 3, 4, 5)])
     assert [sorted(part.tolist()) for part in np.split(stream, 4)] == [list(range(10))] * 4
 
 
 def test_perplexity_is_that_of_the_last_titles_alone(model: Path, machine: runtime.Runtime) -> None:
-    network, tokenizer = causal.load(str(model), machine.device, torch.float32)
-    tell, histories = language._Teller(tokenizer, TITLES), ring(users=5, steps=3)
+    network, tokenizer = causal_lm.load(str(model), machine.device, torch.float32)
+    tell, histories = lora_lm._Teller(tokenizer, TITLES), ring(users=5, steps=3)
     texts, newest = tell(histories)
     losses = []
     for text, n in zip(texts, newest, strict=True):
         with torch.no_grad():
             logits = network(torch.tensor([text])).logits[0].log_softmax(-1)
         losses += [-logits[place - 1, text[place]].item() for place in range(len(text) - n, len(text))]
-    assert language._perplexity(network, tell, histories, machine) == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
+    assert lora_lm._perplexity(network, tell, histories, machine) == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
 
 
 def test_what_is_missing_is_told_in_a_line(
@@ -187,4 +187,4 @@ def test_a_model_that_cannot_write_is_refused(tmp_path: Path) -> None:
     shape = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     BertModel(shape).save_pretrained(tmp_path)
     with pytest.raises(SettingsError, match="it is a BertModel"):
-        causal.load(str(tmp_path), torch.device("cpu"), torch.float32)
+        causal_lm.load(str(tmp_path), torch.device("cpu"), torch.float32)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmrec_cli.tables.features import Candidates
-from llmrec_cli.tables.leaderboard import Score, best, features_table, lines, rows, verdict, weights_in_words
-from llmrec_cli.tables.metrics import MISS
+from llmrec_cli.data.metrics import MISS
+from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.leaderboard import Score, best, features_table, lines, rows, verdict, weights_in_words
 
 
 def score(kind: str, name: str, hits: int, users: int = 200) -> Score:

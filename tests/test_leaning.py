@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from llmrec_cli.tables.leaning import Leaning, choose, subsets
-from llmrec_cli.tables.segments import Segments, segments
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.segments import Segments, segments
+from llmrec_cli.profiles.segment_smoothing import Leaning, choose, subsets
 
 Ints = npt.NDArray[np.int64]
 

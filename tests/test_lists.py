@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from llmrec_cli.tables.features import Candidates, tie_order
-from llmrec_cli.tables.lists import OF_ALL, OF_SEGMENT, Lists, Popular, best, filled, joined, summary
-from llmrec_cli.tables.rules import Rules
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.lists.build import OF_ALL, OF_SEGMENT, Lists, Popular, best, filled, joined, summary
+from llmrec_cli.lists.constraints import Rules
+from llmrec_cli.ranking.features import Candidates, tie_order
 
 FREE = Rules(np.arange(6), np.full(6, -1))
 TIES = tie_order([f"item{i}" for i in range(6)])

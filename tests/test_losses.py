@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llmrec_cli.models import losses
-from llmrec_cli.models.losses import softmax_cross_entropy
+from llmrec_cli.sequence import losses
+from llmrec_cli.sequence.losses import softmax_cross_entropy
 
 
 def problem(n: int = 37, n_items: int = 53, dim: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from llmrec_cli.tables import metrics
-from llmrec_cli.tables.metrics import (
+from llmrec_cli.data import metrics
+from llmrec_cli.data.metrics import (
     MISS,
     bootstrap,
     calibration,

@@ -9,14 +9,14 @@ import pytest
 import scipy.sparse as sp
 
 from llmrec_cli.core.errors import SettingsError
-from llmrec_cli.models.retrievers import Histories, userknn
-from llmrec_cli.models.retrievers.bpr import Bpr, BprConfig, mean_factors, ridge
-from llmrec_cli.models.retrievers.knn import strongest
-from llmrec_cli.models.retrievers.lda import Lda, LdaConfig, topic_shares
-from llmrec_cli.models.retrievers.popularity import DAY, Popularity, PopularityConfig
-from llmrec_cli.models.retrievers.userknn import UserKNN, UserKNNConfig
-from llmrec_cli.tables.catalogue import Catalogue
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.retrievers import Histories, userknn
+from llmrec_cli.ranking.retrievers.bpr import Bpr, BprConfig, mean_factors, ridge
+from llmrec_cli.ranking.retrievers.itemknn import strongest
+from llmrec_cli.ranking.retrievers.popularity import DAY, Popularity, PopularityConfig
+from llmrec_cli.ranking.retrievers.topic_choice import Lda, LdaConfig, topic_shares
+from llmrec_cli.ranking.retrievers.userknn import UserKNN, UserKNNConfig
 
 ITEMS = 6
 NONE = np.zeros((ITEMS, 0), dtype=np.float32)

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from llmrec_cli.core.artifacts import INTERACTIONS, ITEMS, USERS
 from llmrec_cli.core.stage import Context
-from llmrec_cli.tables import oddities
+from llmrec_cli.ingest import oddities
 from tests.test_clean_stage import column, run
 
 SETTINGS = """

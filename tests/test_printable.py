@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from llmrec_cli.cli import app
-from llmrec_cli.console import Console
+from llmrec_cli.cli.app import app
+from llmrec_cli.cli.console import Console
 from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.printable import printable, printable_json

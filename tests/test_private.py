@@ -13,12 +13,12 @@ import torch
 
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.models import checkpoints, runtime
-from llmrec_cli.models.encoders import private, user_gradients
-from llmrec_cli.models.encoders.private import Privacy, Spent
-from llmrec_cli.models.encoders.sequence import Shape
-from llmrec_cli.models.encoders.training import Lessons, NextItemModel, Objective
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.extras import private_training, user_gradients
+from llmrec_cli.extras.private_training import Privacy, Spent
+from llmrec_cli.sequence.encoder import Shape
+from llmrec_cli.sequence.training import Lessons, NextItemModel, Objective
+from llmrec_cli.tensors import checkpoints, runtime
 
 pytest.importorskip("opacus", reason="needs the extra 'privacy'")
 
@@ -53,7 +53,7 @@ def trained(
 ) -> tuple[NextItemModel, list[runtime.Epoch], Spent]:
     model = model_of(lessons)
     schedule = replace(SCHEDULE, epochs=epochs)
-    history, spent = private.train(
+    history, spent = private_training.train(
         model, lessons, schedule, Privacy(**privacy), seeds=(1,), machine=runtime.start("cpu", 1),
         progress=Lines(quiet=True), name="test", checkpoint=checkpoint, **others,
     )  # fmt: skip
@@ -97,7 +97,7 @@ def test_no_user_moves_the_sum_by_more_than_the_clip_norm() -> None:
     users = np.flatnonzero(lessons.log.lengths >= 2)[:5]
     model = model_of(lessons)
     clip = 0.05
-    training = private._Training(
+    training = private_training._Training(
         model, lessons, SCHEDULE, Privacy(epsilon=1.0, clip=clip), seeds=(1,), device=torch.device("cpu")
     )  # fmt: skip
     plain, sums = [], []
@@ -166,10 +166,10 @@ def test_what_is_spent_is_what_was_asked(epsilon: float) -> None:
 
 
 def test_more_steps_need_more_noise_and_spend_more() -> None:
-    noises = [private.noise_multiplier(2.0, 1e-5, 0.01, steps) for steps in (10, 100, 1000)]
+    noises = [private_training.noise_multiplier(2.0, 1e-5, 0.01, steps) for steps in (10, 100, 1000)]
     assert noises == sorted(noises) and noises[0] < noises[-1]
     lessons = lessons_of(ring())
-    training = private._Training(
+    training = private_training._Training(
         model_of(lessons), lessons, replace(SCHEDULE, epochs=3), Privacy(epsilon=2.0, users_per_step=20),
         seeds=(1,), device=torch.device("cpu"),
     )  # fmt: skip
@@ -184,7 +184,9 @@ def test_noise_is_added_where_nobody_is_drawn() -> None:
     lessons = lessons_of(ring())
     model = model_of(lessons)
     before = model.ids.weight.detach().clone()
-    training = private._Training(model, lessons, SCHEDULE, Privacy(epsilon=1.0), seeds=(1,), device=torch.device("cpu"))
+    training = private_training._Training(
+        model, lessons, SCHEDULE, Privacy(epsilon=1.0), seeds=(1,), device=torch.device("cpu")
+    )
     assert training._step(np.empty(0, dtype=np.int64)) == (0.0, 0)
     assert (model.ids.weight != before).all() and training.spent().steps == 1
 
@@ -231,12 +233,12 @@ def test_metrics_are_told_and_decide_nothing() -> None:
 
 def test_what_cannot_be_private_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="bert"):
-        private.check(Shape(architecture="bert"), Objective())
+        private_training.check(Shape(architecture="bert"), Objective())
     with pytest.raises(SettingsError, match="sampled"):
-        private.check(Shape(), Objective(loss="sampled"))
+        private_training.check(Shape(), Objective(loss="sampled"))
     with pytest.raises(SettingsError, match="no noise"):
-        private.noise_multiplier(1e-4, 1e-9, 1.0, 1000)
+        private_training.noise_multiplier(1e-4, 1e-9, 1.0, 1000)
     monkeypatch.setitem(sys.modules, "opacus", None)
     with pytest.raises(MissingExtraError) as caught:
-        private.check(Shape(), Objective())
+        private_training.check(Shape(), Objective())
     assert "llmrec-cli[privacy]" in caught.value.fix

@@ -14,10 +14,10 @@ from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFIL
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
-from llmrec_cli.models.checkpoints import bind
-from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
+from llmrec_cli.data.interactions import from_table
+from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
 from llmrec_cli.stages.profile import STAGE, ProfileConfig
-from llmrec_cli.tables.sequences import from_table
+from llmrec_cli.tensors.checkpoints import bind
 from tests.signing import vouch
 
 TAGS = ["kitchen", "garden", "office"]
@@ -155,7 +155,7 @@ def test_a_mistyped_topic_model_fails_before_anything_is_read(tmp_path: Path, co
 
 
 def test_how_far_to_lean_on_segments_is_chosen_and_told(work: WorkDir, context: Context) -> None:
-    from llmrec_cli.models.encoders.shrinkage import FULL_WEIGHTS
+    from llmrec_cli.profiles.shrinkage import FULL_WEIGHTS
 
     report = execute(STAGE, vouch(work), ProfileConfig(), context).report
     chosen = int(report.metrics["full_weight_events"])

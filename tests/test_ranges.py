@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from llmrec_cli.tables.content import ranges
+from llmrec_cli.ingest.metadata import ranges
 
 
 def test_the_lowest_and_the_highest_number_as_they_stand_in_the_log() -> None:

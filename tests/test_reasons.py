@@ -6,12 +6,12 @@ import pytest
 import scipy.sparse as sp
 
 from llmrec_cli.core.columns import EVIDENCE, TAGS
-from llmrec_cli.tables import reasons
-from llmrec_cli.tables.claims import People
-from llmrec_cli.tables.lists import OF_ALL, OF_SEGMENT
-from llmrec_cli.tables.reasons import EVERYONE, FOLLOWED, INTEREST, SEGMENT, SIMILAR, TOGETHER, Evidence
-from llmrec_cli.tables.sequences import Sequences
-from llmrec_cli.tables.wording import LONGEST_TITLE, Wording, quoted
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.lists import evidence
+from llmrec_cli.lists.build import OF_ALL, OF_SEGMENT
+from llmrec_cli.lists.evidence import EVERYONE, FOLLOWED, INTEREST, SEGMENT, SIMILAR, TOGETHER, Evidence
+from llmrec_cli.lists.wording import LONGEST_TITLE, Wording, quoted
+from llmrec_cli.writing.claims import People
 
 
 def evidence(*pieces: tuple[int, int, int, int, float], often: list[bool] | None = None) -> Evidence:
@@ -28,13 +28,13 @@ def evidence(*pieces: tuple[int, int, int, int, float], often: list[bool] | None
 
 def test_pairs_are_the_newest_different_events_but_not_the_item_itself() -> None:
     log = Sequences(np.array([3, 1, 3, 2], dtype=np.int32), np.array([0, 3, 4]), 5)
-    rows, events = reasons.event_pairs(log, np.array([0, 0, 1]), np.array([4, 1, 2], dtype=np.int32))
+    rows, events = evidence.event_pairs(log, np.array([0, 0, 1]), np.array([4, 1, 2], dtype=np.int32))
     assert list(zip(rows.tolist(), events.tolist(), strict=True)) == [(0, 1), (0, 3), (1, 3)]
 
 
 def test_only_the_newest_events_are_asked() -> None:
     log = Sequences(np.arange(30, dtype=np.int32), np.array([0, 30]), 40)
-    _, events = reasons.event_pairs(log, np.array([0]), np.array([35], dtype=np.int32))
+    _, events = evidence.event_pairs(log, np.array([0]), np.array([35], dtype=np.int32))
     assert events.tolist() == list(range(10, 30))
 
 
@@ -45,21 +45,21 @@ def test_the_strongest_events_speak_as_far_as_they_carry_the_row() -> None:
         SIMILAR: np.array([0.9, 0.2, 0.1, 0.0, 0.1], dtype=np.float32),
     }
     worth = np.array([[2, 0, 1], [2, 0, 1]], dtype=np.float32)
-    found = reasons.speaking_events(rows, events, support, worth)
+    found = evidence.speaking_events(rows, events, support, worth)
     # 2 x 0.5 beats 0.9; weak similarity counts for nothing, and row 1 has nothing to say
     assert found.items.tolist() == [2, 1, 4, 3]
     assert found.kinds.tolist() == [FOLLOWED, SIMILAR, FOLLOWED, FOLLOWED]
     assert found.weights.tolist() == pytest.approx([0.5, 0.9, 0.3, 0.2])
     assert found.first(2).tolist() == [0, -1]
-    alone = reasons.speaking_events(rows, events, support, np.array([[0, 0, 1], [0, 0, 1]], dtype=np.float32))
+    alone = evidence.speaking_events(rows, events, support, np.array([[0, 0, 1], [0, 0, 1]], dtype=np.float32))
     assert alone.items.tolist() == [1]
 
 
 def test_a_kind_is_worth_what_its_sources_add_to_the_score() -> None:
     sources = ["sequence", "transitions", "itemknn", "content", "popularity"]
     shares = np.array([[1, 1, 4, -2, 9], [-np.inf, 0, 0, 0, 1]], dtype=np.float32)
-    worth = reasons.worths(shares, ["itemknn", "popularity"], sources)
-    assert worth.tolist() == [[0.5, reasons.PREFERENCE, 0], [0, 0, 0]]
+    worth = evidence.worths(shares, ["itemknn", "popularity"], sources)
+    assert worth.tolist() == [[0.5, evidence.PREFERENCE, 0], [0, 0, 0]]
 
 
 def log(*histories: list[tuple[int, int]], n_items: int = 4, timed: bool = True) -> Sequences:
@@ -74,7 +74,7 @@ def held(histories: Sequences, kind: int, tags: np.ndarray | None = None) -> Evi
     """What holds of the evidence that user 0 chose item 0, for item 1."""
     alike = sp.csr_matrix(np.zeros((4, 2)) if tags is None else tags, dtype=np.float32)
     of = evidence((0, kind, 0, -1, 0.9))
-    return reasons.held(of, np.array([0]), np.array([1], dtype=np.int32), People.of(histories), alike)
+    return evidence.held(of, np.array([0]), np.array([1], dtype=np.int32), People.of(histories), alike)
 
 
 def test_that_people_went_on_needs_others_who_did_strictly_later() -> None:
@@ -113,17 +113,17 @@ def test_order_is_that_of_the_first_choices() -> None:
 def test_interests_that_user_and_item_share() -> None:
     users = sp.csr_matrix(np.array([[0.2, 0.7, 0.1], [0, 0, 1]], dtype=np.float32))
     items = sp.csr_matrix(np.array([[1, 1, 1], [1, 0, 0]], dtype=np.float32))
-    found = reasons.shared_interests(users, items, np.array([0, 1, 1]), np.array([0, 0, 1], dtype=np.int32))
+    found = evidence.shared_interests(users, items, np.array([0, 1, 1]), np.array([0, 0, 1], dtype=np.int32))
     assert list(zip(found.rows.tolist(), found.tags.tolist(), strict=True)) == [(0, 1), (0, 0), (1, 2)]
 
 
 def test_interest_matrix_leaves_unknown_tags_out() -> None:
     column = pa.chunked_array([pa.array([[{"tag": "b", "weight": 0.5}, {"tag": "?", "weight": 0.5}], []], type=TAGS)])
-    assert reasons.interest_matrix(column, pa.array(["a", "b"])).toarray().tolist() == [[0, 0.5], [0, 0]]
+    assert evidence.interest_matrix(column, pa.array(["a", "b"])).toarray().tolist() == [[0, 0.5], [0, 0]]
 
 
 def test_rows_that_popularity_carries_speak_of_the_segment_or_of_everyone() -> None:
-    found = reasons.popularity(
+    found = evidence.popularity(
         np.array([0, OF_SEGMENT, OF_ALL, 3]),
         ["sequence", "segment-popularity", "popularity", "popularity"],
         np.array([7, 8, 9, 9]),
@@ -136,7 +136,7 @@ def test_rows_that_popularity_carries_speak_of_the_segment_or_of_everyone() -> N
 def test_parts_come_together_by_row_and_three_at_most() -> None:
     one = evidence((0, FOLLOWED, 1, -1, 0.9), (0, FOLLOWED, 2, -1, 0.8), (1, FOLLOWED, 3, -1, 0.7))
     two = evidence((0, INTEREST, -1, 0, 0.5), (0, INTEREST, -1, 1, 0.4), (1, INTEREST, -1, 0, 0.3))
-    both = reasons.together(one, two)
+    both = evidence.together(one, two)
     assert both.rows.tolist() == [0, 0, 0, 1, 1]
     assert both.items.tolist() == [1, 2, -1, 3, -1]
 
@@ -194,7 +194,8 @@ def test_the_column_is_what_recommendations_declare() -> None:
 
 
 def test_no_evidence_at_all() -> None:
-    nothing = reasons.together(
-        reasons.speaking_events(np.array([], int), np.array([], np.int32), {}, np.zeros((1, 3), np.float32)), evidence()
+    nothing = evidence.together(
+        evidence.speaking_events(np.array([], int), np.array([], np.int32), {}, np.zeros((1, 3), np.float32)),
+        evidence(),
     )
     assert nothing.column(2, pa.array(["x"]), pa.array(["t"])).to_pylist() == [[], []]

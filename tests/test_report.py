@@ -15,7 +15,7 @@ import pytest
 from llmrec_cli.core.artifacts import FUNNEL, ITEM_IMAGES, PRETRAIN_CURVE, RANKER_REPORT, SLICES, VERDICT
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.report import figures, page, people
+from llmrec_cli.report import figures, page, page_data
 from llmrec_cli.stages.recommend import STAGE, RecommendConfig
 from tests import tiny
 
@@ -147,9 +147,9 @@ def test_a_verdict_that_is_none_is_said_plainly(work: WorkDir) -> None:
 
 
 def test_users_on_the_page_are_spread_over_their_activity() -> None:
-    rows = people.shown(np.array([5, 0, 9, 1, 7]), 3)
+    rows = page_data.shown(np.array([5, 0, 9, 1, 7]), 3)
     assert rows.tolist() == [0, 1, 2]  # 0 events, 5 and 9
-    assert people.shown(np.zeros(2, dtype=np.int64), 10).tolist() == [0, 1]
+    assert page_data.shown(np.zeros(2, dtype=np.int64), 10).tolist() == [0, 1]
 
 
 def test_generated_images_do_not_leave_the_work_directory(work: WorkDir, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_generated_images_do_not_leave_the_work_directory(work: WorkDir, tmp_pat
     paths = ["generate/images/a.png", "../secret.png", str(outside)]
     rows = [{"item_id": tiny.item_id(n), "path": path, "painter": "vae"} for n, path in enumerate(paths)]
     work.write(ITEM_IMAGES, pa.Table.from_pylist(rows, schema=ITEM_IMAGES.schema))
-    found = people._images(work, [tiny.item_id(n) for n in range(3)])
+    found = page_data._images(work, [tiny.item_id(n) for n in range(3)])
     assert found == {"i00": "data:image/png;base64," + base64.b64encode(b"picture").decode()}
     work.remove(ITEM_IMAGES)
 

@@ -6,7 +6,16 @@ import pytest
 from llmrec_cli import pipeline
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.tables.rules import Rules, agree, allowed_items, broken, category_groups, choose, overlap, title_groups
+from llmrec_cli.lists.constraints import (
+    Rules,
+    agree,
+    allowed_items,
+    broken,
+    category_groups,
+    choose,
+    overlap,
+    title_groups,
+)
 
 BOTH = ("train-ranker", "recommend")
 

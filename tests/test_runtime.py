@@ -14,8 +14,8 @@ from torch import nn
 
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.models import checkpoints, runtime
-from llmrec_cli.models.runtime import Epoch, Schedule
+from llmrec_cli.tensors import checkpoints, runtime
+from llmrec_cli.tensors.runtime import Epoch, Schedule
 
 TWO_PROCESSES = """
 import json, sys

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llmrec_cli.commands.scaffold import init
 from llmrec_cli.core.config import load
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.scaffold import init
+from llmrec_cli.ingest import times
+from llmrec_cli.ingest.column_facts import facts
 from llmrec_cli.stages.clean import STAGE, CleanConfig
-from llmrec_cli.tables import times
-from llmrec_cli.tables.facts import facts
 from tests.conftest import SAMPLE
 
 

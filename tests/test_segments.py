@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec_cli.tables.segments import EVERYONE, age_bands, segments, shrink
+from llmrec_cli.data.segments import EVERYONE, age_bands, segments, shrink
 
 
 def objects(*values: str | None) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec_cli.models.semantic_ids import Sharing, Trie, learn, sharing
+from llmrec_cli.content.semantic_ids import Sharing, Trie, learn, sharing
 
 
 def blobs(items: int, groups: int, spread: float = 0.02, dim: int = 8) -> np.ndarray:

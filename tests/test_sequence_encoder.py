@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.models import runtime
-from llmrec_cli.models.encoders import batches, newcomers, training, validation
-from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
-from llmrec_cli.models.encoders.transformer import distance_buckets, dropout, toeplitz
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.sequence import cold_items, packing, training, validation
+from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
+from llmrec_cli.sequence.network import distance_buckets, dropout, toeplitz
+from llmrec_cli.tensors import runtime
 
 N_ITEMS = 12
 
@@ -39,8 +39,8 @@ def lessons(sequences: Sequences, withheld: int = 0, **more: Any) -> training.Le
     return training.Lessons(sequences, Shape(dim=8, max_length=6), training.Objective(**more), withheld)
 
 
-def packed(tokens: batches.Tokens, length: int, rows: int = 1000, seed: int = 0) -> list[tuple[np.ndarray, ...]]:
-    return list(batches.steps(iter([tokens]), length, rows, np.random.default_rng(seed)))
+def packed(tokens: packing.Tokens, length: int, rows: int = 1000, seed: int = 0) -> list[tuple[np.ndarray, ...]]:
+    return list(packing.steps(iter([tokens]), length, rows, np.random.default_rng(seed)))
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def packed(tokens: batches.Tokens, length: int, rows: int = 1000, seed: int = 0)
 def pairs(steps: list[tuple[np.ndarray, ...]]) -> list[tuple[int, int]]:
     found = []
     for items, targets, *_ in steps:
-        asked = targets != batches.NO_TARGET
+        asked = targets != packing.NO_TARGET
         found += zip(items[asked].tolist(), targets[asked].tolist(), strict=True)
     return sorted(found)
 
@@ -59,9 +59,9 @@ FOLLOWING = [(1, 2), (2, 3), (5, 6), (7, 8), (7, 8), (8, 9), (8, 9), (9, 10), (1
 
 
 def test_every_target_is_packed_once_after_its_own_predecessor() -> None:
-    steps = packed(batches.next_item_tokens(LOG), 4)
+    steps = packed(packing.next_item_tokens(LOG), 4)
     assert pairs(steps) == FOLLOWING
-    assert sum(len(items) for items, *_ in steps) == batches.row_count(len(FOLLOWING), 4) == 3
+    assert sum(len(items) for items, *_ in steps) == packing.row_count(len(FOLLOWING), 4) == 3
 
 
 @pytest.mark.parametrize("part", [1, 3, 5, 1 << 20])
@@ -82,7 +82,7 @@ def test_an_epoch_in_parts_teaches_the_same_in_the_steps_it_promised(
 
 
 def test_segments_part_users() -> None:
-    ((items, targets, segments),) = packed(batches.next_item_tokens(histories([1, 2, 3], [5, 6, 7], [9, 10, 11])), 64)
+    ((items, targets, segments),) = packed(packing.next_item_tokens(histories([1, 2, 3], [5, 6, 7], [9, 10, 11])), 64)
     assert len(items) == 1
     for start in (1, 5, 9):
         assert len({int(s) for s in segments[np.isin(items, [start, start + 1]) & (targets >= 0)]}) == 1
@@ -90,14 +90,14 @@ def test_segments_part_users() -> None:
 
 
 def test_rows_depend_on_the_generator_alone() -> None:
-    tokens = batches.next_item_tokens(histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3] for user in range(50)]))
+    tokens = packing.next_item_tokens(histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3] for user in range(50)]))
     a, b, c = (packed(tokens, 8, seed=seed)[0][0] for seed in (1, 1, 2))
     assert (a == b).all() and (a != c).any()
 
 
 def test_prefixes_ask_once_each_at_the_end_of_the_newest_events() -> None:
-    tokens = batches.prefix_tokens(histories([1, 2, 3, 4], [5], [6, 7]), 2)
-    asked = tokens.targets != batches.NO_TARGET
+    tokens = packing.prefix_tokens(histories([1, 2, 3, 4], [5], [6, 7]), 2)
+    asked = tokens.targets != packing.NO_TARGET
     assert tokens.items.tolist() == [1, 1, 2, 2, 3, 6]
     assert tokens.targets[asked].tolist() == [2, 3, 4, 7]
     assert tokens.segments.tolist() == [0, 1, 1, 2, 2, 3]
@@ -106,16 +106,16 @@ def test_prefixes_ask_once_each_at_the_end_of_the_newest_events() -> None:
 
 def test_times_say_when_the_next_item_is_asked_for() -> None:
     log = Sequences(np.array([1, 2, 3], dtype=np.int32), np.array([0, 3]), N_ITEMS, np.array([10, 20, 40]))
-    assert batches.next_item_tokens(log).times.tolist() == [[10, 20], [10, 20]]  # type: ignore[union-attr]
-    assert batches.next_item_tokens(log, target_time=True).times.tolist() == [[20, 40], [10, 20]]  # type: ignore[union-attr]
-    prefixes = batches.prefix_tokens(log, 5, target_time=True).times
+    assert packing.next_item_tokens(log).times.tolist() == [[10, 20], [10, 20]]  # type: ignore[union-attr]
+    assert packing.next_item_tokens(log, target_time=True).times.tolist() == [[20, 40], [10, 20]]  # type: ignore[union-attr]
+    prefixes = packing.prefix_tokens(log, 5, target_time=True).times
     assert prefixes.tolist() == [[20, 10, 40], [10, 10, 20]]  # type: ignore[union-attr]
 
 
 def test_masked_rows_hide_what_they_ask_for() -> None:
     sequences = histories(*[list(range(10)) for _ in range(200)])
-    tokens = batches.masked_item_tokens(sequences, N_ITEMS, 0.3, np.random.default_rng(0))
-    asked = tokens.targets != batches.NO_TARGET
+    tokens = packing.masked_item_tokens(sequences, N_ITEMS, 0.3, np.random.default_rng(0))
+    asked = tokens.targets != packing.NO_TARGET
     assert (tokens.items[asked] == N_ITEMS).all()
     assert not (tokens.items[~asked] == N_ITEMS).any()
     assert len(tokens) == 2000
@@ -142,10 +142,10 @@ def test_what_is_withheld_is_not_learnt_and_not_counted() -> None:
 
 def test_blocks_of_like_length_hold_every_user_and_keep_to_the_budget() -> None:
     lengths = np.random.default_rng(0).integers(1, 30, 500)
-    blocks = list(batches.length_sorted(lengths, 100))
+    blocks = list(packing.length_sorted(lengths, 100))
     assert sorted(np.concatenate(blocks)) == list(range(500))
     assert all(len(block) * lengths[block].max() <= 100 for block in blocks)
-    assert [len(b) for b in batches.length_sorted(np.array([500, 2]), 100)] == [1, 1]
+    assert [len(b) for b in packing.length_sorted(np.array([500, 2]), 100)] == [1, 1]
 
 
 # --- network ----------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_items_that_were_never_trained_are_placed_by_their_content(item_dropout:
     assert found.vocabulary.tolist() == [0, 3, 4] and found.counts.tolist() == [2, 1, 2]
     counts = torch.from_numpy(found.counts).float()
     model = training.NextItemModel(found.shape, found.objective, text[found.vocabulary], counts, torch.float32).eval()
-    around = newcomers.find(text, found.vocabulary)
+    around = cold_items.find(text, found.vocabulary)
     vectors = torch.from_numpy(model.encoder(found.vocabulary, text, around).item_vectors)
     trained = model.table().detach()[:3]
     torch.testing.assert_close(vectors[[0, 3, 4]], trained)
@@ -264,11 +264,11 @@ def test_items_that_were_never_trained_are_placed_by_their_content(item_dropout:
 def test_an_item_without_content_is_no_newcomer_and_neighbours_are_the_most_alike() -> None:
     angles = torch.tensor([0.0, 0.1, 0.2, 0.3, 3.0, 0.05])
     content = torch.stack([angles.cos(), angles.sin()], dim=1)
-    around = newcomers.find(torch.cat([content, torch.zeros(1, 2)]), np.array([0, 1, 2, 3, 4]))
+    around = cold_items.find(torch.cat([content, torch.zeros(1, 2)]), np.array([0, 1, 2, 3, 4]))
     assert around.rows.tolist() == [5]
     assert sorted(around.nearest[0].tolist()) == [0, 1, 2]
     assert around.weights.sum().item() == pytest.approx(1)
-    assert not len(newcomers.find(torch.zeros(7, 0), np.array([0, 1])).rows)
+    assert not len(cold_items.find(torch.zeros(7, 0), np.array([0, 1])).rows)
 
 
 def test_likeness_adds_what_the_history_and_its_newest_item_are_about(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_plain_transformers_opens_the_folder_and_gives_the_same_states(
     from transformers import AutoModel, LlamaModel
 
     model = encoder(architecture, positions=positions)
-    monkeypatch.setattr("llmrec_cli.models.encoders.sequence.fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("llmrec_cli.sequence.encoder.fast_dtype", lambda device: torch.float32)
     model.save(tmp_path)
     plain = AutoModel.from_pretrained(tmp_path).eval()
     assert isinstance(plain, LlamaModel)

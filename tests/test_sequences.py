@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.tables.sequences import Sequences, from_table
+from llmrec_cli.data.interactions import Sequences, from_table
 
 ITEMS = pa.table({"item_id": list("abcdef")})
 LOG = pa.table(

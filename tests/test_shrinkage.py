@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmrec_cli.models.encoders.shrinkage import FULL_WEIGHTS, UNLEARNED, choose, means_of_others
-from llmrec_cli.tables.segments import Segments, segments
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.segments import Segments, segments
+from llmrec_cli.profiles.shrinkage import FULL_WEIGHTS, UNLEARNED, choose, means_of_others
 
 N_ITEMS = 40
 

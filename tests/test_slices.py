@@ -7,11 +7,20 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli.core.artifacts import SLICES, USERS
-from llmrec_cli.tables.comparison import PIPELINE, Comparison
-from llmrec_cli.tables.metrics import difference_bootstrap
-from llmrec_cli.tables.question import Question
-from llmrec_cli.tables.sequences import Sequences
-from llmrec_cli.tables.slices import GAP, TARGET, Sliced, Slicing, buckets, by_activity, by_attributes, widest
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.metrics import difference_bootstrap
+from llmrec_cli.evaluation.comparison import PIPELINE, Comparison
+from llmrec_cli.evaluation.eval_users import Question
+from llmrec_cli.evaluation.slices import (
+    GAP,
+    TARGET,
+    Sliced,
+    Slicing,
+    buckets,
+    by_activity,
+    by_attributes,
+    widest,
+)
 
 
 def people(n: int, **columns: list[object]) -> pa.Table:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.tables import sources
-from llmrec_cli.tables.engine import Engine, Roles
-from llmrec_cli.tables.roles import FileConfig, name_of
-from llmrec_cli.tables.sniff import has_header, has_sequence_header, is_sequences, sniff, uses_quotes
+from llmrec_cli.ingest import raw_files
+from llmrec_cli.ingest.column_mapping import FileConfig, name_of
+from llmrec_cli.ingest.dialect import has_header, has_sequence_header, is_sequences, sniff, uses_quotes
+from llmrec_cli.ingest.engine import Engine, Roles
 
 
 @pytest.fixture
@@ -135,17 +135,17 @@ def test_near_matches_of_a_missing_file_and_member(tmp_path: Path) -> None:
         zipped.writestr("deep/ratings.dat", "1::2\n")
         zipped.writestr("deep/movies.dat", "1::2\n")
     with pytest.raises(DataError, match=r"there is no file 'rating\.csv'") as missing:
-        sources.locate("rating.csv", tmp_path)
+        raw_files.locate("rating.csv", tmp_path)
     assert "'ratings.csv'" in missing.value.fix
     with pytest.raises(DataError, match=r"no member 'ratings\.dat'") as missing:
-        sources.locate("all.zip#ratings.dat", tmp_path)
+        raw_files.locate("all.zip#ratings.dat", tmp_path)
     assert missing.value.fix == "did you mean 'deep/ratings.dat'?"
     with pytest.raises(DataError, match="holds 2 files"):
-        sources.locate("all.zip", tmp_path)
+        raw_files.locate("all.zip", tmp_path)
     with pytest.raises(DataError, match="no file matches"):
-        sources.locate("*.tsv", tmp_path)
+        raw_files.locate("*.tsv", tmp_path)
     with pytest.raises(DataError, match="is a folder"):
-        sources.locate(".", tmp_path / "..")
+        raw_files.locate(".", tmp_path / "..")
 
 
 def test_a_missing_column_and_a_wrong_separator_are_told(engine: Engine, tmp_path: Path) -> None:
@@ -269,13 +269,13 @@ def test_a_header_of_sequences_is_no_user() -> None:
 def test_times_that_no_calendar_of_events_has_are_invalid(tmp_path: Path) -> None:
     import duckdb
 
-    from llmrec_cli.tables import reading
+    from llmrec_cli.ingest import sql
 
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
 
     def read(text: str, time_format: str = "") -> int | None:
-        query = f"SELECT {reading.microseconds('x', time_format)} FROM (SELECT ? AS x)"
+        query = f"SELECT {sql.microseconds('x', time_format)} FROM (SELECT ? AS x)"
         (found,) = connection.execute(query, [text]).fetchone() or (None,)
         return found
 
@@ -301,8 +301,8 @@ def test_a_damaged_archive_is_told(damage: str, tmp_path: Path) -> None:
         packed[packed.index(b"PK\x01\x02")] ^= 0xFF
     path.write_bytes(packed)
     with pytest.raises(DataError, match="cannot be unpacked"):
-        (location,) = sources.locate(str(path), tmp_path)
-        sources.prepare(location, "auto", tmp_path)
+        (location,) = raw_files.locate(str(path), tmp_path)
+        raw_files.prepare(location, "auto", tmp_path)
 
 
 def test_a_packed_file_that_is_a_trap_ends_before_the_disk_is_full(
@@ -310,11 +310,11 @@ def test_a_packed_file_that_is_a_trap_ends_before_the_disk_is_full(
 ) -> None:
     import gzip
 
-    monkeypatch.setattr(sources, "SMALL", 1 << 20)
+    monkeypatch.setattr(raw_files, "SMALL", 1 << 20)
     path = tmp_path / "log.csv.gz"
     path.write_bytes(gzip.compress(b"0" * (8 << 20)))
     with pytest.raises(DataError, match="250 times its size"):
-        sources.prepare(sources.locate(str(path), tmp_path)[0], "auto", tmp_path)
+        raw_files.prepare(raw_files.locate(str(path), tmp_path)[0], "auto", tmp_path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -322,14 +322,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "log.csv")
     with pytest.raises(DataError, match="no regular file"):
-        sources.locate("log.csv", tmp_path)
+        raw_files.locate("log.csv", tmp_path)
 
 
 @pytest.mark.parametrize("lines", [["x," * 140_000], ["x," * 3000] * 100, ['"a,b",' + "x," * 140_000]])
 def test_a_line_of_thousands_of_separators_does_not_fill_the_memory(
     engine: Engine, tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmrec_cli.tables.engine_checks.MOST_TOLD", 1 << 28)
+    monkeypatch.setattr("llmrec_cli.ingest.engine_checks.MOST_TOLD", 1 << 28)
     body = ["u,i,1"] * 50
     (tmp_path / "log.csv").write_text("\n".join(["user,item,n", *body, *lines, *body]) + "\n")
     with pytest.raises(DataError, match=r"line 52 of log.csv has 1?[0-9,]+ columns, the others 3"):

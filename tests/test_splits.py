@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.tables import splits
-from llmrec_cli.tables.engine import Engine
+from llmrec_cli.ingest import holdout
+from llmrec_cli.ingest.engine import Engine
 
 USERS, POSITIONS = ["a", "a", "a", "b", "c", "c"], [0, 1, 2, 0, 0, 1]
 
@@ -29,11 +29,11 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     ],
 )
 def test_what_is_withheld(
-    engine: Engine, how: splits.Holdout, n: int, after: int, expected: list[tuple[str, int]]
+    engine: Engine, how: holdout.Holdout, n: int, after: int, expected: list[tuple[str, int]]
 ) -> None:
     times = [10, 20, 30, 29, 40, 50]
     kept = engine.put(pa.table({"user_id": USERS, "item_id": list("uvwxyz"), "position": POSITIONS, "time": times}))
-    table = engine.arrow(splits.holdout(splits.withheld(kept, how, n, after)))
+    table = engine.arrow(holdout.holdout(holdout.withheld(kept, how, n, after)))
     found = list(zip(table.column("user_id").to_pylist(), table.column("position").to_pylist(), strict=True))
     assert found == expected
 
@@ -48,7 +48,7 @@ def test_what_is_withheld(
     ],
 )
 def test_what_was_turned_down_after_the_cut_off_is_not_known(
-    engine: Engine, how: splits.Holdout, n: int, after: int, expected: list[tuple[str, str]]
+    engine: Engine, how: holdout.Holdout, n: int, after: int, expected: list[tuple[str, str]]
 ) -> None:
     times = [10, 20, 30, 29, 40, 50]
     kept = engine.put(pa.table({"user_id": USERS, "item_id": list("uvwxyz"), "position": POSITIONS, "time": times}))
@@ -58,6 +58,6 @@ def test_what_was_turned_down_after_the_cut_off_is_not_known(
         "position": [1, 2, 3, 1, 0],
         "time": [15, 25, 35, 30, 5],
     }
-    withheld = splits.withheld(kept, how, n, after)
-    table = engine.arrow(splits.known_refusals(engine.put(pa.table(said)), withheld, how, after))
+    withheld = holdout.withheld(kept, how, n, after)
+    table = engine.arrow(holdout.known_refusals(engine.put(pa.table(said)), withheld, how, after))
     assert list(zip(table.column("user_id").to_pylist(), table.column("item_id").to_pylist(), strict=True)) == expected

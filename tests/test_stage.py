@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from llmrec_cli.core.artifacts import ENCODER, ITEM_IMAGE_VECTORS, ITEM_TEXT_VECTORS, ITEM_VECTORS, TOPICS, Table
+from llmrec_cli.core.artifacts import (
+    ENCODER,
+    ITEM_IMAGE_VECTORS,
+    ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
+    TOPICS,
+    Table,
+)
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.launch import Launch, place, threads
 from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, follow, redrawn, state

@@ -10,20 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmrec_cli import held, pipeline, showing
-from llmrec_cli.core import artifacts, support
+from llmrec_cli import pipeline
+from llmrec_cli.core import artifacts, min_support
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, MissingExtraError
-from llmrec_cli.core.people import Key
+from llmrec_cli.core.pseudonyms import Key
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.models.topics import Topics
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.segments import EVERYONE, segments
+from llmrec_cli.evaluation.slices import Slicing
+from llmrec_cli.ingest import rules
+from llmrec_cli.privacy import held
+from llmrec_cli.profiles.topics import Topics
+from llmrec_cli.report import views
 from llmrec_cli.stages.profile import LEAST_TOPIC, common_topics
-from llmrec_cli.tables import cleaning
-from llmrec_cli.tables.claims import FEWEST, People
-from llmrec_cli.tables.segments import EVERYONE, segments
-from llmrec_cli.tables.sequences import Sequences
-from llmrec_cli.tables.slices import Slicing
+from llmrec_cli.writing.claims import FEWEST, People
 from tests.conftest import SAMPLE
 from tests.test_clean_stage import column, run
 
@@ -55,21 +57,21 @@ tags = ["tags"]
 
 
 def test_none_or_enough_may_be_shown() -> None:
-    assert support.enough([0, 1, 2, 3, 9], 3).tolist() == [True, False, False, True, True]
-    assert support.enough([0, 1, 2], 0).all() and support.enough([0, 1, 2], 1).all()
+    assert min_support.enough([0, 1, 2, 3, 9], 3).tolist() == [True, False, False, True, True]
+    assert min_support.enough([0, 1, 2], 0).all() and min_support.enough([0, 1, 2], 1).all()
     values = np.array(["x", "x", "y", None], dtype=object)
-    assert support.common(values, 2).tolist() == ["x", "x", None, None]
-    assert support.common(values, 1).tolist() == values.tolist()
+    assert min_support.common(values, 2).tolist() == ["x", "x", None, None]
+    assert min_support.common(values, 1).tolist() == values.tolist()
 
 
 def test_people_are_counted_not_events() -> None:
     users, items = np.array([0, 0, 0, 1, 2, 3, 3]), np.array([0, 0, 0, 1, 1, 1, 0])
-    assert cleaning.k_core(users, items, 1, 1, 3).tolist() == [3, 3, 3, 0, 0, 0, 3]
-    assert cleaning.k_core(users, items, 1, 1, 2).tolist() == [0] * 7
+    assert rules.k_core(users, items, 1, 1, 3).tolist() == [3, 3, 3, 0, 0, 0, 3]
+    assert rules.k_core(users, items, 1, 1, 2).tolist() == [0] * 7
     # the third person of the second item falls with the first item, and the second item with the person
-    assert cleaning.k_core(np.array([0, 1, 2, 2]), np.array([1, 1, 1, 0]), 2, 1, 3).all()
+    assert rules.k_core(np.array([0, 1, 2, 2]), np.array([1, 1, 1, 0]), 2, 1, 3).all()
     few = np.array([], dtype=np.int64)
-    assert len(cleaning.k_core(few, few, 1, 1, 3)) == 0
+    assert len(rules.k_core(few, few, 1, 1, 3)) == 0
 
 
 def test_items_of_too_few_people_leave_the_catalogue(context: Context) -> None:
@@ -79,10 +81,10 @@ def test_items_of_too_few_people_leave_the_catalogue(context: Context) -> None:
     assert set(column(work, artifacts.INTERACTIONS, "item_id")) == {"a", "b"}
     assert column(work, artifacts.REJECTS, "reason") == ["min_support"] * 4
     assert any(line.startswith("min_support") and line.endswith("2 items") for line in found.report.lines)
-    assert support.least_people(work) == 3
+    assert min_support.least_people(work) == 3
     work, _ = run(context, files, SETTINGS, work="all")
     assert len(column(work, artifacts.ITEMS, "item_id")) == 5 and not column(work, artifacts.REJECTS, "reason")
-    assert support.beside(work, artifacts, context) == {}  # type: ignore[arg-type]
+    assert min_support.beside(work, artifacts, context) == {}  # type: ignore[arg-type]
     with pytest.raises(DataError, match="min_support"):
         run(context, files, SETTINGS, work="none", min_support=4)
 
@@ -169,7 +171,7 @@ def test_nothing_of_too_few_people_is_shown(tmp_path: Path, context: Context) ->
     evidence = [each for row in lists for each in row["evidence"]]
     fine({each["item_id"] for each in evidence if each["item_id"]})
     fine({each["tag"] for each in evidence if each["tag"] and each["kind"] != "segment"}, tags)
-    told = showing.item(work, min(people, key=lambda item: people[item])).data
+    told = views.item(work, min(people, key=lambda item: people[item])).data
     assert told["people"] >= LEAST and "1 person" not in json.dumps(told)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from llmrec_cli.commands.scaffold import init
 from llmrec_cli.core.config import load
-from llmrec_cli.core.draft import Draft, toml
 from llmrec_cli.core.errors import DataError, LlmrecError, SettingsError
-from llmrec_cli.scaffold import init
+from llmrec_cli.core.settings_draft import Draft, toml
 from llmrec_cli.stages.clean import CleanConfig
 
 DAYS = [f"2024-03-{day:02d}" for day in range(1, 29)]

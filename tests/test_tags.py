@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from llmrec_cli.tables import content
-from llmrec_cli.tables.tags import item_tags, title_words
+from llmrec_cli.ingest import metadata
+from llmrec_cli.ingest.tags import item_tags, title_words
 
 
 def test_given_tags_then_categories_then_words_of_the_title() -> None:
@@ -36,9 +36,9 @@ def table(**columns: list[str | None]) -> pa.Table:
 
 def test_flags_give_their_names_and_lists_are_split() -> None:
     data = table(Action=["1", "0", None], Drama=["1", "1", "0"], genres=["a | b", '["c", "d &amp; e"]', None])
-    assert content.tags(data, ["Action", "Drama"], "|").to_pylist() == [["Action", "Drama"], ["Drama"], None]
-    assert content.tags(data, ["genres"], "|").to_pylist() == [["a", "b"], ["c", "d & e"], None]
-    assert content.tags(data, [], "|").to_pylist() == [None] * 3
+    assert metadata.tags(data, ["Action", "Drama"], "|").to_pylist() == [["Action", "Drama"], ["Drama"], None]
+    assert metadata.tags(data, ["genres"], "|").to_pylist() == [["a", "b"], ["c", "d & e"], None]
+    assert metadata.tags(data, [], "|").to_pylist() == [None] * 3
 
 
 def test_lists_objects_and_entities_of_raw_metadata() -> None:
@@ -47,17 +47,17 @@ def test_lists_objects_and_entities_of_raw_metadata() -> None:
         text=['{"a": ["x", null, " y "], "b": 1}', None, "", "plain"],
         image=['["http://one", "http://two"]', "file.png", "[]", None],
     )
-    assert content.categories(data, ["category"], "").to_pylist() == ["Toys > Cars", "[Deluxe] Car", None, "A&B"]
-    assert content.text(data, ["text"]).to_pylist() == ["x y 1", None, None, "plain"]
-    assert content.text(data, ["image"], first=True).to_pylist() == ["http://one", "file.png", None, None]
-    assert content.categories(table(c=["a|b | c"]), ["c"], "|").to_pylist() == ["a > b > c"]
+    assert metadata.categories(data, ["category"], "").to_pylist() == ["Toys > Cars", "[Deluxe] Car", None, "A&B"]
+    assert metadata.text(data, ["text"]).to_pylist() == ["x y 1", None, None, "plain"]
+    assert metadata.text(data, ["image"], first=True).to_pylist() == ["http://one", "file.png", None, None]
+    assert metadata.categories(table(c=["a|b | c"]), ["c"], "|").to_pylist() == ["a > b > c"]
 
 
 def test_attributes_and_numbers() -> None:
     data = table(brand=["X", None], price=["5", "7"])
-    assert content.attributes(data, ["brand", "price"]).to_pylist() == [
+    assert metadata.attributes(data, ["brand", "price"]).to_pylist() == [
         [{"name": "brand", "value": "X"}, {"name": "price", "value": "5"}],
         [{"name": "price", "value": "7"}],
     ]
-    assert content.attributes(data, []).to_pylist() == [[], []]
-    assert content.numbers(pa.array(["25", "old", None, "3.5"])).to_pylist() == [25.0, None, None, 3.5]
+    assert metadata.attributes(data, []).to_pylist() == [[], []]
+    assert metadata.numbers(pa.array(["25", "old", None, "3.5"])).to_pylist() == [25.0, None, None, 3.5]

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from llmrec_cli.content import preprocessing, text
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
-from llmrec_cli.models.encoders import fusion, text
 
 TEXTS = ["red wool scarf", "", "blue wool scarf", "garden spade of steel and a long ash handle", "   ", "steel spade"]
 
@@ -126,15 +126,15 @@ def test_minilm_reads_meaning_without_importing_its_package(monkeypatch: pytest.
 
 def test_centred_takes_the_common_direction_out_and_keeps_empty_rows() -> None:
     vectors = np.array([[1, 0.1], [1, -0.1], [0, 0]], dtype=np.float32)
-    found = fusion.centred(vectors)
+    found = preprocessing.centred(vectors)
     np.testing.assert_allclose(found, [[0, 1], [0, -1], [0, 0]], atol=1e-6)
-    assert not fusion.centred(np.zeros((2, 3), dtype=np.float32)).any()
+    assert not preprocessing.centred(np.zeros((2, 3), dtype=np.float32)).any()
 
 
 def test_reduced_keeps_angles_within_the_leading_directions() -> None:
     flat = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     turned = flat @ np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0][:3].astype(np.float32)
-    found = fusion.reduced(turned, 3)
-    unit = fusion.unit(flat)
+    found = preprocessing.reduced(turned, 3)
+    unit = preprocessing.unit(flat)
     np.testing.assert_allclose(found @ found.T, unit @ unit.T, atol=1e-5)
-    assert fusion.reduced(turned, 100).shape == (40, 8)
+    assert preprocessing.reduced(turned, 100).shape == (40, 8)

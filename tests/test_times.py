@@ -15,14 +15,14 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from llmrec_cli.commands.scaffold import init
 from llmrec_cli.core.config import load
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.scaffold import init
+from llmrec_cli.ingest import sql, times
+from llmrec_cli.ingest.column_facts import Facts, facts
 from llmrec_cli.stages.clean import STAGE, CleanConfig
-from llmrec_cli.tables import reading, times
-from llmrec_cli.tables.facts import Facts, facts
 
 DAYS = [dt.datetime(2024, 1, 3, 9, 30, 17) + dt.timedelta(days=11 * n, hours=n, seconds=7 * n) for n in range(60)]
 EARLY = [day for day in DAYS if day.day <= 12]
@@ -68,7 +68,7 @@ def test_the_engine_reads_what_fits() -> None:
     for time_format, day in itertools.product(EVERY, (DAYS[0], DAYS[31])):
         (text,) = written(time_format, [day])
         read = dt.datetime.strptime(text, time_format).replace(tzinfo=dt.UTC)
-        query = f"SELECT {reading.microseconds(reading.literal(text), time_format)}"
+        query = f"SELECT {sql.microseconds(sql.literal(text), time_format)}"
         row = engine.execute(query).fetchone()
         assert row == (round(read.timestamp() * 1e6),), (time_format, text)
         assert times.share_that_fits(column([text]), time_format) == 1, (time_format, text)
@@ -89,7 +89,7 @@ def test_what_stands_as_it_is_is_read_as_it_stands() -> None:
         "1709634600123456789",
     ):
         assert times.as_it_stands(column([text])), text
-        assert engine.execute(f"SELECT {reading.microseconds(reading.literal(text), '')}").fetchone() != (None,), text
+        assert engine.execute(f"SELECT {sql.microseconds(sql.literal(text), '')}").fetchone() != (None,), text
     for text in (
         "2024-13-05",
         "2024.03.05",

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from llmrec_cli.core.variants import load_variant
-from llmrec_cli.models.topics import TOPIC_MODELS, Topics
-from llmrec_cli.models.topics.coherence import npmi
-from llmrec_cli.models.topics.naming import leading_words
+from llmrec_cli.core.registry import load_variant
+from llmrec_cli.profiles.topics import TOPIC_MODELS, Topics
+from llmrec_cli.profiles.topics.coherence import npmi
+from llmrec_cli.profiles.topics.naming import leading_words
 
 WORDS = ["cake", "cup", "mug", "nail", "saw", "wrench"]
 
@@ -57,7 +57,7 @@ def test_no_words_no_topics(name: str) -> None:
 
 
 def test_nmf_gives_equal_shares_to_a_user_that_no_topic_explains() -> None:
-    from llmrec_cli.models.topics.nmf import Nmf, NmfConfig
+    from llmrec_cli.profiles.topics.nmf import Nmf, NmfConfig
 
     counts = sp.block_diag([two_camps()[:120], np.ones((3, 1))]).tocsr()  # three who know one word that no other knows
     seeds = (s for s in range(99) if (np.random.default_rng([s, 1]).permutation(123)[:40] < 120).all())

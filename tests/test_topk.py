@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from llmrec_cli.models.retrievers import Histories
-from llmrec_cli.models.retrievers.popularity import Popularity, PopularityConfig
-from llmrec_cli.models.topk import best_items, blocks, topk
-from llmrec_cli.tables.features import tie_order
-from llmrec_cli.tables.sequences import Sequences
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.features import tie_order
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.popularity import Popularity, PopularityConfig
+from llmrec_cli.ranking.topk import best_items, blocks, topk
 
 
 def order_of(items: int) -> np.ndarray:

@@ -26,15 +26,15 @@ from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Outcome, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.models.candidates import collect, load_config
-from llmrec_cli.models.checkpoints import bind
-from llmrec_cli.models.encoders.sequence import SequenceEncoder, Shape
-from llmrec_cli.models.rankers import load_ranker
-from llmrec_cli.models.retrievers import Histories, load_retrievers
+from llmrec_cli.ranking.candidates import collect, load_config
+from llmrec_cli.ranking.features import places, successors
+from llmrec_cli.ranking.rankers import load_ranker
+from llmrec_cli.ranking.retrievers import Histories, load_retrievers
+from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
 from llmrec_cli.stages.recommend import STAGE as RECOMMEND
 from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
-from llmrec_cli.tables.features import places, successors
+from llmrec_cli.tensors.checkpoints import bind
 from tests import tiny
 from tests.signing import vouch
 
@@ -118,7 +118,7 @@ def test_what_follows_what_is_counted_once_for_both_sources_that_ask(
         counted.append(given)
         return successors(*given)
 
-    monkeypatch.setattr("llmrec_cli.models.retrievers.transitions.successors", spied)
+    monkeypatch.setattr("llmrec_cli.ranking.retrievers.transitions.successors", spied)
     work, both = ready(tmp_path), ("transitions", "content-transitions")
     run(work, context, retrievers=both, rankers=("fusion",), transitions={})
     assert len(counted) == 2  # once without the newest events, once with all
@@ -174,7 +174,7 @@ def test_a_mistyped_name_or_setting_fails_with_a_hint(context: Context, tmp_path
 
 
 def test_a_ranker_of_your_own_is_taken_by_its_path(context: Context, tmp_path: Path) -> None:
-    name = "llmrec_cli.models.rankers.fusion:Fusion"
+    name = "llmrec_cli.ranking.rankers.conditional_logit:Fusion"
     work = ready(tmp_path)
     run(work, context, rankers=("popularity", name))
     assert type(load_ranker(work.need(RANKER), frozenset({name}))).__name__ == "Fusion"
@@ -232,16 +232,16 @@ def test_every_source_and_ranker_can_be_had_by_name(context: Context, tmp_path: 
 
 def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> None:
     from llmrec_cli.core.errors import SettingsError
-    from llmrec_cli.models import privacy
+    from llmrec_cli.ranking import private_sources
     from llmrec_cli.stages.train_ranker import TrainRankerConfig, build
 
     sources, rankers, _ = build(TrainRankerConfig())
-    left, orders, told = privacy.only(sources, rankers, (), 3.0)
+    left, orders, told = private_sources.only(sources, rankers, (), 3.0)
     assert set(left) == {"sequence", "content", "words"} and "popularity" not in orders and "fusion" in orders
     assert "epsilon = 3" in told[0] and "als" in told[1] and told[2].startswith("not private: the ranker's weights")
-    assert all(line.startswith(privacy.BEGIN) for line in told)
-    left, orders, told = privacy.only(sources, rankers, ("popularity",), 3.0)
+    assert all(line.startswith(private_sources.BEGIN) for line in told)
+    left, orders, told = private_sources.only(sources, rankers, ("popularity",), 3.0)
     assert "popularity" in left and "popularity" in orders and told[2].startswith("not private: popularity")
     with pytest.raises(SettingsError, match="nothing is left"):
-        privacy.only({"als": sources["als"]}, rankers, (), 3.0)
-    assert privacy.fitted(["als", "words"], (), 0) == ["als", "words"]
+        private_sources.only({"als": sources["als"]}, rankers, (), 3.0)
+    assert private_sources.fitted(["als", "words"], (), 0) == ["als", "words"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from llmrec_cli.models.writers.facts import Claim, Facts, ItemFacts, TasteFacts
-from llmrec_cli.models.writers.template import TemplateWriter
-from llmrec_cli.tables import wording
+from llmrec_cli.lists import wording
+from llmrec_cli.writing.facts import Claim, Facts, ItemFacts, TasteFacts
+from llmrec_cli.writing.writers.template import TemplateWriter
 
 TABLE = (Path(__file__).parents[1] / "docs" / "truth.md").read_text(encoding="utf-8")
 

@@ -12,10 +12,10 @@ import pytest
 
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError, UpstreamError
-from llmrec_cli.core.variants import load_variant
+from llmrec_cli.core.registry import load_variant
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.models import rankers, retrievers
-from llmrec_cli.models.rankers.popularity import PopularityRanker
+from llmrec_cli.ranking import rankers, retrievers
+from llmrec_cli.ranking.rankers.popularity_order import PopularityRanker
 from tests import tiny
 
 
@@ -110,7 +110,7 @@ DAMAGE = {
 @pytest.mark.parametrize("body", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("name", ["ranker", "retrievers", "retrievers/transitions", "retrievers/candidates"])
 def test_settings_of_a_saved_model_that_do_not_fit_are_damage(tmp_path: Path, name: str, body: str) -> None:
-    from llmrec_cli.models.candidates import load_config
+    from llmrec_cli.ranking.candidates import load_config
 
     work = tiny.make(tmp_path / "work")
     path = work.path / "train-ranker" / name / "config.json"

@@ -10,14 +10,14 @@ import pyarrow as pa
 from llmrec_cli.core import artifacts
 from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
-from llmrec_cli.models.candidates import CandidateConfig, collect, save_config
-from llmrec_cli.models.checkpoints import bind
-from llmrec_cli.models.rankers import load_class as ranker_class
-from llmrec_cli.models.rankers import save_ranker
-from llmrec_cli.models.retrievers import Histories, load_class, save_retrievers
-from llmrec_cli.tables import catalogue as catalogues
-from llmrec_cli.tables.funnel import funnel
-from llmrec_cli.tables.sequences import from_table
+from llmrec_cli.data import catalogue as catalogues
+from llmrec_cli.data.interactions import from_table
+from llmrec_cli.ingest.funnel import funnel
+from llmrec_cli.ranking.candidates import CandidateConfig, collect, save_config
+from llmrec_cli.ranking.rankers import load_class as ranker_class
+from llmrec_cli.ranking.rankers import save_ranker
+from llmrec_cli.ranking.retrievers import Histories, load_class, save_retrievers
+from llmrec_cli.tensors.checkpoints import bind
 from tests.signing import vouch
 
 RING = 8

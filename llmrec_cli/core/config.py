@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
-from llmrec_cli.core.variants import PLUGIN
+from llmrec_cli.core.registry import PLUGIN
 
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
 FILE_NAME = "llmrec.toml"

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.models.privacy import BEGIN
+from llmrec_cli.ranking.private_sources import BEGIN
 
 Json = dict[str, Any]
 Floats = npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from llmrec_cli import __version__
 from llmrec_cli.core.artifacts import INTERACTIONS, ITEMS, PROFILES, RECOMMENDATIONS
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.report import figures, people
+from llmrec_cli.report import figures, page_data
 
 Json = dict[str, Any]
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ USERS = 200
 def render(work: WorkDir, n_users: int | None = None) -> str:
     """The page as HTML. `n_users` defaults to what the lists of this work directory were made with."""
     script, style = _asset("page.js"), _asset("page.css")
-    book = people.gather(work, n_users or _users_asked_for(work))
+    book = page_data.gather(work, n_users or _users_asked_for(work))
     names = {"strategies": figures.STRATEGY_NAMES}
     return _template().render(
         policy=policy(script, style),

@@ -30,17 +30,17 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
-from llmrec_cli.core.people import People, ticket
-from llmrec_cli.core.people import people as people_of
+from llmrec_cli.core.pseudonyms import People, ticket
+from llmrec_cli.core.pseudonyms import people as people_of
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.tables.roles import Column, InteractionsConfig, ItemsConfig, UsersConfig, name_of
-from llmrec_cli.tables.sources import locate
+from llmrec_cli.ingest.column_mapping import Column, InteractionsConfig, ItemsConfig, UsersConfig, name_of
+from llmrec_cli.ingest.raw_files import locate
 
 if TYPE_CHECKING:
-    from llmrec_cli.tables.cleaning import Frame
-    from llmrec_cli.tables.described import Kept, Log
-    from llmrec_cli.tables.engine import Engine
+    from llmrec_cli.ingest.described import Kept, Log
+    from llmrec_cli.ingest.engine import Engine
+    from llmrec_cli.ingest.rules import Frame
 
 
 class CleanConfig(BaseModel, frozen=True, extra="forbid"):
@@ -79,9 +79,9 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
-    from llmrec_cli.tables import cleaning, content, oddities, splits
-    from llmrec_cli.tables.described import Kept, described, ranges
-    from llmrec_cli.tables.engine import Engine
+    from llmrec_cli.ingest import holdout, metadata, oddities, rules
+    from llmrec_cli.ingest.described import Kept, described, ranges
+    from llmrec_cli.ingest.engine import Engine
 
     after = _microseconds(config)
     with Engine(context.max_memory // 2, context.threads, work.scratch("clean", context.ticket)) as engine:
@@ -93,16 +93,16 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
         _check_events(kept, judged, config)
         account = _account(judged, kept, config)
-        said = splits.known(engine.numbered(log.raw, log.columns), judged, kept.events, config.holdout, after)
-        items = content.items(*described(kept, config.items, "item_id", said), config.items)
+        said = holdout.known(engine.numbered(log.raw, log.columns), judged, kept.events, config.holdout, after)
+        items = metadata.items(*described(kept, config.items, "item_id", said), config.items)
         about = described(kept, config.users, "user_id", said)
-        users = content.users(*about, config.users)
+        users = metadata.users(*about, config.users)
         if config.min_support > 1:
-            rare = engine.arrow(cleaning.only_rejected(judged)).column("item_id").combine_chunks()
+            rare = engine.arrow(rules.only_rejected(judged)).column("item_id").combine_chunks()
             items = items.filter(pc.invert(pc.is_in(items.column("item_id"), value_set=rare)))
         _check_ids(kept, items, users)
         if ages := about[1](config.users.age):
-            kept.warnings.extend(oddities.ages(content.text(about[0], ages), users.column("age"), ages))
+            kept.warnings.extend(oddities.ages(metadata.text(about[0], ages), users.column("age"), ages))
 
         work.write(ITEMS, items)
         work.write(USERS, users)
@@ -110,11 +110,11 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
             work.write(ITEM_RANGES, varied)
         work.write(FUNNEL, account)
         _write_events(work, kept)
-        _write(work, REJECTS, kept, cleaning.rejected(judged))
-        refused = splits.known_refusals(cleaning.refusals(judged), kept.events, config.holdout, after)
+        _write(work, REJECTS, kept, rules.rejected(judged))
+        refused = holdout.known_refusals(rules.refusals(judged), kept.events, config.holdout, after)
         _write(work, REFUSALS, kept, refused)
         if config.holdout != "none":
-            _write(work, HOLDOUT, kept, splits.holdout(kept.events))
+            _write(work, HOLDOUT, kept, holdout.holdout(kept.events))
         lines = _lines(account, judged, kept, config)
     counts = {"rows": log.total, "events": account.column("left")[-1].as_py()}
     counts |= {"users": users.num_rows, "items": items.num_rows}
@@ -131,9 +131,9 @@ def sources(config: CleanConfig, base: Path) -> list[Path]:
 
 
 def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | None) -> Log:
-    from llmrec_cli.tables import people as ids
-    from llmrec_cli.tables.described import Log
-    from llmrec_cli.tables.engine import Roles
+    from llmrec_cli.ingest import people as ids
+    from llmrec_cli.ingest.described import Log
+    from llmrec_cli.ingest.engine import Roles
 
     settings = config.interactions
     inputs = engine.open(settings, base, sequences=settings.layout == "sequences")
@@ -161,36 +161,36 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | 
 
 def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
     """Every row of the log with its verdict."""
-    from llmrec_cli.tables import cleaning
+    from llmrec_cli.ingest import rules
 
     timed = log.roles.time is not None
     rows = engine.log(log.raw, log.roles, config.interactions.where)
-    frame = cleaning.judge_rows(cleaning.weighted(rows, config.event_weights, config.refused_below), timed=timed)
+    frame = rules.judge_rows(rules.weighted(rows, config.event_weights, config.refused_below), timed=timed)
     if log.forgotten is not None:
-        frame = cleaning.judge_forgotten(frame, engine.put(log.forgotten))
+        frame = rules.judge_forgotten(frame, engine.put(log.forgotten))
     if timed or config.interactions.layout == "rows":
-        frame = cleaning.judge_duplicates(frame, timed=timed)
-    frame = engine.keep(cleaning.judge_repeats(frame, config.repeats))
+        frame = rules.judge_duplicates(frame, timed=timed)
+    frame = engine.keep(rules.judge_repeats(frame, config.repeats))
     for column, z in (("user_id", config.outlier_z), ("item_id", config.item_outlier_z)):
-        counts = engine.arrow(cleaning.counts_of(frame, column)).column("n").to_numpy()
-        limit = cleaning.outlier_limit(counts, z) if z else np.inf
+        counts = engine.arrow(rules.counts_of(frame, column)).column("n").to_numpy()
+        limit = rules.outlier_limit(counts, z) if z else np.inf
         if (counts > limit).any():
-            frame = engine.keep(cleaning.judge_outliers(frame, column, limit, f"outlier {column[:4]}"))
-    sound = engine.arrow(cleaning.sound(frame))
-    users, items = (cleaning.codes(sound.column(column)) for column in ("user_id", "item_id"))
-    verdicts = cleaning.k_core(users, items, config.min_user_events, config.min_item_events, config.min_support)
+            frame = engine.keep(rules.judge_outliers(frame, column, limit, f"outlier {column[:4]}"))
+    sound = engine.arrow(rules.sound(frame))
+    users, items = (rules.codes(sound.column(column)) for column in ("user_id", "item_id"))
+    verdicts = rules.k_core(users, items, config.min_user_events, config.min_item_events, config.min_support)
     if not verdicts.any():
         return frame
     out = pa.table({"source_row": sound.column("source_row"), "verdict": verdicts}).filter(pa.array(verdicts > 0))
-    return engine.keep(cleaning.judge_k_core(frame, engine.put(out)))
+    return engine.keep(rules.judge_k_core(frame, engine.put(out)))
 
 
 def _kept_events(engine: Engine, judged: Frame, config: CleanConfig, after: int) -> Frame:
     """The kept events with position and session, and whether the backtest withholds them."""
-    from llmrec_cli.tables import cleaning, splits
+    from llmrec_cli.ingest import holdout, rules
 
-    events = cleaning.in_order(judged, config.session_gap_minutes)
-    return engine.keep(splits.withheld(events, config.holdout, config.holdout_n, after))
+    events = rules.in_order(judged, config.session_gap_minutes)
+    return engine.keep(holdout.withheld(events, config.holdout, config.holdout_n, after))
 
 
 def _check_events(kept: Kept, judged: Frame, config: CleanConfig) -> None:
@@ -203,7 +203,7 @@ def _check_events(kept: Kept, judged: Frame, config: CleanConfig) -> None:
 
 
 def _check_ids(kept: Kept, items: pa.Table, users: pa.Table) -> None:
-    from llmrec_cli.tables import oddities
+    from llmrec_cli.ingest import oddities
 
     for kind, table in (("user", users), ("item", items)):
         kept.warnings.extend(oddities.ids(table.column(f"{kind}_id"), table.column("n_events"), kind))
@@ -212,19 +212,19 @@ def _check_ids(kept: Kept, items: pa.Table, users: pa.Table) -> None:
 
 def _microseconds(config: CleanConfig) -> int:
     """`holdout_after` since 1970; a time without a zone is UTC."""
-    from llmrec_cli.tables import splits
+    from llmrec_cli.ingest import holdout
 
     if config.holdout != "time":
         return 0
     if config.interactions.time is None:
         what = "a log without times cannot be cut by time"
         raise SettingsError(what, where="clean.holdout", fix='holdout = "last"')
-    return int(splits.instant(config.holdout_after, "clean.holdout_after").timestamp() * 1_000_000)
+    return int(holdout.instant(config.holdout_after, "clean.holdout_after").timestamp() * 1_000_000)
 
 
 def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
     """Rows read, taken out by each rule and left. Raises DataError where nothing is left."""
-    from llmrec_cli.tables import cleaning, funnel
+    from llmrec_cli.ingest import funnel, rules
 
     engine, log = kept.engine, kept.log
     removed = engine.counts(judged, "reason")
@@ -232,7 +232,7 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
     assert n_kept + sum(removed.values()) == log.total, "rows read = rows kept + rejects does not hold"
     removed[funnel.WITHHELD] = engine.counts(kept.events, "withheld").get(True, 0)
     unused = {
-        cleaning.FORGOTTEN: log.forgotten is None,
+        rules.FORGOTTEN: log.forgotten is None,
         "where": not config.interactions.where,
         "invalid time": log.roles.time is None,
         "invalid value": log.roles.value is None,
@@ -256,9 +256,9 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
 
 def _lines(account: pa.Table, judged: Frame, kept: Kept, config: CleanConfig) -> list[str]:
     """The account in words: rows, the users or items behind them, and what is taken for the order in time."""
-    from llmrec_cli.tables import cleaning, funnel
+    from llmrec_cli.ingest import funnel, rules
 
-    lines = funnel.lines(account, kept.engine.arrow(cleaning.taken(judged)).to_pylist())
+    lines = funnel.lines(account, kept.engine.arrow(rules.taken(judged)).to_pylist())
     if kept.log.roles.time is None:
         order = "of rows" if config.interactions.layout == "rows" else "of the items in a line"
         lines.append(f"there are no times: the order {order} is taken as order in time")
@@ -270,14 +270,14 @@ def _lines(account: pa.Table, judged: Frame, kept: Kept, config: CleanConfig) ->
 
 def _write_events(work: WorkDir, kept: Kept) -> None:
     """Interactions and sequences in one pass over the kept events, by user and in time order."""
-    from llmrec_cli.tables import cleaning, splits
+    from llmrec_cli.ingest import holdout, rules
 
-    events = splits.training(kept.events)
+    events = holdout.training(kept.events)
     with work.writer(INTERACTIONS) as interactions, work.writer(SEQUENCES) as sequences:
-        for piece in cleaning.grouped(kept.engine.batches(events)):
+        for piece in rules.grouped(kept.engine.batches(events)):
             timed = _with_time(piece)
             interactions(timed)
-            sequences(cleaning.sequences(timed))
+            sequences(rules.sequences(timed))
 
 
 def _write(work: WorkDir, table: Table, kept: Kept, rows: Frame) -> None:

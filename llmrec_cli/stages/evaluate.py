@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
-from llmrec_cli.core import support
+from llmrec_cli.core import min_support
 from llmrec_cli.core.artifacts import (
     EVALUATION,
     HOLDOUT,
@@ -39,14 +39,14 @@ from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.tables.gates import BEST, POPULARITY, agree, hold
+from llmrec_cli.evaluation.thresholds import BEST, POPULARITY, agree, hold
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.retrievers import Histories, Retriever
-    from llmrec_cli.tables.comparison import Comparison, Traits
-    from llmrec_cli.tables.question import Question
-    from llmrec_cli.tables.sequences import Sequences
-    from llmrec_cli.tables.slices import Sliced
+    from llmrec_cli.data.interactions import Sequences
+    from llmrec_cli.evaluation.comparison import Comparison, Traits
+    from llmrec_cli.evaluation.eval_users import Question
+    from llmrec_cli.evaluation.slices import Sliced
+    from llmrec_cli.ranking.retrievers import Histories, Retriever
 
 Codes = npt.NDArray[np.int32]
 Json = dict[str, Any]
@@ -120,10 +120,10 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
-    from llmrec_cli.models.retrievers import RETRIEVERS as SOURCES
-    from llmrec_cli.models.retrievers import Histories
-    from llmrec_cli.models.runtime import set_threads
-    from llmrec_cli.tables.comparison import PIPELINE, Comparison, mean_of
+    from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, mean_of
+    from llmrec_cli.ranking.retrievers import RETRIEVERS as SOURCES
+    from llmrec_cli.ranking.retrievers import Histories
+    from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
@@ -138,7 +138,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     lists = {PIPELINE: given} | of_sources
     sure = {"seed": context.seed, "resamples": config.bootstrap}
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
-    sliced = by_slices(found, lists, sequences, users, support.least_people(work))
+    sliced = by_slices(found, lists, sequences, users, min_support.least_people(work))
     verdict = {
         **found.verdict(),
         "best_source": best,
@@ -161,9 +161,9 @@ def replayed(
 
     SettingsError where the lists are shorter than what is compared.
     """
-    from llmrec_cli.tables.question import ask, lists_of
-    from llmrec_cli.tables.sequences import from_table
-    from llmrec_cli.tables.splits import before
+    from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.evaluation.eval_users import ask, lists_of
+    from llmrec_cli.ingest.holdout import before
 
     profiles = work.read(PROFILES, ["user_id", "segment"])
     log = work.read(SEQUENCES, ["user_id", "item_ids", "weights"])
@@ -184,7 +184,7 @@ def by_slices(
     found: Comparison, lists: Mapping[str, Codes], sequences: Sequences, users: pa.Table, least: int
 ) -> Sliced:
     """By activity, by the target's popularity and by the users' attributes; none of fewer than `least` people."""
-    from llmrec_cli.tables.slices import Sliced, by_activity, by_attributes
+    from llmrec_cli.evaluation.slices import Sliced, by_activity, by_attributes
 
     question = found.question
     slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
@@ -200,7 +200,7 @@ def write(work: WorkDir, found: Comparison, sliced: Sliced, verdict: Json) -> No
 
 def told(found: Comparison, sliced: Sliced, verdict: Json, lacking: list[str]) -> list[str]:
     """The result in lines; `lacking` are baselines that there is nothing to compare with."""
-    from llmrec_cli.tables.comparison import cold_line, filter_line
+    from llmrec_cli.evaluation.comparison import cold_line, filter_line
 
     turned = filter_line(verdict["other_filter"], found.metric, filter_seen=found.question.filter_seen)
     lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"]]
@@ -211,8 +211,8 @@ def told(found: Comparison, sliced: Sliced, verdict: Json, lacking: list[str]) -
 
 def sources_of(work: WorkDir, items: pa.Table, context: Context) -> dict[str, Retriever]:
     """The candidate sources as `train-ranker` left them, of these items."""
-    from llmrec_cli.models.checkpoints import fits
-    from llmrec_cli.models.retrievers import load_retrievers
+    from llmrec_cli.ranking.retrievers import load_retrievers
+    from llmrec_cli.tensors.checkpoints import fits
 
     return load_retrievers(fits(work.need(RETRIEVERS), items.column("item_id").to_pylist()), context.named)
 
@@ -227,9 +227,9 @@ def by_sources(
     context: Context,
 ) -> tuple[dict[str, Codes], dict[str, float]]:
     """The lists of each source alone, and its NDCG with the seen filter the other way."""
-    from llmrec_cli.models.topk import best_items
-    from llmrec_cli.tables.features import tie_order
-    from llmrec_cli.tables.metrics import rank_metrics
+    from llmrec_cli.data.metrics import rank_metrics
+    from llmrec_cli.ranking.features import tie_order
+    from llmrec_cli.ranking.topk import best_items
 
     ties = tie_order(items.column("item_id").to_pylist())
     lists, other = {}, {}
@@ -259,8 +259,8 @@ def traits(work: WorkDir) -> Traits:
     """Text vectors and tags of the items, each None where the catalogue has none."""
     import scipy.sparse as sp
 
-    from llmrec_cli.tables.comparison import Traits
-    from llmrec_cli.tables.metrics import row_shares
+    from llmrec_cli.data.metrics import row_shares
+    from llmrec_cli.evaluation.comparison import Traits
 
     items = work.read(ITEMS, ["item_id", "tags"]).combine_chunks()
     vectors = aligned(work, ITEM_TEXT_VECTORS, items.column("item_id"))
@@ -309,6 +309,6 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
-    beside=support.beside,
+    beside=min_support.beside,
     revision=4,
 )

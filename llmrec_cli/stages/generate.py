@@ -33,13 +33,13 @@ from llmrec_cli.core.artifacts import (
     Table,
 )
 from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.registry import load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
-from llmrec_cli.core.variants import load_variant
 from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.writers import Draft, Writer
-    from llmrec_cli.models.writers.facts import Facts
+    from llmrec_cli.writing.facts import Facts
+    from llmrec_cli.writing.writers import Draft, Writer
 
 Ints = npt.NDArray[np.int64]
 BLOCK = 8192  # texts held in memory at a time
@@ -85,11 +85,11 @@ class Job:
 
 
 def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
-    from llmrec_cli.models.painters import PAINTERS
-    from llmrec_cli.models.writers import WRITERS, WriterConfig
-    from llmrec_cli.models.writers.evidence import ItemEvidence, TasteEvidence
-    from llmrec_cli.tables.claims import People
-    from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.imaging.generators import PAINTERS
+    from llmrec_cli.writing.claims import People
+    from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
+    from llmrec_cli.writing.writers import WRITERS, WriterConfig
 
     settings = WriterConfig(
         model=config.model,
@@ -122,13 +122,13 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
 
 
 def _ready(config: GenerateConfig, context: Context) -> None:
-    from llmrec_cli.models import offline
-    from llmrec_cli.models.painters import PAINTERS
-    from llmrec_cli.models.writers import WRITERS
+    from llmrec_cli.imaging.generators import PAINTERS
+    from llmrec_cli.tensors import model_store
+    from llmrec_cli.writing.writers import WRITERS
 
     load_variant("writer", WRITERS, config.writer, ("open", "write"))
     if config.writer == "hf":
-        offline.locate(config.model)
+        model_store.locate(config.model)
     if config.painter:
         load_variant("painter", PAINTERS, config.painter, ("fit", "paint"))
 
@@ -153,8 +153,8 @@ def write_texts(
     work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context
 ) -> Counter[tuple[str, str]]:
     """Write the table of one job in the order of its ids, block by block; how often each (first writer, check) was."""
-    from llmrec_cli.models.writers.checked import checked
-    from llmrec_cli.models.writers.template import TemplateWriter
+    from llmrec_cli.writing.checked import checked
+    from llmrec_cli.writing.writers.template import TemplateWriter
 
     template = TemplateWriter()
     drafts = {} if writer.name == template.name else drafted(work, job, writer, config, context)
@@ -175,7 +175,7 @@ def write_texts(
 
 def drafted(work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context) -> dict[int, Draft]:
     """Row -> draft of a slow writer for the most important rows. Finished batches are kept: a killed run continues."""
-    from llmrec_cli.models.writers import Draft
+    from llmrec_cli.writing.writers import Draft
 
     rows = job.chosen[: config.model_texts]
     folder = work.scratch("generate", context.ticket)
@@ -218,7 +218,7 @@ def paint(
     work: WorkDir, kind: Any, items: pa.Table, config: GenerateConfig, context: Context, *, report: Report
 ) -> None:
     """Train the painter on the pictures of `items` (popular first); paint for those without one, then for others."""
-    from llmrec_cli.models.painters.pictures import read_pictures, save_pictures
+    from llmrec_cli.imaging.image_files import read_pictures, save_pictures
 
     pictures = read_pictures(items.column("image").to_pylist(), context.base, config.image_size, MOST_PICTURES)
     if pictures.outside:
@@ -252,7 +252,7 @@ def paint(
 
 def painter_config(kind: Any, config: GenerateConfig) -> Any:
     """The painter's own settings; the variational autoencoder takes its number of steps from those of the stage."""
-    from llmrec_cli.models.painters.vae import VaeConfig, VaePainter
+    from llmrec_cli.imaging.generators.vae import VaeConfig, VaePainter
 
     return VaeConfig.model_validate({"steps": config.image_steps}) if kind is VaePainter else None
 

@@ -38,10 +38,10 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.encoders.phases import Plan
-    from llmrec_cli.models.encoders.sequence import SequenceEncoder
-    from llmrec_cli.models.runtime import Epoch, Runtime
-    from llmrec_cli.tables.sequences import Sequences
+    from llmrec_cli.data.interactions import Sequences
+    from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.sequence.training_plan import Plan
+    from llmrec_cli.tensors.runtime import Epoch, Runtime
 
 Floats = npt.NDArray[np.float32]
 Auto = Literal["auto"]
@@ -127,9 +127,10 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
-    from llmrec_cli.models import runtime
-    from llmrec_cli.models.encoders import beside, fusion, warm_start
-    from llmrec_cli.models.encoders.validation import Validation
+    from llmrec_cli.content import preprocessing
+    from llmrec_cli.sequence import background_refit, warm_start
+    from llmrec_cli.sequence.validation import Validation
+    from llmrec_cli.tensors import runtime
 
     machine = runtime.start(context.device, context.threads)
     scratch = work.scratch("pretrain", context.ticket)
@@ -138,11 +139,11 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         asked = Validation.sample(log, config.validation_users, context.seed)
         with machine.accelerator.main_process_first():  # the others find the vectors in the cache
             content = _embed(items, config, context, report)
-        reduced = np.concatenate([fusion.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
+        reduced = np.concatenate([preprocessing.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
         plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
         report.lines.append(plan.told())
         start, onwards = warm_start.starts(config.init_from, context.base, items.column("item_id"))
-        with beside.begun(plan, REFIT, SEARCH, onwards, wanted=config.refit) as other:
+        with background_refit.begun(plan, REFIT, SEARCH, onwards, wanted=config.refit) as other:
             first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
             best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
             other.settle(best, context.progress)
@@ -168,8 +169,8 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
 
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """What `run` would cost on this machine: sizes, and the time of a few real steps."""
-    from llmrec_cli.models import runtime
-    from llmrec_cli.tables import oddities
+    from llmrec_cli.ingest import oddities
+    from llmrec_cli.tensors import runtime
 
     machine = runtime.start(context.device, context.threads)
     scratch = work.scratch("pretrain", context.ticket)
@@ -181,7 +182,7 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
 
 
 def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> Plan:
-    from llmrec_cli.models.encoders.phases import Plan
+    from llmrec_cli.sequence.training_plan import Plan
 
     given |= {"seed": context.seed, "max_memory": context.max_memory, "finish": context.finish}
     return Plan.of(config.model_dump(), 1 + config.refit, log, **given)
@@ -192,7 +193,7 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
     """The items, and the log as codes that lie in files without a name: it may be larger than memory."""
     from tempfile import TemporaryFile
 
-    from llmrec_cli.tables.sequences import from_batches
+    from llmrec_cli.data.interactions import from_batches
 
     items = work.read(ITEMS)
     columns = ["item_ids", "times"] if config.time_bias else ["item_ids"]
@@ -205,10 +206,10 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
 
 def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> dict[Kind, Floats]:
     """(items, t) centred vectors at unit length of each kind of content that is looked at."""
-    from llmrec_cli.models.encoders import content
+    from llmrec_cli.content import encoding
 
     where = context.base, context.device, context.progress
-    found, lines, warnings = content.encode_items(items, config.encoders(), *where)
+    found, lines, warnings = encoding.encode_items(items, config.encoders(), *where)
     report.lines += lines
     report.warnings += warnings
     return {kind: encoded.vectors for kind, encoded in found.items()}
@@ -217,7 +218,7 @@ def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Re
 def _write(
     work: WorkDir, items: pa.Table, content: dict[Kind, Floats], searched: SequenceEncoder, final: SequenceEncoder
 ) -> None:
-    from llmrec_cli.models.checkpoints import bind
+    from llmrec_cli.tensors.checkpoints import bind
 
     ids = items.column("item_id")
     for artifact, encoder in ((ENCODER_VALIDATION, searched), (ENCODER, final)):
@@ -232,7 +233,7 @@ def _write(
 def _semantic_ids(work: WorkDir, config: PretrainConfig, items: pa.Table, text: Floats, seed: int) -> list[str]:
     if not config.semantic_ids:
         return []
-    from llmrec_cli.models import semantic_ids
+    from llmrec_cli.content import semantic_ids
 
     codes = semantic_ids.learn(text, seed=seed)
     digits = pa.FixedSizeListArray.from_arrays(pa.array(codes.reshape(-1)), codes.shape[1]).cast(pa.list_(pa.int32()))
@@ -245,12 +246,12 @@ def _language_model(
 ) -> list[str]:
     if not config.lm:
         return []
-    from llmrec_cli.models.encoders import language
+    from llmrec_cli.extras import lora_lm
 
     titles = [title or "" for title in items.column("title").to_pylist()]
     given: dict[str, Any] = {"rank": config.lm_rank, "steps": config.lm_steps, "seed": context.seed}
     given |= {"scratch": work.scratch("pretrain", context.ticket), "progress": context.progress}
-    tuned = language.tune(log, titles, config.lm, machine=machine, **given)
+    tuned = lora_lm.tune(log, titles, config.lm, machine=machine, **given)
     with work.writing(LANGUAGE_ADAPTER) as folder:
         tuned.save(folder)
     return [tuned.told()]
@@ -269,19 +270,19 @@ def _sources(config: PretrainConfig, base: Path) -> list[Path]:
     """The model of another work directory that the training starts from is an input too."""
     if not config.init_from:
         return []
-    from llmrec_cli.models.encoders import warm_start
+    from llmrec_cli.sequence import warm_start
 
     return warm_start.needed(config.init_from, base)
 
 
 def _ready(config: PretrainConfig, context: Context) -> None:
-    from llmrec_cli.models import offline
-    from llmrec_cli.models.encoders import content
+    from llmrec_cli.content import encoding
+    from llmrec_cli.tensors import model_store
 
     _sources(config, context.base)
-    content.ready(config.encoders(), context.base, context.device, context.progress)
+    encoding.ready(config.encoders(), context.base, context.device, context.progress)
     if config.lm:
-        offline.locate(config.lm)
+        model_store.locate(config.lm)
 
 
 def _told(report: Report, settled: bool, search: list[Epoch], best: int) -> Report:

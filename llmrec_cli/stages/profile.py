@@ -15,22 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core import support
+from llmrec_cli.core import min_support
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.columns import HABITS, PRICE
+from llmrec_cli.core.registry import load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
-from llmrec_cli.core.variants import load_variant
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
-    from llmrec_cli.models.encoders.shrinkage import Shrinkage
-    from llmrec_cli.models.topics import Topics
-    from llmrec_cli.tables.interests import Tagged
-    from llmrec_cli.tables.leaning import Leaning
-    from llmrec_cli.tables.segments import Segments
-    from llmrec_cli.tables.sequences import Sequences
+    from llmrec_cli.data.interactions import Sequences
+    from llmrec_cli.data.segments import Segments
+    from llmrec_cli.profiles.interests import Tagged
+    from llmrec_cli.profiles.segment_smoothing import Leaning
+    from llmrec_cli.profiles.shrinkage import Shrinkage
+    from llmrec_cli.profiles.topics import Topics
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -55,20 +55,20 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
-    from llmrec_cli.models.checkpoints import fits
-    from llmrec_cli.models.encoders.sequence import SequenceEncoder
-    from llmrec_cli.models.runtime import set_threads
-    from llmrec_cli.models.topics.coherence import npmi
-    from llmrec_cli.tables.interests import tagged
-    from llmrec_cli.tables.segments import shrink
-    from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.data.segments import shrink
+    from llmrec_cli.profiles.interests import tagged
+    from llmrec_cli.profiles.topics.coherence import npmi
+    from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.tensors.checkpoints import fits
+    from llmrec_cli.tensors.runtime import set_threads
 
     topic_model = _topic_model(config)
     set_threads(context.threads)
     users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
     encoder = SequenceEncoder.load(fits(work.need(ENCODER), items.column("item_id").to_pylist()), context.device)
     histories = from_table(table, items, users.column("user_id"))
-    least = support.least_people(work)
+    least = min_support.least_people(work)
     tags = tagged(items.column("tags").to_pylist())
     tags = tags.keep(tags.common(histories.matrix(), least))
 
@@ -104,7 +104,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
 def _topic_model(config: ProfileConfig) -> Any:
     """The topic model with its own settings, the number of topics from those of the stage."""
-    from llmrec_cli.models.topics import TOPIC_MODELS
+    from llmrec_cli.profiles.topics import TOPIC_MODELS
 
     kind = load_variant("topic model", TOPIC_MODELS, config.topic_model, ("Config", "find"))
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
@@ -112,8 +112,8 @@ def _topic_model(config: ProfileConfig) -> Any:
 
 def attributes_of(users: pa.Table, least: int) -> dict[str, Texts]:
     """Name -> (users,) values that tell users apart, None where it is unknown or of fewer than `least` users."""
-    from llmrec_cli.tables.attributes import by_name
-    from llmrec_cli.tables.segments import age_bands
+    from llmrec_cli.data.attributes import by_name
+    from llmrec_cli.data.segments import age_bands
 
     def texts(column: Any) -> Texts:
         return np.array(column.to_pylist(), dtype=object)
@@ -121,15 +121,15 @@ def attributes_of(users: pa.Table, least: int) -> dict[str, Texts]:
     columns = {"age": age_bands(users.column("age").to_numpy())}
     columns |= {name: texts(users.column(name)) for name in ("gender", "region")}
     columns |= {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
-    return {name: support.common(values, least) for name, values in columns.items()}
+    return {name: min_support.common(values, least) for name, values in columns.items()}
 
 
 def segmented(
     columns: dict[str, Texts], histories: Sequences, smallest: int, seed: int, least: int = 0
 ) -> tuple[Leaning, Segments]:
     """Everybody's segment by the attributes that are best for users without events, all where none is."""
-    from llmrec_cli.tables.leaning import choose
-    from llmrec_cli.tables.segments import segments
+    from llmrec_cli.data.segments import segments
+    from llmrec_cli.profiles.segment_smoothing import choose
 
     def found(kept: tuple[str, ...], rows: Any) -> Segments:
         of = {
@@ -154,9 +154,9 @@ def _shrinkage(
     work: WorkDir, config: ProfileConfig, context: Context, histories: Sequences, found: Segments
 ) -> Shrinkage:
     """The set number of events for full weight, or the one that is best on validation."""
-    from llmrec_cli.models.checkpoints import fits
-    from llmrec_cli.models.encoders.sequence import SequenceEncoder
-    from llmrec_cli.models.encoders.shrinkage import Shrinkage, choose
+    from llmrec_cli.profiles.shrinkage import Shrinkage, choose
+    from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.tensors.checkpoints import fits
 
     if config.full_weight_events:
         return Shrinkage(config.full_weight_events, {}, 0)
@@ -181,7 +181,14 @@ def readable(
     """Columns interests, recent_interests, changes and topics; users without events have those of their segment."""
     import scipy.sparse as sp
 
-    from llmrec_cli.tables.interests import Window, changes, interests, leading, normalised, population_shares
+    from llmrec_cli.profiles.interests import (
+        Window,
+        changes,
+        interests,
+        leading,
+        normalised,
+        population_shares,
+    )
 
     shares = population_shares(histories.counts(), tags)
     weighed = np.bincount(histories.codes, histories.weights, histories.n_items)
@@ -205,8 +212,8 @@ def readable(
 
 def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tuple[dict[str, pa.Array[Any]], list[str]]:
     """Columns brands and price, null where the items have no such attribute, and a line that names what they have."""
-    from llmrec_cli.tables.attributes import by_name
-    from llmrec_cli.tables.habits import BRANDS, PRICES, amounts, attribute, brands, prices
+    from llmrec_cli.data.attributes import by_name
+    from llmrec_cli.profiles.affinities import BRANDS, PRICES, amounts, attribute, brands, prices
 
     columns = by_name(items.column("attributes"))
     brand = attribute(columns, config.brand, BRANDS, "profile.brand")
@@ -262,7 +269,7 @@ def common_topics(topics: Topics, least: int) -> Topics:
     """Those topics that would be told of at least so many users with events."""
     import scipy.sparse as sp
 
-    from llmrec_cli.tables.interests import leading
+    from llmrec_cli.profiles.interests import leading
 
     while least > 1 and topics.labels:
         told = leading(sp.csr_matrix(topics.of_users), topics.labels, TOPICS_OF_USER, LEAST_TOPIC)
@@ -302,7 +309,7 @@ def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segm
         metrics["coherence"] = float(np.nanmean(coherence))
         lines.append(f"coherence of the topics, mean NPMI of their words: {metrics['coherence']:+.3f} (0 is chance)")
     sizes = found.sizes()
-    large = support.enough(sizes, least) & (sizes > 0)
+    large = min_support.enough(sizes, least) & (sizes > 0)
     largest = [f"{found.names[s]} ({sizes[s]:,})" for s in np.argsort(-sizes, kind="stable")[:5] if large[s]]
     lines.append(f"{np.count_nonzero(sizes):,} segments, the largest: {'; '.join(largest)}")
     return Report({"users": n_users, "cold": cold, "topics": len(topics.labels)}, metrics, lines)
@@ -314,7 +321,7 @@ STAGE = Stage(
     reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
     writes=(PROFILES, TOPICS),
     run=run,
-    beside=support.beside,
+    beside=min_support.beside,
     ready=lambda config, context: _topic_model(config),
     revision=7,
 )

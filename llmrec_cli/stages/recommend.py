@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core import support
+from llmrec_cli.core import min_support
 from llmrec_cli.core.artifacts import (
     FUNNEL,
     ITEM_TEXT_VECTORS,
@@ -44,13 +44,13 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.candidates import CandidateConfig
-    from llmrec_cli.models.explaining import Explainer
-    from llmrec_cli.models.rankers import Ranker
-    from llmrec_cli.models.retrievers import Histories, Retriever
-    from llmrec_cli.tables.catalogue import Catalogue
-    from llmrec_cli.tables.lists import Lists, Popular
-    from llmrec_cli.tables.rules import Rules
+    from llmrec_cli.data.catalogue import Catalogue
+    from llmrec_cli.lists.build import Lists, Popular
+    from llmrec_cli.lists.constraints import Rules
+    from llmrec_cli.lists.explanations import Explainer
+    from llmrec_cli.ranking.candidates import CandidateConfig
+    from llmrec_cli.ranking.rankers import Ranker
+    from llmrec_cli.ranking.retrievers import Histories, Retriever
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -71,8 +71,8 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
-    from llmrec_cli.models.runtime import set_threads
-    from llmrec_cli.tables.lists import joined, summary
+    from llmrec_cli.lists.build import joined, summary
+    from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
     allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
@@ -107,7 +107,7 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
 
 def answer(work: WorkDir, config: RecommendConfig, context: Context, users: Sequence[str]) -> pa.Table:
     """The rows of `recommendations` of some users, best first; users who are not known have none. Writes nothing."""
-    from llmrec_cli.models.runtime import set_threads
+    from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
     allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
@@ -119,18 +119,18 @@ def answer(work: WorkDir, config: RecommendConfig, context: Context, users: Sequ
 
 def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Table:
     """(item_id, people) the k items that the most people chose, by the same rules: for whoever is not known."""
-    from llmrec_cli.tables import rules
-    from llmrec_cli.tables.lists import most_chosen
-    from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.lists import constraints
+    from llmrec_cli.lists.build import most_chosen
 
     items = work.read(ITEMS, ["item_id", "title", "category"])
     chosen = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items).matrix()
     people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
     allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
-    kept = rules.Rules.of(titles, categories, config.max_per_category)
-    allowed = rules.allowed_items(items.column("item_id").to_pylist(), allow, deny)
-    allowed &= support.enough(people.to_numpy(), support.least_people(work))
+    kept = constraints.Rules.of(titles, categories, config.max_per_category)
+    allowed = constraints.allowed_items(items.column("item_id").to_pylist(), allow, deny)
+    allowed &= min_support.enough(people.to_numpy(), min_support.least_people(work))
     return most_chosen(items.select(["item_id"]).append_column("people", people), allowed, config.k, kept)
 
 
@@ -184,9 +184,9 @@ class _Maker:
 
     def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
         """The lists of each span of users (first, one behind the last), with its first user."""
-        from llmrec_cli.models.candidates import collect
-        from llmrec_cli.models.carrying import shares
-        from llmrec_cli.tables.lists import best, filled, hold
+        from llmrec_cli.lists.build import best, filled, hold
+        from llmrec_cli.ranking.candidates import collect
+        from llmrec_cli.ranking.contributions import shares
 
         k, seen = self.config.k, self.config.filter_seen
         for start, stop in spans:
@@ -211,7 +211,7 @@ class _Maker:
 
     def table(self, start: int, lists: Lists) -> pa.Table:
         """The rows of a block as they are written."""
-        from llmrec_cli.models.explaining import Rows
+        from llmrec_cli.lists.explanations import Rows
 
         there = lists.there
         users, places = np.nonzero(there)
@@ -236,20 +236,21 @@ class _Maker:
 
 
 def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list[str], deny: list[str]) -> _Maker:
-    from llmrec_cli.models.candidates import load_config
-    from llmrec_cli.models.checkpoints import fits
-    from llmrec_cli.models.explaining import Explainer
-    from llmrec_cli.models.rankers import load_ranker
-    from llmrec_cli.models.retrievers import Histories, load_retrievers
-    from llmrec_cli.tables import catalogue as catalogues
-    from llmrec_cli.tables import leaderboard, reasons, rules
-    from llmrec_cli.tables.features import tie_order
-    from llmrec_cli.tables.lists import Popular
-    from llmrec_cli.tables.segments import EVERYONE, of_profiles
-    from llmrec_cli.tables.sequences import from_table
+    from llmrec_cli.data import catalogue as catalogues
+    from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.data.segments import EVERYONE, of_profiles
+    from llmrec_cli.lists import constraints, evidence
+    from llmrec_cli.lists.build import Popular
+    from llmrec_cli.lists.explanations import Explainer
+    from llmrec_cli.ranking import leaderboard
+    from llmrec_cli.ranking.candidates import load_config
+    from llmrec_cli.ranking.features import tie_order
+    from llmrec_cli.ranking.rankers import load_ranker
+    from llmrec_cli.ranking.retrievers import Histories, load_retrievers
+    from llmrec_cli.tensors.checkpoints import fits
 
     depths = load_config(work.need(RETRIEVERS))
-    rules.agree(depths.repeat, config.filter_seen)
+    constraints.agree(depths.repeat, config.filter_seen)
     ranker = load_ranker(work.need(RANKER), context.named)
     items, users = work.read(ITEMS), work.read(USERS)
     user_vectors = aligned(work, PROFILES, users.column("user_id"))
@@ -259,8 +260,8 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     retrievers = load_retrievers(fits(work.need(RETRIEVERS), catalogue.item_ids), context.named)
     histories = work.read(SEQUENCES, ["user_id", "item_ids", "times", "weights"])
     sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(REFUSALS))
-    least = support.least_people(work)
-    allowed = rules.allowed_items(catalogue.item_ids, allow, deny) & support.enough(sequences.people(), least)
+    least = min_support.least_people(work)
+    allowed = constraints.allowed_items(catalogue.item_ids, allow, deny) & min_support.enough(sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
     return _Maker(
@@ -272,7 +273,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         retrievers=retrievers,
         depths=depths,
         ranker=ranker,
-        rules=rules.Rules.of(*held, texts if texts.shape[1] else vectors),
+        rules=constraints.Rules.of(*held, texts if texts.shape[1] else vectors),
         allowed=allowed,
         popular=Popular.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
@@ -286,7 +287,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         ),
         sound=leaderboard.sound(work.read(RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
-        strategies=[*retrievers, reasons.POPULARITY, reasons.SEGMENT_POPULARITY],
+        strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
     )
 
 
@@ -306,7 +307,7 @@ STAGE = Stage(
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
     sources=id_files,
-    beside=support.beside,
+    beside=min_support.beside,
     ready=lambda config, context: id_files(config, context.base),
     revision=5,
 )

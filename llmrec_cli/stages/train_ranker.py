@@ -36,13 +36,13 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
-    from llmrec_cli.models.candidates import CandidateConfig
-    from llmrec_cli.models.rankers import Ranker
-    from llmrec_cli.models.retrievers import Retriever
-    from llmrec_cli.tables.catalogue import Catalogue
-    from llmrec_cli.tables.features import Candidates
-    from llmrec_cli.tables.leaderboard import Score
-    from llmrec_cli.tables.sequences import Sequences
+    from llmrec_cli.data.catalogue import Catalogue
+    from llmrec_cli.data.interactions import Sequences
+    from llmrec_cli.ranking.candidates import CandidateConfig
+    from llmrec_cli.ranking.features import Candidates
+    from llmrec_cli.ranking.leaderboard import Score
+    from llmrec_cli.ranking.rankers import Ranker
+    from llmrec_cli.ranking.retrievers import Retriever
 
 Options = dict[str, Any]
 
@@ -102,20 +102,19 @@ class Variant:
 
 
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
-    from llmrec_cli.models import privacy
-    from llmrec_cli.models.candidates import save_config
-    from llmrec_cli.models.checkpoints import bind
-    from llmrec_cli.models.rankers import save_ranker
-    from llmrec_cli.models.retrievers import refit, save_retrievers
-    from llmrec_cli.models.runtime import set_threads
-    from llmrec_cli.tables import leaderboard
+    from llmrec_cli.ranking import leaderboard, private_sources
+    from llmrec_cli.ranking.candidates import save_config
+    from llmrec_cli.ranking.rankers import save_ranker
+    from llmrec_cli.ranking.retrievers import refit, save_retrievers
+    from llmrec_cli.tensors.checkpoints import bind
+    from llmrec_cli.tensors.runtime import set_threads
 
     sources, rankers, limits = build(config)
     set_threads(context.threads)
     catalogue, sequences = read(work)
     sources, warnings = affordable(sources, len(catalogue))
-    if epsilon := privacy.budget(work):
-        sources, rankers, told = privacy.only(sources, rankers, config.dp_allow, epsilon)
+    if epsilon := private_sources.budget(work):
+        sources, rankers, told = private_sources.only(sources, rankers, config.dp_allow, epsilon)
         warnings += told
     candidates, fitted, scores = validation(
         work, config, context, sources=sources, limits=limits, catalogue=catalogue, sequences=sequences
@@ -148,8 +147,8 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
 
 def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Variant], CandidateConfig]:
     """The chosen classes with their settings; SettingsError for a name or a setting that there is not."""
-    from llmrec_cli.models import rankers, retrievers
-    from llmrec_cli.models.candidates import CandidateConfig
+    from llmrec_cli.ranking import rankers, retrievers
+    from llmrec_cli.ranking.candidates import CandidateConfig
 
     for name in (*retrievers.RETRIEVERS, *rankers.RANKERS):  # settings of what is not chosen are checked too
         if _options(name, config) and name not in {*config.retrievers, *config.rankers}:
@@ -197,12 +196,12 @@ def affordable(sources: dict[str, Variant], n_items: int) -> tuple[dict[str, Var
 
 
 def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
-    from llmrec_cli.tables import catalogue, sequences
+    from llmrec_cli.data import catalogue, interactions
 
     items = work.read(ITEMS)
     text, vectors = (aligned(work, t, items.column("item_id")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     profiles = work.read(PROFILES, ["user_id", "segment"])
-    histories = sequences.from_table(work.read(SEQUENCES), items, profiles=profiles, refusals=work.read(REFUSALS))
+    histories = interactions.from_table(work.read(SEQUENCES), items, profiles=profiles, refusals=work.read(REFUSALS))
     return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
 
 
@@ -220,12 +219,12 @@ def validation(
     sequences: Sequences,
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
     """Sources fitted without each user's last event, the candidates they bring for it, and how each did alone."""
-    from llmrec_cli.models.candidates import collect
-    from llmrec_cli.models.checkpoints import fits
-    from llmrec_cli.models.encoders.sequence import SequenceEncoder
-    from llmrec_cli.models.retrievers import Histories, fit
-    from llmrec_cli.tables.leaderboard import Score
-    from llmrec_cli.tables.sequences import some_with_two
+    from llmrec_cli.data.interactions import some_with_two
+    from llmrec_cli.ranking.candidates import collect
+    from llmrec_cli.ranking.leaderboard import Score
+    from llmrec_cli.ranking.retrievers import Histories, fit
+    from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.tensors.checkpoints import fits
 
     encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), catalogue.item_ids), context.device)
     before = replace(catalogue, vectors=encoder.item_vectors)
@@ -260,9 +259,9 @@ def fit_ranker(variant: Variant, candidates: Candidates, seed: int) -> Ranker:
 
 def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
     """Each ranker on each part of the users after learning from the others. What no source brought is a miss."""
-    from llmrec_cli.tables.features import target_ranks
-    from llmrec_cli.tables.leaderboard import Score
-    from llmrec_cli.tables.metrics import MISS
+    from llmrec_cli.data.metrics import MISS
+    from llmrec_cli.ranking.features import target_ranks
+    from llmrec_cli.ranking.leaderboard import Score
 
     fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
     ranks = {name: np.full(candidates.n_users, MISS, dtype=np.int64) for name in rankers}

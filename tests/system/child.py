@@ -138,7 +138,7 @@ def _be(arguments: Sequence[str], cwd: Path, told: Path, plant: Plant | None, me
         if plant:
             plant()
         sys.argv = ["llmrec", *arguments]
-        from llmrec_cli.cli import main
+        from llmrec_cli.cli.app import main
 
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,1 @@
+"""The command line: every command with its options; the only place of typer and rich."""

@@ -1,0 +1,230 @@
+"""What every command has: the common options, and the guard that turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from llmrec_cli.core.errors import INTERRUPTED, LlmrecError, SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from llmrec_cli.cli.console import Console
+    from llmrec_cli.core.config import Settings
+    from llmrec_cli.core.stage import Context
+    from llmrec_cli.core.workdir import WorkDir
+
+EXIT_CODES = """
+Exit codes: 0 done or up to date · 1 a bug · 2 usage or settings · 3 bad or missing input data ·
+4 an earlier stage is missing, stale or damaged · 5 a missing extra, model or key · 7 a quality gate failed ·
+75 locked by another run · 130 interrupted
+"""
+
+app = typer.Typer(
+    name="llmrec",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+    help="From a raw log of clicks or purchases to explained recommendations, offline.\n\n"
+    "Start with `llmrec init FILE`, then `llmrec run`.",
+)
+
+WORK = "Where things are and how to run"
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every command has."""
+
+    work: Annotated[
+        Path, typer.Option("--work", "-w", envvar="LLMREC_WORKDIR", help="Work directory.", rich_help_panel=WORK)
+    ] = Path("work")
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", envvar="LLMREC_CONFIG", help="Settings file; llmrec.toml here.", rich_help_panel=WORK
+        ),
+    ] = None
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, stage.field=value; may be repeated.", rich_help_panel=WORK),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random; 42.", rich_help_panel=WORK)] = None
+    device: Annotated[
+        str, typer.Option(envvar="LLMREC_DEVICE", help="auto, cpu, cuda or mps.", rich_help_panel=WORK)
+    ] = "auto"
+    threads: Annotated[
+        int, typer.Option(envvar="LLMREC_THREADS", min=0, help="Threads; 0 means all cores.", rich_help_panel=WORK)
+    ] = 0
+    max_memory: Annotated[
+        str,
+        typer.Option(envvar="LLMREC_MAX_MEMORY", help="Memory for tables and scores, 4GB.", rich_help_panel=WORK),
+    ] = "4GB"
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=WORK)] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=WORK)] = False
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="How stderr is written.", rich_help_panel=WORK)
+    ] = "text"
+    debug: Annotated[
+        bool, typer.Option(envvar="LLMREC_DEBUG", help="Tracebacks for every error.", rich_help_panel=WORK)
+    ] = False
+
+    @functools.cached_property
+    def console(self) -> Console:
+        from llmrec_cli.cli.console import Console
+
+        return Console(quiet=self.quiet, as_json=self.as_json, log=self.log_format)
+
+    @functools.cached_property
+    def workdir(self) -> WorkDir:
+        from llmrec_cli.core.workdir import WorkDir
+
+        return WorkDir(self.work)
+
+    def machine(self) -> int:
+        """Bytes of --max-memory; SettingsError where it or --device says nothing that there could be."""
+        from llmrec_cli.core.config import parse_bytes
+
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            near = did_you_mean(self.device, ["auto", "cpu", "cuda", "mps"])
+            raise SettingsError(f"there is no device {self.device!r}", where="--device", fix=near)
+        return parse_bytes(self.max_memory)
+
+    def settings(self, **options: Any) -> Settings:
+        """The settings file with everything laid over it; `options` are dotted keys with `__` for the dot."""
+        from llmrec_cli.core import config
+
+        dotted = {key.replace("__", ".").replace("train_ranker", "train-ranker"): v for key, v in options.items()}
+        return config.load(self.config, self.overrides or (), options={"seed": self.seed, **dotted})
+
+    def context(self, settings: Settings, *, finish: bool = False, works: bool = False) -> Context:
+        """What stages are given; for a command that `works` a device that was asked for by name has to be there."""
+        from llmrec_cli.core.stage import Context
+
+        if works and self.device not in ("auto", "cpu"):
+            from llmrec_cli.tensors.runtime import choose_device
+
+            choose_device(self.device)
+        return Context(
+            seed=settings.seed,
+            base=settings.base,
+            progress=self.console,
+            device=self.device,
+            threads=self.threads,
+            max_memory=self.machine(),
+            finish=finish,
+            named=settings.classes(),
+        )
+
+
+def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command: give it the common options and turn its errors into messages and exit codes."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters
+        shared = inspect.signature(Common, eval_str=True).parameters
+        names = [field.name for field in fields(Common)]
+
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            common = Common(**{key: given.pop(key) for key in names})
+            _guarded(common, lambda: function(common, **given))
+
+        parameters = [p for key, p in own.items() if key != "common"]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*parameters, *shared.values())]
+        run.__dict__["__signature__"] = inspect.Signature(keyword)
+        run.__annotations__ = {p.name: p.annotation for p in keyword}
+        del run.__dict__["__wrapped__"]
+        app.command(name, rich_help_panel=panel)(run)
+        return function
+
+    return register
+
+
+TERMINATED = 128 + signal.SIGTERM
+_heard: list[int] = []
+"""Signals that a command was sent: a library may make an error of its own of the exception that they raise."""
+
+
+def listen() -> None:
+    """Until a command is guarded, Ctrl-C ends as it does in one: the parser would make a traceback or exit 1 of it.
+
+    Where SIGINT is ignored, as in a job in the background of a shell, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted_early)
+
+
+def _interrupted_early(signum: int, frame: Any) -> None:
+    print(INTERRUPTED, file=sys.stderr)
+    raise SystemExit(130)
+
+
+def _guard_signals() -> None:
+    """Both signals become exceptions, so that what is open is closed on the way out."""
+    _heard.clear()
+    signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) in (_interrupted_early, signal.default_int_handler):
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _guarded(common: Common, work: Callable[[], None]) -> None:
+    _guard_signals()
+    try:
+        common.machine()
+        work()
+    except LlmrecError as error:
+        if common.debug:
+            raise
+        common.console.error(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        common.console.interrupted()
+        raise typer.Exit(130) from None
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            common.console.interrupted()
+        raise
+    except BrokenPipeError:
+        # the reader of a pipe (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    except Exception as error:
+        if common.debug or isinstance(error, typer.Exit):
+            raise
+        raise typer.Exit(_unexpected(common, error)) from None
+
+
+def _unexpected(common: Common, error: Exception) -> int:
+    """Tell what no command expects, and the exit code: a signal that was swallowed, a full disk, or else a bug."""
+    from llmrec_cli.core.disk import full_disk
+
+    if _heard:
+        common.console.interrupted()
+        return 128 + _heard[0]
+    if told := full_disk(error, common.work):
+        common.console.error(told)
+        return told.exit_code
+    common.console.bug(error)
+    return 1
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    _heard.append(signum)
+    raise SystemExit(TERMINATED)
+
+
+def _interrupted(signum: int, frame: Any) -> None:
+    _heard.append(signum)
+    raise KeyboardInterrupt

@@ -1,0 +1,114 @@
+"""What `recommend --user` answers: lists of some users under the given settings, without a change to anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmrec_cli import pipeline
+from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.config import Settings
+from llmrec_cli.core.errors import SettingsError, UpstreamError
+from llmrec_cli.core.launch import launch
+from llmrec_cli.core.readonly import read_only
+from llmrec_cli.core.stage import Context, state
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.report.views import Json, Shown, Titles, list_lines, readable, rows_of, told, unknown
+from llmrec_cli.stages import recommend
+
+NOBODY = pa.table({"item_id": pa.array([], pa.string()), "people": pa.array([], pa.int64())})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows of `recommendations` of the users who are known, best first, and what is popular for the others."""
+
+    users: list[str]
+    """As asked, each once."""
+    rows: pa.Table
+    popular: pa.Table
+    """(item_id, people), the most first; none where everybody asked for is known."""
+
+    @property
+    def strangers(self) -> list[str]:
+        known = set(self.rows.column("user_id").to_pylist())
+        return [user for user in self.users if user not in known]
+
+
+def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str], *, force: bool = False) -> Answer:
+    """The lists of some users under these settings. Takes no lock and writes nothing, so a read-only disk will do.
+
+    They are read where the lists that lie there are up to date with the settings, else made for these users alone.
+    UpstreamError where something that lists are made of is missing or stale.
+    """
+    if force:
+        raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
+    if launch().follows:
+        sys.exit()
+    config = pipeline.check(settings, ["recommend"])["recommend"]
+    recommend.STAGE.ready(config, context)
+    asked = list(dict.fromkeys(map(readable, users)))
+    fresh = _fresh(work, config, context)
+    with read_only(work, own_scratch=False) as reader:
+        if fresh:
+            rows = rows_of(reader, RECOMMENDATIONS, "user_id", asked)
+        else:
+            rows = recommend.answer(reader, config, context, asked)
+        unknown_too = len(pc.unique(rows.column("user_id"))) < len(asked)
+        popular = recommend.popular(reader, config, context) if unknown_too else NOBODY
+    return Answer(asked, rows, popular)
+
+
+def _fresh(work: WorkDir, config: recommend.RecommendConfig, context: Context) -> bool:
+    """Whether the lists in the work directory are those that are asked for."""
+    try:
+        return state(recommend.STAGE, work, config, context).fresh
+    except UpstreamError:
+        # what only the page shows may be missing; what lists are made of may not
+        state(replace(recommend.STAGE, reads=recommend.INGREDIENTS), work, config, context)
+        return False
+
+
+def shown(work: WorkDir, answer: Answer) -> list[Shown]:
+    """The answer for each user in turn; for one who is not known what is popular, said so."""
+    titles, strangers = Titles(work), set(answer.strangers)
+    by_user: dict[str, list[Json]] = {}
+    for row in answer.rows.sort_by("rank").to_pylist():
+        by_user.setdefault(row["user_id"], []).append(told(row, titles))
+    out = []
+    for user in answer.users:
+        known = user not in strangers
+        items = by_user[user] if known else _popular(answer, titles)
+        note = [] if known else ["not among the users of this work directory: what is popular with everyone"]
+        data: Json = {"user_id": user, "known": known, "items": items}
+        out.append(Shown([f"user {user}", *note, *list_lines(items)], data))
+    return out
+
+
+def rows_to_export(work: WorkDir, answer: Answer) -> pa.Table:
+    """The rows in the order in which the users were asked for; DataError with near ids for one who is not known."""
+    if answer.strangers:
+        raise unknown("user", answer.strangers[0], work.read(PROFILES, ["user_id"]).column("user_id"))
+    place = {user: n for n, user in enumerate(answer.users)}
+    order = [place[user] for user in answer.rows.column("user_id").to_pylist()]
+    keyed = answer.rows.append_column("place", pa.array(order, type=pa.int64()))
+    return keyed.sort_by([("place", "ascending"), ("rank", "ascending")]).drop_columns(["place"])
+
+
+def _popular(answer: Answer, titles: Titles) -> list[Json]:
+    return [
+        {
+            "rank": place,
+            "item_id": row["item_id"],
+            "title": titles[row["item_id"]],
+            "score": float(row["people"]),
+            "strategy": "popularity",
+            "reason": "One of the items that the most people chose.",
+            "evidence": [],
+        }
+        for place, row in enumerate(answer.popular.to_pylist(), start=1)
+    ]

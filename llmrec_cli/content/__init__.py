@@ -1,0 +1,61 @@
+"""Encoders: what turns histories, texts, images and recordings into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Advance = Callable[[int], None]
+"""Told how many contents are done since it was last called."""
+Say = Callable[[str], None]
+"""Where a line of progress is told."""
+
+
+def silent(_: object) -> None:
+    """For callers who do not want to be told."""
+
+
+class TextEncoder(Protocol):
+    """Texts to vectors."""
+
+    name: str
+
+    def encode(self, texts: list[str]) -> Floats:
+        """(texts, dim) unit-length rows; a zero row for an empty text."""
+        ...
+
+
+class FileEncoder(Protocol):
+    """Pictures or recordings to vectors."""
+
+    name: str
+
+    def encode(self, files: list[Path]) -> Floats:
+        """(files, dim) rows; a zero row for a file that cannot be read."""
+        ...
+
+
+class Cacheable(Protocol):
+    """An encoder whose vectors may be kept for later runs. Others are asked for all contents in one call, each time."""
+
+    itemwise: bool
+    """Whether a vector depends on its own content alone, or on all contents of the call."""
+
+    @property
+    def identity(self) -> str:
+        """What the vectors depend on beside the contents: weights, settings, number format."""
+        ...
+
+
+TEXT_ENCODERS = {
+    "minilm": "llmrec_cli.content.text:SentenceEncoder",
+    "hashed": "llmrec_cli.content.text:HashedEncoder",
+}
+# A transformers folder, the name of a model on the Hugging Face hub, or module:Class.
+IMAGE_ENCODERS: dict[str, str] = {}
+AUDIO_ENCODERS: dict[str, str] = {}

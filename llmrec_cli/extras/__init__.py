@@ -1,0 +1,1 @@
+"""What a default run never imports; only registries name it."""

@@ -1,0 +1,233 @@
+"""A language model tuned with LoRA (Hu et al. 2022) on behaviour told as text: titles that were chosen in a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.progress import Progress
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.sequence.packing import NO_TARGET, length_sorted
+from llmrec_cli.tensors import causal_lm, runtime
+from llmrec_cli.tensors.runtime import Batch, Epoch, Runtime
+
+Ints = npt.NDArray[np.int64]
+# A text is the opening and then titles, oldest first. Nothing of it says who chose them.
+OPENING, SEPARATOR = "Chosen one after another:\n-", "\n-"
+TITLES, TITLE_TOKENS = 10, 24  # of a text at most, the newest; of a title
+TEXTS_PER_STEP, STEPS_PER_EPOCH = 8, 10  # an epoch here is what a killed training may lose
+LEARNING_RATE = 1e-3
+MEASURED_USERS, MEASURED_TOKENS = 64, 2048  # whose newest title is withheld; of a batch
+WITHHOLDING, DRAWING, TRAINING = 0, 1, 2  # what the seed is mixed with
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned language model, and how well it foretells titles that it was not trained on."""
+
+    network: Any
+    model: str
+    perplexity_before: float
+    """Of the tokens of the withheld titles, each given the user's titles before; by the model as it came."""
+    perplexity_after: float
+    users: int
+    """Whose titles it was trained on."""
+    measured: int
+    """Users whose newest title was withheld."""
+    steps: int
+    epochs: list[Epoch]
+    """Their targets are titles."""
+
+    def told(self) -> str:
+        """What the tuning has brought, in words."""
+        before, after = self.perplexity_before, self.perplexity_after
+        return f"language model {self.model}: perplexity of newest titles {before:.1f} before, {after:.1f} after"
+
+    def save(self, folder: Path) -> None:
+        """The adapter alone, as peft reads it."""
+        causal_lm.save_adapter(self.network, folder, self.model)
+
+
+def tune(
+    sequences: Sequences,
+    titles: list[str],
+    model: str,
+    *,
+    rank: int,
+    steps: int,
+    seed: int,
+    machine: Runtime,
+    scratch: Path,
+    progress: Progress,
+) -> Tuned:
+    """Tune an adapter of the given rank for `steps` steps, rounded up to whole epochs; `titles` (items,) may be empty.
+
+    The newest titles of a sample of users are withheld and measured before and after. A killed training continues from
+    `scratch`. Raises MissingExtraError where peft or the model is missing, DataError where there are no titles.
+    """
+    histories, measured = _split(_titled(sequences, titles), seed)
+    network, tokenizer = causal_lm.load(model, machine.device, machine.dtype)
+    runtime.seed_everything(seed, TRAINING)
+    network = causal_lm.with_new_adapter(network, rank)
+    tell = _Teller(tokenizer, titles)
+    job = _job(histories, tell, steps, seed=seed, machine=machine, scratch=scratch)
+    before = _perplexity(network, tell, measured, machine)
+    trained = runtime.train(_NextToken(network), job, machine, progress)
+    after = _perplexity(network, tell, measured, machine)
+    return Tuned(
+        network=network,
+        model=model,
+        perplexity_before=before,
+        perplexity_after=after,
+        users=len(histories),
+        measured=len(measured),
+        steps=job.schedule.epochs * job.schedule.steps_per_epoch,
+        epochs=trained,
+    )
+
+
+def _job(histories: Sequences, tell: _Teller, steps: int, *, seed: int, machine: Runtime, scratch: Path) -> runtime.Job:
+    """The training on these histories: its texts, and `steps` rounded up to whole epochs."""
+    epochs = math.ceil(steps / STEPS_PER_EPOCH)
+    schedule = runtime.Schedule(epochs, math.ceil(steps / epochs), LEARNING_RATE)
+    texts = _Texts(histories, tell, TEXTS_PER_STEP * schedule.steps_per_epoch, seed, machine)
+    return runtime.Job(
+        name="language",
+        seeds=(seed, TRAINING),
+        schedule=schedule,
+        batches=texts.batches,
+        targets=round(float(histories.lengths.mean()) * texts.size),
+        checkpoint=scratch / "language.safetensors",
+    )
+
+
+class _NextToken(nn.Module):
+    """The mean cross-entropy of the targets under a causal network."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = self.network(input_ids=tokens, use_cache=False).logits
+        wanted = targets != NO_TARGET
+        return nn.functional.cross_entropy(logits[wanted].float(), targets[wanted])
+
+
+class _Teller:
+    """Histories as tokens of a text. A title is tokens of its own: it can neither end its line nor be a command."""
+
+    def __init__(self, tokenizer: Any, titles: list[str]) -> None:
+        self._tokenizer, self._titles = tokenizer, titles
+        self.opening: list[int] = tokenizer(OPENING)["input_ids"]
+        self.separator: list[int] = tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
+
+    def __call__(self, histories: Sequences) -> tuple[list[list[int]], Ints]:
+        """(the tokens of each history's text, how many of them are its last title)."""
+        said = [" " + " ".join(self._titles[code].split()) for code in histories.codes]
+        tokens = self._tokenizer(
+            said, add_special_tokens=False, split_special_tokens=True, truncation=True, max_length=TITLE_TOKENS
+        )["input_ids"]
+        texts = []
+        for start, stop in zip(histories.offsets[:-1], histories.offsets[1:], strict=True):
+            text = self.opening + tokens[start]
+            for title in tokens[start + 1 : stop]:
+                text = text + self.separator + title
+            texts.append(text)
+        return texts, np.array([len(tokens[stop - 1]) for stop in histories.offsets[1:]], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The training texts, `size` of them an epoch."""
+
+    histories: Sequences
+    tell: _Teller
+    size: int
+    seed: int
+    machine: Runtime
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """(tokens, targets) of each step, texts of like length together, in random order; this process's share."""
+        texts, _ = self.tell(self.histories.select(self.drawn(epoch)))
+        steps = np.argsort([len(text) for text in texts], kind="stable").reshape(-1, TEXTS_PER_STEP)
+        process, processes = self.machine.accelerator.process_index, self.machine.accelerator.num_processes
+        for rows in np.random.default_rng([self.seed, TRAINING, epoch]).permutation(steps):
+            mine = rows[process % TEXTS_PER_STEP :: processes]
+            yield _padded([texts[row] for row in mine], first=len(self.tell.opening))
+
+    def drawn(self, epoch: int) -> Ints:
+        """The users of an epoch (from 1): the next `size` of one random order of all of them after another."""
+        n, start, stop = len(self.histories), (epoch - 1) * self.size, epoch * self.size
+        orders = range(start // n, -(-stop // n))
+        stream = [np.random.default_rng([self.seed, DRAWING, order]).permutation(n) for order in orders]
+        return np.concatenate(stream)[start - orders.start * n : stop - orders.start * n]
+
+
+def _titled(sequences: Sequences, titles: list[str]) -> Sequences:
+    """The events of items that have a title; DataError where nobody has two of them."""
+    has_title = np.array([bool(title.strip()) for title in titles], dtype=bool)[sequences.codes]
+    lengths = np.bincount(sequences.users[has_title], minlength=len(sequences))
+    titled = Sequences(sequences.codes[has_title], np.concatenate([[0], np.cumsum(lengths)]), sequences.n_items)
+    if not (lengths >= 2).any():
+        raise DataError(
+            "no user has two events of items with titles: there is no text to tune a language model on",
+            where="clean/items",
+            fix="name the column of titles with clean.items.title, or leave out --lm",
+        )
+    return titled.select(lengths >= 1)
+
+
+def _split(titled: Sequences, seed: int) -> tuple[Sequences, Sequences]:
+    """(histories to train on, histories of the measured users): the last titles of these are in no training text."""
+    able = np.flatnonzero(titled.lengths >= 2)
+    rng = np.random.default_rng([seed, WITHHOLDING])
+    chosen = np.sort(rng.choice(able, min(MEASURED_USERS, len(able)), replace=False))
+    rest = np.setdiff1d(np.arange(len(titled)), chosen)
+    shortened = titled.select(chosen).without_last().tail(TITLES)
+    others = titled.select(rest).tail(TITLES)
+    training = Sequences(
+        np.concatenate([shortened.codes, others.codes]),
+        np.concatenate([shortened.offsets, shortened.offsets[-1] + others.offsets[1:]]),
+        titled.n_items,
+    )
+    return training, titled.select(chosen).tail(TITLES)
+
+
+def _padded(texts: list[list[int]], first: int) -> Batch:
+    """(tokens, targets), each (texts, L - 1): the token after each, from the `first` on, NO_TARGET elsewhere.
+
+    Filled up on the right, where a causal model does not look from the left: it needs no mask.
+    """
+    length = max(map(len, texts))
+    filled = torch.tensor([text + [NO_TARGET] * (length - len(text)) for text in texts])
+    tokens, targets = filled[:, :-1].clamp_min(0), filled[:, 1:].clone()
+    targets[:, : first - 1] = NO_TARGET
+    return tokens, targets
+
+
+@torch.no_grad()
+def _perplexity(network: Any, tell: _Teller, histories: Sequences, machine: Runtime) -> float:
+    """exp of the mean loss of the tokens of each history's last title, given the text before."""
+    network.eval()
+    texts, newest = tell(histories)
+    total = 0.0
+    for rows in length_sorted(np.array([len(text) for text in texts]), MEASURED_TOKENS):
+        tokens, targets = _padded([texts[row] for row in rows], first=1)
+        places = torch.arange(targets.shape[1])
+        ends = torch.tensor([len(texts[row]) - 1 for row in rows])[:, None]
+        wanted = (places < ends) & (places >= ends - torch.from_numpy(newest[rows])[:, None])
+        with machine.autocast():
+            logits = network(input_ids=tokens.to(machine.device), use_cache=False).logits
+        kept = logits[wanted.to(machine.device)].float()
+        total += float(nn.functional.cross_entropy(kept, targets[wanted].to(machine.device), reduction="sum"))
+    return math.exp(total / max(int(newest.sum()), 1))

@@ -1,0 +1,1 @@
+"""Pictures of items: generators and image files."""

@@ -1,0 +1,1 @@
+"""Raw files to sound tables: reading, inferring, rules and metadata. No torch."""

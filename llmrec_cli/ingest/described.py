@@ -1,0 +1,97 @@
+"""What the log and the files beside it say of items and users: the raw columns for `content`, one row for each id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from llmrec_cli.core.pseudonyms import People
+from llmrec_cli.ingest import metadata
+from llmrec_cli.ingest import people as ids
+from llmrec_cli.ingest.column_mapping import Columns, ItemsConfig, UsersConfig, listed, name_of
+from llmrec_cli.ingest.raw_files import Input
+
+if TYPE_CHECKING:
+    from llmrec_cli.ingest.engine import Engine, Roles
+    from llmrec_cli.ingest.rules import Frame
+
+
+@dataclass(frozen=True)
+class Log:
+    """The raw log inside the engine."""
+
+    raw: str
+    columns: list[str]
+    inputs: list[Input]
+    roles: Roles
+    total: int
+    people: People | None
+    """What is to be done with ids."""
+    forgotten: pa.Table | None
+    """`source_row` of the rows of people who were forgotten."""
+
+    @property
+    def where(self) -> str:
+        return ", ".join(str(each.file.location) for each in self.inputs)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of the log, and where items and users are described."""
+
+    engine: Engine
+    log: Log
+    events: Frame
+    base: Path
+    warnings: list[str]
+
+
+def described(
+    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"], said: Frame
+) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
+    """One row for each id with events or in the file, with columns as text; and the names of columns in it.
+
+    `said` are the rows of the log that may speak, as `Engine.numbered` gives the log's columns.
+
+    Items whose events a backtest withholds are not among those with events: as of its cut-off nobody knew of them.
+    Users are, for they are asked about.
+    """
+    engine = kept.engine
+    inputs = kept.log.inputs if config.path is None else engine.open(config, kept.base)
+
+    def names(columns: Columns | None) -> list[str]:
+        return [name_of(c, inputs) for c in listed(columns)]
+
+    columns = list(dict.fromkeys(names(config.described())))
+    counts = engine.arrow(metadata.event_counts(kept.events, id_name, met_only=id_name == "item_id"))
+    if config.path is None:
+        role = kept.log.roles.item if id_name == "item_id" else kept.log.roles.user
+        place = {c: str(kept.log.columns.index(c)) for c in [role, *columns]}
+        values = [engine.arrow(metadata.most_frequent(said, place[role], place[c])) for c in columns]
+        return metadata.from_log(counts, dict(zip(columns, values, strict=True))), names
+    (key,) = names(config.key)
+    raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
+    if id_name == "user_id" and kept.log.people:
+        ids.keep_out(engine, raw, key, kept.log.people)
+    numbers = [str(1 + i) for i in range(len(columns))]
+    rows = engine.arrow(metadata.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))
+    rows = rows.rename_columns([metadata.ID, *columns, metadata.REPEATS])
+    for n, what in (
+        (engine.unparsable(raw), "cannot be read: a wrong number of columns"),
+        (metadata.repeated(rows), "repeat the id of an earlier row, which counts"),
+    ):
+        if n:
+            kept.warnings.append(f"{', '.join(i.file.location.name for i in inputs)}: {n:,} rows {what}")
+    return metadata.from_file(counts, rows, only_seen=config.only_seen), names
+
+
+def ranges(kept: Kept, config: ItemsConfig, said: Frame, ids: pa.ChunkedArray) -> pa.Table:
+    """The rows of `clean/item_ranges`: attributes of the items `ids` whose number varies in the log; maybe none."""
+    names = [] if config.path is not None else [name_of(c, kept.log.inputs) for c in listed(config.attributes)]
+    place = {c: str(kept.log.columns.index(c)) for c in [kept.log.roles.item, *names]}
+    pairs = {c: kept.engine.arrow(metadata.values_of(said, place[kept.log.roles.item], place[c])) for c in names}
+    return metadata.ranges(pairs, ids)

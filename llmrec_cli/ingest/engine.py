@@ -1,0 +1,304 @@
+"""The native part of the tables, on DuckDB: reading and parsing raw files, handing frames over. All else is Narwhals.
+
+Every column is read as text, so that ids keep their leading zeros and "NA" stays a name; only an empty cell is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import duckdb
+import narwhals as nw
+import pyarrow as pa
+
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.ingest import engine_filter, raw_files, sql
+from llmrec_cli.ingest.column_mapping import FileConfig
+from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, sniff
+from llmrec_cli.ingest.engine_checks import PLACES, check_names, not_too_wide, told_of
+from llmrec_cli.ingest.interruptible import Beside
+from llmrec_cli.ingest.raw_files import Input, RawFile
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from llmrec_cli.ingest.rules import Frame
+
+Result = TypeVar("Result")
+LEAST_MEMORY = 256 << 20
+ROWS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of the columns of a log; None where there is none."""
+
+    user: str
+    item: str
+    time: str | None = None
+    value: str | None = None
+    event: str | None = None
+    time_format: str = ""
+
+
+class Engine:
+    """A DuckDB connection that keeps to a memory limit and spills into a folder of its own, in `folder`.
+
+    Unpacked and decoded copies of raw files lie there too; it goes when the engine ends, and also after an error.
+    """
+
+    def __init__(self, memory: int, threads: int, folder: Path) -> None:
+        self.folder = folder / "engine"
+        shutil.rmtree(self.folder, ignore_errors=True)  # what a killed run left
+        self.folder.mkdir(mode=0o700)
+        self.connection: DuckDBPyConnection = duckdb.connect(
+            config={
+                "memory_limit": f"{max(memory, LEAST_MEMORY) >> 20}MiB",
+                "temp_directory": str(self.folder),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+                **({"threads": threads} if threads else {}),
+            }
+        )
+        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("SET lock_configuration = true")
+        self._beside = Beside(self.connection.interrupt)
+        self._made = 0
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._beside.stuck:
+            self.connection.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        """Work of the engine beside the main thread, so that signals end it."""
+        try:
+            return self._beside.run(work)
+        except duckdb.OutOfMemoryException as error:
+            what = f"the memory does not suffice: {str(error).splitlines()[0]}"
+            raise DataError(what, fix="--max-memory 8GB, or more room on the disk of the work directory") from error
+
+    def _execute(self, query: str, values: Sequence[Any] = ()) -> None:
+        self._run(lambda: self.connection.execute(query, list(values)))
+
+    def change(self, statement: str, **tables: pa.Table) -> None:
+        """Run a statement of the program's own; `tables` stand in it under their names."""
+        for name, table in tables.items():
+            self.connection.register(name, table)
+        self._execute(statement)
+        for name in tables:
+            self.connection.unregister(name)
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self._run(lambda: self.connection.execute(query).fetchall())
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        return self._rows(query)[0]
+
+    # --- between Narwhals and the engine --------------------------------------------------------------------------
+
+    def keep(self, frame: Frame) -> Frame:
+        """Compute a frame once; what follows reads the result."""
+        name = self._name()
+        self._run(lambda: frame.to_native().create(name))
+        return nw.from_native(self.connection.table(name))
+
+    def put(self, data: pa.Table) -> Frame:
+        """An Arrow table as a frame of this engine."""
+        name = self._name()
+        self.connection.register(name, data)
+        return nw.from_native(self.connection.table(name))
+
+    def arrow(self, frame: Frame) -> pa.Table:
+        return self._run(lambda: frame.to_native().to_arrow_table())
+
+    def batches(self, frame: Frame, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """The rows of the frame, in its order, in pieces."""
+        reader = self._run(lambda: frame.to_native().to_arrow_reader(rows))
+        while (batch := self._run(lambda: next(reader, None))) is not None:
+            yield batch
+
+    def counts(self, frame: Frame, column: str) -> dict[Any, int]:
+        """How many rows have each value of a column."""
+        table = self.arrow(frame.group_by(column).agg(nw.len().alias("n")))
+        return dict(zip(table.column(column).to_pylist(), table.column("n").to_pylist(), strict=True))
+
+    def _name(self) -> str:
+        self._made += 1
+        return f"frame_{self._made}"
+
+    # --- raw files ------------------------------------------------------------------------------------------------
+
+    def open(self, config: FileConfig, base: Path, *, sequences: bool = False) -> list[Input]:
+        """Every file that the settings name, unpacked, decoded and looked at."""
+        inputs = []
+        for location in raw_files.locate(config.path or "", base):
+            file = raw_files.prepare(location, config.encoding, self.folder)
+            inputs.append(Input(file, self._dialect(file, config, sequences)))
+        return inputs
+
+    def _dialect(self, file: RawFile, config: FileConfig, sequences: bool) -> Dialect:
+        if sequences:
+            named = has_sequence_header(file.head, config.separator) if config.header is None else config.header
+            return Dialect("sequences", ("user", "item"), config.separator, named)
+        if file.parquet or config.format == "parquet":
+            return Dialect("parquet", tuple(self._types(file)))
+        dialect = sniff(
+            file.head,
+            file.quoted_lines,
+            separator=config.separator,
+            header=config.header,
+            quoting=config.quoting,
+            columns=config.columns,
+            format=config.format,
+        )
+        if dialect.format == "json":
+            # a key may be rare: the first lines do not tell them all
+            rare = [key for key in self._json_keys(file) if key not in dialect.columns]
+            if not (*dialect.columns, *rare):
+                what = f"{file.location.name} has no JSON objects, one a line"
+                raise DataError(what, where=str(file.location), fix="for a JSON array: jq -c '.[]' FILE > LINES")
+            dialect = Dialect("json", (*dialect.columns, *rare))
+        return not_too_wide(dialect, file)
+
+    def _json_keys(self, file: RawFile) -> list[str]:
+        query = f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {sql.lines(file)} WHERE json_valid(line)"
+        with told_of(file):
+            return sorted(key for (key,) in self._rows(query) if key)  # SQL has no column without a name
+
+    def _types(self, file: RawFile) -> dict[str, str]:
+        with told_of(file):
+            relation = self._run(lambda: self.connection.sql(f"FROM {sql.parquet(file)} LIMIT 0"))
+            return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+    def raw(self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None) -> str:
+        """Read named columns of the files as text, one file after the other; the name of the table made.
+
+        Beside them stand `#source`, the file's name, `#row`, which counts its data rows from 1, `#source_row`, which
+        counts those of all files, and `#parsable`: false for a row with a wrong number of columns, which has nulls.
+        With `limit` only the first rows of each file are read.
+        """
+        name = self._name()
+        check_names(inputs, columns)
+        places = {**PLACES, **dict.fromkeys(columns, "VARCHAR")}
+        declared = ", ".join(f"{sql.quoted(c)} {kind}" for c, kind in places.items())
+        self._execute(f"CREATE TEMP TABLE {name} ({declared})")
+        for source, each in zip(raw_files.distinct_names(inputs), inputs, strict=True):
+            with told_of(each.file):
+                self._append(name, source, each, columns, limit)
+        return name
+
+    def _append(self, name: str, source: str, each: Input, columns: Sequence[str], limit: int | None) -> None:
+        types = self._types(each.file) if each.file.parquet else {}
+        (before,) = self._one(f'SELECT coalesce(max("#source_row"), 0) FROM {name}')
+        query = sql.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
+        self._execute(f"CREATE TEMP TABLE part AS {query}")
+        bad = self._rejected_lines(int(each.dialect.header))
+        rows = "SELECT *, 0 AS shift FROM part"
+        if bad.num_rows:
+            # the good rows after the j-th bad one, before which stand `good` of them, are j rows further down
+            self.connection.register("bad", bad)
+            shifts = "(SELECT good, max(j) AS j FROM bad GROUP BY good) AS bad"
+            rows = f"""SELECT part.*, coalesce(bad.j, 0) AS shift FROM part ASOF LEFT JOIN {shifts} ON "#row" > good
+                UNION ALL BY NAME SELECT row AS "#row", false AS "#parsable", 0 AS shift FROM bad"""
+        self._execute(
+            f"""INSERT INTO {name} BY NAME SELECT * EXCLUDE (shift) REPLACE ("#row" + shift AS "#row"),
+                ? AS "#source", "#row" + shift + {before} AS "#source_row" FROM ({rows})""",
+            [source],
+        )
+        self._execute("DROP TABLE part")
+
+    def _rejected_lines(self, header: int) -> pa.Table:
+        """The data rows that the CSV reader could not cut: row, j-th of them, number of good rows before it."""
+        (there,) = self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
+        if not there:
+            return pa.table({"row": pa.array([], pa.int64())})
+        query = f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good
+            FROM (SELECT DISTINCT line FROM reject_errors) ORDER BY line"""
+        found = self._run(lambda: self.connection.sql(query).to_arrow_table())
+        self._execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+        return found
+
+    def count(self, raw: str) -> int:
+        return int(self._one(f"SELECT count(*) FROM {raw}")[0])
+
+    def unparsable(self, raw: str) -> int:
+        return int(self._one(f'SELECT count(*) FROM {raw} WHERE NOT "#parsable"')[0])
+
+    def texts(self, raw: str) -> Frame:
+        """The rows that could be cut, with the columns as they were read."""
+        return nw.from_native(self.connection.sql(f'FROM {raw} WHERE "#parsable"'))
+
+    def numbered(self, raw: str, columns: Sequence[str]) -> Frame:
+        """The same with `#source_row` and some columns, called "0", "1", …: not every name can be in an expression."""
+        chosen = [f"{sql.quoted(c)} AS {sql.quoted(str(i))}" for i, c in enumerate(columns)]
+        query = f'SELECT {", ".join([sql.quoted("#source_row"), *chosen])} FROM {raw} WHERE "#parsable"'
+        return nw.from_native(self.connection.sql(query))
+
+    # --- the log --------------------------------------------------------------------------------------------------
+
+    def log(self, raw: str, roles: Roles, where: str = "") -> Frame:
+        """The log as `cleaning` reads it, one row for each row of the raw table.
+
+        source, row, source_row, parsable · user_id, item_id, event (null where empty) · time (microseconds since 1970)
+        and value, null where they are missing or cannot be read · time_text and value_text, from which they were
+        read · passes, the user's own row filter.
+        """
+        if roles.time_format:
+            self._check_format(roles.time_format)
+        time, value = sql.column(roles.time), sql.column(roles.value)
+        parsed = sql.number(value)
+        columns = {
+            "source": '"#source"',
+            "row": '"#row"',
+            "source_row": '"#source_row"',
+            "parsable": '"#parsable"',
+            "user_id": sql.cell(roles.user),
+            "item_id": sql.cell(roles.item),
+            "event": sql.cell(roles.event),
+            "time_text": time,
+            "value_text": value,
+            "time": sql.microseconds(time, roles.time_format) if roles.time else "NULL::BIGINT",
+            "value": f"CASE WHEN isfinite({parsed}) THEN {parsed} END",
+            "passes": self._filter(raw, roles, where) if where else "true",
+        }
+        chosen = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
+        return nw.from_native(self.connection.sql(f"SELECT {chosen} FROM {raw}"))
+
+    def _check_format(self, time_format: str) -> None:
+        try:
+            self._one(f"SELECT try_strptime('', {sql.literal(time_format)})")
+        except duckdb.Error as error:
+            raise SettingsError(
+                f"{time_format!r} is no format of times: {str(error).splitlines()[0]}",
+                where="clean.interactions.time_format",
+                fix='for example "%d/%m/%Y %H:%M"',
+            ) from error
+
+    def named_in(self, where: str, there: Sequence[str]) -> list[str]:
+        """Those of the columns that the row filter reads; SettingsError where it is no filter."""
+        return engine_filter.columns(where, there) if where else []
+
+    def _filter(self, raw: str, roles: Roles, where: str) -> str:
+        """The user's condition as one on `#source_row`. Columns that hold nothing but numbers are numeric in it."""
+        there = [c for c in self.connection.table(raw).columns if c not in PLACES]
+        columns = engine_filter.columns(where, there)
+        number = {c: sql.number(sql.quoted(c)) for c in columns}
+        tests = [f"bool_and(trim({sql.quoted(c)}) = '' OR {number[c]} IS NOT NULL)" for c in columns]
+        found = self._one(f"SELECT {', '.join(['count(*)', *tests])} FROM {raw}")
+        numeric = {c for c, only in zip(columns, found[1:], strict=True) if only or c == roles.value}
+        read = [f"{number[c]} AS {sql.quoted(c)}" if c in numeric else sql.quoted(c) for c in columns]
+        query = f"SELECT {', '.join([sql.quoted(engine_filter.KEY), *read])} FROM {raw}"
+        rows = self._run(lambda: self.connection.sql(query).to_arrow_reader(ROWS))
+        passing = self._name()
+        passed = engine_filter.passing(rows, found[0], where, [self.connection.interrupt])
+        self.connection.register(passing, passed)
+        return f'"#source_row" IN (SELECT passed FROM {passing})'

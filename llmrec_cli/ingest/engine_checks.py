@@ -1,0 +1,75 @@
+"""What may go wrong between a raw file and the engine, told as what is wrong with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+
+from llmrec_cli.core.errors import DataError
+from llmrec_cli.ingest.dialect import Dialect
+from llmrec_cli.ingest.raw_files import Input, RawFile, widest
+
+# The columns of a raw table beside those of the file.
+PLACES = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
+MOST_COLUMNS = 5000
+WRITTEN_AGAIN = "fetch or write the Parquet file again: it is damaged, or holds what the engine does not know"
+MOST_TOLD = 1 << 30
+"""Bytes that the engine may keep of lines with too many columns."""
+
+
+@contextmanager
+def told_of(file: RawFile) -> Iterator[None]:
+    """Tell an error of the engine as one of the file that is read."""
+    try:
+        yield
+    except (duckdb.Error, UnicodeDecodeError) as error:  # a damaged file may raise any of them
+        raise DataError(
+            f"{file.location.name} cannot be read: {str(error).splitlines()[0]}",
+            where=str(file.location),
+            fix=WRITTEN_AGAIN
+            if file.parquet
+            else "say how it is written: format, separator, header, quoting, encoding",
+        ) from error
+
+
+def not_too_wide(dialect: Dialect, file: RawFile) -> Dialect:
+    """The dialect; DataError for more columns than a table of the engine stands, or in one line of it.
+
+    Of every column too many the engine keeps the whole line: one line of 140,000 separators would take gigabytes.
+    """
+    if len(dialect.columns) > MOST_COLUMNS:
+        kind = "different keys" if dialect.format == "json" else "columns"
+        what = f"{file.location.name} has {len(dialect.columns):,} {kind}; {MOST_COLUMNS:,} are the most that are read"
+        raise DataError(what, where=str(file.location), fix=_narrower(dialect))
+    if dialect.format == "csv" and dialect.separator.strip(" ") and file.long_lines:
+        line, n, told = widest(file, dialect)
+        if n > MOST_COLUMNS or told > MOST_TOLD:
+            what = f"line {line:,} of {file.location.name} has {n:,} columns, the others {len(dialect.columns):,}"
+            raise DataError(what, where=f"{file.location}:{line}", fix="mend or take out lines with so many columns")
+    return dialect
+
+
+def _narrower(dialect: Dialect) -> str:
+    """What to do about a file that is too wide, by how it is written."""
+    if dialect.format == "json":
+        return 'give every record the same keys; ids belong in values, such as {"user": "u1", "item": "i1"}'
+    if dialect.format == "parquet":
+        return "write a file of the columns that are needed: user, item, time and the like"
+    return f"is the separator {dialect.separator!r} right? set `separator`"
+
+
+def check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:
+    """Raise DataError where columns cannot stand beside each other in one table of SQL."""
+    taken = {name: "a name that the program needs" for name in PLACES}
+    for name in columns:
+        fault = "a byte 0 in its name" if "\0" in name else taken.get(name.lower())
+        if fault:
+            where = ", ".join(str(each.file.location) for each in inputs)
+            raise DataError(
+                f"the column {name!r} has {fault}",
+                where=where,
+                fix="name the columns anew: columns = [...], header = true",
+            )
+        taken[name.lower()] = f"the name of another, {name!r}, but for upper and lower case"

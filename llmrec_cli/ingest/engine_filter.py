@@ -1,0 +1,209 @@
+"""The user's own row filter: proven to be one harmless expression, then evaluated where nothing else is in reach.
+
+The parsed tree may hold only what this file names. The engine that evaluates it has the rows of the log, no files, no
+network, no Python variables, and settings that cannot be changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from llmrec_cli.core.errors import SettingsError, did_you_mean
+from llmrec_cli.ingest.interruptible import Beside
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+PLACE = "clean.interactions.where"
+FIX = "write the condition as SQL over the columns; TRY_CAST(x AS DOUBLE) reads a text as a number"
+KEY = "#source_row"
+LONGEST = 100_000
+"""Characters of a filter: a long list of ids fits."""
+PATIENCE, PER_ROW = 60.0, 5e-5
+"""Seconds that a filter may take, and those for each row."""
+MEMORY = "512MiB"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+NODES = _words("BETWEEN CASE CAST COLLATE COMPARISON CONJUNCTION CONSTANT FUNCTION")
+OPERATORS = _words(
+    """OPERATOR_IS_NULL OPERATOR_IS_NOT_NULL OPERATOR_NOT OPERATOR_COALESCE OPERATOR_NULLIF COMPARE_IN COMPARE_NOT_IN
+    ARRAY_EXTRACT ARRAY_SLICE"""
+)
+TYPES = {"TIMESTAMP WITH TIME ZONE", "TIME WITH TIME ZONE"} | _words(
+    """BOOLEAN TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT FLOAT DOUBLE DECIMAL VARCHAR
+    DATE TIME TIMESTAMP TIMESTAMP_S TIMESTAMP_MS TIMESTAMP_NS INTERVAL"""
+)
+# Each gives the same for the same row, reads nothing but its arguments, and makes no text much longer than these.
+FUNCTIONS = _words(
+    """+ - * / // % ** ^ & | ~ << >> || ~~ !~~ ~~* !~~* ~~~ ^@ @
+    like_escape not_like_escape ilike_escape not_ilike_escape regexp_full_match regexp_matches regexp_extract
+    lower upper lcase ucase trim ltrim rtrim length len strlen char_length character_length substring substr left right
+    split_part starts_with prefix ends_with suffix contains instr strpos position translate replace reverse concat
+    concat_ws strip_accents ascii unicode ord nullif ifnull
+    abs sign round floor ceil ceiling trunc sqrt ln log log2 log10 exp pow power mod add subtract multiply divide
+    greatest least isnan isinf isfinite even
+    date_part datepart date_trunc datetrunc date_diff datediff year month day hour minute second quarter week weekday
+    dayofweek dayofmonth dayofyear isodow isoyear yearweek decade century dayname monthname last_day epoch epoch_ms
+    epoch_us to_timestamp make_date make_time make_timestamp strptime try_strptime strftime
+    to_years to_months to_weeks to_days to_hours to_minutes to_seconds to_milliseconds to_microseconds"""
+)
+
+
+def columns(where: str, there: Sequence[str]) -> list[str]:
+    """The columns of a log that the filter reads, as the log spells them.
+
+    Raises SettingsError where the text is not exactly one expression, does more than to compare and compute, or names
+    a column that is not there.
+    """
+    spelt = {name.lower(): name for name in reversed(there)}
+    found: dict[str, None] = {}
+    for node in _nodes(_expression(where), where):
+        if node["class"] == "COLUMN_REF":
+            (name,) = node["column_names"]
+            if name.lower() not in spelt:
+                raise _refused(f"there is no column {name!r}", where, did_you_mean(name, there))
+            found[spelt[name.lower()]] = None
+    return list(found)
+
+
+def check(where: str) -> None:
+    """Raise SettingsError where the text can be no row filter, whatever the columns are."""
+    for _ in _nodes(_expression(where), where):
+        pass
+
+
+def passing(rows: pa.RecordBatchReader, total: int, where: str, beside: Sequence[Any]) -> pa.Table:
+    """`passed`, the `#source_row` of each row that meets the condition.
+
+    `rows` streams that number and the columns of the filter; `beside` are the interrupts of what the rows come from.
+    """
+    check(where)
+    connection = _closed()
+    limit = PATIENCE + PER_ROW * total
+    runner = Beside(connection.interrupt, *beside)
+
+    def query() -> pa.Table:
+        connection.register("rows", rows)
+        return connection.sql(f'SELECT "{KEY}" AS passed FROM rows WHERE (\n{where}\n)').to_arrow_table()
+
+    try:
+        return runner.run(query, limit)
+    except duckdb.Error as error:
+        raise _refused(str(error).splitlines()[0], where) from error
+    except TimeoutError as error:
+        raise _refused(f"it took more than {limit:.0f} seconds", where, "write a simpler condition") from error
+    finally:
+        if not runner.stuck:
+            connection.close()
+
+
+def _closed() -> DuckDBPyConnection:
+    """An engine that reaches nothing outside of itself."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "enable_external_access": False,
+            "python_enable_replacements": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "memory_limit": MEMORY,
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _expression(where: str) -> Any:
+    """The tree of the filter; SettingsError where the text is not exactly one expression."""
+    if len(where) > LONGEST:
+        raise _refused(f"it has more than {LONGEST:,} characters", where)
+    with _closed() as connection:
+        # whatever closes a bracket early, ends the statement or goes on after it makes the two differ
+        bare, inside = (_parsed(connection, text, where) for text in (f"{where}\n", f"(\n{where}\n)"))
+    if _plain(bare) != _plain(inside):
+        raise _refused("it is not one expression", where)
+    return bare
+
+
+def _parsed(connection: DuckDBPyConnection, condition: str, where: str) -> Any:
+    """The tree of a condition, after the proof that it is all that was added to a query."""
+    query = "SELECT json_serialize_sql(?, skip_null := true, skip_empty := true, skip_default := true)"
+    try:
+        (text,) = connection.execute(query, [f"SELECT 1 FROM rows WHERE {condition}"]).fetchone() or ("",)
+        found = json.loads(text)
+    except (duckdb.Error, RecursionError, ValueError) as error:
+        raise _refused(str(error).splitlines()[0], where) from error
+    if found.get("error"):
+        raise _refused(str(found.get("error_message", "")).splitlines()[0], where)
+    statements = found["statements"]
+    node = statements[0]["node"]
+    added = {"type", "select_list", "from_table", "where_clause", "aggregate_handling"}
+    if len(statements) != 1 or not {"where_clause"} <= set(node) <= added:
+        raise _refused("it is not one expression", where)
+    return node["where_clause"]
+
+
+def _plain(tree: Any) -> Any:
+    """The tree without the places in the text."""
+    if isinstance(tree, dict):
+        return {key: _plain(value) for key, value in tree.items() if key != "query_location"}
+    return [_plain(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _nodes(tree: Any, where: str) -> Iterator[dict[str, Any]]:
+    """Every node of the expression, each of them allowed."""
+    if isinstance(tree, dict):
+        if "class" in tree:
+            _allow(tree, where)
+            yield tree
+        elif "node" in tree:
+            raise _refused("it has a query of its own", where)
+    below: Iterable[Any] = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    for each in below:
+        yield from _nodes(each, where)
+
+
+def _allow(node: dict[str, Any], where: str) -> None:
+    """Raise SettingsError for a node that is not on the lists above."""
+    kind = node["class"]
+    if kind == "OPERATOR":
+        allowed, told = node["type"] in OPERATORS, node["type"]
+    elif kind == "CAST":
+        allowed, told = node["cast_type"]["id"] in TYPES, f"CAST AS {node['cast_type']['id']}"
+    elif kind == "FUNCTION":
+        name = node["function_name"].lower()
+        named_only = not ({"schema", "catalog"} & set(node))
+        allowed, told = named_only and name in FUNCTIONS and _short(name, node), f"{name}()"
+    elif kind == "COLUMN_REF":
+        names = node["column_names"]
+        allowed, told = len(names) == 1, ".".join(names)  # of a table there is none to name
+    else:
+        allowed, told = kind in NODES, kind
+    if not allowed:
+        fix = (
+            "compare and compute with the columns: AND OR NOT, = < >, IN, BETWEEN, LIKE, CASE, CAST, lower(), round() …"
+        )
+        raise _refused(f"{told} has no place in a row filter", where, fix)
+
+
+def _short(name: str, node: dict[str, Any]) -> bool:
+    """Whether a `replace` cannot make a text longer: nested ones would fill the memory."""
+    if name != "replace":
+        return True
+    texts = [each["value"].get("value", "") for each in node["children"][1:] if each["class"] == "CONSTANT"]
+    return len(texts) == 2 and all(isinstance(t, str) for t in texts) and len(texts[1]) <= len(texts[0])
+
+
+def _refused(what: str, where: str, fix: str = FIX) -> SettingsError:
+    shown = where if len(where) <= 200 else f"{where[:200]}…"
+    return SettingsError(f"the row filter cannot be used: {what}", where=f"{PLACE} = {shown!r}", fix=fix)

@@ -1,0 +1,1 @@
+"""From scored candidates to lists: constraints, backfill, and why each row is there."""

@@ -1,0 +1,235 @@
+"""From scored candidates to lists of k items a user: the best that the rules allow, then what is popular."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from llmrec_cli.core.stage import Report
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.metrics import coverage
+from llmrec_cli.lists.constraints import Rules, broken, choose, overlap
+from llmrec_cli.ranking.features import Candidates, places
+
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+SPARE = 200
+"""Popular items looked at beyond those a user may have seen, so that the rules find enough among them."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of some users, best first. Arrays are (users, k)."""
+
+    items: Codes
+    """Item codes, -1 where a list is short."""
+    scores: Floats
+    """The ranker's score; for filled rows the share of the segment's people (or of all) who chose the item."""
+    sources: Ints
+    """Which source carries the row: its place among the sources; -1 for the segment's popularity, -2 for everyone's."""
+    shares: Floats | None = None
+    """(users, k, sources) what each source adds to a row's score; 0 for filled rows. None once they are told."""
+
+    @property
+    def there(self) -> Mask:
+        return self.items >= 0
+
+
+OF_SEGMENT, OF_ALL = -1, -2
+TOO_ALIKE = 0.8
+"""Above this share of items in common the lists are called much alike."""
+
+
+def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, shares_of: Callable[[Ints], Floats]) -> Lists:
+    """The k best candidates of each user that the rules allow.
+
+    `shares_of` gives (n, sources) what each source adds to the scores of n candidates, by row number; the source of a
+    row is the one that adds most.
+    """
+    place, users = places(candidates, scores), candidates.users
+    width = int(np.diff(candidates.offsets).max(initial=0))
+    width = max(1, width if rules.max_per_category else min(width, max(5 * k, 50)))
+    kept = np.flatnonzero(place < width)
+    pool = np.full((candidates.n_users, width), -1, dtype=np.int64)
+    pool[users[kept], place[kept]] = kept
+    there = pool >= 0
+    items = np.where(there, _at(candidates.items, pool), -1).astype(np.int32)
+    chosen = choose(items, _relevance(_at(scores, pool), there), k, rules)
+    rows = np.where(chosen >= 0, np.take_along_axis(pool, np.maximum(chosen, 0), axis=1), -1)
+    found = rows >= 0
+    told = shares_of(rows[found])
+    shares = np.zeros((*rows.shape, told.shape[1]), dtype=np.float32)
+    shares[found] = told
+    return Lists(
+        np.where(found, _at(candidates.items, rows), -1).astype(np.int32),
+        np.where(found, _at(scores, rows), np.nan).astype(np.float32),
+        np.where(found, shares.argmax(axis=2), OF_ALL),
+        shares,
+    )
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Who chose what, by segment: what a list is filled from."""
+
+    counts: sp.csr_matrix
+    """(segments + 1, items) people who chose the item; the last row is everyone."""
+    people: Ints
+    """(segments + 1,) people with events."""
+    order: Ints
+    """(items,) allowed items by falling popularity among everyone."""
+    weight: Floats
+    """(segments + 1,) how much the segment's own counts weigh against everyone's, 0 to 1; 0 where it is everyone."""
+
+    @classmethod
+    def of(
+        cls, histories: Sequences, segment: Ints, weight: npt.ArrayLike, allowed: Mask, ties: Ints, *, least: int = 0
+    ) -> Popular:
+        """`segment` (users,) and `weight` (segments,) say which segment a user is of, and how much it weighs.
+
+        What fewer than `least` people of a segment chose does not count.
+        """
+        chosen = histories.matrix()
+        chosen.data[:] = 1.0
+        some = np.flatnonzero(histories.lengths > 0)
+        weights = np.append(np.asarray(weight, dtype=np.float32), np.float32(0))
+        n_segments = len(weights) - 1
+        rows, columns = np.concatenate([segment[some], np.full(len(some), n_segments)]), np.concatenate([some, some])
+        members = sp.csr_matrix(
+            (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_segments + 1, len(histories))
+        )
+        counts = (members @ chosen).tocsr()
+        counts.data[counts.data < least] = 0
+        overall = counts[n_segments].toarray().ravel()
+        order = np.lexsort((ties, -overall))
+        people = np.bincount(rows, minlength=n_segments + 1)
+        return cls(counts, people, order[allowed[order]], weights)
+
+    def leading(self, segments: Ints, width: int) -> tuple[Codes, Floats, Mask]:
+        """(n, width) items of each segment, the best first, their share, and whether that is the segment's own.
+
+        The order is that of the segment's shares, which lean on everyone's as far as `weight` says; equals stand in the
+        order of everyone's popularity.
+        """
+        distinct, of = np.unique(segments, return_inverse=True)
+        own = self.counts[distinct][:, self.order].toarray() / np.maximum(self.people[distinct], 1)[:, None]
+        all_own = self.counts[len(self.people) - 1].toarray().ravel()[self.order] / max(self.people[-1], 1)
+        weight = self.weight[distinct][:, None]
+        columns = np.argsort(-(weight * own + (1 - weight) * all_own), axis=1, kind="stable")[:, :width]
+        number, items, overall = np.take_along_axis(own, columns, axis=1), self.order[columns], all_own[columns]
+        theirs = (number > 0) & (weight > 0)
+        share = np.where(theirs, number, overall)
+        return items.astype(np.int32)[of], share.astype(np.float32)[of], theirs[of]
+
+
+def filled(
+    lists: Lists, popular: Popular, segments: Ints, histories: Sequences, rules: Rules, *, filter_seen: bool
+) -> Lists:
+    """The lists with popular items behind what they hold, where they are short.
+
+    `segments` (users,) is the row of `popular` that a user is filled from; of `histories` nothing comes that was turned
+    down and, with `filter_seen`, nothing that the user had.
+    """
+    k = lists.items.shape[1]
+    short = np.flatnonzero(~lists.there.all(axis=1))
+    if len(short) == 0:
+        return lists
+    users, codes = histories.select(short).barred(seen=filter_seen)
+    longest = int(np.bincount(users).max(initial=0))
+    width = len(popular.order) if rules.max_per_category else min(len(popular.order), 2 * k + SPARE + longest)
+    items, share, theirs = popular.leading(segments[short], width)
+    n_items = np.int64(histories.n_items)
+    barred = np.isin(np.arange(len(short))[:, None] * n_items + items, users * n_items + codes)
+    items = np.where(barred, -1, items)
+    repeated = (items[:, :, None] == lists.items[short][:, None, :]).any(axis=2)
+    items = np.where(repeated, -1, items).astype(np.int32)
+    wide = Lists(
+        np.concatenate([lists.items[short], items], axis=1),
+        np.concatenate([lists.scores[short], share], axis=1),
+        np.concatenate([lists.sources[short], np.where(theirs, OF_SEGMENT, OF_ALL)], axis=1),
+    )
+    relevance = -np.arange(wide.items.shape[1], dtype=np.float32)[None].repeat(len(short), axis=0)
+    chosen = choose(wide.items, relevance, k, replace(rules, diversity=0.0))
+    out = Lists(lists.items.copy(), lists.scores.copy(), lists.sources.copy(), lists.shares)
+    columns = np.maximum(chosen, 0)
+    out.items[short] = np.where(chosen >= 0, np.take_along_axis(wide.items, columns, axis=1), -1)
+    out.scores[short] = np.where(chosen >= 0, np.take_along_axis(wide.scores, columns, axis=1), np.nan)
+    out.sources[short] = np.take_along_axis(wide.sources, columns, axis=1)
+    return out
+
+
+def most_chosen(items: pa.Table, allowed: Mask, k: int, rules: Rules) -> pa.Table:
+    """The k rows of `items` (item_id, people) with the most people that the rules allow, of equals by their id."""
+    order = pc.sort_indices(items, sort_keys=[("people", "descending"), ("item_id", "ascending")]).to_numpy()
+    order = order[allowed[order]].astype(np.int32)
+    chosen = choose(order[None], -np.arange(len(order), dtype=np.float32)[None], k, rules)[0]
+    return items.take(pa.array(order[chosen[chosen >= 0]]))
+
+
+def hold(lists: Lists, histories: Sequences, allowed: Mask, rules: Rules, *, filter_seen: bool) -> None:
+    """Every promise about the lists of these users, checked before they are told."""
+    of, codes = histories.barred(seen=filter_seen)
+    barred = np.unique(of * np.int64(histories.n_items) + codes)
+    found = {rule: n for rule, n in broken(lists.items, barred, allowed, rules).items() if n}
+    if found:
+        raise AssertionError(f"lists break the rules: {found}")
+
+
+def joined(parts: Sequence[Lists]) -> Lists:
+    """The lists of all blocks, in order."""
+    items, scores, sources = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("items", "scores", "sources")
+    )
+    return Lists(items, scores, sources)
+
+
+def summary(lists: Lists, strategies: Sequence[str], allowed: Mask, *, held: str, cold: int, seed: int) -> Report:
+    """What a person should know of the lists as a whole; `held` says which promises were checked, `cold` counts users
+    without events.
+    """
+    n_users, k = lists.items.shape
+    there = lists.there
+    full, rows = int(there.all(axis=1).sum()), int(there.sum())
+    distinct = len(np.unique(lists.items[there]))
+    share, alike = coverage(lists.items, len(allowed), k), overlap(lists.items, seed)
+    codes, counts = np.unique(lists.sources[there], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    lines = [
+        f"{n_users:,} users, {rows:,} rows, {full:,} lists full with {k} items",
+        held,
+        f"{distinct:,} different items, {share:.0%} of the catalogue; two lists share {alike:.0%} of their items",
+        "found by: " + ", ".join(f"{strategies[codes[i]]} {counts[i] / max(rows, 1):.0%}" for i in order),
+    ]
+    if cold:
+        lines.append(f"{cold:,} users without events have what is popular in their segment")
+    if full < n_users:
+        short, left = n_users - full, int(allowed.sum())
+        lines.insert(1, f"{short:,} lists are short: {left:,} items are allowed, less those seen or over a cap")
+    warnings = []
+    if alike > TOO_ALIKE:
+        warnings.append(f"lists are much alike ({alike:.0%} shared): little in the data tells these users apart")
+    counted = {"users": n_users, "rows": rows, "full": full, "cold": cold, "items": distinct}
+    return Report(counted, {"coverage": share, "overlap": alike}, lines, warnings)
+
+
+def _at(values: npt.NDArray[np.generic], rows: Ints) -> npt.NDArray[np.generic]:
+    """`values[rows]`, whatever for -1."""
+    return values[np.maximum(rows, 0)] if len(values) else np.zeros(rows.shape, dtype=values.dtype)
+
+
+def _relevance(scores: npt.NDArray[np.generic], there: Mask) -> Floats:
+    """Scores of each row brought to [0, 1]: the best of the pool 1, the least 0."""
+    values = np.asarray(scores, dtype=np.float32)
+    top = np.where(there, values, -np.inf).max(axis=1, keepdims=True)
+    low = np.where(there, values, np.inf).min(axis=1, keepdims=True)
+    span = np.where(there.any(axis=1, keepdims=True), np.maximum(top - low, 1e-9), 1.0)
+    return np.where(there, (values - np.where(np.isfinite(low), low, 0)) / span, 0).astype(np.float32)

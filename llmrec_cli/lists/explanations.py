@@ -1,0 +1,120 @@
+"""Why the rows of lists are there: asks the retrievers which events speak for them, and puts it into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import scipy.sparse as sp
+
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.lists import evidence
+from llmrec_cli.lists.wording import Wording
+from llmrec_cli.profiles.interests import population_shares, tagged
+from llmrec_cli.ranking.retrievers import Retriever, Supports
+from llmrec_cli.writing import claims
+
+Codes = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of the lists of a block of users. Arrays are (rows,) but for `shares`."""
+
+    users: Ints
+    """Places in the block."""
+    items: Codes
+    sources: Ints
+    """As in `lists.Lists`."""
+    strategies: Sequence[str]
+    segments: Ints
+    """The user's segment, a place in the explainer's `segments`."""
+    scores: Floats
+    shares: Floats
+    """(rows, sources) what each source adds to the row's score."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Everything that reasons are made of, for the whole data set."""
+
+    supports: dict[int, Supports]
+    """Kind of evidence -> who can say it."""
+    sources: Sequence[str]
+    interests: sp.csr_matrix
+    """(users, tags) what their profiles say, where the users choose it more than others do."""
+    item_tags: sp.csr_matrix
+    rarity: sp.csr_matrix
+    """(items, tags) the more the rarer the tag; nothing for one that is too common."""
+    people: claims.People
+    wording: Wording
+    item_ids: pa.Array[Any]
+    tag_names: pa.Array[Any]
+    """What the evidence calls tags: the items' tags, then the segments."""
+
+    @classmethod
+    def of(
+        cls,
+        retrievers: Mapping[str, Retriever],
+        catalogue: Catalogue,
+        histories: Sequences,
+        *,
+        interests: pa.ChunkedArray[Any],
+        segments: Sequence[str],
+        least: int = 0,
+    ) -> Explainer:
+        """`interests` is the column of profiles; evidence is of at least so many people."""
+        tags = tagged(catalogue.tags)
+        weights = evidence.interest_matrix(interests, pa.array(tags.names, type=pa.string()))
+        events = replace(histories, weights=None).matrix()  # claims are of events, whatever they weigh
+        people = claims.People.of(histories, least)
+        titles = [title or item for title, item in zip(catalogue.titles, catalogue.item_ids, strict=True)]
+        able = {name: source for name, source in retrievers.items() if isinstance(source, Supports)}
+        share = population_shares(histories.counts(), tags)
+        telling = (share <= claims.TOO_COMMON) & tags.common(events, least)
+        rarity = np.where(telling, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
+        return cls(
+            supports={kind: able[name] for name, kind in evidence.SUPPORTERS.items() if name in able},
+            sources=list(retrievers),
+            interests=weights.multiply(claims.leanings(events, tags.matrix)).tocsr(),
+            item_tags=tags.matrix,
+            rarity=tags.matrix.multiply(rarity[None]).tocsr(),
+            people=people,
+            wording=Wording(titles, tags.names, people.counts, people.foremost(), people.timed),
+            item_ids=pa.array(catalogue.item_ids, type=pa.string()),
+            tag_names=pa.array([*tags.names, *segments], type=pa.string()),
+        )
+
+    def explain(self, rows: Rows, histories: Sequences, first_user: int) -> tuple[list[str], pa.Array[Any]]:
+        """A sentence for each row, and the column of what speaks for it. What cannot be counted is not said.
+
+        `histories` are those of the block, whose first user is row `first_user` of all users.
+        """
+        users = rows.users + first_user
+        pairs, events = evidence.event_pairs(histories, rows.users, rows.items)
+        support = {kind: source.support(events, rows.items[pairs]) for kind, source in self.supports.items()}
+        worths = evidence.worths(rows.shares, rows.strategies, self.sources)
+        spoken = evidence.speaking_events(pairs, events, support, worths)
+        chosen = self.people.counts[rows.items] / max(self.people.chose.shape[1], 1)
+        found = evidence.together(
+            evidence.popularity(
+                rows.sources,
+                rows.strategies,
+                rows.segments + self.item_tags.shape[1],
+                np.where(rows.sources < 0, rows.scores, chosen).astype(np.float32),
+            ),
+            evidence.held(spoken, users, rows.items, self.people, self.rarity),
+            evidence.shared_interests(self.interests, self.item_tags, users, rows.items),
+        )
+        sentences = self.wording.sentences(found, rows.strategies, rows.items.tolist())
+        return sentences, found.column(len(rows), self.item_ids, self.tag_names)

@@ -1,0 +1,104 @@
+"""The sentences of reasons. Each has its condition in `claims` and its row in `docs/truth.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec_cli.lists.evidence import (
+    EVERYONE,
+    FOLLOWED,
+    INTEREST,
+    KIND_OF_STRATEGY,
+    SEGMENT,
+    SIMILAR,
+    TOGETHER,
+    Evidence,
+)
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+LONGEST_TITLE = 80
+
+ABOUT_EVENTS = {
+    (FOLLOWED, True): "Because you chose {title}: people who did often chose this later.",
+    (FOLLOWED, False): "Because you chose {title}: others who did chose this later.",
+    (TOGETHER, True): "People who chose {title}, as you did, often chose this too.",
+    (TOGETHER, False): "Others who chose {title}, as you did, chose this too.",
+    (SIMILAR, True): "Like {title}, which you chose, it is tagged {tags}.",
+    (SIMILAR, False): "Like {title}, which you chose, it is tagged {tags}.",
+}
+INTERESTED = "Fits your interest in {tags}."
+POPULAR = "One of the items that the most people chose."
+CHOSEN, CHOSEN_ONCE, NEW = "Chosen by {n} people.", "Chosen by one person.", "Nobody has chosen it yet."
+IN_ORDER = "Picked by a model that reads your choices in order."
+BY_OTHERS = "Picked by a model that compares your choices with those of others."
+BY_CONTENT = "Picked by a model that compares what it is with what you chose."
+PLAIN = "Picked by a model that reads what you chose."
+SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
+SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN)
+"""Every form that a reason can have."""
+BY_MODEL = {TOGETHER: BY_OTHERS, SIMILAR: BY_CONTENT}
+READS_ORDER = ("sequence", "transitions", "content-transitions")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Turns evidence that holds into sentences."""
+
+    titles: Sequence[str]
+    """(items,) what to call an item."""
+    tags: Sequence[str]
+    """What the tag codes of the evidence mean."""
+    people: Ints
+    """(items,) who chose it."""
+    foremost: Mask
+    """(items,) whether it is among the items that most people choose."""
+    timed: bool
+    """Whether the log has times, so that an order may be told."""
+
+    def sentences(self, evidence: Evidence, strategies: Sequence[str], items: Sequence[int]) -> list[str]:
+        """One for each row, whose item and strategy are given."""
+        first = evidence.first(len(strategies)).tolist()
+        second = np.append(evidence.rows[1:] == evidence.rows[:-1], False)
+        return [
+            self._of(evidence, piece, bool(second[piece]), item) if piece >= 0 else self._without(strategy, item)
+            for piece, strategy, item in zip(first, strategies, items, strict=True)
+        ]
+
+    def _of(self, evidence: Evidence, piece: int, more: bool, item: int) -> str:
+        kind = int(evidence.kinds[piece])
+        if kind == INTEREST:
+            tags = [self.tags[evidence.tags[piece]]]
+            if more and evidence.kinds[piece + 1] == INTEREST:
+                tags.append(self.tags[evidence.tags[piece + 1]])
+            return INTERESTED.format(tags=" and ".join(map(quoted, tags)))
+        if kind in (SEGMENT, EVERYONE):
+            return self._popular(item)
+        title = quoted(self.titles[evidence.items[piece]])
+        tag = quoted(self.tags[evidence.tags[piece]]) if kind == SIMILAR else ""
+        return ABOUT_EVENTS[kind, bool(evidence.often[piece])].format(title=title, tags=tag)
+
+    def _popular(self, item: int) -> str:
+        """Of rows that popularity carries, a segment's too: what is held of a person stays out of the sentence."""
+        if self.foremost[item]:
+            return POPULAR
+        n = int(self.people[item])
+        return CHOSEN.format(n=f"{n:,}") if n > 1 else CHOSEN_ONCE if n else NEW
+
+    def _without(self, strategy: str, item: int) -> str:
+        """Nothing that can be counted speaks for the row: what the model that carries it looks at."""
+        if strategy in READS_ORDER:
+            return IN_ORDER if self.timed else PLAIN
+        return BY_MODEL.get(KIND_OF_STRATEGY.get(strategy, -1), PLAIN)
+
+
+def quoted(title: str) -> str:
+    """The title in quotation marks, cut at a word to `LONGEST_TITLE` characters."""
+    line = " ".join(title.replace("“", "'").replace("”", "'").split())
+    if len(line) > LONGEST_TITLE:
+        line = line[: LONGEST_TITLE - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
+    return f"“{line}”"

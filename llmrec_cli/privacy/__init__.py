@@ -1,0 +1,1 @@
+"""People's rights over their data: what is held of somebody, and how somebody leaves."""

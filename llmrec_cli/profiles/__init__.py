@@ -1,0 +1,1 @@
+"""What is known of users: interests, affinities, segments and topics."""

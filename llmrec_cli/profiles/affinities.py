@@ -1,0 +1,147 @@
+"""Habits of buying that a person can read: at what price, and of which brands, where the items say so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from llmrec_cli.core.columns import HABITS, PRICE
+from llmrec_cli.core.errors import DataError, did_you_mean
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.profiles.interests import PRIOR_EVENTS, Tagged, Window, at, population_shares, told
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+PRICES = ("price",)
+BRANDS = ("brand", "manufacturer", "vendor", "publisher", "author", "artist")
+"""Parts of names of attributes that are a price or a brand, the likeliest first."""
+MOST_BRANDS, LEAST_EVENTS = 3, 2
+"""Brands told of a user, and events of a brand that are a habit at least."""
+PEERS = 20
+"""Priced items that a category needs for prices to be compared within it; else they are compared with all."""
+
+
+def attribute(names: Mapping[str, Any], wanted: str, kinds: tuple[str, ...], setting: str) -> str | None:
+    """The attribute called `wanted`, or the first whose name has one of `kinds`; None where there is none.
+
+    DataError for a wanted one that the items do not have.
+    """
+    if wanted:
+        if wanted not in names:
+            raise DataError(
+                f"items have no attribute {wanted!r}",
+                where=setting,
+                fix=did_you_mean(wanted, names) or "name the column in clean.items.attributes",
+            )
+        return wanted
+    return next((name for kind in kinds for name in names if re.search(kind, name, re.IGNORECASE)), None)
+
+
+def amounts(texts: pa.Array[Any]) -> Doubles:
+    """(rows,) the first number of texts such as "$1,299.00", "12,50 EUR" or "1.299,00"; NaN where there is none."""
+    found = pc.struct_field(pc.extract_regex(texts, r"(?P<number>\d[\d.,]*)"), "number")
+    # a comma is a decimal one before one or two last digits, a point after a comma or alone
+    continental = pc.fill_null(pc.match_substring_regex(found, r",\d{1,2}$"), False)
+    dotted = pc.replace_substring(pc.replace_substring(found, ".", ""), ",", ".")
+    plain = pc.replace_substring(found, ",", "")
+    chosen = pc.replace_substring_regex(pc.if_else(continental, dotted, plain), r"\.$", "")
+    numeric = pc.fill_null(pc.match_substring_regex(chosen, r"^\d+(\.\d+)?$"), False)
+    chosen = pc.if_else(numeric, chosen, pa.scalar(None, pa.string())).cast(pa.float64())
+    return np.asarray(pc.fill_null(chosen, np.nan), dtype=np.float64)
+
+
+def brands(histories: Sequences, values: pa.Array[Any]) -> pa.Array[Any]:
+    """Column (tag, share, lift, support) of the brands that a user comes back to, from the items' brands (items,).
+
+    Share is of the user's events whose item has a brand; lift is events over those expected of everyone, both raised by
+    PRIOR_EVENTS as in `interests`. The brands with the largest support × lift come first; one event is no habit.
+    """
+    coded = pc.dictionary_encode(pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values))
+    names, codes = coded.dictionary.to_pylist(), np.asarray(pc.fill_null(coded.indices, -1), dtype=np.int64)
+    tags = _indicator(codes, names)
+    branded = histories.matrix().multiply((codes >= 0)[None, :]).tocsr()
+    window = Window.of(branded, tags)
+    counts = histories.counts() * (codes >= 0)
+    matrix = window.counts
+    users = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    brand, support = matrix.indices.astype(np.int64), matrix.data
+    expected = window.events[users] * population_shares(counts, tags)[brand]
+    lift = (support + PRIOR_EVENTS) / (expected + PRIOR_EVENTS)
+    kept = np.flatnonzero(support >= LEAST_EVENTS)
+    order = kept[np.lexsort((np.array(names, dtype=str)[brand[kept]], -(support * lift)[kept], users[kept]))]
+    first = np.searchsorted(users[order], users[order])
+    order = order[np.arange(len(order)) - first < MOST_BRANDS]
+    fields = {
+        "share": pa.array(window.shares(users[order], brand[order])),
+        "lift": pa.array(lift[order].astype(np.float32)),
+        "support": pa.array(at(matrix, users[order], brand[order]).round().astype(np.int32)),
+    }
+    return told(users[order], brand[order], fields, names, len(histories)).cast(HABITS)
+
+
+def prices(histories: Sequences, price: Doubles, categories: pa.Array[Any]) -> pa.Array[Any]:
+    """Column (typical, level, support): median price of a user's events, and how dear they are beside like items.
+
+    `price` (items,) is NaN where it is not known; null for users without a priced event. An item's level is the share
+    of the priced items of its category that are cheaper (of equal ones half); the user's is the mean over events,
+    drawn towards 0.5 by PRIOR_EVENTS.
+    """
+    levels = _levels(price, categories)
+    priced = ~np.isnan(price[histories.codes])
+    users, values = histories.users[priced], price[histories.codes][priced]
+    support = np.bincount(users, minlength=len(histories))
+    ordered = values[np.lexsort((values, users))]
+    ends = np.cumsum(support)
+    some = np.flatnonzero(support)
+    low, high = (ends - support + (support - 1) // 2)[some], (ends - support + support // 2)[some]
+    typical = np.zeros(len(histories))
+    typical[some] = (ordered[low] + ordered[high]) / 2
+    sums = np.bincount(users, weights=levels[histories.codes][priced], minlength=len(histories))
+    level = (sums + 0.5 * PRIOR_EVENTS) / (support + PRIOR_EVENTS)
+    return pa.StructArray.from_arrays(
+        [pa.array(typical), pa.array(level.astype(np.float32)), pa.array(support.astype(np.int32))],
+        fields=list(PRICE),
+        mask=pa.array(support == 0),
+    )
+
+
+def _levels(price: Doubles, categories: pa.Array[Any]) -> Doubles:
+    """(items,) share of the priced items of the same category (of all, where those are few) that are cheaper."""
+    coded = pc.dictionary_encode(pc.fill_null(categories, ""))
+    group, known = np.asarray(coded.indices, dtype=np.int64), ~np.isnan(price)
+    named = np.array([bool(name) for name in coded.dictionary.to_pylist()], dtype=bool)
+    enough = (np.bincount(group[known], minlength=len(named)) >= PEERS) & named
+    everything = _midranks(price, np.zeros(len(price), dtype=np.int64))
+    return np.where(enough[group], _midranks(price, group), everything)
+
+
+def _midranks(values: Doubles, group: Ints) -> Doubles:
+    """(n,) share of the known values of the same group that are smaller, and half of those that are equal."""
+    out = np.full(len(values), np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.lexsort((values[known], group[known]))]
+    sizes = np.unique(group[order], return_counts=True)[1]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    start = np.repeat(starts[:-1], sizes)
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (values[order][1:] != values[order][:-1]) | (group[order][1:] != group[order][:-1])
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    run = np.cumsum(new) - 1
+    length = np.bincount(run, minlength=1)[run] if len(order) else run
+    out[order] = (first - start + length / 2) / np.repeat(sizes, sizes)
+    return out
+
+
+def _indicator(codes: Ints, names: list[str]) -> Tagged:
+    some = np.flatnonzero(codes >= 0)
+    entries = (np.ones(len(some), dtype=np.float32), (some, codes[some]))
+    return Tagged(names, sp.csr_matrix(entries, shape=(len(codes), len(names))))

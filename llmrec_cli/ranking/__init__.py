@@ -1,0 +1,1 @@
+"""Candidates from retrievers, their features, and the rankers that order them."""

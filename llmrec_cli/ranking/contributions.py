@@ -1,0 +1,40 @@
+"""What carries a row: the share of each source in the ranker's score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec_cli.ranking.features import Candidates, places, source_of
+from llmrec_cli.ranking.rankers import Explains, Ranker
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+def shares(ranker: Ranker, candidates: Candidates, rows: Ints, sources: Sequence[str], sound: Sequence[str]) -> Floats:
+    """(n, sources) what each source adds to the score of some candidates, by row number.
+
+    A source that the ranker does not look at has -inf. A ranker that cannot say it has the `sound` sources carry a
+    row, those that are not worse than popularity: each by the
+    place that it gives the row among the user's candidates.
+    """
+    if not isinstance(ranker, Explains):
+        return _by_place(candidates, rows, sources, sound)
+    features = ranker.parts(candidates, rows)
+    of = [source_of(name) for name in candidates.names]
+    member = np.array([[name == source for source in sources] for name in of], dtype=np.float32)
+    used = np.abs(ranker.importance()) @ member > 0
+    if not used.any():
+        return _by_place(candidates, rows, sources, sound)
+    return np.where(used, features @ member, np.float32(-np.inf)).astype(np.float32)
+
+
+def _by_place(candidates: Candidates, rows: Ints, sources: Sequence[str], sound: Sequence[str]) -> Floats:
+    out = np.zeros((len(rows), len(sources)), dtype=np.float32)
+    for column, source in enumerate(sources):
+        if source in sound:
+            out[:, column] = 1 / (1 + places(candidates, candidates.column(f"{source}.z"))[rows])
+    return out

@@ -1,0 +1,94 @@
+"""Rankers: each orders the candidates that the retrievers brought together.
+
+To add one: a file here with its `Config` and class, a line in RANKERS, and the contract tests run over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from llmrec_cli.core.registry import load_variant, saved_variant
+from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.tensors import checkpoints
+
+Floats = npt.NDArray[np.float32]
+
+
+class Ranker(Protocol):
+    """Orders candidates."""
+
+    Config: ClassVar[type[BaseModel]]
+    needs: ClassVar[tuple[str, ...]]
+    """Retrievers whose features it cannot do without."""
+    config: Any
+
+    @classmethod
+    def fit(cls, config: Any, candidates: Candidates, seed: int) -> Self:
+        """Learn from labelled candidates (`candidates.label`, one row a user at most)."""
+        ...
+
+    def score(self, candidates: Candidates) -> Floats:
+        """(rows,) finite scores; only their order within a user means something."""
+        ...
+
+    def importance(self) -> Floats:
+        """(features,) how much each feature counts, in the order of `candidates.names`; zeros where unknown."""
+        ...
+
+    def tensors(self) -> checkpoints.Tensors:
+        """What `restore` needs beside the settings."""
+        ...
+
+    @classmethod
+    def restore(cls, config: Any, tensors: checkpoints.Tensors) -> Self: ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A ranker that can say what its scores are made of."""
+
+    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+        """(n, features) what each feature adds to the score of some rows (their numbers), beside a usual candidate."""
+        ...
+
+
+RANKERS = {
+    "popularity": "llmrec_cli.ranking.rankers.popularity_order:PopularityRanker",
+    "fusion": "llmrec_cli.ranking.rankers.conditional_logit:Fusion",
+    "lambdarank": "llmrec_cli.ranking.rankers.lambdarank:LambdaRank",
+    "mf": "llmrec_cli.ranking.rankers.als_linear:MatrixFactorisation",
+    "mf-deep": "llmrec_cli.ranking.rankers.wide_deep:DeepFusion",
+    "lda": "llmrec_cli.ranking.rankers.topic_order:LdaRanker",
+    "logistic": "llmrec_cli.ranking.rankers.logistic:Logistic",
+}
+
+
+MEMBERS = ("Config", "needs", "fit", "score", "importance", "tensors", "restore")
+
+
+def load_class(name: str) -> type[Ranker]:
+    cls: type[Ranker] = load_variant("ranker", RANKERS, name, MEMBERS)
+    return cls
+
+
+def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
+    """`config.json` says what the ranker is, so that nobody has to ask the settings again."""
+    config = {"ranker": name, "settings": ranker.config.model_dump(mode="json")}
+    checkpoints.save_model(folder, config, ranker.tensors())
+
+
+def load_ranker(folder: Path, named: Container[str] = ()) -> Ranker:
+    """What `save_ranker` wrote. `named` are the classes outside of the program that the settings name.
+
+    UpstreamError where it is damaged, of a version that kept other tensors, or of a class that nobody names.
+    """
+    config, tensors = checkpoints.load_model(folder)
+    cls: type[Ranker] = saved_variant("ranker", RANKERS, config.get("ranker"), named=named, folder=folder, has=MEMBERS)
+    with checkpoints.reading(folder):
+        return cls.restore(cls.Config(**config["settings"]), tensors)

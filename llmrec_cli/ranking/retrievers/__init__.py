@@ -1,0 +1,173 @@
+"""Candidate sources: each scores the whole catalogue for a block of users.
+
+To add one: a file here with its `Config` and class, a line in RETRIEVERS, and the contract tests run over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from llmrec_cli.core.registry import load_variant, saved_variant
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.tensors import checkpoints
+
+Floats = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Histories:
+    """A block of users as retrievers see them: what they did, and the sequence model's vector for it."""
+
+    sequences: Sequences
+    vectors: Floats
+    """(users, d) encoded histories."""
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def block(self, start: int, stop: int) -> Histories:
+        return Histories(self.sequences.select(np.arange(start, min(stop, len(self)))), self.vectors[start:stop])
+
+
+class Retriever(Protocol):
+    """A candidate source. `config` holds the settings it was fitted with, those chosen from the data included."""
+
+    Config: ClassVar[type[BaseModel]]
+    signed: ClassVar[bool]
+    """Whether scores below zero mean something; counts and sums of similarities are not signed."""
+    config: Any
+
+    @classmethod
+    def fit(cls, config: Any, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        """Learn from whole histories."""
+        ...
+
+    def score(self, histories: Histories) -> Floats:
+        """(users, items) finite scores, higher is better; works for users without events and items without any."""
+        ...
+
+    def tensors(self) -> checkpoints.Tensors:
+        """What `restore` needs beside the settings."""
+        ...
+
+    @classmethod
+    def restore(cls, config: Any, tensors: checkpoints.Tensors) -> Self: ...
+
+
+@runtime_checkable
+class Supports(Protocol):
+    """A retriever that can say which event speaks for an item."""
+
+    def support(self, history: Codes, items: Codes) -> Floats:
+        """(n,) in [0, 1]: how strongly the history item `history[i]` speaks for `items[i]`."""
+        ...
+
+
+@runtime_checkable
+class BuildsOn(Protocol):
+    """A retriever that takes over what an earlier one has learnt from the same events."""
+
+    @classmethod
+    def fit_beside(
+        cls, config: Any, sequences: Sequences, catalogue: Catalogue, seed: int, fitted: Mapping[str, object]
+    ) -> Retriever:
+        """The same as `fit`; `fitted` are those that were fitted on these events before."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A retriever that keeps the histories of the users of `fit`, in their order, and can leave some of them out."""
+
+    def without(self, users: npt.NDArray[np.int64]) -> Self:
+        """The same without the users of these row numbers."""
+        ...
+
+
+RETRIEVERS = {
+    "sequence": "llmrec_cli.ranking.retrievers.transformer:SequenceRetriever",
+    "transitions": "llmrec_cli.ranking.retrievers.transitions:Transitions",
+    "content-transitions": "llmrec_cli.ranking.retrievers.transitions:ContentTransitions",
+    "itemknn": "llmrec_cli.ranking.retrievers.itemknn:ItemKNN",
+    "userknn": "llmrec_cli.ranking.retrievers.userknn:UserKNN",
+    "ease": "llmrec_cli.ranking.retrievers.ease:Ease",
+    "bpr": "llmrec_cli.ranking.retrievers.bpr:Bpr",
+    "lda": "llmrec_cli.ranking.retrievers.topic_choice:Lda",
+    "als": "llmrec_cli.ranking.retrievers.als:Als",
+    "content": "llmrec_cli.ranking.retrievers.content_based:Content",
+    "words": "llmrec_cli.ranking.retrievers.content_based:Words",
+    "popularity": "llmrec_cli.ranking.retrievers.popularity:Popularity",
+    "segments": "llmrec_cli.ranking.retrievers.segment_popularity:Segments",
+    "generative": "llmrec_cli.extras.generative:Generative",
+}
+
+
+MEMBERS = ("Config", "signed", "fit", "score", "tensors", "restore")
+
+
+def load_class(name: str) -> type[Retriever]:
+    cls: type[Retriever] = load_variant("retriever", RETRIEVERS, name, MEMBERS)
+    return cls
+
+
+def fit(
+    kind: type[Retriever],
+    config: Any,
+    sequences: Sequences,
+    catalogue: Catalogue,
+    *,
+    seed: int,
+    fitted: Mapping[str, Retriever],
+) -> Retriever:
+    """A source of this kind; `fitted` are those that these events have taught already."""
+    if issubclass(kind, BuildsOn):
+        return kind.fit_beside(config, sequences, catalogue, seed, fitted)
+    return kind.fit(config, sequences, catalogue, seed)
+
+
+def refit(
+    fitted: Mapping[str, Retriever], sequences: Sequences, catalogue: Catalogue, seed: int
+) -> dict[str, Retriever]:
+    """The same sources with the same settings, learnt from other events."""
+    found: dict[str, Retriever] = {}
+    for name, source in fitted.items():
+        found[name] = fit(type(source), source.config, sequences, catalogue, seed=seed, fitted=found)
+    return found
+
+
+def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:
+    """One folder for each, with its settings and tensors; `config.json` of the whole keeps their order."""
+    for name, retriever in retrievers.items():
+        config = {"retriever": name, "settings": retriever.config.model_dump(mode="json")}
+        checkpoints.save_model(folder / _file_name(name), config, retriever.tensors())
+    checkpoints.save_config(folder, {"retrievers": list(retrievers)})
+
+
+def load_retrievers(folder: Path, named: Container[str] = ()) -> dict[str, Retriever]:
+    """What `save_retrievers` wrote, in the same order; nothing else is needed.
+
+    `named` are the classes outside of the program that the settings name; UpstreamError for others, and for damage.
+    """
+    with checkpoints.reading(folder):
+        names = list(checkpoints.load_config(folder)["retrievers"])
+    return {name: _load(folder, name, named) for name in names}
+
+
+def _load(folder: Path, name: str, named: Container[str]) -> Retriever:
+    cls: type[Retriever] = saved_variant("retriever", RETRIEVERS, name, named=named, folder=folder, has=MEMBERS)
+    with checkpoints.reading(folder):
+        config, tensors = checkpoints.load_model(folder / _file_name(name))
+        return cls.restore(cls.Config(**config["settings"]), tensors)
+
+
+def _file_name(name: str) -> str:
+    return name.replace(":", "-")

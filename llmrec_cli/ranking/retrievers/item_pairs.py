@@ -1,0 +1,54 @@
+"""Sparse item-item strengths: sums over a history, and look-ups of single pairs as evidence."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from pydantic import BaseModel
+
+from llmrec_cli.ranking.retrievers import Codes, Floats, Histories
+from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
+
+
+class Neighbourhood:
+    """What retrievers share whose model is a similarity of items; each brings a `Config` with `decay`, and `fit`.
+
+    score = sum over the history of decay**age x similarity.
+    """
+
+    Config: ClassVar[type[BaseModel]]
+    signed: ClassVar[bool] = False
+
+    def __init__(self, config: Any, similarity: sp.csr_matrix) -> None:
+        """`similarity` (items, items), rows of the history's items, without a diagonal."""
+        self.config, self.similarity, self.maxima = config, similarity, row_maxima(similarity)
+
+    def score(self, histories: Histories) -> Floats:
+        scores: Floats = (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
+        return scores
+
+    def support(self, history: Codes, items: Codes) -> Floats:
+        return pair_values(self.similarity, history, items) / self.maxima[history]
+
+    def tensors(self) -> Tensors:
+        return csr_tensors("similarity", self.similarity)
+
+    @classmethod
+    def restore(cls, config: Any, tensors: Tensors) -> Self:
+        return cls(config, csr_matrix("similarity", tensors))
+
+
+def pair_values(matrix: sp.csr_matrix, rows: Codes, columns: Codes) -> Floats:
+    """(n,) `matrix[rows[i], columns[i]]`, 0 where there is no entry."""
+    if len(rows) == 0:
+        return np.zeros(0, dtype=np.float32)
+    found = np.asarray(matrix[rows.astype(np.int64), columns.astype(np.int64)]).ravel()
+    return found.astype(np.float32)
+
+
+def row_maxima(matrix: sp.csr_matrix) -> npt.NDArray[np.float32]:
+    """(rows,) the largest entry of each row, at least a tiny positive number, to divide by."""
+    return np.maximum(matrix.max(axis=1).toarray().ravel(), 1e-12).astype(np.float32)

@@ -1,0 +1,67 @@
+"""The most frequent items, of all times or of late, the same for everybody: the baseline to beat."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, Field
+
+from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.tensors.checkpoints import Tensors
+
+DAY = 86_400
+
+
+class PopularityConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.popularity]`. With both at 0 popularity is that of all times."""
+
+    half_life: float = Field(0.0, ge=0, description="days in which an event comes to count half; 0 counts all alike")
+    window: float = Field(0.0, ge=0, description="only events of the last so many days of the log; 0 takes all")
+
+
+class Popularity:
+    """score = log(1 + events of the item), each event weighted by its age at the end of the log."""
+
+    Config = PopularityConfig
+    signed = True
+
+    def __init__(self, config: PopularityConfig, scores: Floats) -> None:
+        self.config, self.scores = config, scores
+
+    @classmethod
+    def fit(cls, config: PopularityConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        """SettingsError where popularity of late is asked for and the times of the events are not known."""
+        each = np.ones(len(sequences.codes)) if sequences.weights is None else sequences.weights
+        counts = np.bincount(sequences.codes, weights=each * _recency(config, sequences), minlength=sequences.n_items)
+        return cls(config, np.log1p(counts).astype(np.float32))
+
+    def score(self, histories: Histories) -> Floats:
+        return np.repeat(self.scores[None], len(histories), axis=0)
+
+    def tensors(self) -> Tensors:
+        return {"scores": torch.from_numpy(self.scores)}
+
+    @classmethod
+    def restore(cls, config: PopularityConfig, tensors: Tensors) -> Self:
+        return cls(config, tensors["scores"].numpy())
+
+
+def _recency(config: PopularityConfig, sequences: Sequences) -> npt.NDArray[np.float64] | float:
+    """(events,) how much each event counts by its age; 1 where all count alike."""
+    if not config.half_life and not config.window:
+        return 1.0
+    if sequences.times is None:
+        raise SettingsError(
+            "popularity of late needs the time of every event, and some have none",
+            where="train-ranker.popularity",
+            fix="set clean.columns.time, or leave half_life and window at 0",
+        )
+    days = (sequences.times.max(initial=0) - sequences.times) / DAY
+    weights = np.exp2(-days / config.half_life) if config.half_life else np.ones(len(days))
+    return np.where(days <= config.window, weights, 0.0) if config.window else weights

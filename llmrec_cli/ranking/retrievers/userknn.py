@@ -1,0 +1,94 @@
+"""User-based collaborative filtering: what people chose whose histories are most alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from pydantic import BaseModel, Field
+
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.ranking.retrievers.itemknn import strongest
+from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
+
+ENTRIES = 1 << 23
+"""Entries of a piece of the users x users likeness that is in memory at a time, unless one user alone has more."""
+SAME = 1 - 1e-5
+"""From this cosine on two histories are the same one, which knows of nothing new; a user's own is among them."""
+
+
+class UserKNNConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[train-ranker.userknn]`."""
+
+    neighbours: int = Field(100, ge=1, description="most alike people that an item is taken from")
+    shrink: float = Field(1.0, ge=0, description="added to the norm: distrusts people of few events")
+    decay: float = Field(0.9, gt=0, le=1, description="weight of an event against the one after it")
+    max_history: int = Field(200, ge=1, description="newest events of a user that are looked at")
+
+
+class UserKNN:
+    """score = sum over the `neighbours` most alike people v of sim(h, v) x v's weight of the item.
+
+    After Resnick et al. (1994). A person is the vector of weights decay**age over items, and
+    sim(h, v) = <h, v> / (|h| |v| + shrink). The people are those of `fit`; new ones are compared with them as well. The
+    likeness is made of a few users at a time, sparse.
+    """
+
+    Config = UserKNNConfig
+    signed = False
+
+    def __init__(self, config: UserKNNConfig, people: sp.csr_matrix) -> None:
+        """`people` (training users, items) weights."""
+        self.config, self.people = config, people
+        self.transposed, self.norms = people.T.tocsr(), norms(people)
+
+    @classmethod
+    def fit(cls, config: UserKNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        return cls(config, sequences.matrix(config.decay, config.max_history))
+
+    def score(self, histories: Histories) -> Floats:
+        asked = histories.sequences.matrix(self.config.decay, self.config.max_history)
+        scores = np.zeros(asked.shape, dtype=np.float32)
+        for start, stop in self._pieces(asked):
+            scores[start:stop] = (self._neighbours(asked[start:stop]) @ self.people).toarray()
+        return scores
+
+    def _pieces(self, asked: sp.csr_matrix) -> Iterator[tuple[int, int]]:
+        """(start, stop) of users who meet at most `ENTRIES` people together, each counted once for a shared item."""
+        met = np.bincount(self.people.indices, minlength=self.people.shape[1])[asked.indices]
+        before = np.concatenate([[0], np.cumsum(met, dtype=np.int64)])[asked.indptr]
+        start = 0
+        while start < asked.shape[0]:
+            stop = int(np.searchsorted(before, before[start] + ENTRIES, side="right")) - 1
+            yield start, max(stop, start + 1)
+            start = max(stop, start + 1)
+
+    def _neighbours(self, asked: sp.csr_matrix) -> sp.csr_matrix:
+        """(users, training users) likeness of the nearest, the rest empty."""
+        alike = (asked @ self.transposed).tocsr()
+        product = np.repeat(norms(asked), np.diff(alike.indptr)) * self.norms[alike.indices]
+        same = alike.data >= SAME * product
+        alike.data = np.where(same, np.float32(0), alike.data / (product + np.float32(self.config.shrink)))
+        alike.eliminate_zeros()
+        return strongest(alike, self.config.neighbours)
+
+    def without(self, users: npt.NDArray[np.int64]) -> Self:
+        """The same without some of the training users, by row number."""
+        return type(self)(self.config, self.people[np.setdiff1d(np.arange(self.people.shape[0]), users)])
+
+    def tensors(self) -> Tensors:
+        return csr_tensors("people", self.people)
+
+    @classmethod
+    def restore(cls, config: UserKNNConfig, tensors: Tensors) -> Self:
+        return cls(config, csr_matrix("people", tensors))
+
+
+def norms(matrix: sp.csr_matrix) -> Floats:
+    """(rows,) Euclidean lengths."""
+    return np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1), dtype=np.float32)).ravel()

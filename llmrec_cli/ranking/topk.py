@@ -1,0 +1,96 @@
+"""Where scores become lists: the exact k best items of each user, with ties broken the same way every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+
+from llmrec_cli.ranking.retrievers import Histories, Retriever
+
+Floats = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+BLOCK_USERS = 512
+"""More users at a time are not faster; fewer where the memory asks for it."""
+
+
+def topk(
+    scores: Floats, k: int, *, forbidden: Mask | sp.csr_matrix | None = None, ties: npt.NDArray[np.int64] | None = None
+) -> tuple[Codes, Floats]:
+    """(users, k) codes and scores of the best items, best first; −1 and −inf where a row has fewer that are allowed.
+
+    `scores` is (users, items); −inf takes an item out, as does `forbidden`: a mask of the same shape or a sparse matrix
+    with entries at the forbidden cells. Equal scores are ordered by `ties` (items,), `tie_order` of the catalogue;
+    without it by code.
+    """
+    items = scores.shape[1]
+    places = torch.arange(items) if ties is None else torch.from_numpy(ties)
+    block = torch.from_numpy(_without(scores, forbidden))
+    n = min(k, items)
+    values, codes = block.topk(n, dim=1, sorted=False)
+    codes = _settle_ties(block, values, codes, places)
+    values = block.gather(1, codes)
+    order = places[codes].argsort(dim=1)  # first by place, then stably by score
+    codes, values = codes.gather(1, order), values.gather(1, order)
+    values, order = values.sort(dim=1, descending=True, stable=True)
+    found = codes.gather(1, order).to(torch.int32).masked_fill_(values == -torch.inf, -1)
+    pad = (0, k - n)
+    padded = torch.nn.functional.pad(found, pad, value=-1), torch.nn.functional.pad(values, pad, value=-torch.inf)
+    return padded[0].numpy(), padded[1].numpy()
+
+
+def _without(scores: Floats, forbidden: Mask | sp.csr_matrix | None) -> Floats:
+    if forbidden is None:
+        return np.ascontiguousarray(scores)
+    if isinstance(forbidden, np.ndarray):
+        return np.where(forbidden, np.float32(-np.inf), scores)
+    out = scores.copy()
+    out[np.repeat(np.arange(len(out)), np.diff(forbidden.indptr)), forbidden.indices] = -np.inf
+    return out
+
+
+def _settle_ties(block: torch.Tensor, values: torch.Tensor, codes: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """`torch.topk` takes any of the items that equal the last one; take those of the lowest place instead."""
+    last = values.amin(dim=1, keepdim=True)
+    equal = (block == last).sum(dim=1)
+    crowded = torch.nonzero((equal > (values == last).sum(dim=1)) & (last[:, 0] > -torch.inf))[:, 0]
+    if len(crowded) == 0:
+        return codes
+    # float64 keeps every place apart; whatever beats the last score stands before all that equal it
+    rows, threshold = block[crowded], last[crowded]
+    keys = torch.where(rows == threshold, -1.0 - places.double(), -torch.inf)
+    keys = torch.where(rows > threshold, 1.0, keys)
+    codes = codes.clone()
+    codes[crowded] = keys.topk(codes.shape[1], dim=1, sorted=False).indices
+    return codes
+
+
+def blocks(n_users: int, n_items: int, max_memory: int, arrays: int = 4) -> Iterator[tuple[int, int]]:
+    """(start, stop) of blocks of users so that `arrays` float32 blocks of users × items fit `max_memory`."""
+    step = int(np.clip(max_memory // max(4 * n_items * arrays, 1), 1, BLOCK_USERS))
+    for start in range(0, n_users, step):
+        yield start, min(start + step, n_users)
+
+
+def best_items(
+    retriever: Retriever,
+    histories: Histories,
+    k: int,
+    *,
+    ties: npt.NDArray[np.int64] | None = None,
+    exclude_seen: bool = True,
+    max_memory: int = 1 << 30,
+) -> tuple[Codes, Floats]:
+    """The lists of one retriever alone for any number of users: (users, k) codes and scores as `topk` gives them."""
+    n_items = histories.sequences.n_items
+    codes = np.full((len(histories), k), -1, dtype=np.int32)
+    scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+    for start, stop in blocks(len(histories), n_items, max_memory):
+        users = histories.block(start, stop)
+        seen = users.sequences.matrix() if exclude_seen else None
+        codes[start:stop], scores[start:stop] = topk(retriever.score(users), k, forbidden=seen, ties=ties)
+    return codes, scores

@@ -1,0 +1,1 @@
+"""The transformer on behaviour: network, packing, losses, training and what later stages read of it."""

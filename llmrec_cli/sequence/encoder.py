@@ -1,0 +1,179 @@
+"""The trained sequence model as later stages use it: histories in, vectors out; transformers opens its folder too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, Field
+
+from llmrec_cli.content.preprocessing import unit
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.sequence import packing
+from llmrec_cli.sequence.network import Transformer, llama_config
+from llmrec_cli.tensors import checkpoints
+from llmrec_cli.tensors.runtime import choose_device, fast_dtype
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+DECAY = 0.7
+"""Of an event's weight in a taste, by each newer event."""
+FORMAT = "llmrec.sequence-encoder/3"
+
+
+class Shape(BaseModel, frozen=True, extra="forbid"):
+    """What must be known to build the network before its weights are read."""
+
+    architecture: Literal["gpt", "bert"] = "gpt"
+    dim: int = Field(64, ge=4)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    max_length: int = Field(50, ge=2)
+    positions: Literal["rotary", "relative", "learned", "none"] = "rotary"
+    time_bias: bool = False
+    target_time: bool = False
+    similarity: Literal["dot", "cosine"] = "dot"
+    temperature: float = Field(1.0, gt=0)
+
+    def network(self) -> Transformer:
+        return Transformer(self)
+
+    def scaled(self, states: torch.Tensor) -> torch.Tensor:
+        """States as they meet the item table: of unit length for "cosine", over the temperature."""
+        if self.similarity == "cosine":
+            states = torch.nn.functional.normalize(states.float(), dim=-1)
+        return states if self.temperature == 1 else states / self.temperature
+
+    def compared(self, table: torch.Tensor) -> torch.Tensor:
+        """The item table as states meet it."""
+        return torch.nn.functional.normalize(table.float(), dim=-1) if self.similarity == "cosine" else table
+
+
+class SequenceEncoder:
+    """score = encode(histories) @ item_vectors.T is the logit of each item being next.
+
+    With a weight of likeness it is the logit of the network plus that weight times how alike the item's content is to
+    the content of the history, so both vectors are d + t wide.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        network: Transformer,
+        table: torch.Tensor,
+        content: torch.Tensor | None = None,
+        likeness: float = 0.0,
+    ) -> None:
+        """`table` is (items + 1, d); its last row is the mask token, which only "bert" uses. `content` (items, t)."""
+        self.shape, self.network, self.table = shape, network.eval(), table.detach()
+        self.content = table.new_zeros(len(table) - 1, 0) if content is None else content
+        self.likeness = likeness
+
+    def likened(self, weight: float) -> SequenceEncoder:
+        """The same encoder with this weight of likeness."""
+        return SequenceEncoder(self.shape, self.network, self.table, self.content, weight)
+
+    @property
+    def item_vectors(self) -> Floats:
+        """(items, d or d + t) in the order of `clean/items`."""
+        vectors: Floats = self.shape.compared(self.table[:-1]).float().cpu().numpy()
+        return np.concatenate([vectors, self.content.cpu().numpy()], axis=1) if self.likeness else vectors
+
+    @torch.inference_mode()
+    def encode(self, sequences: Sequences, asked: Ints | None = None, batch_tokens: int = 8192) -> Floats:
+        """(users, d or d + t) states after the newest of the last `max_length` events; zeros for empty histories.
+
+        `asked` (users,) is when the next item is asked for, in seconds, for models with `target_time`; where it is not
+        given, the newest time of all histories, which is the present of a log.
+        """
+        recent = sequences.tail(self.shape.max_length)
+        if self.shape.time_bias and recent.times is None:
+            recent = Sequences(
+                recent.codes, recent.offsets, recent.n_items, np.zeros(len(recent.codes), dtype=np.int64)
+            )
+        if asked is None and recent.times is not None:
+            asked = np.full(len(recent), recent.times.max(initial=0))
+        out = np.zeros((len(recent), self.shape.dim), dtype=np.float32)
+        some = np.flatnonzero(recent.lengths)
+        for block in packing.length_sorted(recent.lengths[some], batch_tokens):
+            users = some[block]
+            states = self._states(recent.select(users), None if asked is None else asked[users])
+            out[users] = self.shape.scaled(states).float().cpu().numpy()
+        return np.concatenate([out, self.likeness * self.tastes(recent)], axis=1) if self.likeness else out
+
+    def tastes(self, sequences: Sequences) -> Floats:
+        """(users, t) what histories are about: the mean content, newer events counting more, at unit length, plus the
+        newest event's; zeros for empty histories.
+        """
+        recent, content = sequences.tail(self.shape.max_length), self.content.cpu().numpy()
+        newest = np.where(recent.lengths[:, None] > 0, content[recent.last()], np.float32(0))
+        return unit(recent.matrix(DECAY) @ content) + newest
+
+    def _states(self, sequences: Sequences, asked: Ints | None) -> torch.Tensor:
+        """(users, d) states at the newest event ("gpt") or at a mask token after it ("bert")."""
+        masked = self.shape.architecture == "bert"
+        mask_token = len(self.table) - 1
+        length = int(sequences.lengths.max()) + masked
+        tokens, segments = packing.padded(sequences, length, mask_token)
+        at = sequences.lengths - 1 + masked
+        rows = np.arange(len(sequences))
+        segments[rows, at] = 0
+        device = self.table.device
+        times = self._times(sequences, length, rows, at, asked)
+        dtype = fast_dtype(device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            x = torch.nn.functional.embedding(torch.from_numpy(tokens).to(device), self.table)
+            states = self.network(x, torch.from_numpy(segments).to(device), times)
+        return states[torch.from_numpy(rows).to(device), torch.from_numpy(at).to(device)]
+
+    def _times(
+        self, sequences: Sequences, length: int, rows: Ints, at: Ints, asked: Ints | None
+    ) -> torch.Tensor | None:
+        """(2, users, length) seconds of each token as a query and as an event, where the network looks at them."""
+        if not self.shape.time_bias or sequences.times is None:
+            return None
+        own, _ = packing.padded(Sequences(sequences.times, sequences.offsets, 0), length, 0)  # type: ignore[arg-type]
+        newest = own[rows, sequences.lengths - 1]
+        if self.shape.architecture == "bert":
+            own[rows, at] = newest
+        queries = own.copy()
+        if self.shape.target_time and asked is not None:
+            queries[rows, at] = np.maximum(asked, newest)
+        return torch.from_numpy(np.stack([queries, own])).to(self.table.device)
+
+    def save(self, folder: Path) -> None:
+        """`config.json` and `model.safetensors`, which `transformers.AutoModel.from_pretrained` opens as a LlamaModel.
+
+        Its rows of tokens are the items in the order of `clean/items`, then the mask token. Shapes with learned
+        positions or attention biases have tensors of their own beside those of LlamaModel, as the items' content is; it
+        leaves them out.
+        """
+        config: dict[str, Any] = llama_config(self.shape, len(self.table)).to_diff_dict()
+        config |= {"architectures": ["LlamaModel"], "format": FORMAT, "shape": self.shape.model_dump()}
+        config["likeness"] = self.likeness
+        weights = {name.removeprefix("llama."): value for name, value in self.network.state_dict().items()}
+        rows = {
+            "embed_tokens.weight": self.table.float(),
+            "content": self.content.float() if self.likeness else self.content[:, :0],
+        }
+        checkpoints.save_model(folder, config, {**rows, **weights})
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> SequenceEncoder:
+        """What `save` wrote; UpstreamError where it is missing or damaged."""
+        where = choose_device(device)
+        config, tensors = checkpoints.load_model(folder, device=where)
+        with checkpoints.reading(folder):
+            shape = Shape(**config["shape"])
+            table, content = tensors.pop("embed_tokens.weight"), tensors.pop("content")
+            likeness = float(config["likeness"])
+            network = shape.network().to(where)
+            own = {name for name in network.state_dict() if not name.startswith("llama.")}
+            network.load_state_dict(
+                {name if name in own else f"llama.{name}": value for name, value in tensors.items()}
+            )
+        return cls(shape, network, table, content, likeness)

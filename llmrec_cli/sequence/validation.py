@@ -1,0 +1,104 @@
+"""The validation users of `pretrain`: where their withheld next item stands in a full ranking, seen items left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec_cli.core.errors import DataError
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.metrics import single_target_metrics
+
+if TYPE_CHECKING:
+    from llmrec_cli.sequence.encoder import SequenceEncoder
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+BLOCK = 1024
+WATCH = "ndcg@10"
+LIKENESS = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Weights of content likeness that are tried."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Users whose newest event is asked for."""
+
+    histories: Sequences
+    """What they did before it."""
+    targets: Ints
+    times: Ints | None = None
+    """(users,) when it happened, for models with `target_time`."""
+
+    @classmethod
+    def sample(cls, log: Sequences, limit: int, seed: int) -> Validation:
+        """At most `limit` users with two events or more; DataError where nobody has a third to learn from."""
+        if not (log.lengths >= 3).any():
+            raise DataError(
+                "no user has three events: there is nothing to learn an order from",
+                where="clean/sequences",
+                fix="lower clean.min_item_events, widen clean.interactions.where, or bring or leave a longer log",
+            )
+        users = np.flatnonzero(log.lengths >= 2)
+        if len(users) > limit:
+            users = np.sort(np.random.default_rng([seed, len(users)]).choice(users, limit, replace=False))
+        chosen = log.select(users)
+        times = None if chosen.times is None else chosen.times[chosen.offsets[1:] - 1]
+        return cls(chosen.without_last(), chosen.last().astype(np.int64), times)
+
+    def measure(self, encoder: SequenceEncoder) -> dict[str, float]:
+        """Recall and NDCG at 10 in a full ranking without what was seen."""
+        return self._measured(encoder.encode(self.histories, self.times), encoder.item_vectors)
+
+    def liken(self, encoder: SequenceEncoder) -> tuple[SequenceEncoder, float]:
+        """The encoder with the weight of likeness that gives the best NDCG here, and that NDCG."""
+        states, table = encoder.encode(self.histories, self.times), encoder.item_vectors
+        tastes, content = encoder.tastes(self.histories), encoder.content.cpu().numpy()
+        items = np.concatenate([table, content], axis=1)
+        found = {
+            weight: self._measured(np.concatenate([states, weight * tastes], axis=1), items)[WATCH]
+            for weight in LIKENESS
+        }
+        best = max(found, key=lambda weight: found[weight])
+        return encoder.likened(best), found[best]
+
+    def _measured(self, queries: Floats, vectors: Floats) -> dict[str, float]:
+        table = vectors.T
+        ranks = target_ranks(lambda start, stop: queries[start:stop] @ table, self.histories, self.targets)
+        return recall_and_ndcg(ranks)
+
+    def popularity(self, counts: Ints) -> dict[str, float]:
+        """The same for the most frequent items."""
+        scores = counts.astype(np.float32)
+        ranks = target_ranks(
+            lambda start, stop: np.broadcast_to(scores, (stop - start, len(scores))), self.histories, self.targets
+        )
+        return recall_and_ndcg(ranks)
+
+
+def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targets: Ints) -> Ints:
+    """(users,) rank from 0 of each target; `score(start, stop)` gives (stop - start, items) of a block of users.
+
+    An item of the history is never counted before the target. Equal scores count against the target.
+    """
+    ranks = np.empty(len(histories), dtype=np.int64)
+    for start in range(0, len(histories), BLOCK):
+        stop = min(start + BLOCK, len(histories))
+        scores = np.array(score(start, stop))
+        rows = np.arange(stop - start)
+        wanted = scores[rows, targets[start:stop]]
+        seen = histories.select(np.arange(start, stop))
+        scores[seen.users, seen.codes] = -np.inf
+        scores[rows, targets[start:stop]] = -np.inf
+        ranks[start:stop] = (scores >= wanted[:, None]).sum(1)
+    return ranks
+
+
+def recall_and_ndcg(ranks: Ints, k: int = 10) -> dict[str, float]:
+    """Mean recall@k and NDCG@k with one relevant item a user."""
+    found = single_target_metrics(ranks, k)
+    return {name: float(found[name].mean()) for name in (f"recall@{k}", f"ndcg@{k}")}

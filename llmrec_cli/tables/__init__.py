@@ -1,1 +1,0 @@
-"""The kitchen: table expressions and pure functions on arrays and frames. No torch."""

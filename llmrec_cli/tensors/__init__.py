@@ -1,0 +1,1 @@
+"""Where torch begins: devices, the training loop, checkpoints and stored models."""

@@ -1,0 +1,188 @@
+"""What a text may say: the facts of an item or the evidence of a user, made harmless to quote."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from llmrec_cli.writing.claims import above
+
+LONGEST_TITLE = 120
+LONGEST_PHRASE = 40
+
+_MARKUP = re.compile(r"<[^<>]*>")
+_HARMLESS = str.maketrans({**dict.fromkeys('"“”„«»<>`', "'"), "[": "(", "]": ")"})
+_LINK = re.compile(r"(?:https?:|ftp:|www\.)\S*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a user has more of a tag than usual, with the figures that it rests on."""
+
+    tag: str
+    n: int
+    """Events of the user that have the tag."""
+    of: int
+    """Events of the user."""
+    usual: float
+    """Share of the events that it is held against: everybody else's, or the user's own earlier ones."""
+
+    @property
+    def holds(self) -> bool:
+        return bool(above(self.n, self.of, self.usual))
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """What the catalogue knows of an item. Every string has gone through `plain`."""
+
+    title: str
+    category: tuple[str, ...] = ()
+    """Levels, the widest first."""
+    tags: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, str, str], ...] = ()
+    """Name, value, and the highest value where the log has several: then the value is the lowest."""
+    people: int = 0
+    """Different people who chose it."""
+    rank: int = 0
+    """Place by people, from 1; 0 where it is not among the foremost."""
+    n_items: int = 0
+    """Items that anybody chose."""
+
+    kind = "item"
+
+    @property
+    def quotes(self) -> tuple[str, ...]:
+        """Titles that may stand in quotation marks."""
+        return (self.title,) if self.title else ()
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Words of the catalogue that may be said, in quotation marks too: they may be sentences of somebody else."""
+        return (*self.category, *self.tags)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """An attribute and its value, or the range of its values."""
+        return tuple(
+            f'{name} from "{value}" to "{most}"' if most else f'{name} "{value}"'
+            for name, value, most in self.attributes
+        )
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """What may be said only as a whole: a figure together with what it counts."""
+        chosen = chosen_by(self.people)
+        ranked = f"number {self.rank:,} of {self.n_items:,} chosen items"
+        return (chosen, *((ranked,) if self.rank else ()), *self.details)
+
+    @property
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """Word that opens a list -> the phrases that may stand in it."""
+        return {"under": self.category, "tagged": self.tags}
+
+    @property
+    def examples_of(self) -> dict[str, tuple[str, ...]]:
+        """Word that opens a list -> the titles that may be quoted for it; any title where there is no entry."""
+        return {}
+
+    @property
+    def untrue(self) -> tuple[str, ...]:
+        """Claims whose figures do not bear them."""
+        return ()
+
+    def bare(self) -> ItemFacts:
+        """Only the title and by how many it was chosen."""
+        return replace(self, category=(), tags=(), attributes=())
+
+
+@dataclass(frozen=True)
+class TasteFacts:
+    """What a user's history shows. No demographics, no ids."""
+
+    leanings: tuple[Claim, ...] = ()
+    examples: tuple[str, ...] = ()
+    """Titles from the history, of items that carry one of the leanings where there are any."""
+    lately: tuple[Claim, ...] = ()
+    """What the newest events have more of than those before."""
+    lately_example: str = ""
+    """Title of a newest event that carries the first of `lately`."""
+    n_events: int = 0
+
+    kind = "taste"
+
+    @property
+    def interests(self) -> tuple[str, ...]:
+        return tuple(claim.tag for claim in self.leanings)
+
+    @property
+    def recent(self) -> tuple[str, ...]:
+        return tuple(claim.tag for claim in self.lately)
+
+    @property
+    def quotes(self) -> tuple[str, ...]:
+        return tuple(filter(None, (*self.examples, self.lately_example)))
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        return (*self.interests, *self.recent)
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        return (f"based on {counted(self.n_events, 'event')}" if self.n_events else "nothing chosen yet",)
+
+    @property
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """Word that opens a list -> the phrases that may stand in it."""
+        return {"towards": self.interests, "lately": self.recent}
+
+    @property
+    def examples_of(self) -> dict[str, tuple[str, ...]]:
+        return {"towards": self.examples, "lately": (self.lately_example,)}
+
+    @property
+    def untrue(self) -> tuple[str, ...]:
+        return tuple(claim.tag for claim in (*self.leanings, *self.lately) if not claim.holds)
+
+    def lasting(self) -> TasteFacts:
+        """Without what is recent: a small model takes its example for one of the lasting interests."""
+        return replace(self, lately=(), lately_example="")
+
+    def bare(self) -> TasteFacts:
+        """Only the number of events."""
+        return TasteFacts(n_events=self.n_events)
+
+
+Facts = ItemFacts | TasteFacts
+
+
+def plain(text: str | None, longest: int = LONGEST_PHRASE) -> str:
+    """The text on one line without markup, links, control characters and double quotes, cut at a word to `longest`."""
+    bare = _LINK.sub(" ", _MARKUP.sub(" ", html.unescape(text or "")))
+    visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in bare)
+    words = visible.translate(_HARMLESS).split()
+    line = " ".join(words).strip(" .,;:")
+    return line if len(line) <= longest else line[: longest - 1].rsplit(" ", 1)[0].rstrip(" .,;:") + "…"
+
+
+def counted(n: int, noun: str) -> str:
+    """ "1 event", "2,000 events"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def chosen_by(people: int) -> str:
+    """ "nobody has chosen it yet", "one person chose it", "2,000 people chose it"."""
+    return {0: "nobody has chosen it yet", 1: "one person chose it"}.get(people, f"{people:,} people chose it")
+
+
+def quoted(words: Iterable[str]) -> list[str]:
+    """Each in quotation marks."""
+    return [f'"{word}"' for word in words]
+
+
+def listing(words: tuple[str, ...] | list[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

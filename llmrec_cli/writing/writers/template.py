@@ -1,0 +1,48 @@
+"""The template writer: fixed sentences that vary with the facts there are. It needs no model and cannot invent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import jinja2
+
+from llmrec_cli.writing.facts import Facts, chosen_by, counted, listing, quoted
+from llmrec_cli.writing.writers import Draft, WriterConfig
+
+PROMPTS = Path(__file__).parent / "prompts"
+
+
+class TemplateWriter:
+    """Renders `prompts/<kind>_template.jinja`."""
+
+    name = "template"
+
+    def __init__(self) -> None:
+        self._templates = {kind: load_prompt(f"{kind}_template") for kind in ("item", "taste")}
+
+    @classmethod
+    def open(cls, config: WriterConfig, device: str, threads: int) -> Self:
+        return cls()
+
+    def write(self, facts: Sequence[Facts]) -> list[Draft]:
+        drafts = []
+        for each in facts:
+            template, sha256 = self._templates[each.kind]
+            drafts.append(Draft(" ".join(template.render(f=each).split()), self.name, "", sha256))
+        return drafts
+
+
+def load_prompt(name: str) -> tuple[jinja2.Template, str]:
+    """A template of the `prompts` folder and the sha256 of its source. The texts are not HTML: nothing is escaped."""
+    source = (PROMPTS / f"{name}.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment.filters |= {
+        "listing": listing,
+        "chosen_by": chosen_by,
+        "counted": counted,
+        "quoted": quoted,
+    }
+    return environment.from_string(source), hashlib.sha256(source.encode()).hexdigest()
