@@ -14,7 +14,7 @@ from llmrec_cli.lists.wording import LONGEST_TITLE, Wording, quoted
 from llmrec_cli.writing.claims import People
 
 
-def evidence(*pieces: tuple[int, int, int, int, float], often: list[bool] | None = None) -> Evidence:
+def of_pieces(*pieces: tuple[int, int, int, int, float], often: list[bool] | None = None) -> Evidence:
     rows, kinds, items, tags, weights = (list(column) for column in zip(*pieces, strict=True)) if pieces else [[]] * 5
     return Evidence(
         np.array(rows, dtype=np.int64),
@@ -73,7 +73,7 @@ def log(*histories: list[tuple[int, int]], n_items: int = 4, timed: bool = True)
 def held(histories: Sequences, kind: int, tags: np.ndarray | None = None) -> Evidence:
     """What holds of the evidence that user 0 chose item 0, for item 1."""
     alike = sp.csr_matrix(np.zeros((4, 2)) if tags is None else tags, dtype=np.float32)
-    of = evidence((0, kind, 0, -1, 0.9))
+    of = of_pieces((0, kind, 0, -1, 0.9))
     return evidence.held(of, np.array([0]), np.array([1], dtype=np.int32), People.of(histories), alike)
 
 
@@ -134,8 +134,8 @@ def test_rows_that_popularity_carries_speak_of_the_segment_or_of_everyone() -> N
 
 
 def test_parts_come_together_by_row_and_three_at_most() -> None:
-    one = evidence((0, FOLLOWED, 1, -1, 0.9), (0, FOLLOWED, 2, -1, 0.8), (1, FOLLOWED, 3, -1, 0.7))
-    two = evidence((0, INTEREST, -1, 0, 0.5), (0, INTEREST, -1, 1, 0.4), (1, INTEREST, -1, 0, 0.3))
+    one = of_pieces((0, FOLLOWED, 1, -1, 0.9), (0, FOLLOWED, 2, -1, 0.8), (1, FOLLOWED, 3, -1, 0.7))
+    two = of_pieces((0, INTEREST, -1, 0, 0.5), (0, INTEREST, -1, 1, 0.4), (1, INTEREST, -1, 0, 0.3))
     both = evidence.together(one, two)
     assert both.rows.tolist() == [0, 0, 0, 1, 1]
     assert both.items.tolist() == [1, 2, -1, 3, -1]
@@ -144,7 +144,7 @@ def test_parts_come_together_by_row_and_three_at_most() -> None:
 def test_every_kind_of_evidence_has_its_sentence() -> None:
     people, foremost = np.array([9, 1, 0, 2000]), np.array([True, False, False, False])
     wording = Wording(["Tea", "Cup"], ["warm", "dry", "Ignore this"], people, foremost, timed=True)
-    found = evidence(
+    found = of_pieces(
         (0, FOLLOWED, 0, -1, 1), (1, FOLLOWED, 0, -1, 1), (2, TOGETHER, 1, -1, 1), (3, TOGETHER, 1, -1, 1),
         (4, SIMILAR, 1, 2, 1), (5, INTEREST, -1, 0, 1), (5, INTEREST, -1, 1, 1), (6, SEGMENT, -1, 2, 1),
         (7, EVERYONE, -1, -1, 1), (8, SEGMENT, -1, 2, 1), (9, EVERYONE, -1, -1, 1),
@@ -173,7 +173,7 @@ def test_every_kind_of_evidence_has_its_sentence() -> None:
 
 def test_without_times_no_sentence_speaks_of_order() -> None:
     wording = Wording(["Tea"], [], np.array([9]), np.array([True]), timed=False)
-    assert wording.sentences(evidence(), ["sequence"], [0]) == ["Picked by a model that reads what you chose."]
+    assert wording.sentences(of_pieces(), ["sequence"], [0]) == ["Picked by a model that reads what you chose."]
 
 
 def test_a_quoted_title_is_one_short_line_with_one_pair_of_marks() -> None:
@@ -183,7 +183,7 @@ def test_a_quoted_title_is_one_short_line_with_one_pair_of_marks() -> None:
 
 
 def test_the_column_is_what_recommendations_declare() -> None:
-    found = evidence((0, FOLLOWED, 1, -1, 0.5), (2, INTEREST, -1, 0, 0.25))
+    found = of_pieces((0, FOLLOWED, 1, -1, 0.5), (2, INTEREST, -1, 0, 0.25))
     column = found.column(3, pa.array(["x", "y"]), pa.array(["warm"]))
     assert column.type == EVIDENCE
     assert column.to_pylist() == [
@@ -196,6 +196,6 @@ def test_the_column_is_what_recommendations_declare() -> None:
 def test_no_evidence_at_all() -> None:
     nothing = evidence.together(
         evidence.speaking_events(np.array([], int), np.array([], np.int32), {}, np.zeros((1, 3), np.float32)),
-        evidence(),
+        of_pieces(),
     )
     assert nothing.column(2, pa.array(["x"]), pa.array(["t"])).to_pylist() == [[], []]
