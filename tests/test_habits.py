@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli.core.errors import DataError
+from llmrec_cli.data.attributes import amounts
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.profiles.affinities import BRANDS, PEERS, PRICES, amounts, attribute, brands, prices
+from llmrec_cli.profiles.affinities import BRANDS, PEERS, PRICES, attribute, brands, prices
 
 
 def log(n_items: int, *histories: list[int]) -> Sequences:

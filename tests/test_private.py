@@ -16,7 +16,7 @@ from llmrec_cli.core.progress import Lines
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import private_training, user_gradients
 from llmrec_cli.extras.private_training import Privacy, Spent
-from llmrec_cli.sequence.encoder import Shape
+from llmrec_cli.sequence.model_config import Shape
 from llmrec_cli.sequence.training import Lessons, NextItemModel, Objective
 from llmrec_cli.tensors import checkpoints, runtime
 

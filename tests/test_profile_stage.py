@@ -15,7 +15,9 @@ from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import from_table
-from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
+from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.stages.profile import STAGE, ProfileConfig
 from llmrec_cli.tensors.checkpoints import bind
 from tests.signing import vouch
@@ -60,7 +62,7 @@ def work(tmp_path: Path) -> WorkDir:
     clean(made)
     torch.manual_seed(0)
     shape = Shape(dim=DIM, layers=1, heads=1, max_length=10)
-    encoder = SequenceEncoder(shape, shape.network(), torch.randn(N_ITEMS + 1, DIM))
+    encoder = SequenceEncoder(shape, Transformer(shape), torch.randn(N_ITEMS + 1, DIM))
     for artifact in (ENCODER, ENCODER_VALIDATION):
         with made.writing(artifact) as folder:
             encoder.save(folder)

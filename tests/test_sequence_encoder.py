@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from llmrec_cli.core import arrays
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import cold_items, packing, training, validation
-from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
-from llmrec_cli.sequence.network import distance_buckets, dropout, toeplitz
+from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.network import Transformer, distance_buckets, dropout, toeplitz
 from llmrec_cli.tensors import runtime
 
 N_ITEMS = 12
@@ -28,7 +30,7 @@ def histories(*lists: list[int], n_items: int = N_ITEMS) -> Sequences:
 def encoder(architecture: str = "gpt", max_length: int = 6, **more: Any) -> SequenceEncoder:
     runtime.seed_everything(1)
     shape = Shape(architecture=architecture, dim=8, max_length=max_length, **more)
-    network = shape.network()
+    network = Transformer(shape)
     for weights in network.parameters():  # as large as trained ones, so that everything has an effect
         if weights.ndim > 1:
             torch.nn.init.normal_(weights, std=0.5)
@@ -142,10 +144,10 @@ def test_what_is_withheld_is_not_learnt_and_not_counted() -> None:
 
 def test_blocks_of_like_length_hold_every_user_and_keep_to_the_budget() -> None:
     lengths = np.random.default_rng(0).integers(1, 30, 500)
-    blocks = list(packing.length_sorted(lengths, 100))
+    blocks = list(arrays.length_sorted(lengths, 100))
     assert sorted(np.concatenate(blocks)) == list(range(500))
     assert all(len(block) * lengths[block].max() <= 100 for block in blocks)
-    assert [len(b) for b in packing.length_sorted(np.array([500, 2]), 100)] == [1, 1]
+    assert [len(b) for b in arrays.length_sorted(np.array([500, 2]), 100)] == [1, 1]
 
 
 # --- network ----------------------------------------------------------------------------------------------------------

@@ -30,7 +30,9 @@ from llmrec_cli.ranking.candidates import collect, load_config
 from llmrec_cli.ranking.features import places, successors
 from llmrec_cli.ranking.rankers import load_ranker
 from llmrec_cli.ranking.retrievers import Histories, load_retrievers
-from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
+from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.stages.recommend import STAGE as RECOMMEND
 from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
@@ -53,7 +55,7 @@ def ready(folder: Path) -> WorkDir:
     shape = Shape(dim=4, layers=1, heads=1, max_length=8)
     for artifact in (ENCODER, ENCODER_VALIDATION):
         with work.writing(artifact) as path:
-            SequenceEncoder(shape, shape.network(), torch.randn(tiny.N_ITEMS + 1, 4)).save(path)
+            SequenceEncoder(shape, Transformer(shape), torch.randn(tiny.N_ITEMS + 1, 4)).save(path)
             bind(path, [tiny.item_id(code) for code in range(tiny.N_ITEMS)])
     return work
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from llmrec_cli.content import Advance, Floats, Say, image, media, preprocessing
 from llmrec_cli.content.cache import VectorCache, cache_folder, digest_array
 from llmrec_cli.core.errors import MissingExtraError
 from llmrec_cli.core.progress import Progress, Task
-from llmrec_cli.extras import audio
+from llmrec_cli.core.registry import load_function
 
 __all__ = ["Encoded", "build", "cache_folder", "encode", "encode_items"]
 
@@ -24,7 +24,11 @@ Modality = Literal["text", "image", "audio"]
 NOUNS: dict[Modality, str] = {"text": "texts", "image": "pictures", "audio": "recordings"}
 # Contents between two writes of the cache: a minute or so of work that a killed run may lose.
 PIECE = {"text": 16384, "image": 1024, "audio": 256}
-BUILDERS = {"text": text.build, "image": image.build, "audio": audio.build}
+BUILDERS: dict[Modality, Callable[..., Any] | str] = {
+    "text": text.build,
+    "image": image.build,
+    "audio": "llmrec_cli.extras.audio:build",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ def build(
     modality: Modality, name: str, *, base: Path, device: str, advance: Advance = silent, say: Say = silent
 ) -> Any:
     """The encoder of that name; SettingsError or MissingExtraError where there is none, before any work is done."""
-    return BUILDERS[modality](name, device, advance, base, say)
+    found = BUILDERS[modality]
+    made: Callable[..., Any] = load_function(found) if isinstance(found, str) else found
+    return made(name, device, advance, base, say)
 
 
 def encode(

@@ -17,9 +17,9 @@ import torch
 
 from llmrec_cli.content import TEXT_ENCODERS, Advance, Floats, Say, TextEncoder, pretrained, silent
 from llmrec_cli.content.preprocessing import unit
+from llmrec_cli.core.arrays import length_sorted
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.registry import load_variant
-from llmrec_cli.sequence.packing import length_sorted
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
 Ints = npt.NDArray[np.int64]

@@ -32,6 +32,12 @@ def load_variant(family: str, variants: Mapping[str, str], name: str, has: tuple
     return found
 
 
+def load_function(named: str) -> Any:
+    """What "module:name" of the program names: for what a default run never imports (`extras`)."""
+    module_name, _, name = named.partition(":")
+    return getattr(importlib.import_module(module_name), name)
+
+
 def saved_variant(
     family: str, variants: Mapping[str, str], name: object, *, named: Container[str], folder: Path, has: tuple[str, ...]
 ) -> Any:

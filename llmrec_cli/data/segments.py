@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
+from llmrec_cli.data.interactions import Sequences
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Strings = npt.NDArray[np.object_]
@@ -159,3 +161,15 @@ def of_profiles(segment: pa.ChunkedArray[Any], weight: pa.ChunkedArray[Any]) -> 
     weights = np.zeros(len(names), dtype=np.float32)
     weights[of_user] = weight.to_numpy()
     return names, of_user, weights
+
+
+def in_place_of_cold(
+    weights: sp.csr_matrix, histories: Sequences, found: Segments, lasting: sp.csr_matrix | None = None
+) -> sp.csr_matrix:
+    """The weights with the mean of the segment (of `lasting`, if given) in the rows of users without events."""
+    cold = np.flatnonzero(histories.lengths == 0)
+    place = sp.csr_matrix(
+        (np.ones(len(cold), dtype=np.float32), (cold, found.of_user[cold])), shape=(len(histories), len(found.names))
+    )
+    means = found.members @ (weights if lasting is None else lasting)
+    return (weights + place @ means).tocsr()

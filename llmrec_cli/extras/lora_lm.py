@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from llmrec_cli.core.arrays import length_sorted
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.sequence.packing import NO_TARGET, length_sorted
+from llmrec_cli.sequence.packing import NO_TARGET
 from llmrec_cli.tensors import causal_lm, runtime
 from llmrec_cli.tensors.runtime import Batch, Epoch, Runtime
 

@@ -21,64 +21,24 @@ import secrets
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
 
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.extras.user_gradients import UserGradients, user_rows
 from llmrec_cli.sequence import packing
-from llmrec_cli.sequence.encoder import Shape
+from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.privacy_budget import Privacy, Spent
 from llmrec_cli.sequence.training import Ints, Lessons, NextItemModel, Objective
 from llmrec_cli.tensors import checkpoints, runtime
 
-CAVEATS = (
-    "private are the weights of the encoder and the item vectors only, in each training that reports what it spent",
-    "not private: which items there are (the vocabulary), and how many users",
-    "not private: the loss of each epoch and the metrics on validation users; they are told, and decide nothing",
-    "not private: what other stages make of the raw log (sequences, counts, rankers, profiles, recommendations)",
-    "each further training on the same users, after other settings or --force, spends a budget of its own: they add up",
-)
-"""What the guarantee does not cover, to be told with it."""
 ORDERS = (*(1 + x / 10 for x in range(1, 30)), *range(4, 64), 80, 96, 128, 192, 256, 384, 512)
 """Rényi orders of the account: any give a bound, more a tighter one. Those above 63 allow an epsilon below 0.2."""
-
-
-class Privacy(BaseModel, frozen=True, extra="forbid"):
-    """The budget of a training and how it is used."""
-
-    epsilon: float = Field(gt=0)
-    delta: float = Field(0.0, ge=0, lt=1)
-    """0 means 1 / users^1.1."""
-    clip: float = Field(1.0, gt=0)
-    """Largest norm of one user's gradient."""
-    users_per_step: int = Field(256, ge=1)
-    """Expected number of users that are drawn for a step."""
-    seeded: bool = False
-    """Noise and users from the seeds: repeatable, and no protection against whoever knows them."""
-
-    def shared_by(self, trainings: int, users: int) -> Privacy:
-        """The equal share of each of several trainings on the same `users`: epsilons add up, and so do deltas."""
-        delta = self.delta_for(users) / trainings
-        return self.model_copy(update={"epsilon": self.epsilon / trainings, "delta": delta})
-
-    def delta_for(self, users: int) -> float:
-        return self.delta or 1 / max(users, 2) ** 1.1
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a training spent by the account of its steps; `noise` is in units of the clip norm."""
-
-    epsilon: float
-    delta: float
-    noise: float
-    steps: int
 
 
 def check(shape: Shape, objective: Objective) -> None:

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from llmrec_cli.core.artifacts import ITEM_RANGES
 from llmrec_cli.core.columns import ATTRIBUTES
+from llmrec_cli.data.attributes import amounts
 from llmrec_cli.ingest.column_mapping import Columns, ItemsConfig, UsersConfig
 from llmrec_cli.ingest.tags import item_tags
-from llmrec_cli.profiles.affinities import amounts
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 ID, COUNT, REPEATS, VALUE = "#id", "#n", "#repeats", "#value"

@@ -46,19 +46,6 @@ def attribute(names: Mapping[str, Any], wanted: str, kinds: tuple[str, ...], set
     return next((name for kind in kinds for name in names if re.search(kind, name, re.IGNORECASE)), None)
 
 
-def amounts(texts: pa.Array[Any]) -> Doubles:
-    """(rows,) the first number of texts such as "$1,299.00", "12,50 EUR" or "1.299,00"; NaN where there is none."""
-    found = pc.struct_field(pc.extract_regex(texts, r"(?P<number>\d[\d.,]*)"), "number")
-    # a comma is a decimal one before one or two last digits, a point after a comma or alone
-    continental = pc.fill_null(pc.match_substring_regex(found, r",\d{1,2}$"), False)
-    dotted = pc.replace_substring(pc.replace_substring(found, ".", ""), ",", ".")
-    plain = pc.replace_substring(found, ",", "")
-    chosen = pc.replace_substring_regex(pc.if_else(continental, dotted, plain), r"\.$", "")
-    numeric = pc.fill_null(pc.match_substring_regex(chosen, r"^\d+(\.\d+)?$"), False)
-    chosen = pc.if_else(numeric, chosen, pa.scalar(None, pa.string())).cast(pa.float64())
-    return np.asarray(pc.fill_null(chosen, np.nan), dtype=np.float64)
-
-
 def brands(histories: Sequences, values: pa.Array[Any]) -> pa.Array[Any]:
     """Column (tag, share, lift, support) of the brands that a user comes back to, from the items' brands (items,).
 

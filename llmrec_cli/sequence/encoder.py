@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, Field
 
 from llmrec_cli.content.preprocessing import unit
+from llmrec_cli.core.arrays import length_sorted
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import packing
+from llmrec_cli.sequence.model_config import Shape
 from llmrec_cli.sequence.network import Transformer, llama_config
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
@@ -22,35 +23,6 @@ Ints = npt.NDArray[np.int64]
 DECAY = 0.7
 """Of an event's weight in a taste, by each newer event."""
 FORMAT = "llmrec.sequence-encoder/3"
-
-
-class Shape(BaseModel, frozen=True, extra="forbid"):
-    """What must be known to build the network before its weights are read."""
-
-    architecture: Literal["gpt", "bert"] = "gpt"
-    dim: int = Field(64, ge=4)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
-    dropout: float = Field(0.3, ge=0, lt=1)
-    max_length: int = Field(50, ge=2)
-    positions: Literal["rotary", "relative", "learned", "none"] = "rotary"
-    time_bias: bool = False
-    target_time: bool = False
-    similarity: Literal["dot", "cosine"] = "dot"
-    temperature: float = Field(1.0, gt=0)
-
-    def network(self) -> Transformer:
-        return Transformer(self)
-
-    def scaled(self, states: torch.Tensor) -> torch.Tensor:
-        """States as they meet the item table: of unit length for "cosine", over the temperature."""
-        if self.similarity == "cosine":
-            states = torch.nn.functional.normalize(states.float(), dim=-1)
-        return states if self.temperature == 1 else states / self.temperature
-
-    def compared(self, table: torch.Tensor) -> torch.Tensor:
-        """The item table as states meet it."""
-        return torch.nn.functional.normalize(table.float(), dim=-1) if self.similarity == "cosine" else table
 
 
 class SequenceEncoder:
@@ -99,7 +71,7 @@ class SequenceEncoder:
             asked = np.full(len(recent), recent.times.max(initial=0))
         out = np.zeros((len(recent), self.shape.dim), dtype=np.float32)
         some = np.flatnonzero(recent.lengths)
-        for block in packing.length_sorted(recent.lengths[some], batch_tokens):
+        for block in length_sorted(recent.lengths[some], batch_tokens):
             users = some[block]
             states = self._states(recent.select(users), None if asked is None else asked[users])
             out[users] = self.shape.scaled(states).float().cpu().numpy()
@@ -171,7 +143,7 @@ class SequenceEncoder:
             shape = Shape(**config["shape"])
             table, content = tensors.pop("embed_tokens.weight"), tensors.pop("content")
             likeness = float(config["likeness"])
-            network = shape.network().to(where)
+            network = Transformer(shape).to(where)
             own = {name for name in network.state_dict() if not name.startswith("llama.")}
             network.load_state_dict(
                 {name if name in own else f"llama.{name}": value for name, value in tensors.items()}

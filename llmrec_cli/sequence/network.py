@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import AttentionInterface, LlamaConfig, LlamaModel
 
-if TYPE_CHECKING:
-    from llmrec_cli.sequence.encoder import Shape
+from llmrec_cli.sequence.model_config import Shape
 
 ATTENTION = "llmrec"
 EXACT_DISTANCES = 32

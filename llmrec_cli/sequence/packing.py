@@ -114,18 +114,6 @@ def _rows(table: Ints, length: int, rng: np.random.Generator) -> Ints:
     return padded.reshape(len(table), count, length)[:, rng.permutation(count)]
 
 
-def length_sorted(lengths: Ints, tokens: int) -> Iterator[Ints]:
-    """Users in blocks of like length whose padded size stays under `tokens`, shortest first."""
-    order = np.argsort(lengths, kind="stable")
-    stop = 0
-    while stop < len(order):
-        start = stop
-        widths = np.maximum(lengths[order[start : start + tokens]], 1)
-        fits = widths * np.arange(1, len(widths) + 1) <= tokens
-        stop = start + max(1, int(fits.sum()))
-        yield order[start:stop]
-
-
 def padded(sequences: Sequences, length: int, filler: int) -> tuple[Ints, Ints]:
     """(users, length) codes from the left, filled up with `filler`, and segments: 0 for events, -1 for filling."""
     out = np.full((len(sequences), length), filler, dtype=np.int64)

@@ -14,7 +14,9 @@ from torch import nn
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import losses, packing
 from llmrec_cli.sequence.cold_items import Newcomers
-from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
+from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.tensors.runtime import Batch
 
 Floats = npt.NDArray[np.float32]
@@ -121,7 +123,7 @@ class NextItemModel(nn.Module):
         self.shape, self.objective, self.dtype = shape, objective, dtype
         self.ids = nn.Embedding(len(content) + 1, shape.dim)
         self.projection = nn.Linear(content.shape[1], shape.dim, bias=False) if content.shape[1] else None
-        self.network = shape.network()
+        self.network = Transformer(shape)
         self.register_buffer("content", content, persistent=False)
         self.register_buffer("frequency", counts / counts.sum(), persistent=False)
         nn.init.normal_(self.ids.weight, std=0.02)

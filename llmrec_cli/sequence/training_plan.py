@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +14,17 @@ import torch
 
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.registry import load_function
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.sequence import cold_items
+from llmrec_cli.sequence import PRIVATE_CHECK, PRIVATE_TRAINING, cold_items
 from llmrec_cli.sequence.defaults import mean_length, settled, tokens_per_step
-from llmrec_cli.sequence.encoder import SequenceEncoder, Shape
+from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.privacy_budget import CAVEATS, Privacy, Spent
 from llmrec_cli.sequence.training import Lessons, NextItemModel, Objective
 from llmrec_cli.sequence.validation import WATCH, Validation
 from llmrec_cli.sequence.warm_start import Start
 from llmrec_cli.tensors import runtime
-
-if TYPE_CHECKING:
-    from llmrec_cli.extras.private_training import Privacy, Spent
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -67,10 +67,8 @@ class Plan:
         plain = {name: settings[name] for name in ("epochs", "learning_rate", "patience", "tokens_per_step")}
         privacy, warm = None, bool(settings["init_from"])
         if settings["dp_epsilon"]:
-            from llmrec_cli.extras import private_training
-
-            private_training.check(shape, objective)
-            whole = private_training.Privacy(epsilon=settings["dp_epsilon"], delta=settings["dp_delta"])
+            load_function(PRIVATE_CHECK)(shape, objective)
+            whole = Privacy(epsilon=settings["dp_epsilon"], delta=settings["dp_delta"])
             privacy = whole.shared_by(trainings, len(log))
         return cls(shape=shape, objective=objective, log=log, privacy=privacy, warm=warm, **plain, **given)
 
@@ -203,10 +201,8 @@ class Phase:
 
     def _train_privately(self, progress: Progress, asked: Validation | None) -> list[runtime.Epoch]:
         """All epochs, whatever they measure: to choose among them would spend what no account has."""
-        from llmrec_cli.extras import private_training
-
         assert self.plan.privacy is not None
-        history, self.spent = private_training.train(
+        history, self.spent = load_function(PRIVATE_TRAINING)(
             self.model,
             self.lessons,
             runtime.Schedule(self.plan.epochs, self.steps, self.plan.learning_rate),
@@ -224,8 +220,6 @@ class Phase:
         """What this training spent of its privacy budget, in words; nothing where it has none."""
         if self.spent is None:
             return []
-        from llmrec_cli.extras.private_training import CAVEATS
-
         epsilon, delta = self.spent.epsilon, self.spent.delta
         told = f"privacy spent by {self.name}: epsilon {epsilon:.3f}, delta {delta:.1e}; what phases spend adds up"
         return [told, *(CAVEATS if self.seeds[1] == 0 else ())]

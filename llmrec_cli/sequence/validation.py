@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import single_target_metrics
-
-if TYPE_CHECKING:
-    from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.tensors.runtime import Epoch
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -102,3 +102,13 @@ def recall_and_ndcg(ranks: Ints, k: int = 10) -> dict[str, float]:
     """Mean recall@k and NDCG@k with one relevant item a user."""
     found = single_target_metrics(ranks, k)
     return {name: float(found[name].mean()) for name in (f"recall@{k}", f"ndcg@{k}")}
+
+
+def curve(phases: Mapping[str, Sequence[Epoch]]) -> pa.Table:
+    """`pretrain/curve`: loss, speed and what validation users say, epoch by epoch of each phase."""
+    rows = [
+        {"phase": phase, **asdict(epoch), "recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
+        for phase, epochs in phases.items()
+        for epoch in epochs
+    ]
+    return pa.Table.from_pylist(rows, schema=PRETRAIN_CURVE.schema)

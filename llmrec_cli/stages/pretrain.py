@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -129,7 +128,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.content import preprocessing
     from llmrec_cli.sequence import background_refit, warm_start
-    from llmrec_cli.sequence.validation import Validation
+    from llmrec_cli.sequence.validation import Validation, curve
     from llmrec_cli.tensors import runtime
 
     machine = runtime.start(context.device, context.threads)
@@ -162,7 +161,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
     _write(work, items, content, searched, final)
-    work.write(PRETRAIN_CURVE, _curve({SEARCH: search, REFIT: refit}))
+    work.write(PRETRAIN_CURVE, curve({SEARCH: search, REFIT: refit}))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "likeness": searched.likeness}
     return _told(report, context.finish, search, best)
 
@@ -246,24 +245,16 @@ def _language_model(
 ) -> list[str]:
     if not config.lm:
         return []
-    from llmrec_cli.extras import lora_lm
+    from llmrec_cli.core.registry import load_function
+    from llmrec_cli.sequence import TUNE_LANGUAGE_MODEL
 
     titles = [title or "" for title in items.column("title").to_pylist()]
     given: dict[str, Any] = {"rank": config.lm_rank, "steps": config.lm_steps, "seed": context.seed}
     given |= {"scratch": work.scratch("pretrain", context.ticket), "progress": context.progress}
-    tuned = lora_lm.tune(log, titles, config.lm, machine=machine, **given)
+    tuned = load_function(TUNE_LANGUAGE_MODEL)(log, titles, config.lm, machine=machine, **given)
     with work.writing(LANGUAGE_ADAPTER) as folder:
         tuned.save(folder)
     return [tuned.told()]
-
-
-def _curve(phases: dict[str, list[Epoch]]) -> pa.Table:
-    rows = [
-        {"phase": phase, **asdict(epoch), "recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
-        for phase, epochs in phases.items()
-        for epoch in epochs
-    ]
-    return pa.Table.from_pylist(rows, schema=PRETRAIN_CURVE.schema)
 
 
 def _sources(config: PretrainConfig, base: Path) -> list[Path]:

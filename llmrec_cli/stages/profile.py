@@ -23,8 +23,6 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
-    import scipy.sparse as sp
-
     from llmrec_cli.data.interactions import Sequences
     from llmrec_cli.data.segments import Segments
     from llmrec_cli.profiles.interests import Tagged
@@ -181,6 +179,7 @@ def readable(
     """Columns interests, recent_interests, changes and topics; users without events have those of their segment."""
     import scipy.sparse as sp
 
+    from llmrec_cli.data.segments import in_place_of_cold
     from llmrec_cli.profiles.interests import (
         Window,
         changes,
@@ -199,9 +198,9 @@ def readable(
     events = replace(histories, weights=None)  # support is a number of events, whatever they weigh
     before = Window.of(events.without_last(config.recent_events).matrix(), tags)
     lately = Window.of(events.tail(config.recent_events).matrix(), tags)
-    warm = _stand_in(weights, histories, found)
-    recent_or_warm = _stand_in(recent, histories, found, weights)
-    of_users = _stand_in(sp.csr_matrix(topics.of_users), histories, found)
+    warm = in_place_of_cold(weights, histories, found)
+    recent_or_warm = in_place_of_cold(recent, histories, found, weights)
+    of_users = in_place_of_cold(sp.csr_matrix(topics.of_users), histories, found)
     return {
         "interests": leading(warm, tags.names, config.n_interests, events=before.counts + lately.counts),
         "recent_interests": leading(recent_or_warm, tags.names, config.n_interests, events=lately.counts),
@@ -212,8 +211,8 @@ def readable(
 
 def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tuple[dict[str, pa.Array[Any]], list[str]]:
     """Columns brands and price, null where the items have no such attribute, and a line that names what they have."""
-    from llmrec_cli.data.attributes import by_name
-    from llmrec_cli.profiles.affinities import BRANDS, PRICES, amounts, attribute, brands, prices
+    from llmrec_cli.data.attributes import amounts, by_name
+    from llmrec_cli.profiles.affinities import BRANDS, PRICES, attribute, brands, prices
 
     columns = by_name(items.column("attributes"))
     brand = attribute(columns, config.brand, BRANDS, "profile.brand")
@@ -227,20 +226,6 @@ def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tupl
         found["price"] = prices(histories, amounts(columns[price]), categories)
     told = [f"{name} from the attribute {of!r}" for name, of in (("prices", price), ("brands", brand)) if of]
     return found, [f"habits: {', '.join(told)}"] if told else []
-
-
-def _stand_in(
-    weights: sp.csr_matrix, histories: Sequences, found: Segments, lasting: sp.csr_matrix | None = None
-) -> sp.csr_matrix:
-    """The weights with the mean of the segment (of `lasting`, if given) in the rows of users without events."""
-    import scipy.sparse as sp
-
-    cold = np.flatnonzero(histories.lengths == 0)
-    place = sp.csr_matrix(
-        (np.ones(len(cold), dtype=np.float32), (cold, found.of_user[cold])), shape=(len(histories), len(found.names))
-    )
-    means = found.members @ (weights if lasting is None else lasting)
-    return (weights + place @ means).tocsr()
 
 
 def known(
