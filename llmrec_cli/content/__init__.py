@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
+from llmrec_cli.core.arrays import Floats
 
-Floats = npt.NDArray[np.float32]
 Advance = Callable[[int], None]
 """Told how many contents are done since it was last called."""
 Say = Callable[[str], None]

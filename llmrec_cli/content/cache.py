@@ -9,17 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from safetensors import SafetensorError
 
-from llmrec_cli.content import Floats
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.tensors import checkpoints, model_store
 
-Ints = npt.NDArray[np.int64]
 DIGEST = pa.binary(32)
 DAMAGED = (UpstreamError, KeyError, ValueError)
 

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from llmrec_cli.content import Advance, Floats, Say, image, media, preprocessing, silent, text
+from llmrec_cli.content import Advance, Say, image, media, preprocessing, silent, text
 from llmrec_cli.content.cache import VectorCache, cache_folder, digest_array
+from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.errors import MissingExtraError
 from llmrec_cli.core.progress import Progress, Task
 from llmrec_cli.core.registry import load_function

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from llmrec_cli.content import IMAGE_ENCODERS, Advance, FileEncoder, Floats, Say, pretrained, silent
+from llmrec_cli.content import IMAGE_ENCODERS, Advance, FileEncoder, Say, pretrained, silent
 from llmrec_cli.content.media import read_picture
 from llmrec_cli.content.preprocessing import unit
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
-
-Ints = npt.NDArray[np.int64]
 
 
 def build(name: str, device: str, advance: Advance, base: Path = Path(), say: Say = silent) -> FileEncoder:

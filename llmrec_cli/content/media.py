@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Floats = npt.NDArray[np.float32]
+from llmrec_cli.core.arrays import Floats
 
 LARGEST = 50_000_000  # pixels; beyond it a file is taken for a decompression bomb
 NARROWEST = 32  # times longer than wide; brought to a model's height such a strip would fill the memory

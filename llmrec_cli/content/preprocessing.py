@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from llmrec_cli.core.arrays import Floats
 
 
 def centred(vectors: Floats) -> Floats:

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from llmrec_cli.content import Floats, Say
+from llmrec_cli.content import Say
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, LlmrecError, MissingExtraError, SettingsError
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
-
-Ints = npt.NDArray[np.int64]
 
 CONFIG = "config.json"
 FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "1_Pooling/*.json")  # what models are read from

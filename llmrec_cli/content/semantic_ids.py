@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-Floats = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int32]
+from llmrec_cli.core.arrays import Codes, Floats
+
+Ids = Codes
 ROWS_PER_CODE = 256
 """Rows that the centroids of a level are fitted on, for each of them; more change little."""
 NOISE = 1e-5

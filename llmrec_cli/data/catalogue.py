@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-Floats = npt.NDArray[np.float32]
+from llmrec_cli.core.arrays import Floats
 
 
 @dataclass(frozen=True)

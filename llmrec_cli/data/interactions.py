@@ -12,18 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.artifacts import SEQUENCES
 from llmrec_cli.core.errors import DataError, UpstreamError
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Sequences:
     """Histories of `len(self)` users, oldest event first. Codes are row numbers of the items table."""
 
-    codes: npt.NDArray[np.int32]
+    codes: Codes
     """(events,) item codes of all users, one after the other."""
     offsets: Ints
     """(users + 1,) where each user's events begin."""
@@ -40,7 +38,7 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, user: int) -> npt.NDArray[np.int32]:
+    def __getitem__(self, user: int) -> Codes:
         return self.codes[self.offsets[user] : self.offsets[user + 1]]
 
     @property
@@ -78,7 +76,7 @@ class Sequences:
         segments, refused = (None if rows is None else rows[chosen] for rows in of_users)
         return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, refused)
 
-    def _keep(self, mask: npt.NDArray[np.bool_]) -> Sequences:
+    def _keep(self, mask: Bools) -> Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
         times = None if self.times is None else self.times[mask]
         weights = None if self.weights is None else self.weights[mask]
@@ -107,7 +105,7 @@ class Sequences:
         """All but the last n events of each user; users with fewer keep none."""
         return self._keep(self.ages >= n)._then()
 
-    def last(self) -> npt.NDArray[np.int32]:
+    def last(self) -> Codes:
         """(users,) the newest item of each user, -1 for a user without events."""
         out = np.full(len(self), -1, dtype=np.int32)
         some = self.lengths > 0
@@ -135,7 +133,7 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum(np.bincount(users[order], minlength=len(self)))])
         return Sequences(codes[order].astype(np.int32), offsets, self.n_items)
 
-    def barred(self, *, seen: bool) -> tuple[Ints, npt.NDArray[np.int32]]:
+    def barred(self, *, seen: bool) -> tuple[Ints, Codes]:
         """Users (row numbers) and items (codes) that no list puts together: turned down or, with `seen`, had before."""
         refused = self.turned_down()
         had = (self.users, self.codes) if seen else (self.users[:0], self.codes[:0])
@@ -234,7 +232,7 @@ def _mapped(file: IO[bytes], kind: type) -> Any:
     return np.memmap(file, dtype=kind, mode="r") if file.tell() else np.zeros(0, dtype=kind)
 
 
-def _encoded(table: pa.Table, ids: pa.Array) -> tuple[npt.NDArray[np.int32], Ints, Ints | None]:
+def _encoded(table: pa.Table, ids: pa.Array) -> tuple[Codes, Ints, Ints | None]:
     """(item codes of all events, events of each user, seconds of all events where all are known)."""
     lists = table.column("item_ids").combine_chunks()
     codes = pc.index_in(lists.flatten(), value_set=ids)

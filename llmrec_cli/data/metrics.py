@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int32]
-Targets = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
+from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats, Ints
+
+Targets = tuple[Ints, Codes]
 """(users + 1,) offsets and the (targets,) item codes of all users, one after the other."""
 
 MISS = np.iinfo(np.int32).max
@@ -29,7 +29,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Floats]:
+def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Doubles]:
     """Per-user accuracy of the first k of each list, as (users,) arrays keyed `recall@k`, `ndcg@k`, `mrr@k`, `map@k`,
     `hit@k` (1 where any target is in the list).
 
@@ -54,7 +54,7 @@ def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Floa
     }
 
 
-def single_target_metrics(ranks: npt.NDArray[np.integer], k: int) -> dict[str, Floats]:
+def single_target_metrics(ranks: npt.NDArray[np.integer], k: int) -> dict[str, Doubles]:
     """`recall@k`, `ndcg@k`, `mrr@k` with one target a user, at place `ranks` (0 = first, MISS = nowhere)."""
     hit = ranks < k
     place = np.where(hit, ranks, 0).astype(np.float64)
@@ -65,7 +65,7 @@ def single_target_metrics(ranks: npt.NDArray[np.integer], k: int) -> dict[str, F
     }
 
 
-def _hits(recommended: Codes, targets: Targets) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+def _hits(recommended: Codes, targets: Targets) -> tuple[Bools, Ints]:
     """(users, width) whether each recommended item is a target, and (users,) how many different targets there are."""
     offsets, items = targets
     n_users = len(offsets) - 1
@@ -93,7 +93,7 @@ def gini(recommended: Codes, n_items: int, k: int) -> float:
     return float((2 * np.arange(1, n_items + 1) - n_items - 1) @ shares / (n_items * shares.sum()))
 
 
-def list_mean(recommended: Codes, worth: Floats, k: int) -> Floats:
+def list_mean(recommended: Codes, worth: Doubles, k: int) -> Doubles:
     """(users,) mean of an (items,) figure over the first k of each list; NaN for an empty list."""
     shown = recommended[:, :k]
     there = shown >= 0
@@ -101,7 +101,7 @@ def list_mean(recommended: Codes, worth: Floats, k: int) -> Floats:
     return np.where(n > 0, (worth[np.maximum(shown, 0)] * there).sum(axis=1) / np.maximum(n, 1), np.nan)
 
 
-def calibration(recommended: Codes, wanted: sp.csr_matrix, tags: sp.csr_matrix, k: int, alpha: float = 0.01) -> Floats:
+def calibration(recommended: Codes, wanted: sp.csr_matrix, tags: sp.csr_matrix, k: int, alpha: float = 0.01) -> Doubles:
     """(users,) how far the tags of a list are from those of the history: KL(p || (1 − alpha) q + alpha p) in nats.
 
     Steck, Calibrated recommendations (RecSys 2018). `wanted` is p, (users, tags) with rows that sum to 1; `tags` is
@@ -131,7 +131,7 @@ def row_shares(matrix: sp.csr_matrix) -> sp.csr_matrix:
     return out
 
 
-def novelty(recommended: Codes, counts: npt.NDArray[np.int64], n_users: int, k: int) -> Floats:
+def novelty(recommended: Codes, counts: Ints, n_users: int, k: int) -> Doubles:
     """(users,) mean self-information −log2 p(item) in bits, p = (events of the item + 1) / (users + 1), at most 1."""
     bits = -np.log2(np.minimum((counts + 1.0) / (n_users + 1.0), 1.0))
     shown = recommended[:, :k]
@@ -139,14 +139,14 @@ def novelty(recommended: Codes, counts: npt.NDArray[np.int64], n_users: int, k: 
     return (bits[np.maximum(shown, 0)] * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
 
 
-def diversity(recommended: Codes, vectors: npt.NDArray[np.float32], k: int) -> Floats:
+def diversity(recommended: Codes, vectors: Floats, k: int) -> Doubles:
     """(users,) mean of 1 − cosine over the pairs in a list, from unit-length item vectors; 0 for lists of one item."""
     step = max(1, _NUMBERS_AT_ONCE // max(vectors.shape[1], 1))
     parts = [_diversity(recommended[start : start + step, :k], vectors) for start in range(0, len(recommended), step)]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _diversity(shown: Codes, vectors: npt.NDArray[np.float32]) -> Floats:
+def _diversity(shown: Codes, vectors: Floats) -> Doubles:
     there = shown >= 0
     n = there.sum(axis=1)
     total = np.zeros((len(shown), vectors.shape[1]))
@@ -179,7 +179,7 @@ def difference_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, seed: int, n: int =
     return _interval(float(one.mean() - other.mean()), means)
 
 
-def _resampled_means(array: Floats, generator: np.random.Generator, n: int) -> Floats:
+def _resampled_means(array: Doubles, generator: np.random.Generator, n: int) -> Doubles:
     """(n,) means of the array resampled with replacement."""
     # Per-user metrics take few values: resampling how often each occurs has the same law as resampling the users.
     distinct, counts = np.unique(array, return_counts=True)
@@ -192,7 +192,7 @@ def _resampled_means(array: Floats, generator: np.random.Generator, n: int) -> F
     return np.concatenate(means)
 
 
-def _interval(mean: float, resampled: Floats) -> Interval:
+def _interval(mean: float, resampled: Doubles) -> Interval:
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Interval(mean, float(low), float(high))
 

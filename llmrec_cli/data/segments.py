@@ -11,10 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Floats, Ints
 from llmrec_cli.data.interactions import Sequences
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 Strings = npt.NDArray[np.object_]
 
 AGE_STARTS = np.array([18, 25, 35, 45, 55, 65])
@@ -61,7 +60,7 @@ def segments(
     age: Strings,
     gender: Strings,
     region: Strings,
-    has_events: npt.NDArray[np.bool_],
+    has_events: Bools,
     smallest: int,
     *,
     least: int = 0,

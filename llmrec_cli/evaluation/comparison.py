@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import EVALUATION
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import (
@@ -29,9 +29,6 @@ from llmrec_cli.data.metrics import (
 )
 from llmrec_cli.evaluation.eval_users import Question
 
-Codes = npt.NDArray[np.int32]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Json = dict[str, Any]
 PIPELINE = "pipeline"
 COLUMNS = ("recall", "novelty", "coverage", "poplift", "diversity", "calibration")
@@ -45,7 +42,7 @@ TOGETHER = ("coverage", "gini")
 class Traits:
     """What is known of the items beside who chose them."""
 
-    vectors: npt.NDArray[np.float32] | None = None
+    vectors: Floats | None = None
     """(items, d) unit-length content vectors, zero where an item has none: it is like no other."""
     tags: sp.csr_matrix | None = None
     """(items, tags) rows that sum to 1; empty for items without tags."""
@@ -56,7 +53,7 @@ class Comparison:
     """How well each system answers the question."""
 
     question: Question
-    values: dict[str, dict[str, Floats]]
+    values: dict[str, dict[str, Doubles]]
     """System -> metric -> (users,) values, or (1,) for what all lists have together. The pipeline stands first."""
     k: int
     """Length of the longest lists that are compared."""
@@ -158,7 +155,7 @@ def measured(
     log: Sequences,
     ks: Sequence[int],
     traits: Traits = Traits(),
-) -> dict[str, Floats]:
+) -> dict[str, Doubles]:
     """Metric -> (users,) values, NaN where not defined, or (1,) for what all lists have together.
 
     Popularity is that of the log as of the cut-off. `arp` is the mean number of events of the recommended items, and
@@ -167,7 +164,7 @@ def measured(
     counts, n_users = log.counts(), int((log.lengths > 0).sum())
     own = history_mean(question.histories, counts)
     wanted = None if traits.tags is None else row_shares(question.histories.matrix() @ traits.tags)
-    out: dict[str, Floats] = {}
+    out: dict[str, Doubles] = {}
     for k in sorted(set(ks)):
         out |= rank_metrics(lists, question.targets, k)
         out[f"novelty@{k}"] = novelty(lists, counts, n_users, k)
@@ -182,13 +179,13 @@ def measured(
     return out
 
 
-def history_mean(histories: Sequences, counts: Ints) -> Floats:
+def history_mean(histories: Sequences, counts: Ints) -> Doubles:
     """(users,) mean events of the items that each user has chosen; NaN without history."""
     total = np.bincount(histories.users, weights=counts[histories.codes], minlength=len(histories))
     return np.where(histories.lengths > 0, total / np.maximum(histories.lengths, 1), np.nan)
 
 
-def mean_of(values: Floats) -> float:
+def mean_of(values: Doubles) -> float:
     """The mean over those for whom the metric is defined; NaN where it is for nobody."""
     there = values[~np.isnan(values)]
     return float(there.mean()) if len(there) else float("nan")

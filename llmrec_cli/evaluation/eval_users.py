@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.arrays import Codes, Ints
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.data.interactions import Sequences
 
-Codes = npt.NDArray[np.int32]
-Ints = npt.NDArray[np.int64]
 Json = dict[str, Any]
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.arrays import Bools, Codes, Doubles, Ints
 from llmrec_cli.core.artifacts import SLICES
 from llmrec_cli.core.min_support import enough
 from llmrec_cli.data.metrics import Interval, bootstrap, difference_bootstrap, rank_metrics
@@ -18,9 +19,6 @@ from llmrec_cli.data.segments import age_bands
 from llmrec_cli.evaluation.comparison import PIPELINE, Comparison
 from llmrec_cli.evaluation.eval_users import Question
 
-Codes = npt.NDArray[np.int32]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Json = dict[str, Any]
 
 FEWEST, MOST = 10, 12
@@ -42,7 +40,7 @@ class Slicing:
     of_user: Ints
     """(users,) place in `names`, -1 for users who are in no slice."""
 
-    def masks(self) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    def masks(self) -> Iterator[tuple[str, Bools]]:
         """Each slice that has users, and who they are."""
         for place, name in enumerate(self.names):
             inside = self.of_user == place
@@ -181,7 +179,7 @@ def _of_users(found: Comparison, slicing: Slicing) -> Iterator[Json]:
             yield _row((slicing.kind, GAP, system, found.metric), gap[2], n_users)
 
 
-def _accuracy(found: Comparison, kind: str, name: str, system: str, values: Mapping[str, Floats]) -> Iterator[Json]:
+def _accuracy(found: Comparison, kind: str, name: str, system: str, values: Mapping[str, Doubles]) -> Iterator[Json]:
     for metric in (found.metric, f"recall@{found.k}"):
         interval = bootstrap(values[metric], found.seed, found.resamples)
         yield _row((kind, name, system, metric), interval, len(values[metric]))
@@ -192,7 +190,7 @@ def _row(key: tuple[str, str, str, str], interval: Interval, n_users: int) -> Js
     return dict(zip(SLICES.schema.names, (*key, *figures), strict=True))
 
 
-def widest(values: Floats, slicing: Slicing, seed: int, resamples: int) -> tuple[str, str, Interval] | None:
+def widest(values: Doubles, slicing: Slicing, seed: int, resamples: int) -> tuple[str, str, Interval] | None:
     """The slices with the best and the worst mean, and their difference with a bootstrap interval (users within each).
 
     None with fewer than two slices of at least FEWEST users. The two were chosen for being far apart: of many slices

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from llmrec_cli.content import AUDIO_ENCODERS, Advance, FileEncoder, Floats, Say, pretrained, silent
+from llmrec_cli.content import AUDIO_ENCODERS, Advance, FileEncoder, Say, pretrained, silent
 from llmrec_cli.content.media import read_recording
 from llmrec_cli.content.preprocessing import unit
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.registry import load_variant
 
-Ints = npt.NDArray[np.int64]
 Features = dict[str, torch.Tensor]
 
 

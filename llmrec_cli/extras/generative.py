@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field, model_validator
 from torch import nn
@@ -14,13 +13,13 @@ from transformers import DynamicCache, LlamaConfig, LlamaModel
 
 from llmrec_cli.content import semantic_ids
 from llmrec_cli.content.semantic_ids import Ids, Trie
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors import checkpoints, runtime
 
-Ints = npt.NDArray[np.int64]
 BOS = 0
 NO_DIGIT = -1
 STEPS = 64

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from llmrec_cli.core.arrays import length_sorted
+from llmrec_cli.core.arrays import Ints, length_sorted
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.interactions import Sequences
@@ -21,7 +20,6 @@ from llmrec_cli.sequence.packing import NO_TARGET
 from llmrec_cli.tensors import causal_lm, runtime
 from llmrec_cli.tensors.runtime import Batch, Epoch, Runtime
 
-Ints = npt.NDArray[np.int64]
 # A text is the opening and then titles, oldest first. Nothing of it says who chose them.
 OPENING, SEPARATOR = "Chosen one after another:\n-", "\n-"
 TITLES, TITLE_TOKENS = 10, 24  # of a text at most, the newest; of a title

@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.extras.user_gradients import UserGradients, user_rows
 from llmrec_cli.sequence import packing
 from llmrec_cli.sequence.model_config import Shape
 from llmrec_cli.sequence.privacy_budget import Privacy, Spent
-from llmrec_cli.sequence.training import Ints, Lessons, NextItemModel, Objective
+from llmrec_cli.sequence.training import Lessons, NextItemModel, Objective
 from llmrec_cli.tensors import checkpoints, runtime
 
 ORDERS = (*(1 + x / 10 for x in range(1, 30)), *range(4, 64), 80, 96, 128, 192, 256, 384, 512)

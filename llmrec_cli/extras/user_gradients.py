@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.sequence import packing
-from llmrec_cli.sequence.training import Ints, Lessons, NextItemModel
+from llmrec_cli.sequence.training import Lessons, NextItemModel
 from llmrec_cli.tensors import runtime
 
 BYTES = 256 << 20

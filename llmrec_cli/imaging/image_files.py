@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from llmrec_cli.content.media import inside, read_picture
-from llmrec_cli.imaging.generators import Ints, Pixels
+from llmrec_cli.core.arrays import Ints
+from llmrec_cli.imaging.generators import Pixels
 
 
 @dataclass(frozen=True)

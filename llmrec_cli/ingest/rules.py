@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.arrays import Ints
+
 Frame: TypeAlias = "nw.LazyFrame[Any]"
-Ints = npt.NDArray[np.int64]
 Repeats = Literal["keep", "first", "last"]
 
 USER_RULE, ITEM_RULE, SUPPORT_RULE = "min_user_events", "min_item_events", "min_support"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Ints = npt.NDArray[np.int64]
+from llmrec_cli.core.arrays import Ints
+
 TAG_LIST = pa.list_(pa.string())
 
 WORDS_OF_ITEM = 5

@@ -11,16 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.stage import Report
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import coverage
 from llmrec_cli.lists.constraints import Rules, broken, choose, overlap
 from llmrec_cli.ranking.features import Candidates, places
-
-Codes = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 SPARE = 200
 """Popular items looked at beyond those a user may have seen, so that the rules find enough among them."""
@@ -40,7 +36,7 @@ class Lists:
     """(users, k, sources) what each source adds to a row's score; 0 for filled rows. None once they are told."""
 
     @property
-    def there(self) -> Mask:
+    def there(self) -> Bools:
         return self.items >= 0
 
 
@@ -92,7 +88,7 @@ class Popular:
 
     @classmethod
     def of(
-        cls, histories: Sequences, segment: Ints, weight: npt.ArrayLike, allowed: Mask, ties: Ints, *, least: int = 0
+        cls, histories: Sequences, segment: Ints, weight: npt.ArrayLike, allowed: Bools, ties: Ints, *, least: int = 0
     ) -> Popular:
         """`segment` (users,) and `weight` (segments,) say which segment a user is of, and how much it weighs.
 
@@ -114,7 +110,7 @@ class Popular:
         people = np.bincount(rows, minlength=n_segments + 1)
         return cls(counts, people, order[allowed[order]], weights)
 
-    def leading(self, segments: Ints, width: int) -> tuple[Codes, Floats, Mask]:
+    def leading(self, segments: Ints, width: int) -> tuple[Codes, Floats, Bools]:
         """(n, width) items of each segment, the best first, their share, and whether that is the segment's own.
 
         The order is that of the segment's shares, which lean on everyone's as far as `weight` says; equals stand in the
@@ -167,7 +163,7 @@ def filled(
     return out
 
 
-def most_chosen(items: pa.Table, allowed: Mask, k: int, rules: Rules) -> pa.Table:
+def most_chosen(items: pa.Table, allowed: Bools, k: int, rules: Rules) -> pa.Table:
     """The k rows of `items` (item_id, people) with the most people that the rules allow, of equals by their id."""
     order = pc.sort_indices(items, sort_keys=[("people", "descending"), ("item_id", "ascending")]).to_numpy()
     order = order[allowed[order]].astype(np.int32)
@@ -175,7 +171,7 @@ def most_chosen(items: pa.Table, allowed: Mask, k: int, rules: Rules) -> pa.Tabl
     return items.take(pa.array(order[chosen[chosen >= 0]]))
 
 
-def hold(lists: Lists, histories: Sequences, allowed: Mask, rules: Rules, *, filter_seen: bool) -> None:
+def hold(lists: Lists, histories: Sequences, allowed: Bools, rules: Rules, *, filter_seen: bool) -> None:
     """Every promise about the lists of these users, checked before they are told."""
     of, codes = histories.barred(seen=filter_seen)
     barred = np.unique(of * np.int64(histories.n_items) + codes)
@@ -192,7 +188,7 @@ def joined(parts: Sequence[Lists]) -> Lists:
     return Lists(items, scores, sources)
 
 
-def summary(lists: Lists, strategies: Sequence[str], allowed: Mask, *, held: str, cold: int, seed: int) -> Report:
+def summary(lists: Lists, strategies: Sequence[str], allowed: Bools, *, held: str, cold: int, seed: int) -> Report:
     """What a person should know of the lists as a whole; `held` says which promises were checked, `cold` counts users
     without events.
     """
@@ -226,7 +222,7 @@ def _at(values: npt.NDArray[np.generic], rows: Ints) -> npt.NDArray[np.generic]:
     return values[np.maximum(rows, 0)] if len(values) else np.zeros(rows.shape, dtype=values.dtype)
 
 
-def _relevance(scores: npt.NDArray[np.generic], there: Mask) -> Floats:
+def _relevance(scores: npt.NDArray[np.generic], there: Bools) -> Floats:
     """Scores of each row brought to [0, 1]: the best of the pool 1, the least 0."""
     values = np.asarray(scores, dtype=np.float32)
     top = np.where(there, values, -np.inf).max(axis=1, keepdims=True)

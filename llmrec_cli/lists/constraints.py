@@ -8,14 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.errors import DataError, SettingsError
 
-Codes = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
-Groups = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+Groups = Ints
 
 _NO_WORD = re.compile(r"[\W_]+")
 
@@ -119,7 +116,7 @@ def normalised(title: str) -> str:
     return _NO_WORD.sub(" ", unicodedata.normalize("NFKC", title).casefold()).strip()
 
 
-def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[str]) -> Mask:
+def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[str]) -> Bools:
     """(items,) whether an item may be shown: it is allowed (all are where `allow` is empty) and not denied.
 
     DataError where no item may.
@@ -133,7 +130,7 @@ def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[
     return mask
 
 
-def broken(lists: Codes, barred: npt.NDArray[np.int64], allowed: Mask, rules: Rules) -> dict[str, int]:
+def broken(lists: Codes, barred: Ints, allowed: Bools, rules: Rules) -> dict[str, int]:
     """How many rows of (users, k) lists break each rule; `barred` are keys user x items + item."""
     there = lists >= 0
     users, _ = np.nonzero(there)

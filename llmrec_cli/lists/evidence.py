@@ -12,16 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.columns import EVIDENCE
 from llmrec_cli.core.min_support import enough
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists.build import OF_SEGMENT
 from llmrec_cli.writing.claims import People
-
-Codes = npt.NDArray[np.int32]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 SEGMENT_POPULARITY, POPULARITY = "segment-popularity", "popularity"
 """Strategies of rows that no ranker chose: for users without events, and where candidates ran short."""
@@ -63,7 +59,7 @@ class Evidence:
     tags: Ints
     """The interest or segment that speaks, or the tag that makes two items alike; -1 for none."""
     weights: Floats
-    often: Mask
+    often: Bools
     """Whether many people did what it says."""
 
     def __len__(self) -> int:
@@ -75,7 +71,7 @@ class Evidence:
         leading[self.rows[::-1]] = np.arange(len(self))[::-1]
         return leading
 
-    def keep(self, pieces: Mask | Ints) -> Evidence:
+    def keep(self, pieces: Bools | Ints) -> Evidence:
         """The evidence of some pieces, given as a mask or by number, in that order."""
         return Evidence(**{each.name: getattr(self, each.name)[pieces] for each in fields(self)})
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists import evidence
@@ -18,10 +18,6 @@ from llmrec_cli.lists.wording import Wording
 from llmrec_cli.profiles.interests import population_shares, tagged
 from llmrec_cli.ranking.retrievers import Retriever, Supports
 from llmrec_cli.writing import claims
-
-Codes = npt.NDArray[np.int32]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

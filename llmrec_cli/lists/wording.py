@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from llmrec_cli.core.arrays import Bools, Ints
 from llmrec_cli.lists.evidence import (
     EVERYONE,
     FOLLOWED,
@@ -19,8 +19,6 @@ from llmrec_cli.lists.evidence import (
     Evidence,
 )
 
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 LONGEST_TITLE = 80
 
 ABOUT_EVENTS = {
@@ -55,7 +53,7 @@ class Wording:
     """What the tag codes of the evidence mean."""
     people: Ints
     """(items,) who chose it."""
-    foremost: Mask
+    foremost: Bools
     """(items,) whether it is among the items that most people choose."""
     timed: bool
     """Whether the log has times, so that an order may be told."""

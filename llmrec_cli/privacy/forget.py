@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core import disk, pseudonyms
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import RANKER, REPORT_PAGE, RETRIEVERS, SEQUENCES, Folder
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.records import Json
@@ -38,7 +38,7 @@ from llmrec_cli.privacy.removal import (
 )
 
 HERE = "the work directory"
-Rows = npt.NDArray[np.int64]
+Rows = Ints
 BEYOND = (
     "the raw files still have these people; `clean` leaves them out, as long as the list and its key are kept",
     "exports, copies and backups outside of the work directory are not known to llmrec",

@@ -8,15 +8,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.ranking.rankers import RANKERS
 from llmrec_cli.ranking.retrievers import RETRIEVERS
 from llmrec_cli.tensors import checkpoints
 
-Rows = npt.NDArray[np.int64]
+Rows = Ints
 
 
 def holders(folder: Path) -> list[str]:

@@ -7,19 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Doubles, Ints
 from llmrec_cli.core.columns import HABITS, PRICE
 from llmrec_cli.core.errors import DataError, did_you_mean
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.profiles.interests import PRIOR_EVENTS, Tagged, Window, at, population_shares, told
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 PRICES = ("price",)
 BRANDS = ("brand", "manufacturer", "vendor", "publisher", "author", "artist")

@@ -11,12 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Doubles, Floats, Ints
 from llmrec_cli.core.columns import CHANGES, INTERESTS, TAGS
 from llmrec_cli.core.min_support import enough
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 # Events of a tag that are assumed to go as expected before any is seen: one event of a rare tag proves little.
 PRIOR_EVENTS = 3.0
@@ -34,13 +31,13 @@ class Tagged:
     matrix: sp.csr_matrix
     """(items, tags) 1 where the item has the tag."""
 
-    def common(self, histories: sp.csr_matrix, least: int) -> npt.NDArray[np.bool_]:
+    def common(self, histories: sp.csr_matrix, least: int) -> Bools:
         """(tags,) whether enough people have events with the tag for it to be shown; `histories` is (users, items)."""
         if least <= 1:
             return np.ones(len(self.names), dtype=bool)
         return enough(np.bincount((histories @ self.matrix).tocsr().indices, minlength=len(self.names)), least)
 
-    def keep(self, some: npt.NDArray[np.bool_]) -> Tagged:
+    def keep(self, some: Bools) -> Tagged:
         """Some of the tags, (tags,), alone."""
         return Tagged([name for name, kept in zip(self.names, some, strict=True) if kept], self.matrix[:, some])
 

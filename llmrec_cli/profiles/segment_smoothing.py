@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.segments import EVERYONE, Segments
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Segmented = Callable[[tuple[str, ...], Ints], Segments]
 """The segments of some users (row numbers) by the named attributes alone."""
 
@@ -41,7 +39,7 @@ class Leaning:
     of_everyone: float = 0.0
     asked: int = 0
 
-    def weights(self, found: Segments) -> npt.NDArray[np.float32]:
+    def weights(self, found: Segments) -> Floats:
         """(segments,) how much a segment's own counts weigh against everyone's."""
         n = np.diff(found.members.indptr)
         own = np.zeros(len(n)) if np.isinf(self.prior) else n / np.maximum(n + self.prior, 1)
@@ -102,7 +100,7 @@ class _Crowd:
     """(users,) column of the first event, -1 where it is outside of the pool."""
     asked: Ints
     """Rows of `chosen`."""
-    ideal: Floats
+    ideal: Doubles
     """(asked,) the gain of a perfect list of all that the user chose."""
 
     @classmethod
@@ -116,13 +114,13 @@ class _Crowd:
         ideal = np.cumsum(DISCOUNTS)[np.maximum(wanted, 1) - 1]
         return cls(chosen[:, order].tocsr(), column[histories.codes[histories.offsets[:-1]]], asked, ideal)
 
-    def gains(self, found: Segments | None, priors: Sequence[float]) -> list[Floats]:
+    def gains(self, found: Segments | None, priors: Sequence[float]) -> list[Doubles]:
         """For each prior (asked, 2) NDCG@10 of the first event and of all; nobody's own events are counted."""
         total, n = np.asarray(self.chosen.sum(axis=0)).ravel(), self.chosen.shape[0]
         if found is not None:
             counts = ((found.members > 0).astype(np.float32) @ self.chosen).tocsr()
             sizes = np.diff(found.members.indptr)
-        parts: list[list[Floats]] = [[] for _ in priors]
+        parts: list[list[Doubles]] = [[] for _ in priors]
         for start in range(0, len(self.asked), BLOCK):
             rows = self.asked[start : start + BLOCK]
             own = self.chosen[rows].toarray().astype(np.float64)
@@ -137,13 +135,13 @@ class _Crowd:
         return [np.concatenate(part) for part in parts]
 
     @staticmethod
-    def _gained(top: Ints, own: Floats, first: Ints, ideal: Floats) -> Floats:
+    def _gained(top: Ints, own: Doubles, first: Ints, ideal: Doubles) -> Doubles:
         discounts = DISCOUNTS[: top.shape[1]]
         whole = np.take_along_axis(own, top, axis=1) @ discounts / ideal
         return np.stack([(top == first[:, None]) @ discounts, whole], axis=1)
 
 
-def _top(score: Floats) -> Ints:
+def _top(score: Doubles) -> Ints:
     """(users, K) the best columns of each row; of equals the more popular one, which is further to the left."""
     cost = np.arange(score.shape[1]) * 1e-12 - score
     width = min(K, score.shape[1])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import single_target_metrics
 from llmrec_cli.data.segments import Segments, mixed, own_weight
@@ -17,8 +17,6 @@ from llmrec_cli.sequence.validation import target_ranks
 if TYPE_CHECKING:
     from llmrec_cli.sequence.encoder import SequenceEncoder
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 FULL_WEIGHTS = (1, 2, 3, 5, 10, 20)
 """Numbers of events for full weight that are tried; 1 is the own vector alone."""

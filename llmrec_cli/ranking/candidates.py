@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
@@ -21,10 +21,6 @@ from llmrec_cli.ranking.features import Candidates, group_shares, join, repeat_f
 from llmrec_cli.ranking.retrievers import Histories, Retriever, Supports
 from llmrec_cli.ranking.topk import blocks, topk
 from llmrec_cli.tensors import checkpoints
-
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Codes = npt.NDArray[np.int32]
 
 
 class CandidateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -50,7 +46,7 @@ def collect(
     config: CandidateConfig,
     *,
     targets: Codes | None = None,
-    allowed: Mask | None = None,
+    allowed: Bools | None = None,
     exclude_seen: bool | None = None,
     found_only: bool = False,
     max_memory: int = 2 << 30,
@@ -100,9 +96,9 @@ def load_config(folder: Path) -> CandidateConfig:
 class _Items:
     """What features need of the items: groups to compare, the fixed order of ties."""
 
-    categories: npt.NDArray[np.int64]
-    tags: npt.NDArray[np.int64]
-    ties: npt.NDArray[np.int64]
+    categories: Ints
+    tags: Ints
+    ties: Ints
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> _Items:
@@ -116,10 +112,10 @@ class _Rules:
 
     config: CandidateConfig
     items: _Items
-    allowed: Mask | None
+    allowed: Bools | None
     exclude_seen: bool
 
-    def hidden(self, sequences: Sequences) -> Mask:
+    def hidden(self, sequences: Sequences) -> Bools:
         """(users, items) what may not be shown."""
         hidden = np.zeros((len(sequences), sequences.n_items), dtype=bool)
         if self.allowed is not None:
@@ -128,7 +124,7 @@ class _Rules:
         return hidden
 
 
-def _groups(names: list[str]) -> npt.NDArray[np.int64]:
+def _groups(names: list[str]) -> Ints:
     """A number for each distinct name; -1 for no name."""
     known, codes = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
     return np.where(known[codes] == "", -1, codes)
@@ -138,7 +134,7 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
     hidden = rules.hidden(users.sequences)
     chosen = np.zeros_like(hidden)
     columns: list[_Column] = []
-    ranks: dict[str, npt.NDArray[np.int64]] = {}
+    ranks: dict[str, Ints] = {}
     for name, retriever in retrievers.items():
         column = _Column.of(name, retriever.score(users), retriever.signed)
         columns.append(column)
@@ -184,7 +180,7 @@ class _Column:
         top = block.max(dim=1).values
         return cls(name, scores, signed, mean.numpy(), (std + 1e-9).numpy(), top.clamp_min(1e-6).numpy())
 
-    def features(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
+    def features(self, rows: Ints, codes: Ints) -> Iterator[tuple[str, Floats]]:
         values = self.scores[rows, codes]
         yield f"{self.name}.z", np.clip((values - self.mean[rows]) / self.std[rows], -1e4, 1e4)
         if self.signed:
@@ -194,7 +190,7 @@ class _Column:
             yield f"{self.name}.ratio", np.log(1e-3 + positive / self.top[rows])
             yield f"{self.name}.level", np.log(1e-4 + positive)
 
-    def of_history(self, sequences: Sequences, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
+    def of_history(self, sequences: Sequences, rows: Ints) -> Iterator[tuple[str, Floats]]:
         """What the source thinks of the history itself: of all its events on average, and of the newest; 0 for none."""
         events = self.scores[sequences.users, sequences.codes]
         total = np.bincount(sequences.users, weights=events, minlength=len(sequences))
@@ -205,14 +201,14 @@ class _Column:
         yield f"newest.{self.name}", newest.astype(np.float32)[rows]
 
 
-def _choose(chosen: Mask, scores: Floats, mean: Floats, depth: int, ties: npt.NDArray[np.int64]) -> None:
+def _choose(chosen: Bools, scores: Floats, mean: Floats, depth: int, ties: Ints) -> None:
     """Mark each row's best `depth` items that lie above its mean: in a sparse source the rest is a tie at nothing."""
     codes, _ = topk(np.where(scores > mean[:, None], scores, np.float32(-np.inf)), depth, ties=ties)
     rows, places = np.nonzero(codes >= 0)
     chosen[rows, codes[rows, places]] = True
 
 
-def _target_ranks(scores: Floats, targets: Codes, ties: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _target_ranks(scores: Floats, targets: Codes, ties: Ints) -> Ints:
     """(users,) the place of each target in the full ranking; MISS where it may not be shown."""
     rows = np.arange(len(targets))
     wanted = scores[rows, targets][:, None]
@@ -221,7 +217,7 @@ def _target_ranks(scores: Floats, targets: Codes, ties: npt.NDArray[np.int64]) -
 
 
 def _pair_features(
-    retrievers: Mapping[str, Retriever], sequences: Sequences, items: _Items, rows: npt.NDArray[np.int64], codes: Codes
+    retrievers: Mapping[str, Retriever], sequences: Sequences, items: _Items, rows: Ints, codes: Codes
 ) -> Iterator[tuple[str, Floats]]:
     """How a candidate relates to the history, its two newest events and what was turned down; the history's length."""
     yield "history.length", np.log1p(sequences.lengths).astype(np.float32)[rows]

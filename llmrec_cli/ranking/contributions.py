@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.ranking.features import Candidates, places, source_of
 from llmrec_cli.ranking.rankers import Explains, Ranker
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 
 def shares(ranker: Ranker, candidates: Candidates, rows: Ints, sources: Sequence[str], sound: Sequence[str]) -> Floats:

@@ -11,11 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import MISS
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 SHARE_DECAY = 0.85
 """Of an event's weight in the share of a group, by each newer event."""
 
@@ -26,7 +25,7 @@ class Candidates:
 
     offsets: Ints
     """(users + 1,) where each user's rows begin."""
-    items: npt.NDArray[np.int32]
+    items: Codes
     """(rows,) item codes."""
     features: Floats
     """(rows, features) finite values."""
@@ -34,7 +33,7 @@ class Candidates:
     """Name of each feature, `source.kind`."""
     ties: Ints
     """(items,) `tie_order` of the whole catalogue."""
-    label: npt.NDArray[np.bool_] | None = None
+    label: Bools | None = None
     """(rows,) True for the item that came next; None when it is not known."""
     source_ranks: dict[str, Ints] = field(default_factory=dict)
     """Retriever -> (users,) the target's place in the whole catalogue, 0 = first; only where targets were given."""
@@ -57,18 +56,18 @@ class Candidates:
         """(rows,) one feature; ValueError where there is none of that name."""
         return self.features[:, self.names.index(name)]
 
-    def rows(self, users: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def rows(self, users: Bools) -> Bools:
         """(rows,) which rows belong to the users of a (users,) mask."""
         return np.repeat(users, np.diff(self.offsets))
 
-    def keep(self, rows: npt.NDArray[np.bool_]) -> Candidates:
+    def keep(self, rows: Bools) -> Candidates:
         """The table of some rows; users stay, with fewer rows or none."""
         lengths = np.bincount(self.users[rows], minlength=self.n_users)
         label = None if self.label is None else self.label[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return replace(self, offsets=offsets, items=self.items[rows], features=self.features[rows], label=label)
 
-    def has_target(self) -> npt.NDArray[np.bool_]:
+    def has_target(self) -> Bools:
         """(users,) whether the target is among the candidates."""
         found = np.zeros(self.n_users, dtype=bool)
         if self.label is not None:

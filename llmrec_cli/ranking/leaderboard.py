@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import RANKER_FEATURES
 from llmrec_cli.data.metrics import bootstrap, paired_bootstrap, single_target_metrics
 from llmrec_cli.ranking.features import Candidates, source_of
@@ -35,11 +35,11 @@ class Score:
 
     kind: str
     name: str
-    ranks: npt.NDArray[np.int64]
+    ranks: Ints
     seconds: float
     """Of its fits."""
 
-    def metrics(self) -> dict[str, npt.NDArray[np.float64]]:
+    def metrics(self) -> dict[str, Doubles]:
         return single_target_metrics(self.ranks, CUTOFF)
 
 
@@ -81,7 +81,7 @@ def sound(report: pa.Table, sources: Sequence[str]) -> list[str]:
     return [name for name in sources if values.get(name, 0.0) >= least] or list(sources)
 
 
-def features_table(candidates: Candidates, importance: npt.NDArray[np.float32]) -> pa.Table:
+def features_table(candidates: Candidates, importance: Floats) -> pa.Table:
     """The rows of `train-ranker/ranker_features`; `importance` (features,) is the chosen ranker's."""
     rows = candidates.features if len(candidates) else np.zeros((1, len(candidates.names)), dtype=np.float32)
     weights = importance.astype(np.float64)

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.ranking.retrievers import Histories, Retriever
 
-Floats = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 BLOCK_USERS = 512
 """More users at a time are not faster; fewer where the memory asks for it."""
 
 
 def topk(
-    scores: Floats, k: int, *, forbidden: Mask | sp.csr_matrix | None = None, ties: npt.NDArray[np.int64] | None = None
+    scores: Floats, k: int, *, forbidden: Bools | sp.csr_matrix | None = None, ties: Ints | None = None
 ) -> tuple[Codes, Floats]:
     """(users, k) codes and scores of the best items, best first; −1 and −inf where a row has fewer that are allowed.
 
@@ -43,7 +40,7 @@ def topk(
     return padded[0].numpy(), padded[1].numpy()
 
 
-def _without(scores: Floats, forbidden: Mask | sp.csr_matrix | None) -> Floats:
+def _without(scores: Floats, forbidden: Bools | sp.csr_matrix | None) -> Floats:
     if forbidden is None:
         return np.ascontiguousarray(scores)
     if isinstance(forbidden, np.ndarray):
@@ -81,7 +78,7 @@ def best_items(
     histories: Histories,
     k: int,
     *,
-    ties: npt.NDArray[np.int64] | None = None,
+    ties: Ints | None = None,
     exclude_seen: bool = True,
     max_memory: int = 1 << 30,
 ) -> tuple[Codes, Floats]:

@@ -6,15 +6,14 @@ import json
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from llmrec_cli.core.arrays import Doubles
 from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ranking.private_sources import BEGIN
 
 Json = dict[str, Any]
-Floats = npt.NDArray[np.float64]
 METRIC = "ndcg@10"
 BASELINE = "popularity"
 
@@ -207,11 +206,11 @@ def privacy(work: WorkDir) -> list[str]:
     return [line for line in record["report"]["warnings"] if line.startswith(BEGIN)] if record else []
 
 
-def _heights(values: Floats) -> Floats:
+def _heights(values: Doubles) -> Doubles:
     """Downwards from the top, as SVG counts."""
     span = values.max() - values.min()
     return np.asarray(100 - 100 * (values - values.min()) / (span if span > 0 else 1))
 
 
-def _polyline(across: Floats, values: Floats) -> str:
+def _polyline(across: Doubles, values: Doubles) -> str:
     return " ".join(f"{x:.2f},{y:.2f}" for x, y in zip(across, _heights(values), strict=True))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import (
     ITEM_IMAGES,
     ITEM_TEXTS,
@@ -24,7 +24,6 @@ from llmrec_cli.core.artifacts import (
 from llmrec_cli.core.workdir import WorkDir
 
 Json = dict[str, Any]
-Ints = npt.NDArray[np.int64]
 
 NEWEST, TAGS = 24, 8
 """Events and interests shown of a user."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.functional import normalize
 
-Ints = npt.NDArray[np.int64]
+from llmrec_cli.core.arrays import Ints
+
 NEAREST = 3
 BLOCK = 1 << 24
 """Similarities at a time."""

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from llmrec_cli.content.preprocessing import unit
-from llmrec_cli.core.arrays import length_sorted
+from llmrec_cli.core.arrays import Floats, Ints, length_sorted
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import packing
 from llmrec_cli.sequence.model_config import Shape
@@ -18,8 +17,6 @@ from llmrec_cli.sequence.network import Transformer, llama_config
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 DECAY = 0.7
 """Of an event's weight in a taste, by each newer event."""
 FORMAT = "llmrec.sequence-encoder/3"

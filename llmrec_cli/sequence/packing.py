@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.data.interactions import Sequences
 
-Ints = npt.NDArray[np.int64]
 NO_TARGET = -1
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 from torch import nn
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import losses, packing
 from llmrec_cli.sequence.cold_items import Newcomers
@@ -19,8 +19,6 @@ from llmrec_cli.sequence.model_config import Shape
 from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.tensors.runtime import Batch
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 MASK_SHARE = 0.3
 MIN_ROW = 64
 PART = 1 << 20

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.registry import load_function
@@ -26,8 +26,6 @@ from llmrec_cli.sequence.validation import WATCH, Validation
 from llmrec_cli.sequence.warm_start import Start
 from llmrec_cli.tensors import runtime
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 RIDGE = 1e-3
 COPIES = 6
 """Arrays as large as the item table that training holds: table, gradient, two moments, best epoch, fused table."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.data.interactions import Sequences
@@ -16,8 +16,6 @@ from llmrec_cli.data.metrics import single_target_metrics
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.tensors.runtime import Epoch
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 BLOCK = 1024
 WATCH = "ndcg@10"
 LIKENESS = (0.0, 0.5, 1.0, 2.0, 4.0)

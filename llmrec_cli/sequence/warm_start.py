@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEM_VECTORS
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.lineage import vouched
@@ -24,7 +24,7 @@ class Start:
     """An encoder to begin from."""
 
     encoder: SequenceEncoder
-    rows: npt.NDArray[np.int64]
+    rows: Ints
     """(items,) where each item of the catalogue is in its table, -1 where it is not."""
 
 

@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from llmrec_cli.core import min_support
+from llmrec_cli.core.arrays import Codes
 from llmrec_cli.core.artifacts import (
     EVALUATION,
     HOLDOUT,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from llmrec_cli.evaluation.slices import Sliced
     from llmrec_cli.ranking.retrievers import Histories, Retriever
 
-Codes = npt.NDArray[np.int32]
 Json = dict[str, Any]
 METRICS = (
     "recall",

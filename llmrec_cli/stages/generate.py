@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import (
     IMAGES,
     ITEM_IMAGES,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from llmrec_cli.writing.facts import Facts
     from llmrec_cli.writing.writers import Draft, Writer
 
-Ints = npt.NDArray[np.int64]
 BLOCK = 8192  # texts held in memory at a time
 FEWEST_PICTURES, MOST_PICTURES = 8, 20_000  # that a painter learns from
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
+from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.artifacts import (
     ENCODER,
     ENCODER_VALIDATION,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from llmrec_cli.sequence.training_plan import Plan
     from llmrec_cli.tensors.runtime import Epoch, Runtime
 
-Floats = npt.NDArray[np.float32]
 Auto = Literal["auto"]
 Kind = Literal["text", "image", "audio"]
 SEARCH, REFIT = "search", "refit"

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core import min_support
+from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.columns import HABITS, PRICE
 from llmrec_cli.core.registry import load_variant
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from llmrec_cli.profiles.shrinkage import Shrinkage
     from llmrec_cli.profiles.topics import Topics
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
 # A topic that holds less of a user than this is not worth telling.
 LEAST_TOPIC = 0.15
@@ -228,9 +227,7 @@ def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tupl
     return found, [f"habits: {', '.join(told)}"] if told else []
 
 
-def known(
-    users: pa.Table, attributes: dict[str, Texts], lengths: npt.NDArray[np.int64], sequences: pa.Table
-) -> dict[str, Any]:
+def known(users: pa.Table, attributes: dict[str, Texts], lengths: Ints, sequences: pa.Table) -> dict[str, Any]:
     """Columns of profiles that take no model: who the user is, and how much is known of the behaviour."""
     return {
         "age_band": pa.array(attributes["age"], type=pa.string()),

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core import min_support
+from llmrec_cli.core.arrays import Bools, Ints
 from llmrec_cli.core.artifacts import (
     FUNNEL,
     ITEM_TEXT_VECTORS,
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from llmrec_cli.ranking.rankers import Ranker
     from llmrec_cli.ranking.retrievers import Histories, Retriever
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 BLOCK = 2048  # users whose candidates, lists and reasons are in memory at a time
 
 
@@ -172,7 +170,7 @@ class _Maker:
     depths: CandidateConfig
     ranker: Ranker
     rules: Rules
-    allowed: npt.NDArray[np.bool_]
+    allowed: Bools
     popular: Popular
     segment: Ints
     """(users,) row of `popular` that a user is filled from: the segment without events, everyone with some."""

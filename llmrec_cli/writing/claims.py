@@ -11,11 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Doubles, Ints
 from llmrec_cli.data.interactions import Sequences
-
-Ints = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 ONE_SIDED = 1.6449
 """Standard deviations of a normal distribution that 95 % lie below."""
@@ -40,7 +37,7 @@ def lower_bound(counts: npt.ArrayLike, events: npt.ArrayLike) -> Doubles:
     return np.asarray(np.maximum((middle - spread) / (1 + z**2 / n), 0))
 
 
-def above(counts: npt.ArrayLike, events: npt.ArrayLike, usual: npt.ArrayLike) -> Mask:
+def above(counts: npt.ArrayLike, events: npt.ArrayLike, usual: npt.ArrayLike) -> Bools:
     """Whether counts / events lies above the `usual` share beyond chance, on events enough to say so."""
     usual = np.asarray(usual, dtype=np.float64)
     enough = (np.asarray(counts) >= LEAST_EVENTS) & (usual <= TOO_COMMON)
@@ -105,7 +102,7 @@ class People:
         """(items,) people who chose each item."""
         return np.diff(self.chose.indptr).astype(np.int64)
 
-    def foremost(self) -> Mask:
+    def foremost(self) -> Bools:
         """(items,) whether no more than a tenth of the chosen items are chosen by as many people."""
         counts = self.counts
         chosen = counts[counts > 0]
@@ -135,6 +132,6 @@ class People:
         rows = np.repeat(np.arange(len(before)), np.diff(later.indptr))
         return both, np.bincount(rows[later.data > 0], minlength=len(before))
 
-    def often(self, found: Ints, before: Ints) -> Mask:
+    def often(self, found: Ints, before: Ints) -> Bools:
         """(n,) whether `found` people are many of those who chose `before`."""
         return np.asarray(found >= np.maximum(FEWEST_OFTEN, SHARE_OFTEN * self.counts[before]))

@@ -6,17 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Bools, Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.profiles.interests import tagged
 from llmrec_cli.writing.claims import usual_shares
 from llmrec_cli.writing.facts import LONGEST_TITLE, Claim, ItemFacts, TasteFacts, plain
 from llmrec_cli.writing.grounding import GLUE
-
-Ints = npt.NDArray[np.int64]
 
 LEVELS, TAGS, ATTRIBUTES = 5, 5, 3  # at most so many are told of an item
 FOREMOST = 0.1  # share of the catalogue whose place by popularity is told
@@ -73,7 +71,7 @@ class TasteEvidence:
         self._new = self._counted(lately(histories))
         self._everybody = np.asarray(self._all.sum(axis=0)).reshape(-1)
 
-    def _counted(self, events: npt.NDArray[np.bool_]) -> sp.csr_matrix:
+    def _counted(self, events: Bools) -> sp.csr_matrix:
         """(users, tags + 1) events of each tag among some events, and in the last column all of them."""
         histories = self._histories
         places = (histories.users[events], histories.codes[events])
@@ -151,7 +149,7 @@ class TasteEvidence:
         return tuple(dict.fromkeys(self._titles[i] for i in best[: 2 * EXAMPLES]))[:EXAMPLES]
 
 
-def lately(histories: Sequences) -> npt.NDArray[np.bool_]:
+def lately(histories: Sequences) -> Bools:
     """(events,) whether an event is among a user's newest `NEWEST`, and strictly later than all that came before.
 
     None of a user with fewer events before than lately, and none without times: then nothing is known to be late.

@@ -10,10 +10,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.progress import Task
 
 Pixels = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
 
 
 class Painter(Protocol):

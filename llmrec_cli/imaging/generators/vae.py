@@ -9,8 +9,9 @@ import torch
 from pydantic import BaseModel, Field
 from torch import nn
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.progress import Task
-from llmrec_cli.imaging.generators import Ints, Pixels
+from llmrec_cli.imaging.generators import Pixels
 from llmrec_cli.tensors.runtime import choose_device, seed_everything
 
 KIND_DIM = 16

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import BaseModel
 
-Floats = npt.NDArray[np.float32]
+from llmrec_cli.core.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
-Doubles = npt.NDArray[np.float64]
+from llmrec_cli.core.arrays import Doubles
 
 
 def npmi(counts: sp.csr_matrix, words: Sequence[str], topics: Sequence[Sequence[str]]) -> Doubles:

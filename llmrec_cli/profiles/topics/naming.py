@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Doubles, Ints
 from llmrec_cli.profiles.topics import Topics
-
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 # Weight of a word's probability against its lift when words are ordered: the optimum that readers
 # agreed on in Sievert & Shirley (2014), "LDAvis".

@@ -6,14 +6,12 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Doubles
 from llmrec_cli.profiles.topics import Topics
 from llmrec_cli.profiles.topics.naming import fitting_number, named
-
-Doubles = npt.NDArray[np.float64]
 
 
 class NmfConfig(BaseModel, frozen=True, extra="forbid"):

@@ -9,15 +9,12 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.registry import load_variant, saved_variant
 from llmrec_cli.ranking.features import Candidates
 from llmrec_cli.tensors import checkpoints
-
-Floats = npt.NDArray[np.float32]
 
 
 class Ranker(Protocol):
@@ -53,7 +50,7 @@ class Ranker(Protocol):
 class Explains(Protocol):
     """A ranker that can say what its scores are made of."""
 
-    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+    def parts(self, candidates: Candidates, rows: Ints) -> Floats:
         """(n, features) what each feature adds to the score of some rows (their numbers), beside a usual candidate."""
         ...
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Bools, Floats, Ints
 from llmrec_cli.ranking.features import Candidates, places, source_of
-from llmrec_cli.ranking.rankers import Floats
 from llmrec_cli.tensors.checkpoints import Tensors
 
-Columns = npt.NDArray[np.int64]
+Columns = Ints
 IMPERSONAL = ("popularity", "segments")
 """Sources that do not look at the user's events: no part of the equal weights."""
 BELOW = 1e6
@@ -104,7 +104,7 @@ def standardisation(candidates: Candidates) -> tuple[Floats, Floats]:
     return sample.mean(0).astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
 
 
-def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: npt.NDArray[np.int64]) -> Floats:
+def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: Ints) -> Floats:
     """(features,) how far each source moves a user's candidates apart, shared out among its features by |weight|.
 
     For a source it is the standard deviation within users of its part of the score, `x` (rows, features) @ `weights`.
@@ -123,7 +123,7 @@ def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: npt.NDArr
     return (apart[group] * size / together[group]).astype(np.float32)
 
 
-def best(candidates: Candidates, scores: npt.NDArray[np.floating], n: int) -> npt.NDArray[np.bool_]:
+def best(candidates: Candidates, scores: npt.NDArray[np.floating], n: int) -> Bools:
     """(rows,) whether a row is among its user's n best."""
     return places(candidates, scores) < n
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.errors import MissingExtraError
 from llmrec_cli.ranking.features import Candidates
-from llmrec_cli.ranking.rankers import Floats
 from llmrec_cli.ranking.rankers.conditional_logit import BELOW, Fusion, FusionConfig, best
 from llmrec_cli.tensors.checkpoints import Tensors, under
 
@@ -68,7 +67,7 @@ class LambdaRank:
         out[top] = start + self.trees.predict(x)
         return out.astype(np.float32)
 
-    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+    def parts(self, candidates: Candidates, rows: Ints) -> Floats:
         """Of the fusion, and of the trees by their TreeSHAP values (Lundberg et al. 2020) on these rows alone."""
         own = self.linear.parts(candidates, rows)
         if self.trees is None or not len(rows):

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.ranking.features import Candidates
-from llmrec_cli.ranking.rankers import Floats
 from llmrec_cli.ranking.rankers.conditional_logit import centred, labelled, spreads, standardisation
 from llmrec_cli.tensors.checkpoints import Tensors
 
@@ -58,7 +57,7 @@ class Logistic:
         scaled = self.arrays["weights"] / self.arrays["std"]
         return (candidates.features @ scaled + (self.intercept - self.arrays["mean"] @ scaled)).astype(np.float32)
 
-    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+    def parts(self, candidates: Candidates, rows: Ints) -> Floats:
         return centred(candidates, rows) * (self.arrays["weights"] / self.arrays["std"])
 
     def importance(self) -> Floats:

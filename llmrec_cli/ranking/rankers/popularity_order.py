@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.ranking.features import Candidates
-from llmrec_cli.ranking.rankers import Floats
 from llmrec_cli.tensors.checkpoints import Tensors
 
 
@@ -36,7 +35,7 @@ class PopularityRanker:
     def score(self, candidates: Candidates) -> Floats:
         return candidates.column(self.feature)
 
-    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+    def parts(self, candidates: Candidates, rows: Ints) -> Floats:
         """The one feature as it is: there is no other that could carry a row."""
         return np.abs(candidates.features[rows]) * self._importance
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 from torch import nn
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.ranking.features import Candidates
-from llmrec_cli.ranking.rankers import Floats
 from llmrec_cli.ranking.rankers.conditional_logit import (
     BELOW,
     Fusion,
@@ -82,7 +81,7 @@ class DeepFusion:
             out[rows] = (self.network(x)[:, 0] + x @ self.weights).numpy()
         return out
 
-    def parts(self, candidates: Candidates, rows: npt.NDArray[np.int64]) -> Floats:
+    def parts(self, candidates: Candidates, rows: Ints) -> Floats:
         """By the slope of wide and deep part at the row: how much a feature would take with it, were it as usual."""
         x = _inputs(candidates.features[rows], self.linear).requires_grad_()
         with torch.enable_grad():

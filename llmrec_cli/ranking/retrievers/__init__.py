@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 
+from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.core.registry import load_variant, saved_variant
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.tensors import checkpoints
-
-Floats = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class BuildsOn(Protocol):
 class Remembers(Protocol):
     """A retriever that keeps the histories of the users of `fit`, in their order, and can leave some of them out."""
 
-    def without(self, users: npt.NDArray[np.int64]) -> Self:
+    def without(self, users: Ints) -> Self:
         """The same without the users of these row numbers."""
         ...
 

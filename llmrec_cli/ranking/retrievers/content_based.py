@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Codes, Floats, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 from llmrec_cli.tensors.checkpoints import Tensors
 
@@ -88,7 +88,7 @@ class Words(Neighbourhood):
         return cls(config, nearest(lambda rows: (words[rows] @ words.T).toarray(), sequences, config.neighbours))
 
 
-def nearest(similarities: Callable[[npt.NDArray[np.int64]], Floats], sequences: Sequences, n: int) -> sp.csr_matrix:
+def nearest(similarities: Callable[[Ints], Floats], sequences: Sequences, n: int) -> sp.csr_matrix:
     """(items, items) the n largest positive similarities to others of each item that the histories have.
 
     `similarities(rows)` gives a block. No score starts from an item that nobody has chosen: its row stays empty, so

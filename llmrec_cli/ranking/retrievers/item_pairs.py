@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import BaseModel
 
-from llmrec_cli.ranking.retrievers import Codes, Floats, Histories
+from llmrec_cli.core.arrays import Codes, Floats
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
 
 
@@ -49,6 +49,6 @@ def pair_values(matrix: sp.csr_matrix, rows: Codes, columns: Codes) -> Floats:
     return found.astype(np.float32)
 
 
-def row_maxima(matrix: sp.csr_matrix) -> npt.NDArray[np.float32]:
+def row_maxima(matrix: sp.csr_matrix) -> Floats:
     """(rows,) the largest entry of each row, at least a tiny positive number, to divide by."""
     return np.maximum(matrix.max(axis=1).toarray().ravel(), 1e-12).astype(np.float32)

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Floats
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 
 
@@ -53,7 +53,7 @@ def strongest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:
     return sp.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)
 
 
-def _nth_largest(values: Floats, indptr: npt.NDArray[np.integer], rows: npt.NDArray[np.int64], n: int) -> Floats:
+def _nth_largest(values: Floats, indptr: npt.NDArray[np.integer], rows: Ints, n: int) -> Floats:
     """(rows,) the n-th largest value of each row, -inf where it has no more than n.
 
     One sort of plain integers, row above and value below, takes a fifth of the time of a sort by several keys.

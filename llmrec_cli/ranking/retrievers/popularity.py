@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Doubles, Floats
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors.checkpoints import Tensors
 
 DAY = 86_400
@@ -52,7 +52,7 @@ class Popularity:
         return cls(config, tensors["scores"].numpy())
 
 
-def _recency(config: PopularityConfig, sequences: Sequences) -> npt.NDArray[np.float64] | float:
+def _recency(config: PopularityConfig, sequences: Sequences) -> Doubles | float:
     """(events,) how much each event counts by its age; 1 where all count alike."""
     if not config.half_life and not config.window:
         return 1.0

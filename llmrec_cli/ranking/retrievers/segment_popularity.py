@@ -9,9 +9,10 @@ import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
-from llmrec_cli.data.interactions import Ints, Sequences
-from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
 
 

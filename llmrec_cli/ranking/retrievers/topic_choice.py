@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
 from scipy.special import digamma
 
+from llmrec_cli.core.arrays import Doubles, Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors.checkpoints import Tensors
-
-Doubles = npt.NDArray[np.float64]
 
 
 class LdaConfig(BaseModel, frozen=True, extra="forbid"):

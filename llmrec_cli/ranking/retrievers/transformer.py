@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
+from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors.checkpoints import Tensors
 
 

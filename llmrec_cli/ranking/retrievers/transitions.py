@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.features import successors
-from llmrec_cli.ranking.retrievers import Codes, Floats, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.content_based import nearest
 from llmrec_cli.ranking.retrievers.item_pairs import pair_values, row_maxima
 from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
@@ -158,8 +158,8 @@ def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_ma
     return matrix
 
 
-def _geometric_share(n: npt.NDArray[np.int64], decay: float) -> npt.NDArray[np.float64]:
+def _geometric_share(n: Ints, decay: float) -> Doubles:
     """1 / (1 + decay + ... + decay**(n - 1))."""
     total = n.astype(np.float64) if decay == 1 else (1 - np.power(decay, n)) / (1 - decay)
-    shares: npt.NDArray[np.float64] = 1 / total
+    shares: Doubles = 1 / total
     return shares

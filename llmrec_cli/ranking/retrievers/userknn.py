@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Floats, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.itemknn import strongest
 from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
 
@@ -77,7 +77,7 @@ class UserKNN:
         alike.eliminate_zeros()
         return strongest(alike, self.config.neighbours)
 
-    def without(self, users: npt.NDArray[np.int64]) -> Self:
+    def without(self, users: Ints) -> Self:
         """The same without some of the training users, by row number."""
         return type(self)(self.config, self.people[np.setdiff1d(np.arange(self.people.shape[0]), users)])
 
