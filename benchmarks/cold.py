@@ -30,7 +30,7 @@ NEVER = 1e4
 
 
 @dataclass(frozen=True)
-class Question:
+class EvalUsers:
     """Who is asked, with what is left of each history and the withheld item."""
 
     histories: Sequences
@@ -103,7 +103,7 @@ def without_items(source: WorkDir, data: DataSet, frozen: list[str], folder: Pat
     return work
 
 
-def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> Question:
+def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> EvalUsers:
     """All users with anything left of their history."""
     items, holdout = reduced.read(ITEMS, ["item_id"]), source.read(HOLDOUT)
     histories = from_table(reduced.read(SEQUENCES), items, holdout.column("user_id"))
@@ -111,10 +111,10 @@ def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> Question:
     ids = items.column("item_id").to_pylist()
     cold = np.isin(np.array(ids), frozen)
     some = np.flatnonzero(histories.lengths)
-    return Question(histories.select(some), targets[some], cold[targets[some]], cold, ranking.tie_order(ids))
+    return EvalUsers(histories.select(some), targets[some], cold[targets[some]], cold, ranking.tie_order(ids))
 
 
-def ranked(encoder: SequenceEncoder, question: Question) -> dict[str, ranking.Ranks]:
+def ranked(encoder: SequenceEncoder, question: EvalUsers) -> dict[str, ranking.Ranks]:
     """By a model that never saw the newest event of the reduced histories: as it is, and with less of it."""
     plain = encoder.likened(0)
     queries, items = encoder.encode(question.histories), encoder.item_vectors
@@ -126,7 +126,7 @@ def ranked(encoder: SequenceEncoder, question: Question) -> dict[str, ranking.Ra
     }
 
 
-def by_text(question: Question, vectors: np.ndarray) -> dict[str, Json]:
+def by_text(question: EvalUsers, vectors: np.ndarray) -> dict[str, Json]:
     """Nearest neighbours in the centred text vectors, of the whole history and of its last item alone."""
     recent = question.histories.matrix(DECAY) @ vectors
     last = vectors[question.histories.last()]
@@ -136,7 +136,7 @@ def by_text(question: Question, vectors: np.ndarray) -> dict[str, Json]:
     }
 
 
-def summary(question: Question, runs: list[ranking.Ranks]) -> Json:
+def summary(question: EvalUsers, runs: list[ranking.Ranks]) -> Json:
     """Cold and warm targets apart, filtered and not: [mean, low, high] over users, of the mean over seeds."""
     return {
         how: {
@@ -147,7 +147,7 @@ def summary(question: Question, runs: list[ranking.Ranks]) -> Json:
     }
 
 
-def difference(question: Question, ours: list[ranking.Ranks], others: list[ranking.Ranks]) -> list[float]:
+def difference(question: EvalUsers, ours: list[ranking.Ranks], others: list[ranking.Ranks]) -> list[float]:
     """Warm NDCG@10 less that of another system, over the same users: [mean, low, high]."""
     one, other = (
         ranking.over_seeds([ranking.metrics(run["filtered"][~question.cold]) for run in runs])["ndcg@10"]

@@ -16,7 +16,7 @@ from benchmarks.tables import Table, show
 from llmrec_cli.core.artifacts import ITEMS, SEQUENCES, USERS
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import paired_bootstrap, rank_metrics
-from llmrec_cli.lists.build import Popular
+from llmrec_cli.lists.build import Backfill
 from llmrec_cli.ranking.features import tie_order
 from llmrec_cli.stages.profile import attributes_of, segmented
 
@@ -53,7 +53,7 @@ def one(log: Sequences, columns: dict[str, np.ndarray], ties: np.ndarray, seed: 
     lengths = np.where(is_new, 0, log.lengths)
     past = replace(log, codes=log.codes[kept], offsets=np.concatenate([[0], np.cumsum(lengths)]), times=None)
     leaning, found = segmented(columns, past, SMALLEST, seed)
-    popular = Popular.of(past, found.of_user, leaning.weights(found), np.ones(log.n_items, dtype=bool), ties)
+    popular = Backfill.of(past, found.of_user, leaning.weights(found), np.ones(log.n_items, dtype=bool), ties)
     ours, everyone = (
         popular.leading(segment, ranking.K)[0] for segment in (found.of_user[new], np.full(len(new), len(found.names)))
     )

@@ -240,7 +240,7 @@ def trained(work: WorkDir) -> Json:
     return {
         "validation_ndcg@10": metrics["ndcg@10"],
         "validation_ndcg@10_without_likeness": float(ndcg.max()),
-        "likeness": metrics["likeness"],
+        "content_weight": metrics["content_weight"],
         "best_epoch": int(ndcg.argmax()) + 1,
         "epochs": search.num_rows,
         "seconds": record["seconds"],

@@ -21,7 +21,7 @@ from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import from_table
 from llmrec_cli.data.metrics import MISS, paired_bootstrap
 from llmrec_cli.evaluation.eval_users import lists_of
-from llmrec_cli.lists.build import Popular
+from llmrec_cli.lists.build import Backfill
 from llmrec_cli.ranking.features import tie_order
 
 CONFIG = REPOSITORY / "configs" / "movielens-100k.toml"
@@ -116,7 +116,7 @@ def compared(work: WorkDir, asked: np.ndarray, wanted: np.ndarray, new: np.ndarr
     past, segment = histories.select(known), histories.segments
     everything = np.ones(items.num_rows, dtype=bool)
     named = np.ones(int(segment.max()) + 1, dtype=bool)
-    popular = Popular.of(past, segment[known], named, everything, tie_order(items.column("item_id").to_pylist()))
+    popular = Backfill.of(past, segment[known], named, everything, tie_order(items.column("item_id").to_pylist()))
     width = ranking.K + int(histories.lengths[rows].max(initial=0))
     leading, _, _ = popular.leading(segment[rows], width)
     theirs = [

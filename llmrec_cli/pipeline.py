@@ -65,7 +65,7 @@ def walk(
     names: Sequence[str] = STAGES,
     *,
     force: bool = False,
-    told: Callable[[Outcome], None] = lambda outcome: None,
+    describe: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Run the named stages in order under the lock of the work directory, skipping what is up to date.
 
@@ -89,11 +89,11 @@ def walk(
     with work.lock():
         for name in names:
             outcome = execute(load(name), work, configs[name], context, force=force, begin=begin)
-            told(outcome)
+            describe(outcome)
             outcomes.append(outcome)
             if name == "clean":
                 for line in forget.left_the_log(work):
-                    context.progress.say(line)
+                    context.progress.log(line)
     return outcomes
 
 
@@ -130,7 +130,7 @@ def backtests(
     name: str = "last",
     *,
     force: bool = False,
-    told: Callable[[Outcome], None] = lambda outcome: None,
+    describe: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Replay the pipeline in `WORK/evaluate/<name>/` without the events that came later, and compare with them.
 
@@ -146,16 +146,16 @@ def backtests(
     asked = configs["evaluate"]
     sources = configs["train-ranker"]
     fitted = private_sources.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
-    thresholds.agree(fitted, asked.baselines, asked.beats, RETRIEVERS)
+    thresholds.agree(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
     outcomes, failed = [], []
     with nullcontext() if launch().follows else work.lock():
         for at, config in asked.cut_offs():
             nested = WorkDir(work.path / "evaluate" / (f"{name}-{at.replace(':', '')}" if at else name))
-            walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, told=told)
+            walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, describe=describe)
             try:
                 with nested.lock():
                     outcome = execute(stage, nested, config, context, force=force)
-                told(outcome)
+                describe(outcome)
                 outcomes.append(outcome)
             except GateError as error:
                 failed.append(error)

@@ -32,7 +32,7 @@ def ranker(name: str, candidates: Candidates) -> Any:
     return kind.fit(kind.Config(), candidates, 1)
 
 
-@pytest.mark.parametrize("name", ["fusion", "logistic", "lambdarank", "mf-deep"])
+@pytest.mark.parametrize("name", ["fusion", "logistic", "lambdarank", "wide-deep"])
 def test_what_carries_a_row_is_what_the_ranker_goes_by(name: str) -> None:
     candidates = lesson()
     fitted = ranker(name, candidates)

@@ -15,7 +15,7 @@ from llmrec_cli.core.artifacts import (
     HOLDOUT,
     INTERACTIONS,
     ITEMS,
-    REFUSALS,
+    NEGATIVE_FEEDBACK,
     REJECTS,
     SEQUENCES,
     USERS,
@@ -109,19 +109,19 @@ def test_a_negative_weight_turns_an_item_down(context: Context) -> None:
     log = "user,item,time,n,kind\n" + "".join(f"u1,{item},2020-01-0{day},1,view\n" for day, item in enumerate("abc", 1))
     log += "u1,d,2020-01-02 12:00,1,hide\nu1,e,2020-01-04,1,hide\nu2,a,2020-01-01,1,hide\nu1,a,2020-01-05,0,view\n"
     settings = SETTINGS.replace('where = "n IS NULL OR n > 0"', "")
-    weights = {"event_weights": {"hide": -1}, "refused_below": 0.5}
+    weights = {"event_weights": {"hide": -1}, "negative_below": 0.5}
     work, outcome = run(context, {"log.csv": log}, settings, **weights)
     told = {"position": [3, 2, 3], "item_id": ["a", "d", "e"], "user_id": ["u1"] * 3}
-    assert work.read(REFUSALS).to_pydict() == told
+    assert work.read(NEGATIVE_FEEDBACK).to_pydict() == told
     assert column(work, SEQUENCES, "item_ids") == [["a", "b", "c"]]
     assert column(work, REJECTS, "reason") == ["refusal"] * 4
     assert any(line.startswith("refusal") for line in outcome.report.lines)
-    with pytest.raises(ValueError, match=r"refused_below needs the column clean\.interactions\.value"):
+    with pytest.raises(ValueError, match=r"negative_below needs the column clean\.interactions\.value"):
         run(context, {}, settings.replace('value = "n"', ""), "none", **weights)
     last, _ = run(context, {}, settings, "last", holdout="last", **weights)
-    assert column(last, REFUSALS, "item_id") == ["d"]
+    assert column(last, NEGATIVE_FEEDBACK, "item_id") == ["d"]
     early, _ = run(context, {}, settings, "early", holdout="time", holdout_after="2020-01-02 10:00", **weights)
-    assert column(early, REFUSALS, "item_id") == []
+    assert column(early, NEGATIVE_FEEDBACK, "item_id") == []
 
 
 ITEMS_FILE = "id\tname\tkind\nb\tB &amp; b\tx\na\t  A   a \t\nz\tZed\ty\nb\tagain\tx\n\tnone\tx\n"

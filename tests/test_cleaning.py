@@ -38,7 +38,7 @@ def log(engine: Engine, rows: list[dict[str, Any]], weights: dict[str, float] | 
     usual = {"source": "log", "parsable": True, "passes": True, "user_id": "u", "item_id": "i"}
     full = [{**usual, "row": n, "source_row": n, **row} for n, row in enumerate(rows, 1)]
     frame = engine.put(pa.Table.from_pylist(full, pa.schema(list(types.items()))))
-    return rules.weighted(frame, weights or {}, refused_below=-3)
+    return rules.weighted(frame, weights or {}, negative_below=-3)
 
 
 def reasons(engine: Engine, frame: nw.LazyFrame[Any]) -> list[str | None]:
@@ -187,7 +187,7 @@ def test_events_below_no_weight_turn_an_item_down_and_know_how_many_came_before(
     ]
     judged = rules.judge_rows(log(engine, rows, weights), timed=True)
     assert reasons(engine, judged) == [None, "refusal", "no weight", None, "refusal", "refusal", None, "refusal"]
-    found = engine.arrow(rules.refusals(judged).sort("user_id", "item_id")).to_pylist()
+    found = engine.arrow(rules.negative_feedback(judged).sort("user_id", "item_id")).to_pylist()
     assert [(row["user_id"], row["item_id"], row["position"], row["time"]) for row in found] == [
         ("u", "b", 2, 5),
         ("u", "e", 0, 0),

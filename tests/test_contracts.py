@@ -77,7 +77,7 @@ def test_a_retriever_keeps_the_laws(name: str, catalogue: Catalogue, histories: 
         assert (support >= 0).all() and (support <= 1 + 1e-6).all() and support[0] > support[1]
 
 
-@pytest.mark.parametrize("name", ["itemknn", "userknn", "als", "ease", "bpr", "lda", "content", "words"])
+@pytest.mark.parametrize("name", ["itemknn", "userknn", "als", "ease", "bpr", "lda", "content", "tfidf"])
 def test_the_side_of_a_user_is_found(name: str, catalogue: Catalogue, histories: Histories) -> None:
     cls = retrievers.load_class(name)
     scores = cls.fit(cls.Config(), ring(), catalogue, 3).score(histories)[:USERS]
@@ -86,7 +86,7 @@ def test_the_side_of_a_user_is_found(name: str, catalogue: Catalogue, histories:
     assert (np.nanmean(np.where(same, scores, np.nan), 1) > np.nanmean(np.where(same, np.nan, scores), 1)).all()
 
 
-@pytest.mark.parametrize("name", ["words", "content-transitions"])
+@pytest.mark.parametrize("name", ["tfidf", "content-transitions"])
 def test_what_nobody_has_chosen_costs_no_neighbours_and_can_still_be_found(name: str, catalogue: Catalogue) -> None:
     """Twenty times the catalogue: as many rows of likeness are worked out as there are items with events."""
     times = 20
@@ -102,9 +102,9 @@ def test_what_nobody_has_chosen_costs_no_neighbours_and_can_still_be_found(name:
     past = replace(ring(), n_items=len(long))
     cls = retrievers.load_class(name)
     fitted: Any = cls.fit(cls.Config(neighbours=40), past, long, 0)
-    likeness = fitted.similarity if name == "words" else fitted.alike
-    assert (np.diff(likeness.indptr) > 0).sum() == ITEMS and not np.ptp(likeness.indptr[ITEMS:])
-    if name == "words":  # the successors of what nobody has chosen are not known
+    similarity = fitted.similarity if name == "tfidf" else fitted.alike
+    assert (np.diff(similarity.indptr) > 0).sum() == ITEMS and not np.ptp(similarity.indptr[ITEMS:])
+    if name == "tfidf":  # the successors of what nobody has chosen are not known
         scores = fitted.score(Histories(past, np.zeros((USERS, 8), dtype=np.float32)))
         assert (scores[:, ITEMS:] > 0).any(axis=1).all()
 
@@ -155,7 +155,7 @@ def test_a_ranker_takes_what_little_there_is_to_learn_from(name: str, rows: int,
     assert scores.shape == (len(candidates),) and np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", ["fusion", "mf-deep", "logistic"])
+@pytest.mark.parametrize("name", ["fusion", "wide-deep", "logistic"])
 def test_a_ranker_that_learns_finds_the_next_item(name: str, candidates: Candidates) -> None:
     cls = rankers.load_class(name)
     ranks = target_ranks(candidates, cls.fit(cls.Config(), candidates, 3).score(candidates))

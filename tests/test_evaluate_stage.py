@@ -19,7 +19,7 @@ from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, Traits, history_mean, measured
-from llmrec_cli.evaluation.eval_users import Question
+from llmrec_cli.evaluation.eval_users import EvalUsers
 from llmrec_cli.ingest.holdout import before
 from llmrec_cli.stages import recommend
 from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source, traits
@@ -146,19 +146,19 @@ def test_the_gate_fails_after_everything_is_written(made: WorkDir, context: Cont
 
 
 def test_any_metric_and_any_baseline_can_be_a_gate(made: WorkDir, context: Context) -> None:
-    evaluated(made, context, came_next(), gates={"recall@1": 0.99, "coverage@5": 0.1}, beats=["popularity"])
+    evaluated(made, context, came_next(), thresholds={"recall@1": 0.99, "coverage@5": 0.1}, must_beat=["popularity"])
     nobody = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
     with pytest.raises(GateError, match=r"RECALL@1 0\.0000 is below the gate 0\.2") as raised:
-        evaluated(made, context, nobody, gates={"recall@1": 0.2}, beats=["best", "popularity"])
+        evaluated(made, context, nobody, thresholds={"recall@1": 0.2}, must_beat=["best", "popularity"])
     for told in ("the pipeline does not beat transitions", "the pipeline does not beat popularity"):
         assert told in str(raised.value)
-    evaluated(made, context, came_next(), ceilings={"gini@5": 1.0})
+    evaluated(made, context, came_next(), upper_bounds={"gini@5": 1.0})
     with pytest.raises(GateError, match=r"COVERAGE@5 \d\.\d+ is above the ceiling 0\.01"):
-        evaluated(made, context, came_next(), ceilings={"coverage@5": 0.01})
+        evaluated(made, context, came_next(), upper_bounds={"coverage@5": 0.01})
     with pytest.raises(ValidationError, match=r"no metric 'recal@1'.*recall@1"):
-        EvaluateConfig(ks=[1], gates={"recal@1": 0.2})
+        EvaluateConfig(ks=[1], thresholds={"recal@1": 0.2})
     with pytest.raises(ValidationError, match="no metric 'recall@10'"):
-        EvaluateConfig(ks=[5], gates={"recall@10": 0.2})
+        EvaluateConfig(ks=[5], thresholds={"recall@10": 0.2})
     assert {metric.split("@")[0] for _, metric in values(made)} == set(METRICS)
 
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_pa
         evaluated(made, context, came_next(), baselines=["itemkn"])
     assert "itemknn" in raised.value.fix
     with pytest.raises(SettingsError, match="baseline 'ease'"):
-        evaluated(made, context, came_next(), beats=["ease"])
+        evaluated(made, context, came_next(), must_beat=["ease"])
     with pytest.raises(DataError, match="nothing was withheld"):
         evaluated(made, context, {"stranger": ["i01"]})
     with pytest.raises(UpstreamError):
@@ -251,7 +251,7 @@ def compared(ours: list[list[int]], theirs: list[list[int]]) -> Comparison:
     n = len(ours)
     log = Sequences(np.zeros(0, dtype=np.int32), np.zeros(n + 1, dtype=np.int64), 4)
     targets = np.arange(n + 1, dtype=np.int64), np.zeros(n, dtype=np.int32)
-    question = Question(np.arange(n), targets, log, 0, True)
+    question = EvalUsers(np.arange(n), targets, log, 0, True)
     lists = {PIPELINE: np.array(ours, dtype=np.int32), "popularity": np.array(theirs, dtype=np.int32)}
     return Comparison.of(question, lists, log, [2], seed=1, resamples=200)
 
@@ -267,7 +267,7 @@ def test_known_values_of_one_target() -> None:
 def test_known_values_of_what_lists_are_like() -> None:
     # item 0 has 3 events, item 1 one, items 2 and 3 none; the third user has no history
     log = Sequences(np.array([0, 0, 0, 1], dtype=np.int32), np.array([0, 1, 4, 4]), 4)
-    question = Question(np.arange(3), (np.arange(4), np.array([2, 2, 2], dtype=np.int32)), log, 0, False)
+    question = EvalUsers(np.arange(3), (np.arange(4), np.array([2, 2, 2], dtype=np.int32)), log, 0, False)
     np.testing.assert_array_equal(history_mean(log, log.counts()), [3, (3 + 3 + 1) / 3, np.nan])
     lists = np.array([[0, 1], [1, 2], [0, 3]], dtype=np.int32)
     traits = Traits(np.eye(4, dtype=np.float32), sp.csr_matrix(np.repeat(np.eye(2), 2, axis=0)))

@@ -169,11 +169,11 @@ def test_images_are_painted_for_items_without_a_picture_first(work: WorkDir, con
     before = work.fingerprint(IMAGES)
     generated(work, context, max_images=3, image_size=16, image_steps=5)
     assert work.fingerprint(IMAGES) == before
-    generated(work, context, painter="")
+    generated(work, context, image_generator="")
     assert not work.has(IMAGES) and not work.has(ITEM_IMAGES)
 
 
-@pytest.mark.parametrize(("field", "near"), [("writer", "template"), ("painter", "vae")])
+@pytest.mark.parametrize(("field", "near"), [("writer", "template"), ("image_generator", "vae")])
 def test_a_mistyped_name_fails_before_anything_is_read(tmp_path: Path, context: Context, field: str, near: str) -> None:
     with pytest.raises(SettingsError, match=f"did you mean '{near}'"):
         STAGE.run(WorkDir(tmp_path / "empty"), GenerateConfig(**{field: near + "s"}), context)

@@ -7,11 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.lists.build import OF_ALL, OF_SEGMENT, Lists, Popular, best, filled, joined, summary
-from llmrec_cli.lists.constraints import Rules
+from llmrec_cli.lists.build import OF_ALL, OF_SEGMENT, Backfill, Lists, best, filled, joined, summary
+from llmrec_cli.lists.constraints import Constraints
 from llmrec_cli.ranking.features import Candidates, tie_order
 
-FREE = Rules(np.arange(6), np.full(6, -1))
+FREE = Constraints(np.arange(6), np.full(6, -1))
 TIES = tie_order([f"item{i}" for i in range(6)])
 
 
@@ -28,7 +28,7 @@ def histories(*rows: list[int]) -> Sequences:
 
 
 def fill(
-    lists: Lists, popular: Popular, segments: list[int], past: Sequences | None = None, rules: Rules = FREE
+    lists: Lists, popular: Backfill, segments: list[int], past: Sequences | None = None, rules: Constraints = FREE
 ) -> Lists:
     nothing = histories(*[[] for _ in segments])
     return filled(lists, popular, np.array(segments), past or nothing, rules, filter_seen=True)
@@ -50,11 +50,11 @@ def test_users_without_candidates_have_empty_lists() -> None:
 
 
 @pytest.fixture
-def popular() -> Popular:
+def popular() -> Backfill:
     """Segment 0 chooses 0 and 1, segment 1 chooses 2; item 5 is not allowed, segment 2 is nobody's."""
     log = histories([0, 1, 5], [0, 5], [2], [])
     allowed = np.array([1, 1, 1, 1, 1, 0], dtype=bool)
-    return Popular.of(log, np.array([0, 0, 1, 0]), np.array([True, True, True]), allowed, TIES)
+    return Backfill.of(log, np.array([0, 0, 1, 0]), np.array([True, True, True]), allowed, TIES)
 
 
 def empty(users: int, k: int) -> Lists:
@@ -65,7 +65,7 @@ def empty(users: int, k: int) -> Lists:
     )
 
 
-def test_the_cold_get_what_their_segment_chooses_then_what_all_choose(popular: Popular) -> None:
+def test_the_cold_get_what_their_segment_chooses_then_what_all_choose(popular: Backfill) -> None:
     found = fill(empty(2, 3), popular, [0, 1])
     assert found.items.tolist()[0] == [0, 1, 2]
     assert found.sources.tolist() == [[OF_SEGMENT, OF_SEGMENT, OF_ALL], [OF_SEGMENT, OF_ALL, OF_ALL]]
@@ -73,12 +73,12 @@ def test_the_cold_get_what_their_segment_chooses_then_what_all_choose(popular: P
     assert found.scores[0, 0] == 1.0 and found.scores[0, 1] == 0.5
 
 
-def test_an_empty_segment_backs_off_to_everyone(popular: Popular) -> None:
+def test_an_empty_segment_backs_off_to_everyone(popular: Backfill) -> None:
     found = fill(empty(1, 2), popular, [2])
     assert found.items[0, 0] == 0 and found.sources.tolist() == [[OF_ALL, OF_ALL]]
 
 
-def test_a_short_list_is_filled_behind_what_it_holds_without_the_seen(popular: Popular) -> None:
+def test_a_short_list_is_filled_behind_what_it_holds_without_the_seen(popular: Backfill) -> None:
     short = Lists(
         np.array([[2, -1, -1]], dtype=np.int32),
         np.array([[7, np.nan, np.nan]], dtype=np.float32),
@@ -90,15 +90,15 @@ def test_a_short_list_is_filled_behind_what_it_holds_without_the_seen(popular: P
     assert 0 not in found.items and 5 not in found.items
 
 
-def test_what_was_turned_down_is_not_filled_in(popular: Popular) -> None:
-    past = replace(histories([0]), refused=sp.csr_matrix(([2], ([0], [1])), shape=(1, 6)))
+def test_what_was_turned_down_is_not_filled_in(popular: Backfill) -> None:
+    past = replace(histories([0]), negative=sp.csr_matrix(([2], ([0], [1])), shape=(1, 6)))
     for seen, expected in ((True, {0, 1}), (False, {1})):
         found = filled(empty(1, 4), popular, np.array([3]), past, FREE, filter_seen=seen)
         assert {0, 1} - set(found.items[0].tolist()) == expected
 
 
-def test_rules_hold_for_what_is_filled_in(popular: Popular) -> None:
-    held = Rules(np.array([0, 0, 1, 2, 3, 4]), np.full(6, -1))
+def test_rules_hold_for_what_is_filled_in(popular: Backfill) -> None:
+    held = Constraints(np.array([0, 0, 1, 2, 3, 4]), np.full(6, -1))
     assert 1 not in fill(empty(1, 3), popular, [0], rules=held).items
 
 

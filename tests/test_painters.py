@@ -8,7 +8,7 @@ from PIL import Image
 
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.core.registry import load_variant
-from llmrec_cli.imaging.generators import PAINTERS
+from llmrec_cli.imaging.generators import GENERATORS
 from llmrec_cli.imaging.generators.vae import VaeConfig
 from llmrec_cli.imaging.image_files import read_pictures
 
@@ -20,7 +20,7 @@ def save(path: Path, colour: tuple[int, int, int]) -> None:
     Image.new("RGB", (40, 30), colour).save(path)
 
 
-@pytest.mark.parametrize("name", sorted(PAINTERS))
+@pytest.mark.parametrize("name", sorted(GENERATORS))
 def test_painters_paint_the_kind_they_are_asked_for(name: str) -> None:
     rng = np.random.default_rng(0)
     kinds = np.arange(40) % 2
@@ -29,7 +29,9 @@ def test_painters_paint_the_kind_they_are_asked_for(name: str) -> None:
     config = VaeConfig(steps=60, batch_size=16, latent_dim=4, width=8)
     with Lines(quiet=True).task("", 60) as task:
         first, second = (
-            load_variant("painter", PAINTERS, name).fit(config, images, kinds, seed=1, device="cpu", task=task)
+            load_variant("image generator", GENERATORS, name).fit(
+                config, images, kinds, seed=1, device="cpu", task=task
+            )
             for _ in range(2)
         )
     painted = first.paint(np.array([0, 1, 0]), seed=5)

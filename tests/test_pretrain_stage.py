@@ -27,8 +27,8 @@ from llmrec_cli.core.stage import Context, estimate, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.sequence import background_refit
-from llmrec_cli.sequence.background_refit import Beside
-from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, settled, tokens_per_step
+from llmrec_cli.sequence.background_refit import BackgroundRefit
+from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, resolve_auto, tokens_per_step
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
 from llmrec_cli.tensors import checkpoints
@@ -201,10 +201,10 @@ def test_a_refit_that_was_ahead_of_the_best_epoch_goes_back_to_it(tmp_path: Path
     ahead, wanted = tmp_path / "refit.safetensors", tmp_path / "refit-3.safetensors"
     for path, epochs in ((ahead, 5), (wanted, 3)):
         checkpoints.save_state(path, {}, {"history": [{"epoch": n + 1} for n in range(epochs)]})
-    Beside(ahead).settle(3, Lines(quiet=True))
-    assert len(checkpoints.told(ahead)["history"]) == 3 and not wanted.exists()
-    Beside(ahead).settle(4, Lines(quiet=True))  # not made yet: `train` goes on from where it stands
-    assert len(checkpoints.told(ahead)["history"]) == 3
+    BackgroundRefit(ahead).settle(3, Lines(quiet=True))
+    assert len(checkpoints.describe(ahead)["history"]) == 3 and not wanted.exists()
+    BackgroundRefit(ahead).settle(4, Lines(quiet=True))  # not made yet: `train` goes on from where it stands
+    assert len(checkpoints.describe(ahead)["history"]) == 3
 
 
 def test_the_process_beside_ends_with_its_parent() -> None:
@@ -274,7 +274,7 @@ def test_the_defaults_go_by_the_architecture_and_the_start() -> None:
     log = Sequences(np.zeros(2, dtype=np.int32), np.array([0, 2]), 1)
 
     def found(**given: Any) -> tuple[int, float]:
-        chosen = settled(PretrainConfig(**given).model_dump(), log)
+        chosen = resolve_auto(PretrainConfig(**given).model_dump(), log)
         return chosen["epochs"], chosen["learning_rate"]
 
     assert found() == (16, 2e-3)
@@ -346,7 +346,7 @@ def test_auto_goes_by_the_length_of_the_histories_and_what_was_set_stays(
     events: int, given: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     log = Sequences(np.zeros(2 * events, dtype=np.int32), np.array([0, events, 2 * events]), 1)
-    found = settled(PretrainConfig(**given).model_dump(), log)
+    found = resolve_auto(PretrainConfig(**given).model_dump(), log)
     assert tuple(found[name] for name in ("similarity", "temperature", "dropout", "max_length")) == expected
     assert found["text_encoder"] == "auto"
 

@@ -72,8 +72,8 @@ def test_messages_progress_and_tables_are_one_line_each(capsys: pytest.CaptureFi
     console = Console()
     console.error(DataError(HOSTILE, where=HOSTILE, fix=HOSTILE, table=["rows 3", HOSTILE]))
     console.bug(ValueError(HOSTILE))
-    console.say(HOSTILE)
-    Lines().say(HOSTILE)
+    console.log(HOSTILE)
+    Lines().log(HOSTILE)
     with Lines(every=-1).task(HOSTILE, 2, HOSTILE) as task:
         task.advance(1, HOSTILE)
     told = capsys.readouterr().err

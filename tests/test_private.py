@@ -16,8 +16,8 @@ from llmrec_cli.core.progress import Lines
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import private_training, user_gradients
 from llmrec_cli.extras.private_training import Privacy, Spent
-from llmrec_cli.sequence.model_config import Shape
-from llmrec_cli.sequence.training import Lessons, NextItemModel, Objective
+from llmrec_cli.sequence.model_config import ModelConfig
+from llmrec_cli.sequence.training import NextItemModel, Objective, TrainingData
 from llmrec_cli.tensors import checkpoints, runtime
 
 pytest.importorskip("opacus", reason="needs the extra 'privacy'")
@@ -36,20 +36,20 @@ def ring(timed: bool = False) -> Sequences:
     return Sequences(codes.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]), N_ITEMS, times)
 
 
-def model_of(lessons: Lessons) -> NextItemModel:
+def model_of(lessons: TrainingData) -> NextItemModel:
     runtime.seed_everything(1)
     counts = torch.from_numpy(lessons.counts).float()
     content = torch.randn(len(lessons.vocabulary), 4)
     return NextItemModel(lessons.shape, lessons.objective, content, counts, torch.float32)
 
 
-def lessons_of(log: Sequences, **settings: Any) -> Lessons:
+def lessons_of(log: Sequences, **settings: Any) -> TrainingData:
     objective = Objective(item_dropout=settings.pop("item_dropout", 0.0))
-    return Lessons(log, Shape(dim=16, **settings), objective)
+    return TrainingData(log, ModelConfig(dim=16, **settings), objective)
 
 
 def trained(
-    lessons: Lessons, privacy: dict[str, Any], epochs: int = 2, checkpoint: Path | None = None, **others: Any
+    lessons: TrainingData, privacy: dict[str, Any], epochs: int = 2, checkpoint: Path | None = None, **others: Any
 ) -> tuple[NextItemModel, list[runtime.Epoch], Spent]:
     model = model_of(lessons)
     schedule = replace(SCHEDULE, epochs=epochs)
@@ -117,7 +117,7 @@ def test_no_user_moves_the_sum_by_more_than_the_clip_norm() -> None:
 
 def test_rows_are_the_newest_events_without_what_is_withheld() -> None:
     log = Sequences(np.array([9, 5, 6, 7, 8, 1, 2, 3], dtype=np.int32), np.array([0, 5, 8]), 10)
-    lessons = Lessons(log, Shape(max_length=2), Objective(), withheld=1)
+    lessons = TrainingData(log, ModelConfig(max_length=2), Objective(), withheld=1)
     (rows,) = user_gradients.user_rows(lessons, np.array([0, 1]), 8)
     names = np.append(lessons.vocabulary, -1)  # NO_TARGET is the last
     items, targets, segments = (part.numpy() for part in rows)
@@ -233,12 +233,12 @@ def test_metrics_are_told_and_decide_nothing() -> None:
 
 def test_what_cannot_be_private_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="bert"):
-        private_training.check(Shape(architecture="bert"), Objective())
+        private_training.check(ModelConfig(architecture="bert"), Objective())
     with pytest.raises(SettingsError, match="sampled"):
-        private_training.check(Shape(), Objective(loss="sampled"))
+        private_training.check(ModelConfig(), Objective(loss="sampled"))
     with pytest.raises(SettingsError, match="no noise"):
         private_training.noise_multiplier(1e-4, 1e-9, 1.0, 1000)
     monkeypatch.setitem(sys.modules, "opacus", None)
     with pytest.raises(MissingExtraError) as caught:
-        private_training.check(Shape(), Objective())
+        private_training.check(ModelConfig(), Objective())
     assert "llmrec-cli[privacy]" in caught.value.fix

@@ -16,7 +16,7 @@ from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import from_table
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.stages.profile import STAGE, ProfileConfig
 from llmrec_cli.tensors.checkpoints import bind
@@ -61,7 +61,7 @@ def work(tmp_path: Path) -> WorkDir:
     made = WorkDir(tmp_path / "work")
     clean(made)
     torch.manual_seed(0)
-    shape = Shape(dim=DIM, layers=1, heads=1, max_length=10)
+    shape = ModelConfig(dim=DIM, layers=1, heads=1, max_length=10)
     encoder = SequenceEncoder(shape, Transformer(shape), torch.randn(N_ITEMS + 1, DIM))
     for artifact in (ENCODER, ENCODER_VALIDATION):
         with made.writing(artifact) as folder:

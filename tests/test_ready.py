@@ -32,7 +32,7 @@ def settings(*given: str) -> config.Settings:
         ('train-ranker.retrievers=["itemkn"]', SettingsError, "no retriever is called 'itemkn'"),
         ("train-ranker.als.factrs=3", SettingsError, "unknown setting 'train-ranker.als.factrs'"),
         ("generate.writer=hff", SettingsError, "no writer is called 'hff'"),
-        ("generate.painter=gann", SettingsError, "no painter is called 'gann'"),
+        ("generate.image_generator=gann", SettingsError, "no image generator is called 'gann'"),
         ("generate.writer=no_such_package.writers:Mine", MissingExtraError, "needs the package 'no_such_package'"),
         ("recommend.deny=none.txt", DataError, "there is no list of item ids"),
     ],
@@ -49,7 +49,7 @@ def test_a_run_tells_it_before_it_reads_the_log(
 
 @pytest.mark.parametrize(
     "given",
-    ['evaluate.baselines=["itemkn"]', 'evaluate.beats=["userknn"]', 'train-ranker.retrievers=["itemknn"]'],
+    ['evaluate.baselines=["itemkn"]', 'evaluate.must_beat=["userknn"]', 'train-ranker.retrievers=["itemknn"]'],
 )
 def test_a_backtest_tells_with_what_it_cannot_compare(given: str, tmp_path: Path, context: Context) -> None:
     with pytest.raises(SettingsError, match=r"baseline '\w+' is not among train-ranker.retrievers"):

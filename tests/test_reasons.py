@@ -151,7 +151,7 @@ def test_every_kind_of_evidence_has_its_sentence() -> None:
         often=[True, False, True, *[False] * 8],
     )  # fmt: skip
     items = [0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0]
-    strategies = ["transitions"] * 10 + ["sequence", "ease", "words", "another"]
+    strategies = ["transitions"] * 10 + ["sequence", "ease", "tfidf", "another"]
     sentences = wording.sentences(found, strategies, items)
     assert sentences == [
         "Because you chose “Tea”: people who did often chose this later.",

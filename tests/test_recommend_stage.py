@@ -61,14 +61,14 @@ def test_every_list_is_full_ordered_new_and_without_repeats(made: WorkDir, conte
 @pytest.mark.parametrize("filter_seen", [True, False])
 def test_what_a_user_turned_down_is_not_shown_to_them(tmp_path: Path, context: Context, filter_seen: bool) -> None:
     """The next step of the first walker and, for the second, an item of the history."""
-    refused = {"u00": tiny.item_id(tiny.following(0)), "u01": tiny.item_id(tiny.walk(1)[0])}
-    work = tiny.make(tmp_path / "work", refused=refused)
+    negative = {"u00": tiny.item_id(tiny.following(0)), "u01": tiny.item_id(tiny.walk(1)[0])}
+    work = tiny.make(tmp_path / "work", negative=negative)
     recommended(work, context, k=tiny.N_ITEMS, filter_seen=filter_seen)
     found = {user: {row["item_id"] for row in rows} for user, rows in lists(work).items()}
-    assert all(item not in found[user] for user, item in refused.items())
+    assert all(item not in found[user] for user, item in negative.items())
     seen = tiny.STEPS if filter_seen else 0
     assert len(found["u00"]) == tiny.N_ITEMS - seen - 1 and len(found["u01"]) == tiny.N_ITEMS - max(seen, 1)
-    assert any(refused["u00"] in items for user, items in found.items() if user != "u00")
+    assert any(negative["u00"] in items for user, items in found.items() if user != "u00")
 
 
 def test_users_without_events_get_what_their_segment_chooses(made: WorkDir, context: Context) -> None:

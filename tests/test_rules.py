@@ -7,7 +7,7 @@ from llmrec_cli import pipeline
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.lists.constraints import (
-    Rules,
+    Constraints,
     agree,
     allowed_items,
     broken,
@@ -20,11 +20,11 @@ from llmrec_cli.lists.constraints import (
 BOTH = ("train-ranker", "recommend")
 
 
-def rules(n: int, **given: object) -> Rules:
-    return Rules(np.arange(n), np.full(n, -1), **given)  # type: ignore[arg-type]
+def rules(n: int, **given: object) -> Constraints:
+    return Constraints(np.arange(n), np.full(n, -1), **given)  # type: ignore[arg-type]
 
 
-def picked(items: list[int], relevance: list[float], k: int, held: Rules) -> list[int]:
+def picked(items: list[int], relevance: list[float], k: int, held: Constraints) -> list[int]:
     codes = np.array([items], dtype=np.int32)
     columns = choose(codes, np.array([relevance], dtype=np.float32), k, held)[0]
     return [int(codes[0, column]) if column >= 0 else -1 for column in columns]
@@ -39,7 +39,7 @@ def test_a_short_row_ends_in_gaps() -> None:
 
 
 def test_a_title_is_shown_once() -> None:
-    held = Rules(title_groups(["Blue Mug", "blue  mug!", "Red Mug", "", ""]), np.full(5, -1))
+    held = Constraints(title_groups(["Blue Mug", "blue  mug!", "Red Mug", "", ""]), np.full(5, -1))
     assert picked([0, 1, 2, 3, 4], [5, 4, 3, 2, 1], 5, held) == [0, 2, 3, 4, -1]
 
 
@@ -51,7 +51,7 @@ def test_titles_differ_by_more_than_case_spacing_and_punctuation() -> None:
 
 def test_at_most_so_many_of_a_category_and_no_cap_where_there_is_none() -> None:
     categories = category_groups(["a", "a", "a", "b", "", ""])
-    held = Rules(np.arange(6), categories, max_per_category=1)
+    held = Constraints(np.arange(6), categories, max_per_category=1)
     assert picked([0, 1, 2, 3, 4, 5], [6, 5, 4, 3, 2, 1], 6, held) == [0, 3, 4, 5, -1, -1]
 
 
@@ -75,7 +75,7 @@ def test_rules_that_leave_no_item_are_told() -> None:
 
 
 def test_every_broken_promise_is_counted() -> None:
-    held = Rules(np.array([0, 0, 1, 2]), np.array([5, 5, 5, -1]), max_per_category=1)
+    held = Constraints(np.array([0, 0, 1, 2]), np.array([5, 5, 5, -1]), max_per_category=1)
     lists = np.array([[0, 1, 3], [2, 2, -1]], dtype=np.int32)
     found = broken(lists, np.array([0 * 4 + 3]), np.array([True, True, False, True]), held)
     assert found == {

@@ -144,7 +144,7 @@ def shaky(checkpoint: Path, *, interrupted: bool = False, finish: bool = False, 
         checkpoint=checkpoint, finish=finish,
     )  # fmt: skip
     lines = Lines(quiet=True)
-    lines.say = (said if said is not None else []).append  # type: ignore[method-assign]
+    lines.log = (said if said is not None else []).append  # type: ignore[method-assign]
     return len(runtime.train(model, job, runtime.start("cpu", 1), lines))
 
 

@@ -267,21 +267,21 @@ def test_a_file_that_is_too_wide_is_told_by_how_it_is_written(tmp_path: Path, ki
         pq.write_table(pa.table({name: ["a", "b"] for name in ["user", "item", *names]}), log)
     else:
         log.write_text(",".join(["user", "item", *names]) + "\n" + ("," * (len(names) + 1) + "\n") * 3)
-    with pytest.raises(DataError, match="5,000 are the most") as told:
+    with pytest.raises(DataError, match="5,000 are the most") as message:
         init([log], tmp_path / "project")
-    assert ("separator" in told.value.fix) == (kind == "csv") and "--max-memory" not in str(told.value)
-    assert told.value.fix and "\n" not in told.value.fix
+    assert ("separator" in message.value.fix) == (kind == "csv") and "--max-memory" not in str(message.value)
+    assert message.value.fix and "\n" not in message.value.fix
 
 
 def test_a_damaged_parquet_file_is_not_asked_for_its_separator(tmp_path: Path) -> None:
     (tmp_path / "log.parquet").write_bytes(b"PAR1" + b"x" * 200 + b"PAR1")
-    with pytest.raises(DataError, match="cannot be read") as told:
+    with pytest.raises(DataError, match="cannot be read") as message:
         init([tmp_path / "log.parquet"], tmp_path / "project")
-    assert "separator" not in told.value.fix and "Parquet" in told.value.fix
+    assert "separator" not in message.value.fix and "Parquet" in message.value.fix
 
 
 def test_a_project_that_cannot_be_written_is_told_with_the_option_for_its_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write") as told:
+    with pytest.raises(DataError, match="cannot write") as message:
         init([SAMPLE], tmp_path / "file" / "project")
-    assert "--into" in told.value.fix and "--work" not in str(told.value)
+    assert "--into" in message.value.fix and "--work" not in str(message.value)

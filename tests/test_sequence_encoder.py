@@ -15,7 +15,7 @@ from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import cold_items, packing, training, validation
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.network import Transformer, distance_buckets, dropout, toeplitz
 from llmrec_cli.tensors import runtime
 
@@ -29,7 +29,7 @@ def histories(*lists: list[int], n_items: int = N_ITEMS) -> Sequences:
 
 def encoder(architecture: str = "gpt", max_length: int = 6, **more: Any) -> SequenceEncoder:
     runtime.seed_everything(1)
-    shape = Shape(architecture=architecture, dim=8, max_length=max_length, **more)
+    shape = ModelConfig(architecture=architecture, dim=8, max_length=max_length, **more)
     network = Transformer(shape)
     for weights in network.parameters():  # as large as trained ones, so that everything has an effect
         if weights.ndim > 1:
@@ -37,8 +37,8 @@ def encoder(architecture: str = "gpt", max_length: int = 6, **more: Any) -> Sequ
     return SequenceEncoder(shape, network, torch.randn(N_ITEMS + 1, 8))
 
 
-def lessons(sequences: Sequences, withheld: int = 0, **more: Any) -> training.Lessons:
-    return training.Lessons(sequences, Shape(dim=8, max_length=6), training.Objective(**more), withheld)
+def lessons(sequences: Sequences, withheld: int = 0, **more: Any) -> training.TrainingData:
+    return training.TrainingData(sequences, ModelConfig(dim=8, max_length=6), training.Objective(**more), withheld)
 
 
 def packed(tokens: packing.Tokens, length: int, rows: int = 1000, seed: int = 0) -> list[tuple[np.ndarray, ...]]:
@@ -74,7 +74,7 @@ def test_an_epoch_in_parts_teaches_the_same_in_the_steps_it_promised(
     monkeypatch.setattr(training, "PART", part)
     found = lessons(histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3, 4][: 1 + user % 4] for user in range(300)]))
     found.objective.__dict__["targets"] = objective
-    found = training.Lessons(found.log, found.shape, found.objective)
+    found = training.TrainingData(found.log, found.shape, found.objective)
     steps = [tuple(part.numpy() for part in step) for step in found.epoch(2, (7,))]
     whole = sorted((int(found.vocabulary[a]), int(found.vocabulary[b])) for a, b in pairs(steps))
     assert len(whole) == found.targets
@@ -296,7 +296,7 @@ def test_validation_weighs_likeness(told: bool) -> None:
     asked = validation.Validation(histories(*([i] for i in range(0, N_ITEMS, 2))), np.arange(1, N_ITEMS, 2))
     model, reached = asked.liken(SequenceEncoder(plain.shape, plain.network, plain.table, content))
     assert reached == asked.measure(model)["ndcg@10"] >= asked.measure(plain)["ndcg@10"]
-    assert (model.likeness > 0) == told
+    assert (model.content_weight > 0) == told
 
 
 @pytest.mark.parametrize("architecture", ["gpt", "bert"])

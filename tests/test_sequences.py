@@ -16,7 +16,7 @@ LOG = pa.table(
         "weights": pa.array([[1, 1, 5], [1]], type=pa.list_(pa.float32())),
     }
 )
-REFUSALS = pa.table(
+NEGATIVE_FEEDBACK = pa.table(
     {
         "user_id": ["u", "u", "u", "v", "nobody"],
         "item_id": ["e", "b", "c", "gone", "a"],
@@ -25,31 +25,31 @@ REFUSALS = pa.table(
 )
 
 
-def told(sequences: Sequences) -> list[list[str]]:
-    found = sequences.turned_down()
+def describe(sequences: Sequences) -> list[list[str]]:
+    found = sequences.negative_items()
     return [["abcdef"[code] for code in found[user]] for user in range(len(found))]
 
 
 @pytest.fixture
 def log() -> Sequences:
-    return from_table(LOG, ITEMS, pa.chunked_array([["v", "new", "u"]]), refusals=REFUSALS)
+    return from_table(LOG, ITEMS, pa.chunked_array([["v", "new", "u"]]), negative_feedback=NEGATIVE_FEEDBACK)
 
 
 def test_an_item_is_turned_down_until_it_is_chosen_again(log: Sequences) -> None:
     """b was turned down after the first event and chosen as the second; c after it was chosen."""
-    assert told(log) == [[], [], ["c", "e"]]
-    assert told(log.select([2, 0])) == [["c", "e"], []]
+    assert describe(log) == [[], [], ["c", "e"]]
+    assert describe(log.select([2, 0])) == [["c", "e"], []]
 
 
 def test_shorter_histories_know_only_what_was_turned_down_by_then(log: Sequences) -> None:
-    assert told(log.without_last()) == [[], [], []]
-    assert told(log.without_last(2)) == told(log.head(1)) == [[], [], ["b"]]
-    assert told(log.without_last(3)) == [[], [], []]
+    assert describe(log.without_last()) == [[], [], []]
+    assert describe(log.without_last(2)) == describe(log.head(1)) == [[], [], ["b"]]
+    assert describe(log.without_last(3)) == [[], [], []]
 
 
 def test_lists_may_not_have_what_was_turned_down_or_seen(log: Sequences) -> None:
     def pairs(*, seen: bool) -> set[tuple[int, str]]:
-        users, codes = log.barred(seen=seen)
+        users, codes = log.excluded(seen=seen)
         return {(user, "abcdef"[code]) for user, code in zip(users.tolist(), codes.tolist(), strict=True)}
 
     assert pairs(seen=False) == {(2, "c"), (2, "e")}
@@ -71,5 +71,5 @@ def test_histories_need_no_users() -> None:
 
 def test_weights_of_one_and_no_refusals_are_nothing_to_know() -> None:
     plain = LOG.set_column(2, "weights", pa.array([[1, 1, 1], [1]], type=pa.list_(pa.float32())))
-    found = from_table(plain, ITEMS, refusals=REFUSALS.slice(0, 0))
-    assert found.weights is None and found.refused is None and told(found) == [[], []]
+    found = from_table(plain, ITEMS, negative_feedback=NEGATIVE_FEEDBACK.slice(0, 0))
+    assert found.weights is None and found.negative is None and describe(found) == [[], []]

@@ -59,5 +59,5 @@ def test_what_was_turned_down_after_the_cut_off_is_not_known(
         "time": [15, 25, 35, 30, 5],
     }
     withheld = holdout.withheld(kept, how, n, after)
-    table = engine.arrow(holdout.known_refusals(engine.put(pa.table(said)), withheld, how, after))
+    table = engine.arrow(holdout.known_negatives(engine.put(pa.table(said)), withheld, how, after))
     assert list(zip(table.column("user_id").to_pylist(), table.column("item_id").to_pylist(), strict=True)) == expected

@@ -180,7 +180,7 @@ def test_signing_anew_accepts_what_the_program_redrew(work: WorkDir, context: Co
 def test_what_a_stage_cost_is_in_its_record(work: WorkDir, context: Context) -> None:
     outcome = execute(FIRST, work, Config(), context)
     record = work.record("pretrain")
-    assert record is not None and outcome.cost.told().items() <= record.items()
+    assert record is not None and outcome.cost.describe().items() <= record.items()
     assert record["seconds"] > 0 and record["core_seconds"] >= 0 and record["peak_memory_mb"] > 10
     assert execute(FIRST, work, Config(), context).cost.seconds == 0
 

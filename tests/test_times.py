@@ -120,10 +120,10 @@ def test_what_stands_as_it_is_is_read_as_it_stands() -> None:
     ],
 )
 def test_the_only_format_that_fits_is_written(time_format: str, tmp_path: Path, context: Context) -> None:
-    told = init([log(tmp_path, written(time_format))], tmp_path).lines
+    message = init([log(tmp_path, written(time_format))], tmp_path).lines
     settings, counts, read = cleaned(tmp_path, context)
     assert settings["time"] == "timestamp" and settings["time_format"] == time_format
-    assert any(time_format in line for line in told)
+    assert any(time_format in line for line in message)
     assert counts["events"] == len(DAYS)
     meant = [dt.datetime.strptime(v, time_format).replace(tzinfo=dt.UTC) for v in written(time_format)]
     assert sorted(read) == sorted(meant)
@@ -133,10 +133,10 @@ def test_the_only_format_that_fits_is_written(time_format: str, tmp_path: Path, 
 def test_of_several_formats_a_person_chooses(one: str, other: str, tmp_path: Path, context: Context) -> None:
     """The commands of the message work as they are, and give the times of their format."""
     path = log(tmp_path, written(one, EARLY * 4), "fecha")
-    with pytest.raises(DataError, match="2 ways") as told:
+    with pytest.raises(DataError, match="2 ways") as message:
         init([path], tmp_path)
     assert not (tmp_path / "llmrec.toml").exists()
-    commands = [shlex.split(line) for line in told.value.lines if "llmrec init" in line]
+    commands = [shlex.split(line) for line in message.value.lines if "llmrec init" in line]
     assert [command[-1].partition("=")[2] for command in commands] == sorted([one, other])
     chosen = next(command for command in commands if command[-1].endswith(one))
     assert chosen[:3] == ["llmrec", "init", str(path)] and chosen[3::2] == ["--set", "--set"]
@@ -150,9 +150,9 @@ def test_of_several_formats_a_person_chooses(one: str, other: str, tmp_path: Pat
 @pytest.mark.parametrize("values", [["noon", "dusk", "dawn"], ["1", "2", "3"], ["45000.5", "45001.25", "45002"]])
 def test_a_column_named_as_a_time_that_is_none_is_not_dropped_in_silence(values: list[str], tmp_path: Path) -> None:
     path = log(tmp_path, values * 20)
-    with pytest.raises(DataError, match="named as a time and cannot be read") as told:
+    with pytest.raises(DataError, match="named as a time and cannot be read") as message:
         init([path], tmp_path)
-    without = next(line for line in told.value.lines if "no times" in line)
+    without = next(line for line in message.value.lines if "no times" in line)
     init([path], tmp_path, [shlex.split(without)[4]])
     text = (tmp_path / "llmrec.toml").read_text()
     assert not {"time", "time_format"} & tomllib.loads(text)["clean"]["interactions"].keys()
@@ -184,8 +184,8 @@ def test_lengths_of_time_are_no_times() -> None:
 
 
 def test_the_commands_to_choose_from_stand_on_lines_of_their_own() -> None:
-    told = DataError("what", where="here", fix="say which:", ways=["llmrec init a", "llmrec init b"])
-    assert told.lines == [
+    message = DataError("what", where="here", fix="say which:", ways=["llmrec init a", "llmrec init b"])
+    assert message.lines == [
         "what",
         "  where: here",
         "  fix:   say which:",

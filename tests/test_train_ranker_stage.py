@@ -31,7 +31,7 @@ from llmrec_cli.ranking.features import places, successors
 from llmrec_cli.ranking.rankers import load_ranker
 from llmrec_cli.ranking.retrievers import Histories, load_retrievers
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.stages.recommend import STAGE as RECOMMEND
 from llmrec_cli.stages.recommend import RecommendConfig
@@ -52,7 +52,7 @@ def ready(folder: Path) -> WorkDir:
     """What the stage reads; the transformers know nothing."""
     work = tiny.make(folder, fit=False)
     torch.manual_seed(0)
-    shape = Shape(dim=4, layers=1, heads=1, max_length=8)
+    shape = ModelConfig(dim=4, layers=1, heads=1, max_length=8)
     for artifact in (ENCODER, ENCODER_VALIDATION):
         with work.writing(artifact) as path:
             SequenceEncoder(shape, Transformer(shape), torch.randn(tiny.N_ITEMS + 1, 4)).save(path)
@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_models(done: tuple[WorkDir, Outcome], cont
 
 
 def test_one_source_and_one_ranker_are_enough(context: Context, tmp_path: Path) -> None:
-    outcome = run(ready(tmp_path), context, retrievers=("words",), rankers=("lambdarank",))
+    outcome = run(ready(tmp_path), context, retrievers=("tfidf",), rankers=("lambdarank",))
     assert outcome.report.counts["users"] == tiny.WALKERS
     assert not any("popularity" in line for line in outcome.report.lines)
 
@@ -165,14 +165,14 @@ def test_a_mistyped_name_or_setting_fails_with_a_hint(context: Context, tmp_path
     assert "'lambdarank'" in hint(rankers=("lambda-rank",))
     assert "train-ranker.transitions.tua" in hint(transitions={"tua": 3}) and "'tau'" in hint(transitions={"tua": 3})
     assert "train-ranker.ease.l2" in hint(ease={"l2": -1})
-    assert "'hidden'" in hint(mf_deep={"hiden": 3})
+    assert "'hidden'" in hint(wide_deep={"hiden": 3})
     assert "'prior'" in hint(
         retrievers=("popularity",), rankers=("fusion",), segments={"priors": 3}
     )  # of no use, but wrong
-    assert "needs the retriever 'als'" in hint(retrievers=("popularity",), rankers=("mf",))
-    section = {"train-ranker": {"mf-deep": {"hidden": 8}, "content-transitions": {"neighbours": 3}}}
+    assert "needs the retriever 'als'" in hint(retrievers=("popularity",), rankers=("als-linear",))
+    section = {"train-ranker": {"wide-deep": {"hidden": 8}, "content-transitions": {"neighbours": 3}}}
     sources, orders, _ = build(Settings(section).section("train-ranker", TrainRankerConfig))
-    assert orders["mf-deep"].config.hidden == 8 and sources["content-transitions"].config.neighbours == 3
+    assert orders["wide-deep"].config.hidden == 8 and sources["content-transitions"].config.neighbours == 3
 
 
 def test_a_ranker_of_your_own_is_taken_by_its_path(context: Context, tmp_path: Path) -> None:
@@ -239,11 +239,11 @@ def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> No
 
     sources, rankers, _ = build(TrainRankerConfig())
     left, orders, told = private_sources.only(sources, rankers, (), 3.0)
-    assert set(left) == {"sequence", "content", "words"} and "popularity" not in orders and "fusion" in orders
+    assert set(left) == {"sequence", "content", "tfidf"} and "popularity" not in orders and "fusion" in orders
     assert "epsilon = 3" in told[0] and "als" in told[1] and told[2].startswith("not private: the ranker's weights")
     assert all(line.startswith(private_sources.BEGIN) for line in told)
     left, orders, told = private_sources.only(sources, rankers, ("popularity",), 3.0)
     assert "popularity" in left and "popularity" in orders and told[2].startswith("not private: popularity")
     with pytest.raises(SettingsError, match="nothing is left"):
         private_sources.only({"als": sources["als"]}, rankers, (), 3.0)
-    assert private_sources.fitted(["als", "words"], (), 0) == ["als", "words"]
+    assert private_sources.fitted(["als", "tfidf"], (), 0) == ["als", "tfidf"]

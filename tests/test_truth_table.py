@@ -12,14 +12,14 @@ from llmrec_cli.writing.writers.template import TemplateWriter
 TABLE = (Path(__file__).parents[1] / "docs" / "truth.md").read_text(encoding="utf-8")
 
 
-def told(heading: str) -> list[str]:
+def describe(heading: str) -> list[str]:
     """First cells of the table under a heading."""
     (section,) = re.findall(rf"^## {re.escape(heading)}[^\n]*\n(.*?)(?=^## |\Z)", TABLE, re.MULTILINE | re.DOTALL)
     return [cell.strip() for cell in re.findall(r"^\| (.+?) \|", section, re.MULTILINE)][1:]
 
 
 def test_every_reason_stands_in_the_table() -> None:
-    assert told("Reasons") == list(wording.SENTENCES)
+    assert describe("Reasons") == list(wording.SENTENCES)
 
 
 def shape(sentence: str) -> str:
@@ -54,6 +54,6 @@ def test_every_sentence_of_a_template_stands_in_the_table() -> None:
         for late, example in (((), ""), (claim, ""), (claim, "C"))
         for n_events in (0, 1, 2000)
     ]
-    said = [*told("Descriptions of items"), "One person chose it.", "Nobody has chosen it yet."]
+    said = [*describe("Descriptions of items"), "One person chose it.", "Nobody has chosen it yet."]
     assert sentences(items) == {shape(each) for each in said}
-    assert sentences(tastes) == {shape(each) for each in told("Tastes")}
+    assert sentences(tastes) == {shape(each) for each in describe("Tastes")}

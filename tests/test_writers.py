@@ -14,7 +14,7 @@ from llmrec_cli.core.registry import load_variant
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.tensors import causal_lm
 from llmrec_cli.writing.checked import checked
-from llmrec_cli.writing.constrained_decoding import Phrasebook
+from llmrec_cli.writing.constrained_decoding import PhraseConstraint
 from llmrec_cli.writing.facts import Claim, Facts, ItemFacts, TasteFacts
 from llmrec_cli.writing.grounding import fault
 from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
@@ -131,7 +131,7 @@ def test_an_adapter_of_another_model_or_none_at_all_is_told(tiny_model: Path, tm
 
 def test_phrasebook_says_whole_phrases_once_and_ends_after_a_full_stop() -> None:
     stop, end = 8, 9
-    book = Phrasebook([[(1, 2), (1, 3, 4)]], [(5,), (stop,)], stop, end)
+    book = PhraseConstraint([[(1, 2), (1, 3, 4)]], [(5,), (stop,)], stop, end)
 
     def allowed(newest: int) -> list[int]:
         scores = book(torch.tensor([[newest]]), torch.zeros(1, 10))

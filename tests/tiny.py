@@ -43,7 +43,7 @@ def following(user: int) -> int:
 
 
 def make(
-    folder: Path, titles: dict[int, str] | None = None, refused: dict[str, str] | None = None, *, fit: bool = True
+    folder: Path, titles: dict[int, str] | None = None, negative: dict[str, str] | None = None, *, fit: bool = True
 ) -> WorkDir:
     """Everything that `recommend` reads; `refused` is the item that a user turned down last of all, by user.
 
@@ -51,9 +51,9 @@ def make(
     """
     work = WorkDir(folder)
     _clean(work, titles or {})
-    gone = {"user_id": list(refused or {}), "item_id": list((refused or {}).values())}
+    gone = {"user_id": list(negative or {}), "item_id": list((negative or {}).values())}
     gone["position"] = [STEPS] * len(gone["user_id"])
-    work.write(artifacts.REFUSALS, pa.table(gone, schema=artifacts.REFUSALS.schema))
+    work.write(artifacts.NEGATIVE_FEEDBACK, pa.table(gone, schema=artifacts.NEGATIVE_FEEDBACK.schema))
     _vectors(work)
     _profiles(work)
     _rest(work)
@@ -176,7 +176,9 @@ def _models(work: WorkDir) -> None:
     items = work.read(artifacts.ITEMS)
     rows = to_numpy(work.read(artifacts.ITEM_VECTORS).column("vector"))
     catalogue = catalogues.from_tables(items, rows, rows)
-    sequences = from_table(work.read(artifacts.SEQUENCES), items, refusals=work.read(artifacts.REFUSALS))
+    sequences = from_table(
+        work.read(artifacts.SEQUENCES), items, negative_feedback=work.read(artifacts.NEGATIVE_FEEDBACK)
+    )
     config = CandidateConfig(depth=N_ITEMS, depths={})
     past = sequences.without_last()
 

@@ -30,7 +30,7 @@ def _stage(
     if dry:
         common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name))
         return
-    outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force, told=common.console.outcome)
+    outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force, describe=common.console.outcome)
     common.console.finish(outcomes, str(common.work), following)
 
 
@@ -221,8 +221,8 @@ def _ask(
         rows = answers.rows_to_export(common.workdir, answer)
         exports.export(common.workdir, format, output, rows)
         if common.as_json:
-            told = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
-            common.console.print_json(told)
+            describe = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
+            common.console.print_json(describe)
         return
     shown = answers.shown(common.workdir, answer)
     data = [each.data for each in shown]
@@ -270,7 +270,7 @@ def run(
     settings = common.settings()
     pipeline.check(settings)
     context = common.context(settings, works=True)
-    outcomes = pipeline.walk(common.workdir, settings, context, names, force=force, told=common.console.outcome)
+    outcomes = pipeline.walk(common.workdir, settings, context, names, force=force, describe=common.console.outcome)
     following = "" if until else f"open {common.work}/recommend/report.html; check it with `llmrec evaluate`"
     common.console.finish(outcomes, str(common.work), following)
 
@@ -295,10 +295,10 @@ def evaluate(
 
     settings = common.settings(evaluate__holdout=holdout, evaluate__fail_under=fail_under)
     context = common.context(settings, works=True)
-    outcomes = pipeline.backtests(common.workdir, settings, context, name, force=force, told=common.console.outcome)
+    outcomes = pipeline.backtests(common.workdir, settings, context, name, force=force, describe=common.console.outcome)
     lines = [line for outcome in outcomes if not outcome.ran for line in outcome.report.lines]
     for line in [*lines, *pipeline.across(settings, outcomes)]:
-        common.console.say(line)
+        common.console.log(line)
     common.console.finish(outcomes, str(common.work))
 
 
@@ -375,8 +375,8 @@ def forget(
     context = common.context(settings, works=retrain)
     receipt = forget.forget(common.workdir, settings.base, ids, pseudonymised=settings.pseudonymised)
     if retrain:
-        common.console.say(f"{receipt.lines[0]}; receipt: {receipt.path}; running the stages again without them")
-        pipeline.walk(common.workdir, settings, context, told=common.console.outcome)
+        common.console.log(f"{receipt.lines[0]}; receipt: {receipt.path}; running the stages again without them")
+        pipeline.walk(common.workdir, settings, context, describe=common.console.outcome)
         receipt = forget.retrained(receipt)
     common.console.either([*receipt.lines, f"receipt: {receipt.path}"], receipt.data)
 

@@ -20,7 +20,7 @@ from llmrec_cli.core.stage import Outcome, Report
 class _JsonLines(Lines):
     """`--log-format json`: one object a line, for log collectors."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         if not self.quiet:
             entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "message": text}
             print(json.dumps(entry), file=sys.stderr, flush=True)
@@ -65,31 +65,31 @@ class Console:
         with Progress(*columns, console=Rich(stderr=True), transient=True) as bars:
             yield _Bar(bars, bars.add_task(label, total=total, note=""))
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         if self.interactive:
             print(printable(text), file=sys.stderr, flush=True)
         else:
-            self.lines.say(text)
+            self.lines.log(text)
 
     # --- results ------------------------------------------------------------------------------------------------
 
     def outcome(self, outcome: Outcome) -> None:
         """One line for a stage that was skipped; what it has to tell for one that ran."""
         if not outcome.ran:
-            self.say(f"{outcome.stage}: {outcome.why}, skipped")
+            self.log(f"{outcome.stage}: {outcome.why}, skipped")
             return
-        self.say(f"{outcome.stage}: done ({outcome.why}); cost: {outcome.cost}")
+        self.log(f"{outcome.stage}: done ({outcome.why}); cost: {outcome.cost}")
         for line in outcome.report.lines:
-            self.say(f"  {line}" if self.interactive else line)
+            self.log(f"  {line}" if self.interactive else line)
         for warning in outcome.report.warnings:
-            self.say(f"  warning: {warning}")
+            self.log(f"  warning: {warning}")
 
     def finish(self, outcomes: Sequence[Outcome], work: str, following: str = "") -> None:
         """The end of a command: one JSON object with --json, else the next command to type."""
         if self.as_json:
             self.print_json({"work": work, "stages": [_plain(o) for o in outcomes], "next": following})
         elif following:
-            self.say(f"next: {following}")
+            self.log(f"next: {following}")
 
     def estimate(self, stage: str, report: Report) -> None:
         """What a stage would cost: the answer of --dry-run, so on stdout."""
@@ -162,6 +162,6 @@ def _plain(outcome: Outcome) -> Mapping[str, Any]:
         "stage": outcome.stage,
         "status": "done" if outcome.ran else "up to date",
         "why": outcome.why,
-        **outcome.cost.told(),
+        **outcome.cost.describe(),
         **asdict(outcome.report),
     }

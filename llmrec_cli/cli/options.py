@@ -213,9 +213,9 @@ def _unexpected(common: Common, error: Exception) -> int:
     if _heard:
         common.console.interrupted()
         return 128 + _heard[0]
-    if told := full_disk(error, common.work):
-        common.console.error(told)
-        return told.exit_code
+    if describe := full_disk(error, common.work):
+        common.console.error(describe)
+        return describe.exit_code
     common.console.bug(error)
     return 1
 

@@ -17,7 +17,7 @@ from llmrec_cli.core.launch import launch
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.report.views import Json, Shown, Titles, list_lines, readable, rows_of, told, unknown
+from llmrec_cli.report.views import Json, Shown, Titles, describe, list_lines, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
 
 NOBODY = pa.table({"item_id": pa.array([], pa.string()), "people": pa.array([], pa.int64())})
@@ -69,7 +69,7 @@ def _fresh(work: WorkDir, config: recommend.RecommendConfig, context: Context) -
         return state(recommend.STAGE, work, config, context).fresh
     except UpstreamError:
         # what only the page shows may be missing; what lists are made of may not
-        state(replace(recommend.STAGE, reads=recommend.INGREDIENTS), work, config, context)
+        state(replace(recommend.STAGE, reads=recommend.FOR_LISTS), work, config, context)
         return False
 
 
@@ -78,7 +78,7 @@ def shown(work: WorkDir, answer: Answer) -> list[Shown]:
     titles, strangers = Titles(work), set(answer.strangers)
     by_user: dict[str, list[Json]] = {}
     for row in answer.rows.sort_by("rank").to_pylist():
-        by_user.setdefault(row["user_id"], []).append(told(row, titles))
+        by_user.setdefault(row["user_id"], []).append(describe(row, titles))
     out = []
     for user in answer.users:
         known = user not in strangers

@@ -10,7 +10,7 @@ from llmrec_cli.core.arrays import Floats
 
 Advance = Callable[[int], None]
 """Told how many contents are done since it was last called."""
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 """Where a line of progress is told."""
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from llmrec_cli.content import Advance, Say, image, media, preprocessing, silent, text
+from llmrec_cli.content import Advance, Log, image, media, preprocessing, silent, text
 from llmrec_cli.content.cache import VectorCache, cache_folder, digest_array
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.errors import MissingExtraError
@@ -59,12 +59,12 @@ class _Contents:
 
 
 def build(
-    modality: Modality, name: str, *, base: Path, device: str, advance: Advance = silent, say: Say = silent
+    modality: Modality, name: str, *, base: Path, device: str, advance: Advance = silent, log: Log = silent
 ) -> Any:
     """The encoder of that name; SettingsError or MissingExtraError where there is none, before any work is done."""
     found = BUILDERS[modality]
     made: Callable[..., Any] = load_function(found) if isinstance(found, str) else found
-    return made(name, device, advance, base, say)
+    return made(name, device, advance, base, log)
 
 
 def encode(
@@ -91,7 +91,7 @@ def encode(
     unique = [contents.values[i] for i in np.unique(places, return_index=True)[1]]
     warnings = _paths_warnings(modality, contents, base)
     with progress.task(f"{NOUNS[modality]} of items", total=len(unique), unit=NOUNS[modality]) as task:
-        made = build(modality, encoder, base=base, device=device, advance=task.advance, say=progress.say)
+        made = build(modality, encoder, base=base, device=device, advance=task.advance, log=progress.log)
         kept = _cache(made, distinct.dictionary, cache)
         raw, n_new = _vectors(made, modality, unique, distinct.dictionary, cache=kept, task=task, warnings=warnings)
     found = np.any(raw != 0, axis=1)
@@ -106,7 +106,7 @@ def ready(encoders: Mapping[Modality, str], base: Path, device: str, progress: P
     """Raise what `build` raises for any of the encoders; an empty name is none."""
     for kind, name in encoders.items():
         if name:
-            build(kind, name, base=base, device=device, say=progress.say)
+            build(kind, name, base=base, device=device, log=progress.log)
 
 
 def encode_items(

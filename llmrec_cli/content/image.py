@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llmrec_cli.content import IMAGE_ENCODERS, Advance, FileEncoder, Say, pretrained, silent
+from llmrec_cli.content import IMAGE_ENCODERS, Advance, FileEncoder, Log, pretrained, silent
 from llmrec_cli.content.media import read_picture
 from llmrec_cli.content.preprocessing import unit
 from llmrec_cli.core.arrays import Floats, Ints
@@ -17,12 +17,12 @@ from llmrec_cli.core.registry import load_variant
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
 
-def build(name: str, device: str, advance: Advance, base: Path = Path(), say: Say = silent) -> FileEncoder:
+def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Log = silent) -> FileEncoder:
     """The encoder in a folder (from `base`), on the hub, or "module:Class"."""
     if ":" in name:
         encoder: FileEncoder = load_variant("image encoder", IMAGE_ENCODERS, name, ("encode",))(device, advance)
         return encoder
-    return ImageEncoder(device, advance, pretrained.locate(name, "image", base, say))
+    return ImageEncoder(device, advance, pretrained.locate(name, "image", base, log))
 
 
 class ImageEncoder:

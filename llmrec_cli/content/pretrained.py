@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llmrec_cli.content import Say
+from llmrec_cli.content import Log
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, LlmrecError, MissingExtraError, SettingsError
@@ -142,7 +142,7 @@ def assembled(n: int, parts: Sequence[tuple[Ints, Floats]]) -> Floats:
     return out
 
 
-def locate(name: str, kind: str, base: Path, say: Say) -> Checkpoint:
+def locate(name: str, kind: str, base: Path, log: Log) -> Checkpoint:
     """The model in the folder `name` (from `base`), or of that name in the hub's local cache, or fetched from the hub.
 
     SettingsError where there cannot be such a model, MissingExtraError where it is neither here nor to be had now.
@@ -162,7 +162,7 @@ def locate(name: str, kind: str, base: Path, say: Say) -> Checkpoint:
             where=str(folder),
             fix=f"check pretrain.{kind}_encoder: a folder, or a model's name on the Hugging Face hub (owner/name)",
         )
-    return Checkpoint(_cached(name) or _fetched(name, kind, say), name)
+    return Checkpoint(_cached(name) or _fetched(name, kind, log), name)
 
 
 def _cached(name: str) -> Path | None:
@@ -173,7 +173,7 @@ def _cached(name: str) -> Path | None:
     return folder if folder and any(folder.glob("*.safetensors")) else None
 
 
-def _fetched(name: str, kind: str, say: Say) -> Path:
+def _fetched(name: str, kind: str, log: Log) -> Path:
     """Asks the hub once, briefly, before the download, whose own retries would take minutes without a network."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of whatever client it uses
@@ -189,7 +189,7 @@ def _fetched(name: str, kind: str, say: Say) -> Path:
             raise SettingsError(
                 f"the {kind} encoder {name!r} has no weights in safetensors", fix="choose a model that has them"
             )
-        say(f"{kind} encoder: fetching {name} from the Hugging Face hub")
+        log(f"{kind} encoder: fetching {name} from the Hugging Face hub")
         disable_progress_bars()
         return Path(snapshot_download(name, allow_patterns=list(FILES), ignore_patterns=OTHER_FORMATS))
     except GatedRepoError as error:

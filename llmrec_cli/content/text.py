@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from llmrec_cli.content import TEXT_ENCODERS, Advance, Say, TextEncoder, pretrained, silent
+from llmrec_cli.content import TEXT_ENCODERS, Advance, Log, TextEncoder, pretrained, silent
 from llmrec_cli.content.preprocessing import unit
 from llmrec_cli.core.arrays import Floats, Ints, length_sorted
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
@@ -46,13 +46,13 @@ def minilm_folder() -> Path | None:
     return next((Path(place) / "model" for place in places if (Path(place) / "model").is_dir()), None)
 
 
-def build(name: str, device: str, advance: Advance, base: Path = Path(), say: Say = silent) -> TextEncoder:
+def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Log = silent) -> TextEncoder:
     """The encoder called "auto", "minilm", "hashed", "module:Class", or in a folder (from `base`), or on the hub."""
     if name == "auto":
         name = "minilm" if minilm_folder() else "hashed"
     is_folder = (base / Path(name).expanduser()).is_dir()
     if name not in TEXT_ENCODERS and (is_folder or ("/" in name and ":" not in name)):
-        return SentenceEncoder(device, advance, pretrained.locate(name, "text", base, say))
+        return SentenceEncoder(device, advance, pretrained.locate(name, "text", base, log))
     encoder: TextEncoder = load_variant("text encoder", TEXT_ENCODERS, name, ("encode",))(device, advance)
     return encoder
 

@@ -92,9 +92,9 @@ SEQUENCES = Table(
     ),
     forgets=Forgets.ROWS,
 )
-REFUSALS = Table(
+NEGATIVE_FEEDBACK = Table(
     "clean",
-    "refusals",
+    "negative_feedback",
     "Items that users turned down: events of negative weight. position counts the kept events of the user before it.",
     ("user_id", "item_id"),
     _schema(user_id=ID, item_id=ID, position=pa.int32()),
@@ -260,7 +260,7 @@ ITEM_IMAGES = Table(
     "item_images",
     "Where the generated image of an item lies, and what painted it.",
     ("item_id",),
-    _schema(item_id=ID, path=pa.string(), painter=pa.string(), condition=pa.string()),
+    _schema(item_id=ID, path=pa.string(), image_generator=pa.string(), condition=pa.string()),
     optional=True,
     forgets=Forgets.NOBODY,
 )

@@ -21,7 +21,7 @@ class Cost:
     peak_is_own: bool = True
     """False where the peak may be that of earlier work in this process."""
 
-    def told(self) -> dict[str, float]:
+    def describe(self) -> dict[str, float]:
         """As records and --json tell it."""
         return {
             "seconds": round(self.seconds, 3),

@@ -22,22 +22,22 @@ class Progress(Protocol):
 
     def task(self, label: str, total: int, unit: str = "") -> AbstractContextManager[Task]: ...
 
-    def say(self, text: str) -> None: ...
+    def log(self, text: str) -> None: ...
 
 
 class _LineTask:
     def __init__(self, lines: Lines, label: str, total: int, unit: str) -> None:
         self.lines, self.label, self.total, self.unit = lines, label, total, unit
-        self.done, self.start, self.told = 0, time.monotonic(), time.monotonic()
+        self.done, self.start, self.describe = 0, time.monotonic(), time.monotonic()
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
         now = time.monotonic()
-        if now - self.told >= self.lines.every:
-            self.told = now
+        if now - self.describe >= self.lines.every:
+            self.describe = now
             rate = self.done / max(now - self.start, 1e-9)
             text = f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s {note}"
-            self.lines.say(text.rstrip())
+            self.lines.log(text.rstrip())
 
 
 class Lines:
@@ -50,7 +50,7 @@ class Lines:
     def task(self, label: str, total: int, unit: str = "") -> Iterator[Task]:
         yield _LineTask(self, label, total, unit)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         if not self.quiet:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}", file=sys.stderr, flush=True)
 

@@ -147,7 +147,7 @@ class People:
     gone: frozenset[str]
     pseudonymise: bool
 
-    def told(self, user_id: str) -> tuple[str, bool]:
+    def describe(self, user_id: str) -> tuple[str, bool]:
         """What to write for an id, and whether the person was forgotten."""
         hashed = self.key.hash(user_id)
         return (hashed if self.pseudonymise else user_id), hashed in self.gone

@@ -203,7 +203,7 @@ def execute(
         "parts": now.parts,
         "outputs": _outputs(stage.writes, work),
         "report": asdict(report),
-        **cost.told(),
+        **cost.describe(),
     }
     work.sign(stage.name, record)
     work.clear_scratch(stage.name)

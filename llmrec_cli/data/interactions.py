@@ -32,7 +32,7 @@ class Sequences:
     """(users,) the demographic segment of each user, where they were told apart."""
     weights: Floats | None = None
     """(events,) how much each event counts, above 0; None where all count 1."""
-    refused: sp.csr_matrix | None = None
+    negative: sp.csr_matrix | None = None
     """(users, items) 1 + how many events the user had before turning the item down; None where nobody ever did."""
 
     def __len__(self) -> int:
@@ -71,10 +71,10 @@ class Sequences:
         lengths = self.lengths[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        of_events, of_users = (self.times, self.weights), (self.segments, self.refused)
+        of_events, of_users = (self.times, self.weights), (self.segments, self.negative)
         times, weights = (None if rows is None else rows[at] for rows in of_events)
-        segments, refused = (None if rows is None else rows[chosen] for rows in of_users)
-        return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, refused)
+        segments, negative = (None if rows is None else rows[chosen] for rows in of_users)
+        return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, negative)
 
     def _keep(self, mask: Bools) -> Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
@@ -85,13 +85,13 @@ class Sequences:
 
     def _then(self) -> Sequences:
         """The same with what was turned down by the end of each history."""
-        if self.refused is None:
+        if self.negative is None:
             return self
-        users = np.repeat(np.arange(len(self)), np.diff(self.refused.indptr))
-        data = np.where(self.refused.data <= 1 + self.lengths[users], self.refused.data, 0)
-        refused = sp.csr_matrix((data, self.refused.indices, self.refused.indptr), shape=self.refused.shape)
-        refused.eliminate_zeros()
-        return replace(self, refused=refused)
+        users = np.repeat(np.arange(len(self)), np.diff(self.negative.indptr))
+        data = np.where(self.negative.data <= 1 + self.lengths[users], self.negative.data, 0)
+        negative = sp.csr_matrix((data, self.negative.indices, self.negative.indptr), shape=self.negative.shape)
+        negative.eliminate_zeros()
+        return replace(self, negative=negative)
 
     def head(self, n: int) -> Sequences:
         """At most the first n events of each user."""
@@ -112,15 +112,15 @@ class Sequences:
         out[some] = self.codes[self.offsets[1:][some] - 1]
         return out
 
-    def turned_down(self) -> Sequences:
+    def negative_items(self) -> Sequences:
         """The items that each user turned down and has not chosen since, in the order in which that happened.
 
         It needs whole histories, as `tail` does not leave them.
         """
-        if self.refused is None:
+        if self.negative is None:
             return Sequences(np.zeros(0, dtype=np.int32), np.zeros(len(self) + 1, dtype=np.int64), self.n_items)
-        users = np.repeat(np.arange(len(self)), np.diff(self.refused.indptr))
-        codes, since = self.refused.indices.astype(np.int64), self.refused.data.astype(np.int64) - 1
+        users = np.repeat(np.arange(len(self)), np.diff(self.negative.indptr))
+        codes, since = self.negative.indices.astype(np.int64), self.negative.data.astype(np.int64) - 1
         n_items = max(self.n_items, 1)
         chosen, inverse = np.unique(self.users * n_items + self.codes, return_inverse=True)
         last = np.full(len(chosen) + 1, -1, dtype=np.int64)
@@ -133,11 +133,11 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum(np.bincount(users[order], minlength=len(self)))])
         return Sequences(codes[order].astype(np.int32), offsets, self.n_items)
 
-    def barred(self, *, seen: bool) -> tuple[Ints, Codes]:
+    def excluded(self, *, seen: bool) -> tuple[Ints, Codes]:
         """Users (row numbers) and items (codes) that no list puts together: turned down or, with `seen`, had before."""
-        refused = self.turned_down()
+        negative = self.negative_items()
         had = (self.users, self.codes) if seen else (self.users[:0], self.codes[:0])
-        return np.concatenate([had[0], refused.users]), np.concatenate([had[1], refused.codes])
+        return np.concatenate([had[0], negative.users]), np.concatenate([had[1], negative.codes])
 
     def matrix(self, decay: float = 1.0, limit: int | None = None) -> sp.csr_matrix:
         """(users, items) sparse float32: sum of weight × decay**age over a user's (last `limit`) events of an item."""
@@ -159,13 +159,13 @@ def from_table(
     items: pa.Table,
     user_ids: pa.ChunkedArray | None = None,
     profiles: pa.Table | None = None,
-    refusals: pa.Table | None = None,
+    negative_feedback: pa.Table | None = None,
 ) -> Sequences:
     """Encode `clean/sequences` by the order of `clean/items`; with times where that column is given and complete.
 
     With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events; with
-    `profiles` (user_id and segment of `profile/profiles`) each has its segment, with `refusals` (`clean/refusals`) what
-    was turned down. Weights are read where they are given and not all 1.
+    `profiles` (user_id and segment of `profile/profiles`) each has its segment, with `negative_feedback` (of `clean`)
+    what was turned down. Weights are read where they are given and not all 1.
     Raises UpstreamError where a sequence has an item that is not in the catalogue.
     """
     codes, lengths, seconds = _encoded(sequences, items.column("item_id").combine_chunks())
@@ -176,12 +176,14 @@ def from_table(
         rows_or_last = np.asarray(pc.fill_null(rows, len(found)), dtype=np.int64)
         padded = replace(found, offsets=np.append(found.offsets, found.offsets[-1]))
         found = padded.select(rows_or_last)
-    if profiles is None and refusals is None:
+    if profiles is None and negative_feedback is None:
         return found  # the table may have no users then
     of = sequences.column("user_id") if user_ids is None else user_ids
     segments = None if profiles is None else _segments(of, profiles)
-    refused = _refused(of, items, refusals) if refusals is not None and refusals.num_rows else None
-    return replace(found, segments=segments, refused=refused)
+    negative = (
+        _refused(of, items, negative_feedback) if negative_feedback is not None and negative_feedback.num_rows else None
+    )
+    return replace(found, segments=segments, negative=negative)
 
 
 def _weights(sequences: pa.Table) -> Floats | None:
@@ -192,13 +194,15 @@ def _weights(sequences: pa.Table) -> Floats | None:
     return None if (weights == 1).all() else weights
 
 
-def _refused(user_ids: pa.ChunkedArray, items: pa.Table, refusals: pa.Table) -> sp.csr_matrix:
+def _refused(user_ids: pa.ChunkedArray, items: pa.Table, negative_feedback: pa.Table) -> sp.csr_matrix:
     """`Sequences.refused` of these users; what is said of other users and items is left out."""
     ids = (user_ids.combine_chunks(), items.column("item_id").combine_chunks())
-    found = [pc.index_in(refusals.column(n), value_set=v) for n, v in zip(("user_id", "item_id"), ids, strict=True)]
+    found = [
+        pc.index_in(negative_feedback.column(n), value_set=v) for n, v in zip(("user_id", "item_id"), ids, strict=True)
+    ]
     rows, codes = (np.asarray(pc.fill_null(each, -1)) for each in found)
     known = (rows >= 0) & (codes >= 0)
-    since = 1 + refusals.column("position").to_numpy()
+    since = 1 + negative_feedback.column("position").to_numpy()
     return sp.csr_matrix((since[known], (rows[known], codes[known])), shape=(len(user_ids), items.num_rows))
 
 

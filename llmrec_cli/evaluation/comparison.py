@@ -27,7 +27,7 @@ from llmrec_cli.data.metrics import (
     rank_metrics,
     row_shares,
 )
-from llmrec_cli.evaluation.eval_users import Question
+from llmrec_cli.evaluation.eval_users import EvalUsers
 
 Json = dict[str, Any]
 PIPELINE = "pipeline"
@@ -52,7 +52,7 @@ class Traits:
 class Comparison:
     """How well each system answers the question."""
 
-    question: Question
+    question: EvalUsers
     values: dict[str, dict[str, Doubles]]
     """System -> metric -> (users,) values, or (1,) for what all lists have together. The pipeline stands first."""
     k: int
@@ -63,7 +63,7 @@ class Comparison:
     @classmethod
     def of(
         cls,
-        question: Question,
+        question: EvalUsers,
         lists: Mapping[str, Codes],
         log: Sequences,
         ks: Sequence[int],
@@ -151,7 +151,7 @@ class Comparison:
 
 def measured(
     lists: Codes,
-    question: Question,
+    question: EvalUsers,
     log: Sequences,
     ks: Sequence[int],
     traits: Traits = Traits(),

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Question:
+class EvalUsers:
     """What is asked of every system: lists for these users, without what was withheld."""
 
     users: Ints
@@ -39,8 +39,8 @@ class Question:
         outside = targets >= n_items
         width = np.int64(max(n_items, targets.max(initial=0)) + 1)
         again = np.isin(owners * width + targets, self.histories.users * width + self.histories.codes)
-        barred = outside | (again if self.filter_seen else np.zeros_like(again))
-        reachable, inside = (np.bincount(owners[each], minlength=n_users) > 0 for each in (~barred, ~outside))
+        excluded = outside | (again if self.filter_seen else np.zeros_like(again))
+        reachable, inside = (np.bincount(owners[each], minlength=n_users) > 0 for each in (~excluded, ~outside))
         return {
             "chose only items again that they had before": int((inside & ~reachable).sum()),
             "chose only items that nobody had before": int((~inside).sum()),
@@ -59,7 +59,7 @@ class Question:
 
 def ask(
     holdout: pa.Table, users: pa.Table, items: pa.Table, sequences: Sequences, lists: Codes, *, filter_seen: bool
-) -> Question:
+) -> EvalUsers:
     """The withheld events as targets of the users who have a list; DataError where there is nobody to ask about."""
     known = pc.index_in(holdout.column("user_id"), value_set=users.column("user_id").combine_chunks())
     rows = pc.fill_null(known, -1).to_numpy().astype(np.int64)
@@ -75,7 +75,7 @@ def ask(
         raise DataError("nothing was withheld of a user who has a list", fix="choose another evaluate.holdout")
     offsets = np.concatenate([[0], np.cumsum(counts)])
     skipped = everyone - len(asked)
-    return Question(asked, (offsets, targets[kept][order]), sequences.select(asked), skipped, filter_seen)
+    return EvalUsers(asked, (offsets, targets[kept][order]), sequences.select(asked), skipped, filter_seen)
 
 
 def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Codes:

@@ -17,7 +17,7 @@ from llmrec_cli.core.min_support import enough
 from llmrec_cli.data.metrics import Interval, bootstrap, difference_bootstrap, rank_metrics
 from llmrec_cli.data.segments import age_bands
 from llmrec_cli.evaluation.comparison import PIPELINE, Comparison
-from llmrec_cli.evaluation.eval_users import Question
+from llmrec_cli.evaluation.eval_users import EvalUsers
 
 Json = dict[str, Any]
 
@@ -102,7 +102,7 @@ def buckets(counts: Ints) -> Ints:
     return np.append(np.where(counts > 0, third[at], 3), 3)
 
 
-def by_target(question: Question, counts: Ints) -> Iterator[tuple[str, Ints, tuple[Ints, Codes]]]:
+def by_target(question: EvalUsers, counts: Ints) -> Iterator[tuple[str, Ints, tuple[Ints, Codes]]]:
     """For each bucket that has targets: its name, the rows of the users who have one there, and those targets alone."""
     offsets, items = question.targets
     owners = np.repeat(np.arange(len(question.users)), np.diff(offsets))

@@ -12,15 +12,17 @@ POPULARITY, BEST = "popularity", "best"
 """Always compared with; and the source that was best on validation, whichever that is."""
 
 
-def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str], known: Collection[str]) -> list[str]:
+def agree(
+    sources: Iterable[str], baselines: Sequence[str], must_beat: Sequence[str], known: Collection[str]
+) -> list[str]:
     """The baselines that are compared with, popularity first and those that must be beaten last; BEST is one.
 
     A baseline that is not among `sources` is left out: which sources there are is said elsewhere. SettingsError where
     one that must be beaten, or popularity, is not among them, and for a name that is not even `known`.
     """
     there = [*sources, BEST]
-    for name in dict.fromkeys([POPULARITY, *beats, *baselines]):
-        if name not in there and (name in (POPULARITY, *beats) or name not in known):
+    for name in dict.fromkeys([POPULARITY, *must_beat, *baselines]):
+        if name not in there and (name in (POPULARITY, *must_beat) or name not in known):
             other = (
                 ": every backtest compares with it (with dp_epsilon, in dp_allow too)"
                 if name == POPULARITY
@@ -31,7 +33,7 @@ def agree(sources: Iterable[str], baselines: Sequence[str], beats: Sequence[str]
                 where="evaluate",
                 fix=f"add it there{other}" if name in known else did_you_mean(name, there),
             )
-    return [name for name in dict.fromkeys([POPULARITY, *baselines, *beats]) if name in there]
+    return [name for name in dict.fromkeys([POPULARITY, *baselines, *must_beat]) if name in there]
 
 
 def hold(
@@ -59,6 +61,6 @@ def hold(
     if failed:
         raise GateError(
             "; ".join(failed),
-            where="evaluate.fail_under, evaluate.gates, evaluate.ceilings, evaluate.beats",
+            where="evaluate.fail_under, evaluate.thresholds, evaluate.upper_bounds, evaluate.must_beat",
             fix="look at evaluate/verdict.json: what changed since the last backtest?",
         )

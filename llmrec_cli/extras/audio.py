@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llmrec_cli.content import AUDIO_ENCODERS, Advance, FileEncoder, Say, pretrained, silent
+from llmrec_cli.content import AUDIO_ENCODERS, Advance, FileEncoder, Log, pretrained, silent
 from llmrec_cli.content.media import read_recording
 from llmrec_cli.content.preprocessing import unit
 from llmrec_cli.core.arrays import Floats, Ints
@@ -18,12 +18,12 @@ from llmrec_cli.core.registry import load_variant
 Features = dict[str, torch.Tensor]
 
 
-def build(name: str, device: str, advance: Advance, base: Path = Path(), say: Say = silent) -> FileEncoder:
+def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Log = silent) -> FileEncoder:
     """The encoder in a folder (from `base`), on the hub, or "module:Class"."""
     if ":" in name:
         encoder: FileEncoder = load_variant("audio encoder", AUDIO_ENCODERS, name, ("encode",))(device, advance)
         return encoder
-    return AudioEncoder(device, advance, pretrained.locate(name, "audio", base, say))
+    return AudioEncoder(device, advance, pretrained.locate(name, "audio", base, log))
 
 
 class AudioEncoder:

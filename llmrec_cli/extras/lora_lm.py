@@ -46,7 +46,7 @@ class Tuned:
     epochs: list[Epoch]
     """Their targets are titles."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What the tuning has brought, in words."""
         before, after = self.perplexity_before, self.perplexity_after
         return f"language model {self.model}: perplexity of newest titles {before:.1f} before, {after:.1f} after"

@@ -33,16 +33,16 @@ from llmrec_cli.core.errors import MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.extras.user_gradients import UserGradients, user_rows
 from llmrec_cli.sequence import packing
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.privacy_budget import Privacy, Spent
-from llmrec_cli.sequence.training import Lessons, NextItemModel, Objective
+from llmrec_cli.sequence.training import NextItemModel, Objective, TrainingData
 from llmrec_cli.tensors import checkpoints, runtime
 
 ORDERS = (*(1 + x / 10 for x in range(1, 30)), *range(4, 64), 80, 96, 128, 192, 256, 384, 512)
 """Rényi orders of the account: any give a bound, more a tighter one. Those above 63 allow an epsilon below 0.2."""
 
 
-def check(shape: Shape, objective: Objective) -> None:
+def check(shape: ModelConfig, objective: Objective) -> None:
     """MissingExtraError without opacus, SettingsError for a training that has no private form."""
     _opacus()
     asked = (shape.architecture, objective.loss, objective.targets)
@@ -55,7 +55,7 @@ def check(shape: Shape, objective: Objective) -> None:
 
 def train(
     model: NextItemModel,
-    lessons: Lessons,
+    lessons: TrainingData,
     schedule: runtime.Schedule,
     privacy: Privacy,
     *,
@@ -90,7 +90,7 @@ def train(
         history.append(runtime.Epoch(epoch, loss, speed, evaluate() if evaluate else {}))
         if checkpoint is not None:
             training.save(checkpoint, history)
-        progress.say(f"pretrain {name} epoch {epoch}: loss {loss:.4f}, epsilon {training.spent().epsilon:.3f} spent")
+        progress.log(f"pretrain {name} epoch {epoch}: loss {loss:.4f}, epsilon {training.spent().epsilon:.3f} spent")
     return history, training.spent()
 
 
@@ -100,7 +100,7 @@ class _Training:
     def __init__(
         self,
         model: NextItemModel,
-        lessons: Lessons,
+        lessons: TrainingData,
         schedule: runtime.Schedule,
         privacy: Privacy,
         *,
@@ -192,7 +192,7 @@ class _Training:
             return []
         tensors, told = state
         if any(told.get(key) != value for key, value in self._settings().items()):
-            progress.say(f"pretrain {name}: the settings of privacy changed, private training begins anew")
+            progress.log(f"pretrain {name}: the settings of privacy changed, private training begins anew")
             return []
         with torch.no_grad():
             for key, value in checkpoints.under("model.", tensors).items():

@@ -11,7 +11,7 @@ from torch import nn
 
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.sequence import packing
-from llmrec_cli.sequence.training import Lessons, NextItemModel
+from llmrec_cli.sequence.training import NextItemModel, TrainingData
 from llmrec_cli.tensors import runtime
 
 BYTES = 256 << 20
@@ -81,7 +81,7 @@ class UserGradients:
             parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)  # type: ignore[attr-defined]
 
 
-def user_rows(lessons: Lessons, users: Ints, at_a_time: int) -> Iterator[runtime.Batch]:
+def user_rows(lessons: TrainingData, users: Ints, at_a_time: int) -> Iterator[runtime.Batch]:
     """(items, targets, segments), each (at most `at_a_time`, L), and (…, 2, L) times where known: a row for each user.
 
     A row has the last L events before the newest, and each asks for the one after it. Users of like length come

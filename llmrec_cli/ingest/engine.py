@@ -20,7 +20,7 @@ from llmrec_cli.ingest import engine_filter, raw_files, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
 from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, sniff
 from llmrec_cli.ingest.engine_checks import PLACES, check_names, not_too_wide, told_of
-from llmrec_cli.ingest.interruptible import Beside
+from llmrec_cli.ingest.interruptible import BackgroundRefit
 from llmrec_cli.ingest.raw_files import Input, RawFile
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Engine:
         )
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute("SET lock_configuration = true")
-        self._beside = Beside(self.connection.interrupt)
+        self._beside = BackgroundRefit(self.connection.interrupt)
         self._made = 0
 
     def __enter__(self) -> Engine:

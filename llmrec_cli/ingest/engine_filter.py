@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
-from llmrec_cli.ingest.interruptible import Beside
+from llmrec_cli.ingest.interruptible import BackgroundRefit
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -89,7 +89,7 @@ def passing(rows: pa.RecordBatchReader, total: int, where: str, beside: Sequence
     check(where)
     connection = _closed()
     limit = PATIENCE + PER_ROW * total
-    runner = Beside(connection.interrupt, *beside)
+    runner = BackgroundRefit(connection.interrupt, *beside)
 
     def query() -> pa.Table:
         connection.register("rows", rows)

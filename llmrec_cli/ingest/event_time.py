@@ -20,7 +20,7 @@ NONE = "time       none: the order of the rows is taken as their order in time"
 class Time:
     guess: infer.Guess | None
     time_format: str
-    told: str
+    message: str
     """What is to be said of the choice, "" where the guess says all."""
 
 

@@ -71,13 +71,13 @@ def known(rows: Frame, judged: Frame, kept: Frame, how: Holdout, after: int = 0)
     return rows.join(earlier.select(nw.col("source_row").alias("#source_row")), on="#source_row", how="semi")
 
 
-def known_refusals(refusals: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
-    """What was turned down before a backtest's cut-off, by users who have events then: `clean/refusals`.
+def known_negatives(negative_feedback: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
+    """What was turned down before a backtest's cut-off, by users who have events then: `clean/negative_feedback`.
 
     A user's own cut-off is the first event that is withheld; that of `time` is the same for all.
     """
     own = kept.filter(~nw.col("withheld")).group_by("user_id").agg(nw.len().alias("n"))
-    known = refusals.join(own, on="user_id", how="inner")
+    known = negative_feedback.join(own, on="user_id", how="inner")
     known = known.filter(nw.col("time") < after) if how == "time" else known.filter(nw.col("position") <= nw.col("n"))
     return known.select("user_id", "item_id", "position").sort("user_id", "item_id")
 

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 GRACE = 1.5
 
 
-class Beside:
+class BackgroundRefit:
     """Runs one piece of work at a time; `interrupts` are called, again and again, where it has to end early."""
 
     def __init__(self, *interrupts: Callable[[], object]) -> None:

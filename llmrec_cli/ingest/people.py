@@ -18,7 +18,7 @@ def keep_out(engine: Engine, raw: str, column: str, people: People) -> pa.Table 
     """
     ids = _selected(engine, f"SELECT DISTINCT {cell(column)} AS id FROM {raw}").column("id")
     known = [each for each in ids.to_pylist() if each is not None]
-    told = [people.told(each) for each in known]
+    told = [people.describe(each) for each in known]
     gone = [user_id for user_id, (_, out) in zip(known, told, strict=True) if out]
     rows = _emptied(engine, raw, column, gone) if gone else None
     if people.pseudonymise:

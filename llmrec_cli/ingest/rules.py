@@ -25,9 +25,9 @@ FORGOTTEN = "forgotten"
 MAD_TO_SIGMA = 1.4826
 
 
-def weighted(log: Frame, weights: dict[str, float], refused_below: float | None = None) -> Frame:
-    """Add `weight`: that of the row's event, 1 for an event without one, −1 for a value less than `refused_below`."""
-    low = [nw.when(nw.col("value") < refused_below).then(nw.lit(-1.0))] if refused_below is not None else []
+def weighted(log: Frame, weights: dict[str, float], negative_below: float | None = None) -> Frame:
+    """Add `weight`: that of the row's event, 1 for an event without one, −1 for a value less than `negative_below`."""
+    low = [nw.when(nw.col("value") < negative_below).then(nw.lit(-1.0))] if negative_below is not None else []
     known = [nw.when(nw.col("event") == name).then(nw.lit(float(weight))) for name, weight in weights.items()]
     return log.with_columns(nw.coalesce(*low, *known, nw.lit(1.0)).alias("weight"))
 
@@ -227,7 +227,7 @@ def in_order(frame: Frame, gap_minutes: float) -> Frame:
     )
 
 
-def refusals(judged: Frame) -> Frame:
+def negative_feedback(judged: Frame) -> Frame:
     """What users turned down, with `position`: how many of the user's kept events came before.
 
     A row for each user and item, that of the last time; columns user_id, item_id, position, time.

@@ -15,7 +15,7 @@ from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.stage import Report
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import coverage
-from llmrec_cli.lists.constraints import Rules, broken, choose, overlap
+from llmrec_cli.lists.constraints import Constraints, broken, choose, overlap
 from llmrec_cli.ranking.features import Candidates, places
 
 SPARE = 200
@@ -45,7 +45,9 @@ TOO_ALIKE = 0.8
 """Above this share of items in common the lists are called much alike."""
 
 
-def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, shares_of: Callable[[Ints], Floats]) -> Lists:
+def best(
+    candidates: Candidates, scores: Floats, k: int, rules: Constraints, shares_of: Callable[[Ints], Floats]
+) -> Lists:
     """The k best candidates of each user that the rules allow.
 
     `shares_of` gives (n, sources) what each source adds to the scores of n candidates, by row number; the source of a
@@ -74,7 +76,7 @@ def best(candidates: Candidates, scores: Floats, k: int, rules: Rules, shares_of
 
 
 @dataclass(frozen=True)
-class Popular:
+class Backfill:
     """Who chose what, by segment: what a list is filled from."""
 
     counts: sp.csr_matrix
@@ -89,7 +91,7 @@ class Popular:
     @classmethod
     def of(
         cls, histories: Sequences, segment: Ints, weight: npt.ArrayLike, allowed: Bools, ties: Ints, *, least: int = 0
-    ) -> Popular:
+    ) -> Backfill:
         """`segment` (users,) and `weight` (segments,) say which segment a user is of, and how much it weighs.
 
         What fewer than `least` people of a segment chose does not count.
@@ -128,7 +130,7 @@ class Popular:
 
 
 def filled(
-    lists: Lists, popular: Popular, segments: Ints, histories: Sequences, rules: Rules, *, filter_seen: bool
+    lists: Lists, popular: Backfill, segments: Ints, histories: Sequences, rules: Constraints, *, filter_seen: bool
 ) -> Lists:
     """The lists with popular items behind what they hold, where they are short.
 
@@ -139,13 +141,13 @@ def filled(
     short = np.flatnonzero(~lists.there.all(axis=1))
     if len(short) == 0:
         return lists
-    users, codes = histories.select(short).barred(seen=filter_seen)
+    users, codes = histories.select(short).excluded(seen=filter_seen)
     longest = int(np.bincount(users).max(initial=0))
     width = len(popular.order) if rules.max_per_category else min(len(popular.order), 2 * k + SPARE + longest)
     items, share, theirs = popular.leading(segments[short], width)
     n_items = np.int64(histories.n_items)
-    barred = np.isin(np.arange(len(short))[:, None] * n_items + items, users * n_items + codes)
-    items = np.where(barred, -1, items)
+    excluded = np.isin(np.arange(len(short))[:, None] * n_items + items, users * n_items + codes)
+    items = np.where(excluded, -1, items)
     repeated = (items[:, :, None] == lists.items[short][:, None, :]).any(axis=2)
     items = np.where(repeated, -1, items).astype(np.int32)
     wide = Lists(
@@ -163,7 +165,7 @@ def filled(
     return out
 
 
-def most_chosen(items: pa.Table, allowed: Bools, k: int, rules: Rules) -> pa.Table:
+def most_chosen(items: pa.Table, allowed: Bools, k: int, rules: Constraints) -> pa.Table:
     """The k rows of `items` (item_id, people) with the most people that the rules allow, of equals by their id."""
     order = pc.sort_indices(items, sort_keys=[("people", "descending"), ("item_id", "ascending")]).to_numpy()
     order = order[allowed[order]].astype(np.int32)
@@ -171,11 +173,11 @@ def most_chosen(items: pa.Table, allowed: Bools, k: int, rules: Rules) -> pa.Tab
     return items.take(pa.array(order[chosen[chosen >= 0]]))
 
 
-def hold(lists: Lists, histories: Sequences, allowed: Bools, rules: Rules, *, filter_seen: bool) -> None:
+def hold(lists: Lists, histories: Sequences, allowed: Bools, rules: Constraints, *, filter_seen: bool) -> None:
     """Every promise about the lists of these users, checked before they are told."""
-    of, codes = histories.barred(seen=filter_seen)
-    barred = np.unique(of * np.int64(histories.n_items) + codes)
-    found = {rule: n for rule, n in broken(lists.items, barred, allowed, rules).items() if n}
+    of, codes = histories.excluded(seen=filter_seen)
+    excluded = np.unique(of * np.int64(histories.n_items) + codes)
+    found = {rule: n for rule, n in broken(lists.items, excluded, allowed, rules).items() if n}
     if found:
         raise AssertionError(f"lists break the rules: {found}")
 

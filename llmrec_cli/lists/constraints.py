@@ -18,7 +18,7 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
-class Rules:
+class Constraints:
     """What every list of one run has to keep to. Arrays are in the order of the catalogue."""
 
     titles: Groups
@@ -40,7 +40,7 @@ class Rules:
         cap: int,
         diversity: float = 0.0,
         rows: Floats | None = None,
-    ) -> Rules:
+    ) -> Constraints:
         """For (items,) titles and categories, empty where there is none; `rows` (items, d) are of any length."""
         vectors = None
         if rows is not None and diversity:
@@ -48,7 +48,7 @@ class Rules:
         return cls(title_groups(titles), category_groups(categories), cap, diversity, vectors)
 
 
-def choose(items: Codes, relevance: Floats, k: int, rules: Rules) -> Groups:
+def choose(items: Codes, relevance: Floats, k: int, rules: Constraints) -> Groups:
     """(users, k) columns of the chosen candidates in order, -1 where the rules leave too few.
 
     `items` (users, width) are candidates, -1 where a row is short; of equal relevance the first stands first. With
@@ -75,8 +75,8 @@ def choose(items: Codes, relevance: Floats, k: int, rules: Rules) -> Groups:
             full = found & (category >= 0) & ((taken == category[:, None]).sum(1) >= rules.max_per_category)
             worth[full[:, None] & (categories == category[:, None])] = -np.inf
         if rules.diversity and rules.vectors is not None:
-            likeness = np.einsum("uwd,ud->uw", rules.vectors[codes], rules.vectors[codes[users, best]])
-            nearest = likeness if place == 0 else np.maximum(nearest, likeness)
+            similarity = np.einsum("uwd,ud->uw", rules.vectors[codes], rules.vectors[codes[users, best]])
+            nearest = similarity if place == 0 else np.maximum(nearest, similarity)
     return chosen
 
 
@@ -130,7 +130,7 @@ def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[
     return mask
 
 
-def broken(lists: Codes, barred: Ints, allowed: Bools, rules: Rules) -> dict[str, int]:
+def broken(lists: Codes, excluded: Ints, allowed: Bools, rules: Constraints) -> dict[str, int]:
     """How many rows of (users, k) lists break each rule; `barred` are keys user x items + item."""
     there = lists >= 0
     users, _ = np.nonzero(there)
@@ -144,7 +144,7 @@ def broken(lists: Codes, barred: Ints, allowed: Bools, rules: Rules) -> dict[str
         "outside the catalogue": outside,
         "repeated": len(keys) - len(np.unique(keys)),
         "same title": len(titles) - len(np.unique(titles)),
-        "seen or turned down": int(np.isin(keys, barred).sum()),
+        "seen or turned down": int(np.isin(keys, excluded).sum()),
         "not allowed": int((~allowed[inside]).sum()),
         "over the cap of a category": 0,
     }

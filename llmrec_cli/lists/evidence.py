@@ -37,7 +37,7 @@ KIND_OF_STRATEGY = {
     "als": TOGETHER,
     "ease": TOGETHER,
     "content": SIMILAR,
-    "words": SIMILAR,
+    "tfidf": SIMILAR,
 }
 LEAST = np.array([0.02, 0.02, 0.3], dtype=np.float32)
 """Support below this says nothing: for followed and together as a share of the strongest, for similar a cosine."""

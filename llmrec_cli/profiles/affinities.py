@@ -15,7 +15,7 @@ from llmrec_cli.core.arrays import Doubles, Ints
 from llmrec_cli.core.columns import HABITS, PRICE
 from llmrec_cli.core.errors import DataError, did_you_mean
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.profiles.interests import PRIOR_EVENTS, Tagged, Window, at, population_shares, told
+from llmrec_cli.profiles.interests import PRIOR_EVENTS, Tagged, Window, at, describe, population_shares
 
 PRICES = ("price",)
 BRANDS = ("brand", "manufacturer", "vendor", "publisher", "author", "artist")
@@ -68,7 +68,7 @@ def brands(histories: Sequences, values: pa.Array[Any]) -> pa.Array[Any]:
         "lift": pa.array(lift[order].astype(np.float32)),
         "support": pa.array(at(matrix, users[order], brand[order]).round().astype(np.int32)),
     }
-    return told(users[order], brand[order], fields, names, len(histories)).cast(HABITS)
+    return describe(users[order], brand[order], fields, names, len(histories)).cast(HABITS)
 
 
 def prices(histories: Sequences, price: Doubles, categories: pa.Array[Any]) -> pa.Array[Any]:

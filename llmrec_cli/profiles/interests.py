@@ -107,7 +107,7 @@ def leading(
     fields = {"weight": pa.array((values / totals[users]).astype(np.float32))}
     if events is not None:
         fields["support"] = pa.array(at(events, users, codes).round().astype(np.int32))
-    return told(users, codes, fields, names, weights.shape[0]).cast(TAGS if events is None else INTERESTS)
+    return describe(users, codes, fields, names, weights.shape[0]).cast(TAGS if events is None else INTERESTS)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def changes(before: Window, lately: Window, population: Floats, names: Sequence[
     kept = np.arange(len(users)) - first[group] < MOST_CHANGES
     users, codes = users[kept], codes[kept]
     fields = {"before": pa.array(before.shares(users, codes)), "lately": pa.array(lately.shares(users, codes))}
-    return told(users, codes, fields, names, both.shape[0]).cast(CHANGES)
+    return describe(users, codes, fields, names, both.shape[0]).cast(CHANGES)
 
 
 def at(matrix: sp.csr_matrix, rows: Ints, columns: Ints) -> Doubles:
@@ -168,7 +168,7 @@ def at(matrix: sp.csr_matrix, rows: Ints, columns: Ints) -> Doubles:
     return np.where(keys[place] == wanted, found.data[place], 0).astype(np.float64)
 
 
-def told(
+def describe(
     users: Ints, codes: Ints, fields: Mapping[str, pa.Array[Any]], names: Sequence[str], n_users: int
 ) -> pa.Array[Any]:
     """A list of (tag, ...) for each user; `users` ascend, `codes` are places in `names`, `fields` say more of each."""

@@ -28,7 +28,7 @@ class CandidateConfig(BaseModel, frozen=True, extra="forbid"):
 
     depth: int = Field(80, ge=1, description="best items that each source brings")
     depths: dict[str, int] = Field(
-        {"content": 40, "words": 40, "als": 40, "popularity": 20}, description="depth of single sources, by name"
+        {"content": 40, "tfidf": 40, "als": 40, "popularity": 20}, description="depth of single sources, by name"
     )
     repeat: bool = Field(
         False,
@@ -120,7 +120,7 @@ class _Rules:
         hidden = np.zeros((len(sequences), sequences.n_items), dtype=bool)
         if self.allowed is not None:
             hidden[:, ~self.allowed] = True
-        hidden[sequences.barred(seen=self.exclude_seen)] = True
+        hidden[sequences.excluded(seen=self.exclude_seen)] = True
         return hidden
 
 
@@ -223,10 +223,10 @@ def _pair_features(
     yield "history.length", np.log1p(sequences.lengths).astype(np.float32)[rows]
     for kind, groups in (("category", items.categories), ("tag", items.tags)):
         yield f"{kind}.share", group_shares(sequences, groups, rows, codes)
-    if sequences.refused is not None:
-        refused = sequences.turned_down()
-        yield "category.refused", group_shares(refused, items.categories, rows, codes)
-        yield "tag.refused", group_shares(refused, items.tags, rows, codes)
+    if sequences.negative is not None:
+        negative = sequences.negative_items()
+        yield "category.refused", group_shares(negative, items.categories, rows, codes)
+        yield "tag.refused", group_shares(negative, items.tags, rows, codes)
     for name, newest in (("last", sequences.last()), ("previous", sequences.without_last().last())):
         event = newest[rows]
         there = event >= 0

@@ -9,7 +9,7 @@ from llmrec_cli.core.artifacts import ENCODER
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.workdir import WorkDir
 
-PRIVATE = frozenset({"sequence", "content", "words"})
+PRIVATE = frozenset({"sequence", "content", "tfidf"})
 """Sources that learn from people through the encoder alone, which is trained with noise, or not at all."""
 BEGIN = ("private, epsilon", "left out, for they", "not private: ")
 

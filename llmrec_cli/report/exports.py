@@ -109,8 +109,8 @@ def _write_csv(rows: Iterable[Json], file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    told = printable if file.isatty() else lambda value: value  # a terminal obeys what a file only keeps
-    writer.writerows([told(harmless(row[name])) for name in COLUMNS] for row in rows)
+    as_shown = printable if file.isatty() else lambda value: value  # a terminal obeys what a file only keeps
+    writer.writerows([as_shown(harmless(row[name])) for name in COLUMNS] for row in rows)
     text.detach()  # the stream belongs to the caller
 
 

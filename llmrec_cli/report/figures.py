@@ -28,7 +28,7 @@ STRATEGY_NAMES = {
     "bpr": "Like-minded people, by pairs",
     "lda": "Topics of choices",
     "content": "Alike in meaning",
-    "words": "Alike in words",
+    "tfidf": "Alike in words",
     "popularity": "Popular with everyone",
     "segment-popularity": "Popular with their segment",
 }

@@ -137,10 +137,10 @@ def item(work: WorkDir, item_id: str) -> Shown:
 
 def _list(work: WorkDir, user_id: str, titles: Titles) -> list[Json]:
     rows = rows_of(work, RECOMMENDATIONS, "user_id", [user_id]).sort_by("rank").to_pylist()
-    return [told(row, titles) for row in rows]
+    return [describe(row, titles) for row in rows]
 
 
-def told(row: Json, titles: Titles) -> Json:
+def describe(row: Json, titles: Titles) -> Json:
     """A row of recommendations with the titles of its item and of its evidence."""
     evidence = [
         {key: value for key, value in each.items() if value is not None}
@@ -166,11 +166,11 @@ def _neighbours(work: WorkDir, item_id: str) -> list[Json]:
     rows = to_numpy(table.column("vector"))
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     place = pc.index(table.column("item_id"), pa.scalar(item_id)).as_py()
-    likeness = unit @ unit[place]
+    similarity = unit @ unit[place]
     titles, ids = Titles(work), table.column("item_id")
-    order = [code for code in np.argsort(-likeness, kind="stable")[: NEIGHBOURS + 1].tolist() if code != place]
+    order = [code for code in np.argsort(-similarity, kind="stable")[: NEIGHBOURS + 1].tolist() if code != place]
     return [
-        {"item_id": other, "title": titles[other], "similarity": round(float(likeness[code]), 4)}
+        {"item_id": other, "title": titles[other], "similarity": round(float(similarity[code]), 4)}
         for code in order[:NEIGHBOURS]
         for other in [ids[code].as_py()]
     ]

@@ -24,7 +24,7 @@ import torch
 
 from llmrec_cli.core.disk import put
 from llmrec_cli.core.progress import Lines, Progress
-from llmrec_cli.sequence.training_plan import COPIES, Plan
+from llmrec_cli.sequence.training_plan import COPIES, TrainingPlan
 from llmrec_cli.sequence.validation import WATCH
 from llmrec_cli.sequence.warm_start import Start
 from llmrec_cli.tensors import checkpoints, runtime
@@ -35,7 +35,7 @@ POLL = 0.1
 
 
 @dataclass(frozen=True)
-class Beside:
+class BackgroundRefit:
     """A training that may be under way in another process."""
 
     checkpoint: Path
@@ -65,7 +65,9 @@ class Beside:
 
 
 @contextmanager
-def begun(plan: Plan, name: str, search: str, start: Start | None, wanted: bool = True) -> Iterator[Beside]:
+def begun(
+    plan: TrainingPlan, name: str, search: str, start: Start | None, wanted: bool = True
+) -> Iterator[BackgroundRefit]:
     """Inside, a training of this name on all events goes on beside what the caller does, where that is a gain.
 
     How many epochs will be wanted is not known yet: the checkpoint of each is kept until the search's tells that it
@@ -73,7 +75,7 @@ def begun(plan: Plan, name: str, search: str, start: Start | None, wanted: bool 
     """
     checkpoint, threads = plan.checkpoint(name), torch.get_num_threads()
     if not (wanted and _pays(plan, threads)):
-        yield Beside(checkpoint)
+        yield BackgroundRefit(checkpoint)
         return
     context = get_context("spawn")  # a forked process would wait for threads that it does not have
     here, there = context.Pipe()
@@ -83,7 +85,7 @@ def begun(plan: Plan, name: str, search: str, start: Start | None, wanted: bool 
     process.start()
     there.close()
     torch.set_num_threads(threads - threads // 2)
-    beside = Beside(checkpoint, process)
+    beside = BackgroundRefit(checkpoint, process)
     try:
         yield beside
     finally:
@@ -92,7 +94,7 @@ def begun(plan: Plan, name: str, search: str, start: Start | None, wanted: bool 
         torch.set_num_threads(threads)
 
 
-def _pays(plan: Plan, threads: int) -> bool:
+def _pays(plan: TrainingPlan, threads: int) -> bool:
     machine = plan.machine
     if plan.privacy is not None or plan.finish or machine.device.type != "cpu" or threads < 2:
         return False
@@ -108,7 +110,7 @@ def _train(
     """What the other process does, until it is done or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; the parent decides
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    plan = Plan(**given, machine=runtime.start("cpu", threads))
+    plan = TrainingPlan(**given, machine=runtime.start("cpu", threads))
     checkpoint, watched = plan.checkpoint(name), plan.checkpoint(search)
 
     def keep(epoch: int) -> None:
@@ -143,6 +145,6 @@ def _history(checkpoint: Path) -> list[runtime.Epoch]:
     if not checkpoint.exists():
         return []
     try:
-        return [runtime.Epoch(**epoch) for epoch in checkpoints.told(checkpoint)["history"]]
+        return [runtime.Epoch(**epoch) for epoch in checkpoints.describe(checkpoint)["history"]]
     except checkpoints.WRONG:  # the training itself tells of it, and begins anew
         return []

@@ -15,7 +15,7 @@ BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
-class Newcomers:
+class ColdItems:
     """Items with content that no history has."""
 
     rows: torch.Tensor
@@ -37,7 +37,7 @@ class Newcomers:
         table[rows] = length * normalize(normalize(table[rows], dim=1) + normalize(neighbours, dim=1), dim=1)
 
 
-def find(content: torch.Tensor, vocabulary: Ints) -> Newcomers:
+def find(content: torch.Tensor, vocabulary: Ints) -> ColdItems:
     """`content` (items, t) at unit length, zero rows where there is none; `vocabulary`: rows of the trained items."""
     trained = torch.from_numpy(vocabulary)
     unseen = torch.ones(len(content), dtype=torch.bool)
@@ -49,7 +49,7 @@ def find(content: torch.Tensor, vocabulary: Ints) -> Newcomers:
     found = [(content[rows[at : at + block]] @ known.T).topk(k, dim=1) for at in range(0, len(rows), block)]
     if not found:
         nothing = torch.zeros(0, k)
-        return Newcomers(rows, nothing.long(), nothing)
+        return ColdItems(rows, nothing.long(), nothing)
     similarities = torch.cat([each.values for each in found]).clamp(min=0) ** 2
     weights = similarities / similarities.sum(1, keepdim=True).clamp(min=1e-9)
-    return Newcomers(rows, trained[torch.cat([each.indices for each in found]).cpu()], weights.cpu())
+    return ColdItems(rows, trained[torch.cat([each.indices for each in found]).cpu()], weights.cpu())

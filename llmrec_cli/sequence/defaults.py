@@ -20,7 +20,7 @@ LEARNING_RATE, WARM_LEARNING_RATE = 2e-3, 2e-4
 """The whole rate takes a model that has learnt away from what it knows."""
 
 
-def settled(settings: Mapping[str, Any], log: Sequences) -> dict[str, Any]:
+def resolve_auto(settings: Mapping[str, Any], log: Sequences) -> dict[str, Any]:
     """The settings, with what suits the length of the histories, the architecture and the start for every "auto".
 
     Found on validation events: histories of 8 or 9 events (three Amazon sets) want much dropout and cosine, those of

@@ -12,7 +12,7 @@ from llmrec_cli.content.preprocessing import unit
 from llmrec_cli.core.arrays import Floats, Ints, length_sorted
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import packing
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.network import Transformer, llama_config
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
@@ -31,16 +31,16 @@ class SequenceEncoder:
 
     def __init__(
         self,
-        shape: Shape,
+        shape: ModelConfig,
         network: Transformer,
         table: torch.Tensor,
         content: torch.Tensor | None = None,
-        likeness: float = 0.0,
+        content_weight: float = 0.0,
     ) -> None:
         """`table` is (items + 1, d); its last row is the mask token, which only "bert" uses. `content` (items, t)."""
         self.shape, self.network, self.table = shape, network.eval(), table.detach()
         self.content = table.new_zeros(len(table) - 1, 0) if content is None else content
-        self.likeness = likeness
+        self.content_weight = content_weight
 
     def likened(self, weight: float) -> SequenceEncoder:
         """The same encoder with this weight of likeness."""
@@ -50,7 +50,7 @@ class SequenceEncoder:
     def item_vectors(self) -> Floats:
         """(items, d or d + t) in the order of `clean/items`."""
         vectors: Floats = self.shape.compared(self.table[:-1]).float().cpu().numpy()
-        return np.concatenate([vectors, self.content.cpu().numpy()], axis=1) if self.likeness else vectors
+        return np.concatenate([vectors, self.content.cpu().numpy()], axis=1) if self.content_weight else vectors
 
     @torch.inference_mode()
     def encode(self, sequences: Sequences, asked: Ints | None = None, batch_tokens: int = 8192) -> Floats:
@@ -72,7 +72,7 @@ class SequenceEncoder:
             users = some[block]
             states = self._states(recent.select(users), None if asked is None else asked[users])
             out[users] = self.shape.scaled(states).float().cpu().numpy()
-        return np.concatenate([out, self.likeness * self.tastes(recent)], axis=1) if self.likeness else out
+        return np.concatenate([out, self.content_weight * self.tastes(recent)], axis=1) if self.content_weight else out
 
     def tastes(self, sequences: Sequences) -> Floats:
         """(users, t) what histories are about: the mean content, newer events counting more, at unit length, plus the
@@ -123,11 +123,11 @@ class SequenceEncoder:
         """
         config: dict[str, Any] = llama_config(self.shape, len(self.table)).to_diff_dict()
         config |= {"architectures": ["LlamaModel"], "format": FORMAT, "shape": self.shape.model_dump()}
-        config["likeness"] = self.likeness
+        config["content_weight"] = self.content_weight
         weights = {name.removeprefix("llama."): value for name, value in self.network.state_dict().items()}
         rows = {
             "embed_tokens.weight": self.table.float(),
-            "content": self.content.float() if self.likeness else self.content[:, :0],
+            "content": self.content.float() if self.content_weight else self.content[:, :0],
         }
         checkpoints.save_model(folder, config, {**rows, **weights})
 
@@ -137,12 +137,12 @@ class SequenceEncoder:
         where = choose_device(device)
         config, tensors = checkpoints.load_model(folder, device=where)
         with checkpoints.reading(folder):
-            shape = Shape(**config["shape"])
+            shape = ModelConfig(**config["shape"])
             table, content = tensors.pop("embed_tokens.weight"), tensors.pop("content")
-            likeness = float(config["likeness"])
+            content_weight = float(config["content_weight"])
             network = Transformer(shape).to(where)
             own = {name for name in network.state_dict() if not name.startswith("llama.")}
             network.load_state_dict(
                 {name if name in own else f"llama.{name}": value for name, value in tensors.items()}
             )
-        return cls(shape, network, table, content, likeness)
+        return cls(shape, network, table, content, content_weight)

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, Field
 
 
-class Shape(BaseModel, frozen=True, extra="forbid"):
+class ModelConfig(BaseModel, frozen=True, extra="forbid"):
     """What must be known to build the network before its weights are read."""
 
     architecture: Literal["gpt", "bert"] = "gpt"

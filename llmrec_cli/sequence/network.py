@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AttentionInterface, LlamaConfig, LlamaModel
 
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 
 ATTENTION = "llmrec"
 EXACT_DISTANCES = 32
@@ -27,7 +27,7 @@ class Transformer(nn.Module):
     layers, one for each head).
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelConfig) -> None:
         super().__init__()
         self.shape, self.causal = shape, shape.architecture == "gpt"
         self.llama = LlamaModel(llama_config(shape, vocabulary=1))
@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         return dropout(output, self.shape.dropout, self.training)
 
 
-def llama_config(shape: Shape, vocabulary: int) -> LlamaConfig:
+def llama_config(shape: ModelConfig, vocabulary: int) -> LlamaConfig:
     """The configuration with which plain transformers opens the saved network over `vocabulary` rows of items."""
     still = {"rope_type": "linear", "factor": 1e12, "rope_theta": 1e4}  # turns by nothing at all
     turning = {"rope_type": "default", "rope_theta": 1e4}

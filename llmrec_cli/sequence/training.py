@@ -13,9 +13,9 @@ from torch import nn
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import losses, packing
-from llmrec_cli.sequence.cold_items import Newcomers
+from llmrec_cli.sequence.cold_items import ColdItems
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.tensors.runtime import Batch
 
@@ -34,13 +34,13 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     item_dropout: float = Field(0.0, ge=0, lt=1)
 
 
-class Lessons:
+class TrainingData:
     """What epochs read: the log without the newest events of each user, over the items that then occur.
 
     The log may lie on disk: no more than PART events of it are in memory at a time.
     """
 
-    def __init__(self, log: Sequences, shape: Shape, objective: Objective, withheld: int = 0) -> None:
+    def __init__(self, log: Sequences, shape: ModelConfig, objective: Objective, withheld: int = 0) -> None:
         self.log, self.shape, self.objective, self.withheld = log, shape, objective, withheld
         self.row_length = max(MIN_ROW, shape.max_length)  # a whole history, or several short ones
         everyone = np.arange(len(log))
@@ -111,7 +111,7 @@ class NextItemModel(nn.Module):
     """
 
     def __init__(
-        self, shape: Shape, objective: Objective, content: torch.Tensor, counts: torch.Tensor, dtype: torch.dtype
+        self, shape: ModelConfig, objective: Objective, content: torch.Tensor, counts: torch.Tensor, dtype: torch.dtype
     ) -> None:
         """`content` (vocabulary, t) float32, t = 0 where there is none; `counts` (vocabulary,) events of each item.
 
@@ -161,7 +161,7 @@ class NextItemModel(nn.Module):
         return losses.softmax_cross_entropy(states, table, targets, self.dtype)
 
     @torch.no_grad()
-    def encoder(self, vocabulary: Ints, content: torch.Tensor, newcomers: Newcomers) -> SequenceEncoder:
+    def encoder(self, vocabulary: Ints, content: torch.Tensor, newcomers: ColdItems) -> SequenceEncoder:
         """The encoder over the whole catalogue: the content of items that were never trained places them.
 
         `vocabulary` holds the catalogue rows of the trained items, `content` (items, t) is of the whole catalogue.

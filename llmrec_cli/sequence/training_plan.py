@@ -17,11 +17,11 @@ from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.registry import load_function
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import PRIVATE_CHECK, PRIVATE_TRAINING, cold_items
-from llmrec_cli.sequence.defaults import mean_length, settled, tokens_per_step
+from llmrec_cli.sequence.defaults import mean_length, resolve_auto, tokens_per_step
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import Shape
+from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.privacy_budget import CAVEATS, Privacy, Spent
-from llmrec_cli.sequence.training import Lessons, NextItemModel, Objective
+from llmrec_cli.sequence.training import NextItemModel, Objective, TrainingData
 from llmrec_cli.sequence.validation import WATCH, Validation
 from llmrec_cli.sequence.warm_start import Start
 from llmrec_cli.tensors import runtime
@@ -32,10 +32,10 @@ COPIES = 6
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What both phases of a training share."""
 
-    shape: Shape
+    shape: ModelConfig
     objective: Objective
     epochs: int
     learning_rate: float
@@ -57,10 +57,10 @@ class Plan:
     """The share of one training in the privacy budget."""
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], trainings: int, log: Sequences, **given: Any) -> Plan:
+    def of(cls, settings: Mapping[str, Any], trainings: int, log: Sequences, **given: Any) -> TrainingPlan:
         """From the settings of `pretrain` by their names; `trainings` share its privacy budget where it has one."""
-        settings = settled(settings, log)
-        shape = Shape(**{name: settings[name] for name in Shape.model_fields})
+        settings = resolve_auto(settings, log)
+        shape = ModelConfig(**{name: settings[name] for name in ModelConfig.model_fields})
         objective = Objective(**{name: settings[name] for name in Objective.model_fields})
         plain = {name: settings[name] for name in ("epochs", "learning_rate", "patience", "tokens_per_step")}
         privacy, warm = None, bool(settings["init_from"])
@@ -70,7 +70,7 @@ class Plan:
             privacy = whole.shared_by(trainings, len(log))
         return cls(shape=shape, objective=objective, log=log, privacy=privacy, warm=warm, **plain, **given)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The network in words, with what was chosen for the length of the histories."""
         shape = self.shape
         similarity = f"{shape.similarity} / {shape.temperature:g}" if shape.temperature != 1 else shape.similarity
@@ -91,9 +91,9 @@ class Plan:
         """Where the training of this name keeps its state."""
         return self.scratch / f"{name}.safetensors"
 
-    def phase(self, name: str, withheld: int) -> Phase:
+    def phase(self, name: str, withheld: int) -> Trainer:
         """The model before its first step, for the log without the `withheld` newest events of each user."""
-        return Phase(self, name, withheld)
+        return Trainer(self, name, withheld)
 
     def train(
         self,
@@ -105,7 +105,7 @@ class Plan:
         asked: Validation | None = None,
         stop_after: int | None = None,
         after: Callable[[int], object] = lambda epoch: None,
-    ) -> tuple[Phase, list[runtime.Epoch]]:
+    ) -> tuple[Trainer, list[runtime.Epoch]]:
         """One training, from `start` where it is given; it watches `asked`, or goes on for `stop_after` epochs.
 
         `after` is called with each epoch whose checkpoint has been saved.
@@ -113,20 +113,20 @@ class Plan:
         phase = self.phase(name, withheld)
         if start is not None:
             known = phase.begin_from(start)
-            progress.say(f"pretrain {name}: {known:,} of {len(phase.lessons.vocabulary):,} items start where they were")
+            progress.log(f"pretrain {name}: {known:,} of {len(phase.lessons.vocabulary):,} items start where they were")
         return phase, phase.train(progress, asked, stop_after, after)
 
 
-class Phase:
+class Trainer:
     """One training of a plan, from seeds of its own."""
 
-    def __init__(self, plan: Plan, name: str, withheld: int) -> None:
+    def __init__(self, plan: TrainingPlan, name: str, withheld: int) -> None:
         """DataError where the item table with its optimiser is larger than the plan's `max_memory`."""
         self.plan, self.name, self.seeds = plan, name, (plan.seed, 1 - withheld)
         self.spent: Spent | None = None
         """Of the privacy budget."""
         self.content = runtime.tensor(plan.content)
-        self.lessons = Lessons(plan.log, plan.shape, plan.objective, withheld)
+        self.lessons = TrainingData(plan.log, plan.shape, plan.objective, withheld)
         self._check_memory()
         tokens = plan.tokens_per_step or tokens_per_step(self.lessons.targets)
         self.rows = max(1, tokens // self.lessons.row_length)

@@ -18,7 +18,7 @@ from llmrec_cli.tensors.runtime import Epoch
 
 BLOCK = 1024
 WATCH = "ndcg@10"
-LIKENESS = (0.0, 0.5, 1.0, 2.0, 4.0)
+CONTENT_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Weights of content likeness that are tried."""
 
 
@@ -59,7 +59,7 @@ class Validation:
         items = np.concatenate([table, content], axis=1)
         found = {
             weight: self._measured(np.concatenate([states, weight * tastes], axis=1), items)[WATCH]
-            for weight in LIKENESS
+            for weight in CONTENT_WEIGHTS
         }
         best = max(found, key=lambda weight: found[weight])
         return encoder.likened(best), found[best]

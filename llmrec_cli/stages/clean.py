@@ -1,8 +1,8 @@
 """Read the raw log and what is known of items and users; keep the sound rows and account for each of the others.
 
 Reads: the files named under [clean].
-Writes: clean/interactions, clean/items, clean/item_ranges, clean/users, clean/sequences, clean/refusals, clean/rejects,
-clean/funnel, clean/holdout.
+Writes: clean/interactions, clean/items, clean/item_ranges, clean/users, clean/sequences, clean/negative_feedback,
+clean/rejects, clean/funnel, clean/holdout.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmrec_cli.core.artifacts import (
     INTERACTIONS,
     ITEM_RANGES,
     ITEMS,
-    REFUSALS,
+    NEGATIVE_FEEDBACK,
     REJECTS,
     SEQUENCES,
     TIME,
@@ -66,15 +66,15 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
     event_weights: dict[str, float] = Field(
         {}, description="weight of each kind of event, 1 for others; 0 leaves it out, below 0 turns the item down"
     )
-    refused_below: float | None = Field(None, description="an event of a smaller value turns the item down")
+    negative_below: float | None = Field(None, description="an event of a smaller value turns the item down")
     holdout: Literal["none", "last", "last-n", "time"] = Field("none", description="what a backtest withholds")
     holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
     holdout_after: IsoTime = Field("", description="ISO time from which on the backtest withholds")
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:
-        if self.refused_below is not None and self.interactions.value is None:
-            raise ValueError("refused_below needs the column clean.interactions.value")
+        if self.negative_below is not None and self.interactions.value is None:
+            raise ValueError("negative_below needs the column clean.interactions.value")
         return self
 
 
@@ -88,7 +88,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         log = _read_log(
             engine, config, context.base, people_of(work.path, context.base, pseudonymise=config.pseudonymise)
         )
-        context.progress.say(f"{log.total:,} rows read from {log.where}")
+        context.progress.log(f"{log.total:,} rows read from {log.where}")
         judged = _judge(engine, log, config)
         kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
         _check_events(kept, judged, config)
@@ -111,8 +111,8 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         work.write(FUNNEL, account)
         _write_events(work, kept)
         _write(work, REJECTS, kept, rules.rejected(judged))
-        refused = holdout.known_refusals(rules.refusals(judged), kept.events, config.holdout, after)
-        _write(work, REFUSALS, kept, refused)
+        negative = holdout.known_negatives(rules.negative_feedback(judged), kept.events, config.holdout, after)
+        _write(work, NEGATIVE_FEEDBACK, kept, negative)
         if config.holdout != "none":
             _write(work, HOLDOUT, kept, holdout.holdout(kept.events))
         lines = _lines(account, judged, kept, config)
@@ -165,7 +165,7 @@ def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
 
     timed = log.roles.time is not None
     rows = engine.log(log.raw, log.roles, config.interactions.where)
-    frame = rules.judge_rows(rules.weighted(rows, config.event_weights, config.refused_below), timed=timed)
+    frame = rules.judge_rows(rules.weighted(rows, config.event_weights, config.negative_below), timed=timed)
     if log.forgotten is not None:
         frame = rules.judge_forgotten(frame, engine.put(log.forgotten))
     if timed or config.interactions.layout == "rows":
@@ -236,7 +236,7 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
         "where": not config.interactions.where,
         "invalid time": log.roles.time is None,
         "invalid value": log.roles.value is None,
-        "refusal": config.refused_below is None and all(w >= 0 for w in config.event_weights.values()),
+        "refusal": config.negative_below is None and all(w >= 0 for w in config.event_weights.values()),
         "no weight": 0 not in config.event_weights.values(),
         "duplicate": log.roles.time is None and config.interactions.layout == "sequences",
         "repeat": config.repeats == "keep",
@@ -296,7 +296,7 @@ STAGE = Stage(
     "clean",
     CleanConfig,
     reads=(),
-    writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, REFUSALS, REJECTS, FUNNEL, HOLDOUT),
+    writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
     beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=config.pseudonymise),

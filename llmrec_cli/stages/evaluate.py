@@ -44,7 +44,7 @@ from llmrec_cli.evaluation.thresholds import BEST, POPULARITY, agree, hold
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
     from llmrec_cli.evaluation.comparison import Comparison, Traits
-    from llmrec_cli.evaluation.eval_users import Question
+    from llmrec_cli.evaluation.eval_users import EvalUsers
     from llmrec_cli.evaluation.slices import Sliced
     from llmrec_cli.ranking.retrievers import Histories, Retriever
 
@@ -81,13 +81,13 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     )
     bootstrap: int = Field(1000, ge=100, description="resamples of the users behind each 95 % interval")
     fail_under: float | None = Field(None, ge=0, le=1, description="exit 7 when NDCG of the longest list is below this")
-    gates: dict[str, float] = Field(
+    thresholds: dict[str, float] = Field(
         {}, description='least values of the pipeline\'s metrics, such as "recall@10" = 0.1; exit 7 below one'
     )
-    ceilings: dict[str, float] = Field(
+    upper_bounds: dict[str, float] = Field(
         {}, description='highest values, for metrics of which less is better, such as "gini@10" = 0.9; exit 7 above one'
     )
-    beats: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
+    must_beat: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
 
     @model_validator(mode="after")
     def _in_order(self) -> EvaluateConfig:
@@ -97,7 +97,7 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
 
     def least(self) -> dict[str, float]:
         """Metric -> lowest value allowed, `fail_under` among them."""
-        return ({} if self.fail_under is None else {f"ndcg@{max(self.ks)}": self.fail_under}) | self.gates
+        return ({} if self.fail_under is None else {f"ndcg@{max(self.ks)}": self.fail_under}) | self.thresholds
 
     def cut_offs(self) -> list[tuple[str, EvaluateConfig]]:
         """A name and the settings of each backtest; the name is empty where there is one."""
@@ -107,15 +107,15 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
         pairs = zip(self.holdout_after, ends, strict=True)
         return [(at, self.model_copy(update={"holdout_after": at, "holdout_until": end})) for at, end in pairs]
 
-    @field_validator("gates", "ceilings")
+    @field_validator("thresholds", "upper_bounds")
     @classmethod
-    def _measured(cls, gates: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+    def _measured(cls, thresholds: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         """A mistyped metric is told before the hours of a replay."""
         names = [f"{metric}@{k}" for metric in METRICS for k in info.data.get("ks", [])]
-        for name in gates:
+        for name in thresholds:
             if name not in names:
                 raise ValueError(f"no metric {name!r}: {did_you_mean(name, names)}")
-        return gates
+        return thresholds
 
 
 def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
@@ -128,8 +128,8 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     best = best_source(work.read(RANKER_REPORT))
     items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
     fitted = sources_of(work, items, context)
-    compared = agree(fitted, config.baselines, config.beats, SOURCES)
-    names, must = ([best if name == BEST else name for name in each] for each in (compared, config.beats))
+    compared = agree(fitted, config.baselines, config.must_beat, SOURCES)
+    names, must = ([best if name == BEST else name for name in each] for each in (compared, config.must_beat))
     sequences, question, given = replayed(work, config, users, items)
     histories = Histories(question.histories, aligned(work, PROFILES, users.column("user_id"))[question.users])
     baselines = {name: fitted[name] for name in names}
@@ -148,14 +148,16 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     }
     write(work, found, sliced, verdict)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
-    hold(metrics, verdict["versus"], least=config.least(), most=config.ceilings, must=must)
+    hold(metrics, verdict["versus"], least=config.least(), most=config.upper_bounds, must=must)
     lacking = [name for name in config.baselines if name not in compared]
-    return Report({"users": len(question.users)}, metrics, told(found, sliced, verdict, lacking), verdict["warnings"])
+    return Report(
+        {"users": len(question.users)}, metrics, describe(found, sliced, verdict, lacking), verdict["warnings"]
+    )
 
 
 def replayed(
     work: WorkDir, config: EvaluateConfig, users: pa.Table, items: pa.Table
-) -> tuple[Sequences, Question, Codes]:
+) -> tuple[Sequences, EvalUsers, Codes]:
     """The histories up to the cut-off, what is asked of them, and (users asked, k) the lists that were made from them.
 
     SettingsError where the lists are shorter than what is compared.
@@ -197,7 +199,7 @@ def write(work: WorkDir, found: Comparison, sliced: Sliced, verdict: Json) -> No
         path.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def told(found: Comparison, sliced: Sliced, verdict: Json, lacking: list[str]) -> list[str]:
+def describe(found: Comparison, sliced: Sliced, verdict: Json, lacking: list[str]) -> list[str]:
     """The result in lines; `lacking` are baselines that there is nothing to compare with."""
     from llmrec_cli.evaluation.comparison import cold_line, filter_line
 
@@ -219,7 +221,7 @@ def sources_of(work: WorkDir, items: pa.Table, context: Context) -> dict[str, Re
 def by_sources(
     sources: Mapping[str, Retriever],
     histories: Histories,
-    question: Question,
+    question: EvalUsers,
     *,
     items: pa.Table,
     k: int,
@@ -233,7 +235,7 @@ def by_sources(
     ties = tie_order(items.column("item_id").to_pylist())
     lists, other = {}, {}
     for name, retriever in sources.items():
-        context.progress.say(f"evaluate: lists by {name}")
+        context.progress.log(f"evaluate: lists by {name}")
         same, turned = (
             best_items(retriever, histories, k, ties=ties, exclude_seen=seen, max_memory=context.max_memory // 2)[0]
             for seen in (question.filter_seen, not question.filter_seen)
@@ -272,7 +274,7 @@ def traits(work: WorkDir) -> Traits:
     return Traits(vectors if vectors.any() else None, tags if len(codes) else None)
 
 
-def protocol(config: EvaluateConfig, question: Question, seed: int) -> str:
+def protocol(config: EvaluateConfig, question: EvalUsers, seed: int) -> str:
     """What was asked, so that the figures can be compared with others."""
     withheld = {
         "last": "leave-one-out (each user's last event withheld)",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from llmrec_cli.writing.writers import Draft, Writer
 
 BLOCK = 8192  # texts held in memory at a time
-FEWEST_PICTURES, MOST_PICTURES = 8, 20_000  # that a painter learns from
+FEWEST_PICTURES, MOST_PICTURES = 8, 20_000  # that an image generator learns from
 
 
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -57,10 +57,10 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     )
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
     max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
-    painter: str = Field("vae", description='who paints images where items have pictures: vae, or "" for none')
+    image_generator: str = Field("vae", description='who paints images where items have pictures: vae, or "" for none')
     max_images: int = Field(64, ge=0, description="images painted: items without a picture first, most popular first")
     image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a painted image's side")
-    image_steps: int = Field(250, ge=1, description="training steps of the painter")
+    image_steps: int = Field(250, ge=1, description="training steps of the image_generator")
 
     @model_validator(mode="after")
     def _an_adapter_needs_a_model(self) -> GenerateConfig:
@@ -86,7 +86,7 @@ class Job:
 
 def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     from llmrec_cli.data.interactions import from_table
-    from llmrec_cli.imaging.generators import PAINTERS
+    from llmrec_cli.imaging.generators import GENERATORS
     from llmrec_cli.writing.claims import People
     from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
     from llmrec_cli.writing.writers import WRITERS, WriterConfig
@@ -99,7 +99,11 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     )
     kind = load_variant("writer", WRITERS, config.writer, ("open", "write"))
     writer = kind.open(settings, context.device, context.threads)
-    painter = load_variant("painter", PAINTERS, config.painter, ("fit", "paint")) if config.painter else None
+    image_generator = (
+        load_variant("image generator", GENERATORS, config.image_generator, ("fit", "paint"))
+        if config.image_generator
+        else None
+    )
     items, profiles = work.read(ITEMS), work.read(PROFILES, ["user_id", "interests", "n_events"])
     histories = from_table(work.read(SEQUENCES), items, profiles.column("user_id"))
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
@@ -116,21 +120,21 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
         tell(report, job, write_texts(work, job, writer, config, context))
     if writer.name == "template":
         report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
-    if painter is not None:
-        paint(work, painter, items.take(popular), config, context, report=report)
+    if image_generator is not None:
+        paint(work, image_generator, items.take(popular), config, context, report=report)
     return report
 
 
 def _ready(config: GenerateConfig, context: Context) -> None:
-    from llmrec_cli.imaging.generators import PAINTERS
+    from llmrec_cli.imaging.generators import GENERATORS
     from llmrec_cli.tensors import model_store
     from llmrec_cli.writing.writers import WRITERS
 
     load_variant("writer", WRITERS, config.writer, ("open", "write"))
     if config.writer == "hf":
         model_store.locate(config.model)
-    if config.painter:
-        load_variant("painter", PAINTERS, config.painter, ("fit", "paint"))
+    if config.image_generator:
+        load_variant("image generator", GENERATORS, config.image_generator, ("fit", "paint"))
 
 
 def adapter_folder(work: WorkDir, config: GenerateConfig) -> str:
@@ -217,7 +221,7 @@ def tell(report: Report, job: Job, checks: Counter[tuple[str, str]]) -> None:
 def paint(
     work: WorkDir, kind: Any, items: pa.Table, config: GenerateConfig, context: Context, *, report: Report
 ) -> None:
-    """Train the painter on the pictures of `items` (popular first); paint for those without one, then for others."""
+    """Train the generator on pictures of `items`, popular first; make some for those without, then for others."""
     from llmrec_cli.imaging.image_files import read_pictures, save_pictures
 
     pictures = read_pictures(items.column("image").to_pylist(), context.base, config.image_size, MOST_PICTURES)
@@ -230,35 +234,40 @@ def paint(
     conditions = [(category or "any").partition(" > ")[0] for category in items.column("category").to_pylist()]
     known, kinds = np.unique(np.array(conditions)[pictures.rows], return_inverse=True)
     with context.progress.task("generate images", config.image_steps, "steps") as task:
-        painter = kind.fit(
-            painter_config(kind, config), pictures.images, kinds, seed=context.seed, device=context.device, task=task
+        image_generator = kind.fit(
+            image_generator_config(kind, config),
+            pictures.images,
+            kinds,
+            seed=context.seed,
+            device=context.device,
+            task=task,
         )
     rows = painted_rows(conditions, known, pictures.rows)[: config.max_images]
-    images = painter.paint(np.searchsorted(known, np.array(conditions)[rows]), context.seed)
+    images = image_generator.paint(np.searchsorted(known, np.array(conditions)[rows]), context.seed)
     with work.writing(IMAGES) as folder:
         names = save_pictures(images, folder)
     columns: dict[str, list[Any]] = {
         "item_id": items.column("item_id").take(rows).to_pylist(),
         "path": [f"{IMAGES.path}/{name}" for name in names],
-        "painter": [config.painter] * len(rows),
+        "image_generator": [config.image_generator] * len(rows),
         "condition": [conditions[row] for row in rows],
     }
     work.write(ITEM_IMAGES, pa.table(columns))
     report.counts["images"] = len(rows)
     report.lines.append(
-        f"images: {len(rows):,} painted by {config.painter}, trained on {len(pictures.rows):,} pictures"
+        f"images: {len(rows):,} painted by {config.image_generator}, trained on {len(pictures.rows):,} pictures"
     )
 
 
-def painter_config(kind: Any, config: GenerateConfig) -> Any:
-    """The painter's own settings; the variational autoencoder takes its number of steps from those of the stage."""
-    from llmrec_cli.imaging.generators.vae import VaeConfig, VaePainter
+def image_generator_config(kind: Any, config: GenerateConfig) -> Any:
+    """The generator's own settings; the variational autoencoder takes its number of steps from the stage."""
+    from llmrec_cli.imaging.generators.vae import VaeConfig, VaeGenerator
 
-    return VaeConfig.model_validate({"steps": config.image_steps}) if kind is VaePainter else None
+    return VaeConfig.model_validate({"steps": config.image_steps}) if kind is VaeGenerator else None
 
 
 def painted_rows(conditions: Sequence[str], known: npt.NDArray[np.str_], with_picture: Ints) -> Ints:
-    """Rows whose condition the painter knows: those without a picture, then the others, each in order."""
+    """Rows whose condition the image generator knows: those without a picture, then the others, each in order."""
     has_picture = np.isin(np.arange(len(conditions)), with_picture)
     able = np.isin(np.array(conditions), known)
     return np.concatenate([np.flatnonzero(able & ~has_picture), np.flatnonzero(able & has_picture)])

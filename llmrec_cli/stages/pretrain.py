@@ -39,7 +39,7 @@ from llmrec_cli.core.workdir import WorkDir, vectors
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
     from llmrec_cli.sequence.encoder import SequenceEncoder
-    from llmrec_cli.sequence.training_plan import Plan
+    from llmrec_cli.sequence.training_plan import TrainingPlan
     from llmrec_cli.tensors.runtime import Epoch, Runtime
 
 Auto = Literal["auto"]
@@ -93,7 +93,7 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     image_encoder: str = Field("", description="transformers folder or hub name of a vision model; empty: no images")
     audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")
     text_dim: int = Field(128, ge=1, description="principal directions of each kind of content that the model sees")
-    likeness: bool = Field(
+    content_weight: bool = Field(
         True, description="also score items by how alike their content is to the history's; validation weighs it"
     )
     init_from: str = Field("", description="work directory whose encoder is the start; its items keep their vectors")
@@ -139,7 +139,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             content = _embed(items, config, context, report)
         reduced = np.concatenate([preprocessing.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
         plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
-        report.lines.append(plan.told())
+        report.lines.append(plan.describe())
         start, onwards = warm_start.starts(config.init_from, context.base, items.column("item_id"))
         with background_refit.begun(plan, REFIT, SEARCH, onwards, wanted=config.refit) as other:
             first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
@@ -149,19 +149,21 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         report.warnings += plan.warnings(best)
         searched = final = first.encoder()
         reached = search[best - 1].metrics[WATCH]
-        if config.likeness and not config.dp_epsilon:  # what is chosen on users' events would need a budget of its own
+        if (
+            config.content_weight and not config.dp_epsilon
+        ):  # what is chosen on users' events would need a budget of its own
             searched, reached = asked.liken(searched)
         refit: list[Epoch] = []
         if config.refit:
             second, refit = plan.train(REFIT, 0, context.progress, start=onwards, stop_after=best)
-            final = second.encoder().likened(searched.likeness)
+            final = second.encoder().likened(searched.content_weight)
             report.lines += second.privacy_told()
         report.lines += _semantic_ids(work, config, items, content["text"], context.seed)
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
     _write(work, items, content, searched, final)
     work.write(PRETRAIN_CURVE, curve({SEARCH: search, REFIT: refit}))
-    report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "likeness": searched.likeness}
+    report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
     return _told(report, context.finish, search, best)
 
 
@@ -176,14 +178,16 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)  # its values cost a step no time
         plan = _plan(config, context, log, machine=machine, content=content, scratch=scratch)
         lines, metrics = plan.phase(SEARCH, 1).cost(runtime.describe(context.device), refit=config.refit)
-    return Report(metrics=metrics, lines=[plan.told(), *lines], warnings=oddities.catalogue(items.column("n_events")))
+    return Report(
+        metrics=metrics, lines=[plan.describe(), *lines], warnings=oddities.catalogue(items.column("n_events"))
+    )
 
 
-def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> Plan:
-    from llmrec_cli.sequence.training_plan import Plan
+def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> TrainingPlan:
+    from llmrec_cli.sequence.training_plan import TrainingPlan
 
     given |= {"seed": context.seed, "max_memory": context.max_memory, "finish": context.finish}
-    return Plan.of(config.model_dump(), 1 + config.refit, log, **given)
+    return TrainingPlan.of(config.model_dump(), 1 + config.refit, log, **given)
 
 
 @contextmanager
@@ -253,7 +257,7 @@ def _language_model(
     tuned = load_function(TUNE_LANGUAGE_MODEL)(log, titles, config.lm, machine=machine, **given)
     with work.writing(LANGUAGE_ADAPTER) as folder:
         tuned.save(folder)
-    return [tuned.told()]
+    return [tuned.describe()]
 
 
 def _sources(config: PretrainConfig, base: Path) -> list[Path]:
@@ -275,14 +279,14 @@ def _ready(config: PretrainConfig, context: Context) -> None:
         model_store.locate(config.lm)
 
 
-def _told(report: Report, settled: bool, search: list[Epoch], best: int) -> Report:
+def _told(report: Report, resolve_auto: bool, search: list[Epoch], best: int) -> Report:
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
     report.metrics["best_epoch"], report.timings["targets_per_s"] = best, speed
     report.lines += [
         f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  best {max(curve):.4f} after {best} epochs",
-        f"with likeness of content (weight {report.metrics['likeness']:g}): {report.metrics[WATCH]:.4f}",
-        *([f"settled for after {len(search)} epochs (--finish)"] if settled else []),
+        f"with likeness of content (weight {report.metrics['content_weight']:g}): {report.metrics[WATCH]:.4f}",
+        *([f"settled for after {len(search)} epochs (--finish)"] if resolve_auto else []),
         f"popularity: {report.metrics['popularity_ndcg@10']:.4f} on the same events; {speed:,.0f} targets/s",
     ]
     return report

@@ -73,7 +73,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     leaning, found = segmented(attributes, histories, config.min_segment_users, context.seed, least)
     bought, habits_line = habits(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
-    context.progress.say(f"profile: encoding {len(histories):,} histories")
+    context.progress.log(f"profile: encoding {len(histories):,} histories")
     long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
     words = (histories.matrix() @ tags.matrix).tocsr()
     topics = common_topics(topic_model.find(words, tags.names, context.seed), least)
@@ -157,7 +157,7 @@ def _shrinkage(
 
     if config.full_weight_events:
         return Shrinkage(config.full_weight_events, {}, 0)
-    context.progress.say("profile: choosing how far users with few events lean on their segment")
+    context.progress.log("profile: choosing how far users with few events lean on their segment")
     item_ids = work.read(ITEMS, ["item_id"]).column("item_id").to_pylist()
     unseen = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), item_ids), context.device)
     return choose(unseen, histories, found, context.seed)

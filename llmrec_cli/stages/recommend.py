@@ -1,6 +1,6 @@
 """Make the top-k list of every user, each row with a reason and its evidence, and the page to look at.
 
-Reads: clean/items, clean/users, clean/sequences, clean/refusals, clean/funnel, pretrain/item_vectors,
+Reads: clean/items, clean/users, clean/sequences, clean/negative_feedback, clean/funnel, pretrain/item_vectors,
 pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker,
 train-ranker/ranker_report, generate/item_texts, generate/taste_texts.
 Writes: recommend/recommendations, recommend/report.html.
@@ -27,11 +27,11 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXTS,
     ITEM_VECTORS,
     ITEMS,
+    NEGATIVE_FEEDBACK,
     PROFILES,
     RANKER,
     RANKER_REPORT,
     RECOMMENDATIONS,
-    REFUSALS,
     REPORT_PAGE,
     RETRIEVERS,
     SEQUENCES,
@@ -45,8 +45,8 @@ from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
     from llmrec_cli.data.catalogue import Catalogue
-    from llmrec_cli.lists.build import Lists, Popular
-    from llmrec_cli.lists.constraints import Rules
+    from llmrec_cli.lists.build import Backfill, Lists
+    from llmrec_cli.lists.constraints import Constraints
     from llmrec_cli.lists.explanations import Explainer
     from llmrec_cli.ranking.candidates import CandidateConfig
     from llmrec_cli.ranking.rankers import Ranker
@@ -126,7 +126,7 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
     allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
-    kept = constraints.Rules.of(titles, categories, config.max_per_category)
+    kept = constraints.Constraints.of(titles, categories, config.max_per_category)
     allowed = constraints.allowed_items(items.column("item_id").to_pylist(), allow, deny)
     allowed &= min_support.enough(people.to_numpy(), min_support.least_people(work))
     return most_chosen(items.select(["item_id"]).append_column("people", people), allowed, config.k, kept)
@@ -169,9 +169,9 @@ class _Maker:
     retrievers: dict[str, Retriever]
     depths: CandidateConfig
     ranker: Ranker
-    rules: Rules
+    rules: Constraints
     allowed: Bools
-    popular: Popular
+    popular: Backfill
     segment: Ints
     """(users,) row of `popular` that a user is filled from: the segment without events, everyone with some."""
     explainer: Explainer
@@ -238,7 +238,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.data.segments import EVERYONE, of_profiles
     from llmrec_cli.lists import constraints, evidence
-    from llmrec_cli.lists.build import Popular
+    from llmrec_cli.lists.build import Backfill
     from llmrec_cli.lists.explanations import Explainer
     from llmrec_cli.ranking import leaderboard
     from llmrec_cli.ranking.candidates import load_config
@@ -257,7 +257,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     catalogue = catalogues.from_tables(items, texts, vectors)
     retrievers = load_retrievers(fits(work.need(RETRIEVERS), catalogue.item_ids), context.named)
     histories = work.read(SEQUENCES, ["user_id", "item_ids", "times", "weights"])
-    sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(REFUSALS))
+    sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(NEGATIVE_FEEDBACK))
     least = min_support.least_people(work)
     allowed = constraints.allowed_items(catalogue.item_ids, allow, deny) & min_support.enough(sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
@@ -271,9 +271,9 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
         retrievers=retrievers,
         depths=depths,
         ranker=ranker,
-        rules=constraints.Rules.of(*held, texts if texts.shape[1] else vectors),
+        rules=constraints.Constraints.of(*held, texts if texts.shape[1] else vectors),
         allowed=allowed,
-        popular=Popular.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
+        popular=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         explainer=Explainer.of(
             retrievers,
@@ -290,12 +290,12 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
 
 
 # what lists are made of; the rest that the stage reads is for the page
-INGREDIENTS = (ITEMS, USERS, SEQUENCES, REFUSALS, ITEM_VECTORS, ITEM_TEXT_VECTORS, PROFILES, RETRIEVERS, RANKER)
+FOR_LISTS = (ITEMS, USERS, SEQUENCES, NEGATIVE_FEEDBACK, ITEM_VECTORS, ITEM_TEXT_VECTORS, PROFILES, RETRIEVERS, RANKER)
 STAGE = Stage(
     "recommend",
     RecommendConfig,
     reads=(
-        *INGREDIENTS,
+        *FOR_LISTS,
         FUNNEL,
         RANKER_REPORT,
         # a backtest does without texts

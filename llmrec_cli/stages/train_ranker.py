@@ -1,6 +1,6 @@
 """Fit the candidate sources and the ranker: what comes next, learned on each user's last event, refitted on all.
 
-Reads: clean/sequences, clean/refusals, clean/items, clean/users, pretrain/*, profile/profiles.
+Reads: clean/sequences, clean/negative_feedback, clean/items, clean/users, pretrain/*, profile/profiles.
 Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_features, train-ranker/ranker_report.
 """
 
@@ -20,11 +20,11 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
+    NEGATIVE_FEEDBACK,
     PROFILES,
     RANKER,
     RANKER_FEATURES,
     RANKER_REPORT,
-    REFUSALS,
     RETRIEVERS,
     SEQUENCES,
     USERS,
@@ -53,12 +53,12 @@ class TrainRankerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     retrievers: tuple[str, ...] = Field(
-        ("sequence", "transitions", "content-transitions", "itemknn", "ease", "als", "content", "words", "popularity"),
+        ("sequence", "transitions", "content-transitions", "itemknn", "ease", "als", "content", "tfidf", "popularity"),
         min_length=1,
         description="candidate sources, by name or module:Class",
     )
     rankers: tuple[str, ...] = Field(
-        ("popularity", "mf", "logistic", "fusion", "mf-deep", "lambdarank"),
+        ("popularity", "als-linear", "logistic", "fusion", "wide-deep", "lambdarank"),
         min_length=1,
         description="rankers that compete on validation, by name or module:Class",
     )
@@ -81,7 +81,7 @@ class TrainRankerConfig(BaseModel):
     bpr: Options = Field({}, description="settings of the source")
     lda: Options = Field({}, description="settings of the source that the ranker of this name orders by")
     content: Options = Field({}, description="settings of the source")
-    words: Options = Field({}, description="settings of the source")
+    tfidf: Options = Field({}, description="settings of the source")
     popularity: Options = Field(
         {}, description="settings of the source, and so of the baseline: half_life, window in days"
     )
@@ -90,7 +90,7 @@ class TrainRankerConfig(BaseModel):
     lambdarank: Options = Field({}, description="settings of the ranker")
     logistic: Options = Field({}, description="settings of the ranker")
     mf: Options = Field({}, description="settings of the ranker")
-    mf_deep: Options = Field({}, alias="mf-deep", description="settings of the ranker")
+    wide_deep: Options = Field({}, alias="wide-deep", description="settings of the ranker")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     )
     scores += cross_fitted(rankers, candidates, config.folds, context)
     chosen = leaderboard.best(scores)
-    context.progress.say(f"train-ranker: {chosen.name} is best; fitting it on all validation users")
+    context.progress.log(f"train-ranker: {chosen.name} is best; fitting it on all validation users")
     ranker = fit_ranker(rankers[chosen.name], candidates, context.seed)
     with work.writing(RANKER) as folder:
         save_ranker(folder, chosen.name, ranker)
@@ -130,7 +130,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     rows = leaderboard.rows(scores, chosen, context.seed)
     work.write(RANKER_REPORT, pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
 
-    context.progress.say("train-ranker: refitting the sources on every event")
+    context.progress.log("train-ranker: refitting the sources on every event")
     refitted = refit(fitted, sequences, catalogue, context.seed)
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
@@ -201,7 +201,9 @@ def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     items = work.read(ITEMS)
     text, vectors = (aligned(work, t, items.column("item_id")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     profiles = work.read(PROFILES, ["user_id", "segment"])
-    histories = interactions.from_table(work.read(SEQUENCES), items, profiles=profiles, refusals=work.read(REFUSALS))
+    histories = interactions.from_table(
+        work.read(SEQUENCES), items, profiles=profiles, negative_feedback=work.read(NEGATIVE_FEEDBACK)
+    )
     return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
 
 
@@ -233,7 +235,7 @@ def validation(
     seconds = {}
     for name, variant in sources.items():
         started = time.monotonic()
-        context.progress.say(f"train-ranker: fitting {name}")
+        context.progress.log(f"train-ranker: fitting {name}")
         fitted[name] = fit(variant.kind, variant.config, histories, before, seed=context.seed, fitted=fitted)
         seconds[name] = time.monotonic() - started
     users = some_with_two(sequences, config.train_users, context.seed)
@@ -295,7 +297,17 @@ def report(lines: list[str], chosen: Score, candidates: Candidates, warnings: li
 STAGE = Stage(
     "train-ranker",
     TrainRankerConfig,
-    reads=(SEQUENCES, REFUSALS, ITEMS, USERS, PROFILES, ITEM_VECTORS, ITEM_TEXT_VECTORS, ENCODER, ENCODER_VALIDATION),
+    reads=(
+        SEQUENCES,
+        NEGATIVE_FEEDBACK,
+        ITEMS,
+        USERS,
+        PROFILES,
+        ITEM_VECTORS,
+        ITEM_TEXT_VECTORS,
+        ENCODER,
+        ENCODER_VALIDATION,
+    ),
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),

@@ -152,7 +152,7 @@ def load_state(path: Path) -> tuple[Tensors, Json]:
         ) from error
 
 
-def told(path: Path) -> Json:
+def describe(path: Path) -> Json:
     """The plain values of what `save_state` wrote, without its tensors."""
     with safe_open(_file(path), framework="pt") as file:
         values: Json = json.loads(file.metadata()["told"])

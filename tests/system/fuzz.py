@@ -24,7 +24,7 @@ YEARS, MICROSECONDS = (1900, 2200), 365.2425 * 86400e6
 OPTIONS = (
     "repeats = 'first'", "repeats = 'last'", "min_user_events = 1", "min_item_events = 2", "outlier_z = 0.5",
     "item_outlier_z = 1.0", "event_weights = { view = 0, buy = 2 }", "event_weights = { view = -1 }",
-    "refused_below = 2.0", "session_gap_minutes = 1e-9", "holdout = 'last'",
+    "negative_below = 2.0", "session_gap_minutes = 1e-9", "holdout = 'last'",
     "holdout = 'time'\nholdout_after = '2024-01-10'",
 )  # fmt: skip
 READING = (

@@ -28,7 +28,7 @@ DETAIL = rf"[^\"]+?(?: {T}| from {T} to {T})"
 BY_MODEL = {
     "reads your choices in order": {"sequence", "transitions", "content-transitions"},
     "compares your choices with those of others": {"itemknn", "userknn", "bpr", "lda", "als", "ease"},
-    "compares what it is with what you chose": {"content", "words"},
+    "compares what it is with what you chose": {"content", "tfidf"},
 }
 
 

@@ -16,7 +16,7 @@ from llmrec_cli.core.progress import Task
 Pixels = npt.NDArray[np.uint8]
 
 
-class Painter(Protocol):
+class ImageGenerator(Protocol):
     """Paints images. `config` is its frozen pydantic settings."""
 
     config: Any
@@ -31,4 +31,4 @@ class Painter(Protocol):
         ...
 
 
-PAINTERS = {"vae": "llmrec_cli.imaging.generators.vae:VaePainter"}
+GENERATORS = {"vae": "llmrec_cli.imaging.generators.vae:VaeGenerator"}

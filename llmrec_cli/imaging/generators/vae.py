@@ -63,7 +63,7 @@ class Network(nn.Module):
         return (error + divergence) / len(images)
 
 
-class VaePainter:
+class VaeGenerator:
     def __init__(self, config: VaeConfig, network: Network) -> None:
         self.config, self._network = config, network.eval()
 

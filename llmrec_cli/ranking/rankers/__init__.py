@@ -59,8 +59,8 @@ RANKERS = {
     "popularity": "llmrec_cli.ranking.rankers.popularity_order:PopularityRanker",
     "fusion": "llmrec_cli.ranking.rankers.conditional_logit:Fusion",
     "lambdarank": "llmrec_cli.ranking.rankers.lambdarank:LambdaRank",
-    "mf": "llmrec_cli.ranking.rankers.als_linear:MatrixFactorisation",
-    "mf-deep": "llmrec_cli.ranking.rankers.wide_deep:DeepFusion",
+    "als-linear": "llmrec_cli.ranking.rankers.als_linear:AlsLinear",
+    "wide-deep": "llmrec_cli.ranking.rankers.wide_deep:WideDeep",
     "lda": "llmrec_cli.ranking.rankers.topic_order:LdaRanker",
     "logistic": "llmrec_cli.ranking.rankers.logistic:Logistic",
 }

@@ -38,7 +38,7 @@ class DeepConfig(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-class DeepFusion:
+class WideDeep:
     """score = wide + deep over standardised features, the factors' product among them (NeuMF, He et al. 2017).
 
     The wide part starts at the weights of `fusion`, the deep part at zero; both learn by the softmax over the fusion's

@@ -101,7 +101,7 @@ RETRIEVERS = {
     "lda": "llmrec_cli.ranking.retrievers.topic_choice:Lda",
     "als": "llmrec_cli.ranking.retrievers.als:Als",
     "content": "llmrec_cli.ranking.retrievers.content_based:Content",
-    "words": "llmrec_cli.ranking.retrievers.content_based:Words",
+    "tfidf": "llmrec_cli.ranking.retrievers.content_based:Tfidf",
     "popularity": "llmrec_cli.ranking.retrievers.popularity:Popularity",
     "segments": "llmrec_cli.ranking.retrievers.segment_popularity:Segments",
     "generative": "llmrec_cli.extras.generative:Generative",

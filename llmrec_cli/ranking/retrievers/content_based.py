@@ -63,20 +63,20 @@ class Content:
         return cls(config, tensors["vectors"])
 
 
-class WordsConfig(BaseModel, frozen=True, extra="forbid"):
+class TfidfConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.words]`."""
 
     decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
     neighbours: int = Field(300, ge=1, description="most alike items kept for each item")
 
 
-class Words(Neighbourhood):
+class Tfidf(Neighbourhood):
     """TF-IDF of words, word pairs, category and tags; score = decayed sum of the similarities to the history."""
 
-    Config = WordsConfig
+    Config = TfidfConfig
 
     @classmethod
-    def fit(cls, config: WordsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+    def fit(cls, config: TfidfConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         texts = _texts(catalogue)

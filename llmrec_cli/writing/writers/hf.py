@@ -15,7 +15,7 @@ import torch
 
 from llmrec_cli.tensors import causal_lm
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype, set_threads
-from llmrec_cli.writing.constrained_decoding import Phrasebook
+from llmrec_cli.writing.constrained_decoding import PhraseConstraint
 from llmrec_cli.writing.facts import Facts, TasteFacts, listing, quoted
 from llmrec_cli.writing.writers import Draft, WriterConfig
 from llmrec_cli.writing.writers.template import load_prompt
@@ -57,7 +57,7 @@ class HfWriter:
         inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = inputs.to(self._model.device)
         phrases = [self._phrases(each, start) for each, start in zip(facts, openings, strict=True)]
-        phrasebook = Phrasebook(phrases, self._joints, self._joints[-1][0], self._tokenizer.eos_token_id)
+        phrasebook = PhraseConstraint(phrases, self._joints, self._joints[-1][0], self._tokenizer.eos_token_id)
         tokens = self._model.generate(
             **inputs,
             do_sample=False,
