@@ -180,6 +180,21 @@ def test_a_source_that_was_not_fitted_is_not_compared_with(made: WorkDir, contex
     assert "ease is not compared with: train-ranker does not fit it" in report.lines
 
 
+def test_popularity_is_counted_where_no_retriever_of_it_was_fitted(
+    made: WorkDir, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside an encoder that was trained with differential privacy."""
+    from llmrec_cli.stages import evaluate
+
+    evaluated(made, context, came_next())
+    before, fitted = values(made), evaluate.sources_of
+    monkeypatch.setattr(
+        evaluate, "sources_of", lambda *given: {n: each for n, each in fitted(*given).items() if n != "popularity"}
+    )
+    evaluated(made, context, came_next())
+    assert values(made) == before and any(system == "popularity" for system, _ in before)
+
+
 def test_cold_users_and_items_are_counted(made: WorkDir, context: Context) -> None:
     report = evaluated(made, context, came_next() | {"z0": ["i00"], "z1": ["brand new"], "u00": ["brand new", "i01"]})
     cold = json.loads(made.where(VERDICT).read_text())["cold"]

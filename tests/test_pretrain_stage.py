@@ -298,7 +298,9 @@ def test_an_estimate_tells_search_and_refit_apart(tmp_path: Path, quick: Context
     work = work_with(tmp_path, walks())
     report = estimate(STAGE, work, PretrainConfig(text_encoder="hashed", dim=16, refit=refit), quick)
     told = "at most 16 epochs" + (", then up to 16 more on all events:" if refit else ":")
-    assert [line for line in report.lines if told in line] and not [line for line in report.lines if "32 epochs" in line]
+    assert [line for line in report.lines if told in line] and not [
+        line for line in report.lines if "32 epochs" in line
+    ]
     assert (report.metrics["epochs"], report.metrics["refit_epochs"]) == (16, 16 * refit)
 
 

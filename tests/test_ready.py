@@ -49,7 +49,7 @@ def test_a_run_tells_it_before_it_reads_the_log(
 
 @pytest.mark.parametrize(
     "given",
-    ['evaluate.baselines=["itemkn"]', 'evaluate.must_beat=["userknn"]', 'train-ranker.retrievers=["itemknn"]'],
+    ['evaluate.baselines=["itemkn"]', 'evaluate.must_beat=["userknn"]'],
 )
 def test_a_backtest_tells_with_what_it_cannot_compare(given: str, tmp_path: Path, context: Context) -> None:
     with pytest.raises(SettingsError, match=r"baseline '\w+' is not among train-ranker.retrievers"):

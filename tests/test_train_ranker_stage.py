@@ -242,6 +242,8 @@ def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> No
     assert set(left) == {"sequence", "content", "tfidf"} and "popularity" not in orders and "fusion" in orders
     assert "epsilon = 3" in told[0] and "als" in told[1] and told[2].startswith("not private: the ranker's weights")
     assert all(line.startswith(private_sources.BEGIN) for line in told)
+    assert "rankers popularity" in told[1] and told[1].startswith("left out, for they learn without noise: retrievers ")
+    assert "topics, tags and texts, which count people" in told[2]
     left, orders, told = private_sources.only(sources, rankers, ("popularity",), 3.0)
     assert "popularity" in left and "popularity" in orders and told[2].startswith("not private: popularity")
     with pytest.raises(SettingsError, match="nothing is left"):

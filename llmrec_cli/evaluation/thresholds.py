@@ -17,21 +17,17 @@ def agree(
 ) -> list[str]:
     """The baselines that are compared with, popularity first and those that must be beaten last; BEST is one.
 
-    A baseline that is not among `sources` is left out: which sources there are is said elsewhere. SettingsError where
-    one that must be beaten, or popularity, is not among them, and for a name that is not even `known`.
+    Popularity is always there: `evaluate` counts it where no retriever does. A baseline that is not among `sources` is
+    left out: which sources there are is said elsewhere. SettingsError where one that must be beaten is not among them,
+    and for a name that is not even `known`.
     """
-    there = [*sources, BEST]
-    for name in dict.fromkeys([POPULARITY, *must_beat, *baselines]):
-        if name not in there and (name in (POPULARITY, *must_beat) or name not in known):
-            other = (
-                ": every backtest compares with it (with dp_epsilon, in dp_allow too)"
-                if name == POPULARITY
-                else ", or take it out of evaluate"
-            )
+    there = [POPULARITY, *sources, BEST]
+    for name in dict.fromkeys([*must_beat, *baselines]):
+        if name not in there and (name in must_beat or name not in known):
             raise SettingsError(
                 f"the baseline {name!r} is not among train-ranker.retrievers",
                 where="evaluate",
-                fix=f"add it there{other}" if name in known else did_you_mean(name, there),
+                fix="add it there, or take it out of evaluate" if name in known else did_you_mean(name, there),
             )
     return [name for name in dict.fromkeys([POPULARITY, *baselines, *must_beat]) if name in there]
 

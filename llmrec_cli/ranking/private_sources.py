@@ -39,10 +39,12 @@ def only(
         what = "nothing is left to fit: every source or ranker counts events without noise"
         fix = f"add one of {', '.join(sorted(PRIVATE))} and the ranker fusion, or name exceptions in dp_allow"
         raise SettingsError(what, where="train-ranker.dp_allow", fix=fix)
-    out = [*(name for name in sources if name not in left), *(name for name in rankers if name not in orders)]
+    missing = {"retrievers": [n for n in sources if n not in left], "rankers": [n for n in rankers if n not in orders]}
+    out = [f"{kind} {', '.join(names)}" for kind, names in missing.items() if names]
     open_ = [name for name in left if name not in PRIVATE]
     lines = [f"private, epsilon = {epsilon:g}: the encoder, and {', '.join(n for n in left if n in PRIVATE)} with it"]
     if out:
-        lines.append(f"left out, for they learn without noise: {', '.join(out)}")
-    told = ", ".join([*open_, "the ranker's weights", "profiles and lists, which are each user's own"])
+        lines.append(f"left out, for they learn without noise: {'; '.join(out)}")
+    counted = "topics, tags and texts, which count people, and what is popular, for users without events"
+    told = ", ".join([*open_, "the ranker's weights", counted, "profiles and lists, which are each user's own"])
     return left, orders, [*lines, f"not private: {told}"]

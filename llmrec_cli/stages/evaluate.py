@@ -122,6 +122,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, mean_of
     from llmrec_cli.ranking.retrievers import RETRIEVERS as SOURCES
     from llmrec_cli.ranking.retrievers import Histories
+    from llmrec_cli.ranking.retrievers.popularity import Popularity
     from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
@@ -132,7 +133,8 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.must_beat))
     sequences, question, given = replayed(work, config, users, items)
     histories = Histories(question.histories, aligned(work, PROFILES, users.column("user_id"))[question.users])
-    baselines = {name: fitted[name] for name in names}
+    everybody: Any = Popularity.of(sequences)  # where train-ranker fits none, as beside a private encoder
+    baselines = {name: fitted.get(name, everybody) for name in names}
     of_sources, other = by_sources(baselines, histories, question, items=items, k=max(config.ks), context=context)
     lists = {PIPELINE: given} | of_sources
     sure = {"seed": context.seed, "resamples": config.bootstrap}

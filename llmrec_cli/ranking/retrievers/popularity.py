@@ -41,6 +41,11 @@ class Popularity:
         counts = np.bincount(sequences.codes, weights=each * _recency(config, sequences), minlength=sequences.n_items)
         return cls(config, np.log1p(counts).astype(np.float32))
 
+    @classmethod
+    def of(cls, sequences: Sequences) -> Self:
+        """Of all times, by counts alone: what a comparison needs where nothing was fitted."""
+        return cls(PopularityConfig(), np.log1p(sequences.counts()).astype(np.float32))
+
     def score(self, histories: Histories) -> Floats:
         return np.repeat(self.scores[None], len(histories), axis=0)
 
