@@ -108,3 +108,14 @@ def test_a_state_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "replace", lambda a, b: (acts.append("name"), replace(a, b)))
     checkpoints.save_state(tmp_path / "state", tensors(), {})
     assert acts == ["fsync", "name", "fsync"]
+
+
+def test_a_model_of_other_items_or_of_another_order_is_refused(tmp_path: Path) -> None:
+    checkpoints.save_model(tmp_path / "encoder", {"name": "x"}, {"a": torch.zeros(2)})
+    with pytest.raises(UpstreamError, match="of other items than clean/items"):
+        checkpoints.fits(tmp_path / "encoder", ["a", "b"])  # it says of no items that it is theirs
+    checkpoints.bind(tmp_path / "encoder", ["a", "b"])
+    assert checkpoints.fits(tmp_path / "encoder", ["a", "b"]) == tmp_path / "encoder"
+    for others in (["b", "a"], ["a", "c"], ["a", "b", "c"], []):
+        with pytest.raises(UpstreamError, match="of other items than clean/items"):
+            checkpoints.fits(tmp_path / "encoder", others)

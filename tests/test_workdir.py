@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.core import artifacts
+from llmrec_cli.core import artifacts, disk
 from llmrec_cli.core.disk import DISK_ERRORS, fingerprint, full_disk, told_disk_errors
 from llmrec_cli.core.errors import DataError, LockedError, UpstreamError
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
@@ -183,3 +183,18 @@ def test_a_full_disk_is_recognised_in_the_errors_of_libraries(tmp_path: Path) ->
     told = full_disk(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
     assert told is not None and told.exit_code == 3 and "the disk is full" in str(told)
     assert full_disk(RuntimeError("something else"), tmp_path) is None
+
+
+def test_what_killed_processes_left_is_swept_in_backtests_too_and_nothing_else(tmp_path: Path) -> None:
+    left = [
+        "clean/.tmp-9-items.parquet",
+        "evaluate/last/profile/.tmp-77-profiles.parquet",
+        "evaluate/last/clean/.tmp-9-x/part",
+    ]
+    kept = ["clean/items.parquet", "clean/.tmp-mine", "evaluate/last/clean/tmp-9-x", "clean/.scratch/log.csv"]
+    for name in (*left, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    disk.sweep(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert not [*tmp_path.rglob(".tmp-[0-9]*")]
