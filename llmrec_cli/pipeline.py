@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -178,12 +177,8 @@ def across(settings: Settings, outcomes: Sequence[Outcome]) -> list[str]:
 
 def as_of_the_past(settings: Settings, config: Any) -> Settings:
     """The same settings, with `clean` told to withhold what the backtest asks about."""
-    past = Settings(copy.deepcopy(settings.values), dict(settings.origins), settings.base, settings.source)
-    for key in ("holdout", "holdout_n", "holdout_after"):
-        past.put(f"clean.{key}", getattr(config, key), "the backtest")
-    past.put("recommend.k", max(config.ks), "the backtest")
-    past.put("recommend.report", False, "the backtest")
-    return past
+    asked = {f"clean.{key}": getattr(config, key) for key in ("holdout", "holdout_n", "holdout_after")}
+    return settings.over({**asked, "recommend.k": max(config.ks), "recommend.report": False}, "the backtest")
 
 
 def redraw_page(work: WorkDir, context: Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,23 @@ def test_every_user_has_a_full_list_with_reasons(project: Project) -> None:
     assert all(table.column("reason").to_pylist())
     page = (project.folder / "work" / "recommend" / "report.html").read_text(encoding="utf-8")
     assert "17048" in page and "default-src &#39;none&#39;" in page
+
+
+def test_the_snippet_of_the_readme_answers_from_what_the_commands_made(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (snippet,) = re.findall(r"```python\n(import llmrec_cli.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("LLMREC_CLEAN__INTERACTIONS__PATH", str(project.raw))
+    monkeypatch.setenv("LLMREC_PRETRAIN__EPOCHS", "3")
+    before = project.recommendations()
+    names: dict[str, Any] = {}
+    exec(snippet.replace("work/demo", str(project.folder / "work")), names)
+    assert not names["work"].run()["ran"].any() and project.recommendations() == before
+    lists = names["work"].recommend(user="17048", k=10)
+    assert lists["rank"].tolist() == list(range(1, 11)) and lists["reason"].all()
+    printed = capsys.readouterr().out
+    assert lists["title"][0][:20] in printed and "similarity" in printed and "13534" in printed
 
 
 def test_a_dry_run_tells_the_cost_and_changes_nothing(project: Project) -> None:

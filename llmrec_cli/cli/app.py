@@ -428,7 +428,7 @@ def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if version:
-        from llmrec_cli import __version__
+        from llmrec_cli.core.version import __version__
 
         print(__version__)
         raise typer.Exit()

@@ -9,11 +9,12 @@ import platform
 import shutil
 from pathlib import Path
 
-from llmrec_cli import __version__, pipeline
+from llmrec_cli import pipeline
 from llmrec_cli.core.config import Settings, leaves
 from llmrec_cli.core.errors import LlmrecError, SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.stage import NOT_RUN, Context
+from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
 
 Row = dict[str, str]

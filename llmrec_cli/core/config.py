@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import tomllib
@@ -82,6 +83,13 @@ class Settings:
                 raise SettingsError(f"{dotted}: {name!r} is a value, not a section", where=origin)
         node[last] = value
         self.origins[dotted] = origin
+
+    def over(self, values: Mapping[str, Any], origin: str) -> Settings:
+        """A copy with these values, by dotted key, laid over it."""
+        laid = Settings(copy.deepcopy(self.values), dict(self.origins), self.base, self.source)
+        for dotted, value in values.items():
+            laid.put(dotted, value, origin)
+        return laid
 
     def section(self, stage: str, config: type[BaseModel]) -> Any:
         """The checked settings of one stage; SettingsError says which key, what is wrong and where it was set."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from llmrec_cli import __version__
 from llmrec_cli.core.artifacts import Artifact
 from llmrec_cli.core.cost import NOTHING, Cost, Meter
 from llmrec_cli.core.disk import fingerprint
@@ -23,6 +22,7 @@ from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.records import FORMAT, Json, Report
+from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
 
 __all__ = [

@@ -13,8 +13,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from llmrec_cli import __version__
 from llmrec_cli.core.artifacts import INTERACTIONS, ITEMS, PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import figures, page_data
 

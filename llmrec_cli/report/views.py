@@ -108,17 +108,14 @@ def _interests(tags: Sequence[Json]) -> list[str]:
 def item(work: WorkDir, item_id: str) -> Shown:
     """Facts, description, nearest items and how often an item is recommended; DataError with near ids or titles."""
     _whole(work, ITEMS, SEQUENCES, ITEM_RANGES, ITEM_TEXTS, ITEM_VECTORS, RECOMMENDATIONS)
-    row = next(iter(rows_of(work, ITEMS, "item_id", [readable(item_id)]).to_pylist()), None)
-    if row is None:
-        items = work.read(ITEMS, ["item_id", "title"])
-        raise unknown("item", item_id, items.column("item_id"), items.column("title"))
+    row = _item_row(work, item_id)
     least, people = least_people(work), _people(work, row["item_id"])
     data = {
         **{name: row[name] for name in ("item_id", "title", "category", "tags", "n_events")},
         "people": people if enough(people, least) else None,
         "attributes": {each["name"]: each["value"] for each in row["attributes"] or []} | _ranges(work, row["item_id"]),
         "text": next(iter(_optional(work, ITEM_TEXTS, "item_id", item_id)), {"text": row["text"] or ""})["text"],
-        "neighbours": _neighbours(work, item_id),
+        "neighbours": _neighbours(work, item_id, NEIGHBOURS),
         "recommended": _recommended_to(work, item_id),
     }
     lines = [f"item {item_id}: {row['title'] or '(no title)'}", f"  chosen     by {counted(people, least)}"]
@@ -159,7 +156,22 @@ def list_lines(rows: Sequence[Json]) -> list[str]:
     return [f"{row['rank']:>4}  {_cut(row['title'], width):<{width}}  {row['reason']}" for row in rows]
 
 
-def _neighbours(work: WorkDir, item_id: str) -> list[Json]:
+def similar(work: WorkDir, item_id: str, n: int) -> list[Json]:
+    """The n items nearest to this one, as the sequence model sees them; DataError with near ids or titles."""
+    vouched(work, [ITEMS, ITEM_VECTORS])
+    _item_row(work, item_id)
+    return _neighbours(work, item_id, n)
+
+
+def _item_row(work: WorkDir, item_id: str) -> Json:
+    row: Json | None = next(iter(rows_of(work, ITEMS, "item_id", [readable(item_id)]).to_pylist()), None)
+    if row is None:
+        items = work.read(ITEMS, ["item_id", "title"])
+        raise unknown("item", item_id, items.column("item_id"), items.column("title"))
+    return row
+
+
+def _neighbours(work: WorkDir, item_id: str, n: int) -> list[Json]:
     if not work.has(ITEM_VECTORS):
         return []
     table = work.read(ITEM_VECTORS)
@@ -168,10 +180,10 @@ def _neighbours(work: WorkDir, item_id: str) -> list[Json]:
     place = pc.index(table.column("item_id"), pa.scalar(item_id)).as_py()
     similarity = unit @ unit[place]
     titles, ids = Titles(work), table.column("item_id")
-    order = [code for code in np.argsort(-similarity, kind="stable")[: NEIGHBOURS + 1].tolist() if code != place]
+    order = [code for code in np.argsort(-similarity, kind="stable")[: n + 1].tolist() if code != place]
     return [
         {"item_id": other, "title": titles[other], "similarity": round(float(similarity[code]), 4)}
-        for code in order[:NEIGHBOURS]
+        for code in order[:n]
         for other in [ids[code].as_py()]
     ]
 

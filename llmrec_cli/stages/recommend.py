@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from llmrec_cli.lists.constraints import Constraints
     from llmrec_cli.lists.explanations import Explainer
     from llmrec_cli.ranking.candidates import CandidateConfig
+    from llmrec_cli.ranking.features import Candidates
     from llmrec_cli.ranking.rankers import Ranker
     from llmrec_cli.ranking.retrievers import Histories, Retriever
 
@@ -73,8 +74,7 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
-    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
-    maker = _maker(work, config, context, allow, deny)
+    maker = maker_of(work, config, context)
     parts: list[Lists] = []
     with (
         work.writer(RECOMMENDATIONS) as append,
@@ -90,7 +90,8 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     report = summary(joined(parts), maker.strategies, maker.allowed, held=held, cold=cold, seed=context.seed)
     if config.max_per_category and (maker.rules.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
-    missing = sorted({*allow, *deny} - set(maker.catalogue.item_ids))
+    named = {each for given in (config.allow, config.deny) for each in ids_of(given, context.base)}
+    missing = sorted(named - set(maker.catalogue.item_ids))
     if missing:
         report.warnings.append(
             f"{len(missing):,} ids of allow and deny are not in the catalogue, such as {missing[0]!r}"
@@ -108,8 +109,7 @@ def answer(work: WorkDir, config: RecommendConfig, context: Context, users: Sequ
     from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
-    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
-    maker = _maker(work, config, context, allow, deny)
+    maker = maker_of(work, config, context)
     rows = pc.index_in(pa.array(users, type=pa.string()), value_set=maker.user_ids).drop_null().to_pylist()
     found = [maker.table(start, lists) for start, lists in maker.blocks([(row, row + 1) for row in rows])]
     return pa.concat_tables([RECOMMENDATIONS.schema.empty_table(), *found], promote_options="permissive")
@@ -158,7 +158,7 @@ def ids_of(given: list[str] | str, base: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Maker:
+class Maker:
     """Everything that the lists of a block of users are made of."""
 
     config: RecommendConfig
@@ -180,24 +180,29 @@ class _Maker:
     strategies: list[str]
     """The sources, then what -2 and -1 stand for as the source of a row."""
 
+    def candidates(self, users: Histories) -> Candidates:
+        """What the retrievers bring for these users, without what the settings exclude."""
+        from llmrec_cli.ranking.candidates import collect
+
+        return collect(
+            self.retrievers,
+            users,
+            self.catalogue,
+            self.depths,
+            allowed=self.allowed,
+            exclude_seen=self.config.filter_seen,
+            max_memory=self.context.max_memory,
+        )
+
     def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
         """The lists of each span of users (first, one behind the last), with its first user."""
         from llmrec_cli.lists.build import best, filled, hold
-        from llmrec_cli.ranking.candidates import collect
         from llmrec_cli.ranking.contributions import shares
 
         k, seen = self.config.k, self.config.filter_seen
         for start, stop in spans:
             users = self.histories.block(start, stop)
-            candidates = collect(
-                self.retrievers,
-                users,
-                self.catalogue,
-                self.depths,
-                allowed=self.allowed,
-                exclude_seen=seen,
-                max_memory=self.context.max_memory,
-            )
+            candidates = self.candidates(users)
             candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
             scores = self.ranker.score(candidates)
             told = partial(shares, self.ranker, candidates, sources=list(self.retrievers), sound=self.sound)
@@ -233,7 +238,7 @@ class _Maker:
         )
 
 
-def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list[str], deny: list[str]) -> _Maker:
+def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     from llmrec_cli.data import catalogue as catalogues
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.data.segments import EVERYONE, of_profiles
@@ -247,6 +252,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     from llmrec_cli.ranking.retrievers import Histories, load_retrievers
     from llmrec_cli.tensors.checkpoints import fits
 
+    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
     depths = load_config(work.need(RETRIEVERS))
     constraints.agree(depths.repeat, config.filter_seen)
     ranker = load_ranker(work.need(RANKER), context.named)
@@ -262,7 +268,7 @@ def _maker(work: WorkDir, config: RecommendConfig, context: Context, allow: list
     allowed = constraints.allowed_items(catalogue.item_ids, allow, deny) & min_support.enough(sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
-    return _Maker(
+    return Maker(
         config,
         context,
         user_ids=users.column("user_id").combine_chunks(),

@@ -31,8 +31,12 @@ class Histories:
     def __len__(self) -> int:
         return len(self.sequences)
 
+    def select(self, users: Ints) -> Histories:
+        """The users of these row numbers, in their order."""
+        return Histories(self.sequences.select(users), self.vectors[users])
+
     def block(self, start: int, stop: int) -> Histories:
-        return Histories(self.sequences.select(np.arange(start, min(stop, len(self)))), self.vectors[start:stop])
+        return self.select(np.arange(start, min(stop, len(self))))
 
 
 class Retriever(Protocol):
