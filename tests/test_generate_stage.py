@@ -70,8 +70,7 @@ def work(tmp_path: Path) -> WorkDir:
     made.write(ITEMS, pa.Table.from_pylist(items, schema=ITEMS.schema))
     users = [f"u{u}" for u in range(N_USERS)]
     sequences = [
-        {"user_id": u, "item_ids": ["i01", "i02"], "times": [None] * 2, "weights": [1.0] * 2, "sessions": [0] * 2}
-        for u in users[1:]
+        {"user_id": u, "item_ids": ["i01", "i02"], "times": [None] * 2, "weights": [1.0] * 2} for u in users[1:]
     ]
     made.write(SEQUENCES, pa.Table.from_pylist(sequences, schema=SEQUENCES.schema))
     likes = [{"tag": "round", "weight": 1.0}]
@@ -80,8 +79,7 @@ def work(tmp_path: Path) -> WorkDir:
     ]
     block = vectors(np.zeros((N_USERS, 2)))
     table = pa.Table.from_pylist(profiles, schema=PROFILES.schema)
-    for name in ("vector", "short_vector"):
-        table = table.set_column(table.schema.get_field_index(name), name, block)
+    table = table.set_column(table.schema.get_field_index("vector"), "vector", block)
     made.write(PROFILES, table)
     return made
 
@@ -97,7 +95,7 @@ def draw_pictures(folder: Path) -> None:
 
 
 def test_templates_write_for_all_and_all_pass(work: WorkDir, context: Context) -> None:
-    report = generated(work, context).report
+    report = generated(work, context, image_generator="vae").report
     texts = work.read(ITEM_TEXTS).to_pylist()
     assert [row["item_id"] for row in texts] == [f"i{i:02d}" for i in range(N_ITEMS)]
     assert texts[3]["text"].startswith('"Thing 3" is listed under "Blue". It is tagged "round". Nobody')
@@ -159,7 +157,7 @@ def test_a_killed_run_continues_where_it_stopped(work: WorkDir, context: Context
 
 def test_images_are_painted_for_items_without_a_picture_first(work: WorkDir, context: Context, tmp_path: Path) -> None:
     draw_pictures(tmp_path)
-    report = generated(work, context, max_images=3, image_size=16, image_steps=5).report
+    report = generated(work, context, image_generator="vae", max_images=3, image_size=16, image_steps=5).report
     rows = work.read(ITEM_IMAGES).to_pylist()
     assert [(row["item_id"], row["condition"]) for row in rows] == [("i00", "Red"), ("i11", "Blue"), ("i10", "Red")]
     for row in rows:
@@ -167,9 +165,9 @@ def test_images_are_painted_for_items_without_a_picture_first(work: WorkDir, con
             assert image.size == (16, 16)
     assert report.counts["images"] == 3
     before = work.fingerprint(IMAGES)
-    generated(work, context, max_images=3, image_size=16, image_steps=5)
+    generated(work, context, image_generator="vae", max_images=3, image_size=16, image_steps=5)
     assert work.fingerprint(IMAGES) == before
-    generated(work, context, image_generator="")
+    generated(work, context)
     assert not work.has(IMAGES) and not work.has(ITEM_IMAGES)
 
 

@@ -15,10 +15,13 @@ import pytest
 from pydantic import BaseModel
 
 from llmrec_cli.core import records
-from llmrec_cli.core.artifacts import ENCODER, ITEM_IMAGE_VECTORS, ITEM_VECTORS, ITEMS, TOPICS, Artifact
+from llmrec_cli.core.artifacts import ENCODER, ITEM_TEXT_VECTORS, ITEM_VECTORS, ITEMS, TOPICS, Artifact
 from llmrec_cli.core.errors import LlmrecError, UpstreamError
 from llmrec_cli.core.stage import Context, Report, Stage, execute, redrawn, state
 from llmrec_cli.core.workdir import WorkDir, vectors
+
+HINTS = replace(ITEM_TEXT_VECTORS, name="hints", optional=True)
+"""An artifact that need not be there."""
 
 
 class Config(BaseModel, frozen=True):
@@ -35,7 +38,7 @@ def _pretrain(work: WorkDir, config: Config, context: Context) -> Report:
     ids = work.read(ITEMS, ["item_id"]).column("item_id")
     rows = pa.table({"item_id": ids, "vector": vectors(np.ones((len(ids), 2)))})
     work.write(ITEM_VECTORS, rows)
-    work.write(ITEM_IMAGE_VECTORS, rows)
+    work.write(HINTS, rows)
     with work.writing(ENCODER) as folder:
         (folder / "config.json").write_text(str(ids))
     return Report()
@@ -47,8 +50,8 @@ def _profile(work: WorkDir, config: Config, context: Context) -> Report:
 
 
 CLEAN = Stage("clean", Config, (), (ITEMS,), _clean)
-PRETRAIN = Stage("pretrain", Config, (ITEMS,), (ITEM_VECTORS, ITEM_IMAGE_VECTORS, ENCODER), _pretrain)
-PROFILE = Stage("profile", Config, (ITEM_VECTORS, ITEM_IMAGE_VECTORS, ENCODER), (TOPICS,), _profile)
+PRETRAIN = Stage("pretrain", Config, (ITEMS,), (ITEM_VECTORS, HINTS, ENCODER), _pretrain)
+PROFILE = Stage("profile", Config, (ITEM_VECTORS, HINTS, ENCODER), (TOPICS,), _profile)
 LAST = Stage("train-ranker", Config, (ITEMS, TOPICS), (), lambda work, config, context: Report())
 
 
@@ -92,7 +95,7 @@ def test_the_same_content_made_again_stays_usable(work: WorkDir, context: Contex
     assert state(PROFILE, work, Config(), context).fresh
 
 
-@pytest.mark.parametrize("artifact", [ITEM_VECTORS, ITEM_IMAGE_VECTORS])
+@pytest.mark.parametrize("artifact", [ITEM_VECTORS, HINTS])
 def test_a_flipped_bit_is_found(work: WorkDir, context: Context, artifact: Artifact) -> None:
     path = work.where(artifact)
     body = bytearray(path.read_bytes())
@@ -123,7 +126,7 @@ def _link_to_device(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, _empty, _folder, _pipe, _link_to_device])
-@pytest.mark.parametrize("name", ["item_vectors.parquet", "item_image_vectors.parquet", "encoder/config.json"])
+@pytest.mark.parametrize("name", ["item_vectors.parquet", "hints.parquet", "encoder/config.json"])
 def test_whatever_stands_in_the_place_of_an_artifact_is_found_and_mended(
     work: WorkDir, context: Context, damage: Callable[[Path], None], name: str
 ) -> None:
@@ -145,13 +148,13 @@ def test_an_optional_artifact_that_nobody_made_may_be_absent_but_not_be_slipped_
     without = replace(PRETRAIN, run=lambda work, config, context: (_pretrain(work, config, context), _drop(work))[0])
     execute(without, work, Config(), context, force=True)
     assert execute(PROFILE, work, Config(), context).ran
-    shutil.copy(work.where(ITEM_VECTORS), work.where(ITEM_IMAGE_VECTORS))
-    assert "item_image_vectors.parquet has no record" in negative(PROFILE, work, context)
-    assert execute(without, work, Config(), context).ran and not work.has(ITEM_IMAGE_VECTORS)
+    shutil.copy(work.where(ITEM_VECTORS), work.where(HINTS))
+    assert "hints.parquet has no record" in negative(PROFILE, work, context)
+    assert execute(without, work, Config(), context).ran and not work.has(HINTS)
 
 
 def _drop(work: WorkDir) -> None:
-    work.remove(ITEM_IMAGE_VECTORS)
+    work.remove(HINTS)
 
 
 @pytest.mark.parametrize(

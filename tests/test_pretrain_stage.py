@@ -18,7 +18,6 @@ from llmrec_cli.core.artifacts import (
     ITEM_VECTORS,
     ITEMS,
     PRETRAIN_CURVE,
-    SEMANTIC_IDS,
     SEQUENCES,
 )
 from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
@@ -54,7 +53,6 @@ def work_with(folder: Path, histories: list[list[int]]) -> WorkDir:
             "item_ids": [f"i{n:02d}" for n in items],
             "times": [None] * len(items),
             "weights": [1.0] * len(items),
-            "sessions": [0] * len(items),
         }
         for user, items in enumerate(histories)
     ]
@@ -302,13 +300,6 @@ def test_an_estimate_tells_search_and_refit_apart(tmp_path: Path, quick: Context
         line for line in report.lines if "32 epochs" in line
     ]
     assert (report.metrics["epochs"], report.metrics["refit_epochs"]) == (16, 16 * refit)
-
-
-def test_semantic_ids_are_written_where_asked_for(tmp_path: Path, quick: Context) -> None:
-    work = work_with(tmp_path, walks())
-    execute(STAGE, work, PretrainConfig(**{**QUICK, "epochs": 1}, semantic_ids=True, refit=False), quick)
-    ids = work.read(SEMANTIC_IDS).column("codes").to_pylist()
-    assert len({tuple(codes) for codes in ids}) == N_ITEMS + NEVER_BOUGHT
 
 
 def test_more_items_than_memory_are_told(tmp_path: Path, quick: Context) -> None:

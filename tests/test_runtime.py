@@ -222,3 +222,11 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert len(first["epochs"]) == 7
     assert [loss for loss, _ in first["epochs"]] == pytest.approx([loss for loss, _ in alone["epochs"]], rel=1e-2)
     assert first["weights"] == pytest.approx(alone["weights"], rel=1e-2)
+
+
+def test_auto_is_the_device_that_the_command_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_preferred", "auto")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert runtime.choose_device("auto") == "cuda"
+    runtime.prefer("cpu")  # as train-ranker does, so that no retriever goes where nobody wanted it
+    assert runtime.choose_device("auto") == "cpu" and runtime.choose_device("cuda") == "cuda"

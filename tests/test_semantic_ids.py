@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec_cli.content.semantic_ids import Sharing, Trie, learn, sharing
+from llmrec_cli.extras.semantic_ids import Trie, learn
 
 
 def blobs(items: int, groups: int, spread: float = 0.02, dim: int = 8) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_more_items_than_codes_collide_and_are_counted_in_the_order_of_items() -
     ids = learn(np.ones((300, 3), dtype=np.float32), levels=2, codes=4)
     assert (ids[:, :2] == ids[0, :2]).all()
     assert ids[:, 2].tolist() == list(range(300))
-    assert sharing(ids) == Sharing(unique=0.0, collisions=299, largest=300)
+    assert sorted(ids[:, -1].tolist()) == list(range(300))
 
 
 def test_items_of_a_kind_share_the_first_digit() -> None:
@@ -84,12 +84,6 @@ def test_the_same_seed_gives_the_same_ids_and_leaves_the_vectors_alone() -> None
     assert np.array_equal(learn(vectors, seed=7), learn(vectors, seed=7))
     assert np.array_equal(vectors, before)
     assert not np.array_equal(learn(vectors, seed=7), learn(vectors, seed=8))
-
-
-def test_sharing_is_told() -> None:
-    ids = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]], dtype=np.int32)
-    assert sharing(ids) == Sharing(unique=0.5, collisions=1, largest=2)
-    assert str(sharing(ids)) == "50.0% of the ids are unique before the last digit; 1 collisions"
 
 
 def test_the_trie_leads_to_every_item_once_and_nowhere_else() -> None:

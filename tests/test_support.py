@@ -157,7 +157,7 @@ def test_nothing_of_too_few_people_is_shown(tmp_path: Path, context: Context) ->
         assert not [item for item in items if 0 < of[item] < LEAST]
 
     fine(work.read(artifacts.ITEMS).column("item_id").to_pylist())
-    profiles = work.read(artifacts.PROFILES).drop_columns(["vector", "short_vector"]).to_pylist()
+    profiles = work.read(artifacts.PROFILES).drop_columns(["vector"]).to_pylist()
     for name in ("interests", "recent_interests", "changes"):
         fine({each["tag"] for row in profiles for each in row[name]}, tags)
     shown = Counter(each["tag"] for row in profiles for each in row["topics"])

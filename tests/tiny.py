@@ -104,7 +104,6 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
         "item_ids": [[item_id(code) for code in history] for history in histories],
         "times": pa.array([[None] * STEPS] * WALKERS, type=pa.list_(artifacts.TIME)),
         "weights": [[1.0] * STEPS] * WALKERS,
-        "sessions": [[0] * STEPS] * WALKERS,
     }
     work.write(artifacts.SEQUENCES, pa.table(columns, schema=artifacts.SEQUENCES.schema))
     work.write(artifacts.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, ()))
@@ -129,7 +128,6 @@ def _profiles(work: WorkDir) -> None:
     columns = {
         "user_id": users.column("user_id"),
         "vector": vectors(np.zeros((people, 4))),
-        "short_vector": vectors(np.zeros((people, 4))),
         "interests": pa.array(told, type=INTERESTS),
         "recent_interests": pa.array(told, type=INTERESTS),
         "changes": pa.nulls(people, CHANGES),

@@ -77,7 +77,6 @@ def pretrain(
     max_length: Annotated[int | None, typer.Option(help="Newest events the model looks at.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="auto, minilm, hashed or a folder.")] = None,
     init_from: Annotated[str | None, typer.Option(help="Start from the model of this work directory.")] = None,
-    semantic_ids: Annotated[bool | None, typer.Option("--semantic-ids", help="Also write semantic ids.")] = None,
     lm: Annotated[str | None, typer.Option(help="Language model to tune with LoRA (extra: peft).")] = None,
     dp_epsilon: Annotated[float | None, typer.Option(help="Privacy budget (extra: privacy); 0 is none.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")] = False,
@@ -105,7 +104,6 @@ def pretrain(
         max_length=max_length,
         text_encoder=text_encoder,
         init_from=init_from and str(Path(init_from).absolute()),  # where it was typed, not where the settings lie
-        semantic_ids=semantic_ids,
         lm=lm,
         dp_epsilon=dp_epsilon,
     )

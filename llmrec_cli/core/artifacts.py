@@ -88,7 +88,6 @@ SEQUENCES = Table(
         item_ids=pa.list_(ID),
         times=pa.list_(TIME),
         weights=pa.list_(pa.float32()),
-        sessions=pa.list_(pa.int32()),
     ),
     forgets=Forgets.ROWS,
 )
@@ -140,8 +139,6 @@ ITEM_VECTORS = _item_vectors(
 ITEM_TEXT_VECTORS = _item_vectors(
     "item_text_vectors", "Unit-length, centred text embeddings of the items, in the order of items; zero without text."
 )
-ITEM_IMAGE_VECTORS = _item_vectors("item_image_vectors", "The same of their images, where a model looks at them.", True)
-ITEM_AUDIO_VECTORS = _item_vectors("item_audio_vectors", "The same of their recordings.", True)
 ENCODER = Folder("pretrain", "encoder", "The sequence transformer, trained on every event.", forgets=Forgets.LEARNT)
 ENCODER_VALIDATION = Folder(
     "pretrain",
@@ -157,15 +154,6 @@ PRETRAIN_CURVE = Table(
     _schema(phase=TEXT, epoch=pa.int32(), loss=NUMBER, recall=NUMBER, ndcg=NUMBER),
     forgets=Forgets.LEARNT,
 )
-SEMANTIC_IDS = Table(
-    "pretrain",
-    "semantic_ids",
-    "Each item's content as a few digits, coarse to fine; the last one tells apart items that are equal up to there.",
-    ("item_id",),
-    _schema(item_id=ID, codes=pa.list_(pa.int32())),
-    optional=True,
-    forgets=Forgets.NOBODY,
-)
 LANGUAGE_ADAPTER = Folder(
     "pretrain", "language_adapter", "LoRA adapter tuned on users' titles.", optional=True, forgets=Forgets.LEARNT
 )
@@ -178,7 +166,6 @@ PROFILES = Table(
     _schema(
         user_id=ID,
         vector=VECTOR,
-        short_vector=VECTOR,
         interests=INTERESTS,
         recent_interests=INTERESTS,
         changes=CHANGES,

@@ -21,10 +21,8 @@ PRICE = pa.struct([("typical", pa.float64()), ("level", pa.float32()), ("support
 MEANINGS = {
     "profile/profiles.parquet": {
         "user_id": "as in clean/users, in its order",
-        "vector": "the long-term state: the encoder's after the whole history, drawn towards the segment's mean where"
+        "vector": "the state of the encoder after the whole history, drawn towards the segment's mean where"
         " events are few; score of an item = vector · its row of pretrain/item_vectors",
-        "short_vector": "the short-term state: the encoder's after the newest `recent_events` events alone; the mean of"
-        " the segment for users without events",
         "interests": "tags of the user's items, the weightiest first: decayed events × lift over everyone, summing to"
         " 1; support is the user's own events that have the tag, 0 where the interests are the segment's",
         "recent_interests": "the same of the newest `recent_events` events",

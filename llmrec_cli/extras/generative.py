@@ -11,12 +11,12 @@ from pydantic import BaseModel, Field, model_validator
 from torch import nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
-from llmrec_cli.content import semantic_ids
-from llmrec_cli.content.semantic_ids import Ids, Trie
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.extras import semantic_ids
+from llmrec_cli.extras.semantic_ids import Ids, Trie
 from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors import checkpoints, runtime
 

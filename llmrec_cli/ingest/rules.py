@@ -274,7 +274,6 @@ def sequences(events: pa.Table) -> pa.Table:
             "item_ids": lists("item_id"),
             "times": lists("time"),
             "weights": lists("weight"),
-            "sessions": lists("session"),
         }
     )
 

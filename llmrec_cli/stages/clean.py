@@ -300,5 +300,5 @@ STAGE = Stage(
     run=run,
     sources=sources,
     beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=config.pseudonymise),
-    revision=6,
+    revision=7,
 )

@@ -57,10 +57,12 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     )
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
     max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
-    image_generator: str = Field("vae", description='who paints images where items have pictures: vae, or "" for none')
+    image_generator: str = Field(
+        "", description="what makes images where items have some to learn from: vae; empty: none"
+    )
     max_images: int = Field(64, ge=0, description="images painted: items without a picture first, most popular first")
     image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a painted image's side")
-    image_steps: int = Field(250, ge=1, description="training steps of the image_generator")
+    image_steps: int = Field(250, ge=1, description="training steps of the image generator")
 
     @model_validator(mode="after")
     def _an_adapter_needs_a_model(self) -> GenerateConfig:
@@ -280,5 +282,5 @@ STAGE = Stage(
     writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
     run=run,
     ready=_ready,
-    revision=2,
+    revision=3,
 )

@@ -1,8 +1,7 @@
 """Train the sequence transformer on behaviour, with the items' texts, images and recordings fused into its item table.
 
 Reads: clean/items, clean/sequences.
-Writes: pretrain/item_vectors, item_text_vectors, item_image_vectors, item_audio_vectors, encoder, encoder_validation,
-pretrain_curve, semantic_ids, language_adapter.
+Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, pretrain_curve, language_adapter.
 """
 
 from __future__ import annotations
@@ -20,16 +19,12 @@ from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.artifacts import (
     ENCODER,
     ENCODER_VALIDATION,
-    ITEM_AUDIO_VECTORS,
-    ITEM_IMAGE_VECTORS,
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
     LANGUAGE_ADAPTER,
     PRETRAIN_CURVE,
-    SEMANTIC_IDS,
     SEQUENCES,
-    Table,
 )
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import sparkline
@@ -46,11 +41,7 @@ Auto = Literal["auto"]
 Kind = Literal["text", "image", "audio"]
 SEARCH, REFIT = "search", "refit"
 WATCH = "ndcg@10"
-CONTENT_VECTORS: dict[Kind, Table] = {
-    "text": ITEM_TEXT_VECTORS,
-    "image": ITEM_IMAGE_VECTORS,
-    "audio": ITEM_AUDIO_VECTORS,
-}
+KINDS: tuple[Kind, ...] = ("text", "image", "audio")
 
 
 class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
@@ -101,7 +92,6 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
     dp_epsilon: float = Field(0.0, ge=0, description="privacy budget of each user (opacus); 0: no private training")
     dp_delta: float = Field(0.0, ge=0, lt=1, description="chance that the budget does not hold; 0: 1 / users^1.1")
-    semantic_ids: bool = Field(False, description="also write ids of a few digits, learnt from the items' content")
     lm: str = Field("", description="language model (folder or name) to tune on users' titles with LoRA; empty: none")
     lm_steps: int = Field(100, ge=1, description="training steps of the language model")
     lm_rank: int = Field(8, ge=1, description="rank of its adapter")
@@ -120,7 +110,7 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
 
     def encoders(self) -> dict[Kind, str]:
         """Kind of content -> its encoder; empty where that kind is not looked at."""
-        return {kind: getattr(self, f"{kind}_encoder") for kind in CONTENT_VECTORS}
+        return {kind: getattr(self, f"{kind}_encoder") for kind in KINDS}
 
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -149,19 +139,17 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         report.warnings += plan.warnings(best)
         searched = final = first.encoder()
         reached = search[best - 1].metrics[WATCH]
-        if (
-            config.content_weight and not config.dp_epsilon
-        ):  # what is chosen on users' events would need a budget of its own
+        # what is chosen on users' events would need a budget of its own
+        if config.content_weight and not config.dp_epsilon:
             searched, reached = asked.liken(searched)
         refit: list[Epoch] = []
         if config.refit:
             second, refit = plan.train(REFIT, 0, context.progress, start=onwards, stop_after=best)
             final = second.encoder().likened(searched.content_weight)
             report.lines += second.privacy_told()
-        report.lines += _semantic_ids(work, config, items, content["text"], context.seed)
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
-    _write(work, items, content, searched, final)
+    _write(work, items, content["text"], searched, final)
     work.write(PRETRAIN_CURVE, curve({SEARCH: search, REFIT: refit}))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
     return _told(report, context.finish, search, best)
@@ -217,9 +205,7 @@ def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Re
     return {kind: encoded.vectors for kind, encoded in found.items()}
 
 
-def _write(
-    work: WorkDir, items: pa.Table, content: dict[Kind, Floats], searched: SequenceEncoder, final: SequenceEncoder
-) -> None:
+def _write(work: WorkDir, items: pa.Table, text: Floats, searched: SequenceEncoder, final: SequenceEncoder) -> None:
     from llmrec_cli.tensors.checkpoints import bind
 
     ids = items.column("item_id")
@@ -228,19 +214,7 @@ def _write(
             encoder.save(folder)
             bind(folder, ids.to_pylist())
     work.write(ITEM_VECTORS, pa.table({"item_id": ids, "vector": vectors(final.item_vectors)}))
-    for kind, rows in content.items():
-        work.write(CONTENT_VECTORS[kind], pa.table({"item_id": ids, "vector": vectors(rows)}))
-
-
-def _semantic_ids(work: WorkDir, config: PretrainConfig, items: pa.Table, text: Floats, seed: int) -> list[str]:
-    if not config.semantic_ids:
-        return []
-    from llmrec_cli.content import semantic_ids
-
-    codes = semantic_ids.learn(text, seed=seed)
-    digits = pa.FixedSizeListArray.from_arrays(pa.array(codes.reshape(-1)), codes.shape[1]).cast(pa.list_(pa.int32()))
-    work.write(SEMANTIC_IDS, pa.table({"item_id": items.column("item_id"), "codes": digits}))
-    return [f"semantic ids: {semantic_ids.sharing(codes)}"]
+    work.write(ITEM_TEXT_VECTORS, pa.table({"item_id": ids, "vector": vectors(text)}))
 
 
 def _language_model(
@@ -298,17 +272,16 @@ STAGE = Stage(
     reads=(ITEMS, SEQUENCES),
     writes=(
         ITEM_VECTORS,
-        *CONTENT_VECTORS.values(),
+        ITEM_TEXT_VECTORS,
         ENCODER,
         ENCODER_VALIDATION,
         PRETRAIN_CURVE,
-        SEMANTIC_IDS,
         LANGUAGE_ADAPTER,
     ),
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=5,
+    revision=6,
     threaded=True,
     together=True,
     estimate=estimate,

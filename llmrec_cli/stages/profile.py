@@ -42,7 +42,7 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
         0, ge=0, description="with fewer events the vector leans on the segment's mean; 0 chooses on validation"
     )
     min_segment_users: int = Field(20, ge=1, description="users with events that a demographic segment needs at least")
-    recent_events: int = Field(5, ge=1, description="newest events that the short-term vector and interests come from")
+    recent_events: int = Field(5, ge=1, description="newest events that recent interests come from")
     half_life: float = Field(50.0, gt=0, description="events after which an event counts half in the interests")
     n_interests: int = Field(10, ge=1, description="interests kept of each user")
     topic_model: str = Field("lda", description="topic model: lda, nmf, or module:Class")
@@ -74,14 +74,13 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     bought, habits_line = habits(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.log(f"profile: encoding {len(histories):,} histories")
-    long, short = (encoded(encoder, h) for h in (histories, histories.tail(config.recent_events)))
+    states = encoded(encoder, histories)
     words = (histories.matrix() @ tags.matrix).tocsr()
     topics = common_topics(topic_model.find(words, tags.names, context.seed), least)
     coherence = npmi(words, tags.names, topics.words)
     profiles = {
         "user_id": users.column("user_id"),
-        "vector": vectors(shrink(long, histories.lengths, found, shrinkage.full_weight)),
-        "short_vector": vectors(shrink(short, histories.lengths, found, 1)),
+        "vector": vectors(shrink(states, histories.lengths, found, shrinkage.full_weight)),
         **readable(histories, tags, topics, found, config),
         **bought,
         **known(users, attributes, histories.lengths, table),
@@ -305,5 +304,5 @@ STAGE = Stage(
     run=run,
     beside=min_support.beside,
     ready=lambda config, context: _topic_model(config),
-    revision=7,
+    revision=8,
 )

@@ -107,9 +107,10 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.ranking.rankers import save_ranker
     from llmrec_cli.ranking.retrievers import refit, save_retrievers
     from llmrec_cli.tensors.checkpoints import bind
-    from llmrec_cli.tensors.runtime import set_threads
+    from llmrec_cli.tensors.runtime import prefer, set_threads
 
     sources, rankers, limits = build(config)
+    prefer(context.device)
     set_threads(context.threads)
     catalogue, sequences = read(work)
     sources, warnings = affordable(sources, len(catalogue))

@@ -24,6 +24,7 @@ from llmrec_cli.core.progress import Progress
 from llmrec_cli.tensors import checkpoints
 
 Batch = tuple[torch.Tensor, ...]
+_preferred = "auto"
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -68,8 +69,15 @@ def set_threads(threads: int) -> None:
     threadpool_limits(wanted, user_api="blas")
 
 
+def prefer(device: str) -> None:
+    """What "auto" means from now on in this process: the device that the command was given."""
+    global _preferred  # noqa: PLW0603 -- like torch's own default device
+    _preferred = device
+
+
 def choose_device(device: str) -> str:
     """The name of a device that is there; SettingsError where one was asked for by name and is not."""
+    device = _preferred if device == "auto" else device
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])

@@ -36,7 +36,6 @@ epochs = 4
 dim = 16
 text_encoder = "hashed"
 text_dim = 8
-semantic_ids = true
 [profile]
 min_segment_users = 5
 n_topics = 3

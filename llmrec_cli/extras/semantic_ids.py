@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
@@ -62,28 +60,6 @@ def _place_among_equals(digits: Ids) -> Ids:
     places = np.empty(len(digits), dtype=np.int32)
     places[order] = np.arange(len(digits)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return places
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """How well the learned digits tell items apart without the last one, which only counts."""
-
-    unique: float
-    """Share of items whose learned digits no other item has."""
-    collisions: int
-    """Items whose last digit is not 0."""
-    largest: int
-    """Items in the largest group with equal learned digits."""
-
-    def __str__(self) -> str:
-        return f"{self.unique:.1%} of the ids are unique before the last digit; {self.collisions:,} collisions"
-
-
-def sharing(ids: Ids) -> Sharing:
-    """How far the ids that `learn` gave are unique."""
-    sizes = np.unique(ids[:, :-1], axis=0, return_counts=True)[1]
-    alone = int((sizes == 1).sum())
-    return Sharing(alone / max(len(ids), 1), int((sizes - 1).sum()), int(sizes.max(initial=0)))
 
 
 class Trie:
