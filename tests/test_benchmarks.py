@@ -133,7 +133,7 @@ class Rings(DataSet):
             'clean.holdout = "last"\n'
             "pretrain = { epochs = 1, dim = 16, heads = 2 }\n"
             "[train-ranker]\n"
-            'retrievers = ["sequence", "transitions", "words", "popularity"]\n'
+            'retrievers = ["sequence", "transitions", "tfidf", "popularity"]\n'
             'rankers = ["popularity", "fusion", "logistic"]\n'
         )
 

@@ -90,7 +90,7 @@ def header_only(rng: random.Random, rows: Cells) -> Cells:
 def wrong_width(rng: random.Random, rows: Cells) -> Cells:
     for row in rows[1:]:
         if rng.random() < 0.2:
-            row[rng.randrange(len(row)) :] = [] if rng.random() < 0.5 else ["x"] * rng.choice((1, 3, 300))
+            row[rng.randrange(len(row) or 1) :] = [] if rng.random() < 0.5 else ["x"] * rng.choice((1, 3, 300))
     return rows
 
 
@@ -101,7 +101,8 @@ def many_columns(rng: random.Random, rows: Cells) -> Cells:
 
 def huge_field(rng: random.Random, rows: Cells) -> Cells:
     row = rng.choice(rows)
-    row[rng.randrange(len(row))] = rng.choice(("x", "é", " ", "9", ";")) * rng.choice((70_000, 3_000_000))
+    at = rng.randrange(len(row) or 1)  # a row may have been emptied before
+    row[at : at + 1] = [rng.choice(("x", "é", " ", "9", ";")) * rng.choice((70_000, 3_000_000))]
     return rows
 
 
