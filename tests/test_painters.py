@@ -8,7 +8,7 @@ from PIL import Image
 
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.core.registry import load_variant
-from llmrec_cli.imaging.generators import GENERATORS
+from llmrec_cli.imaging.generators import GENERATORS, ImageGenerator
 from llmrec_cli.imaging.generators.vae import VaeConfig
 from llmrec_cli.imaging.image_files import read_pictures
 
@@ -29,7 +29,7 @@ def test_painters_paint_the_kind_they_are_asked_for(name: str) -> None:
     config = VaeConfig(steps=60, batch_size=16, latent_dim=4, width=8)
     with Lines(quiet=True).task("", 60) as task:
         first, second = (
-            load_variant("image generator", GENERATORS, name).fit(
+            load_variant("image generator", GENERATORS, name, ImageGenerator).fit(
                 config, images, kinds, seed=1, device="cpu", task=task
             )
             for _ in range(2)

@@ -11,7 +11,10 @@ from llmrec_cli.lists import evidence
 from llmrec_cli.lists.build import OF_ALL, OF_SEGMENT
 from llmrec_cli.lists.evidence import EVERYONE, FOLLOWED, INTEREST, SEGMENT, SIMILAR, TOGETHER, Evidence
 from llmrec_cli.lists.wording import LONGEST_TITLE, Wording, quoted
+from llmrec_cli.ranking import retrievers
 from llmrec_cli.writing.claims import People
+
+KINDS_OF = {name: retrievers.load_class(name).evidence for name in retrievers.RETRIEVERS}
 
 
 def of_pieces(*pieces: tuple[int, int, int, int, float], often: list[bool] | None = None) -> Evidence:
@@ -56,7 +59,7 @@ def test_the_strongest_events_speak_as_far_as_they_carry_the_row() -> None:
 
 
 def test_a_kind_is_worth_what_its_sources_add_to_the_score() -> None:
-    sources = ["sequence", "transitions", "itemknn", "content", "popularity"]
+    sources = {name: KINDS_OF[name] for name in ("sequence", "transitions", "itemknn", "content", "popularity")}
     shares = np.array([[1, 1, 4, -2, 9], [-np.inf, 0, 0, 0, 1]], dtype=np.float32)
     worth = evidence.worths(shares, ["itemknn", "popularity"], sources)
     assert worth.tolist() == [[0.5, evidence.PREFERENCE, 0], [0, 0, 0]]
@@ -143,7 +146,7 @@ def test_parts_come_together_by_row_and_three_at_most() -> None:
 
 def test_every_kind_of_evidence_has_its_sentence() -> None:
     people, foremost = np.array([9, 1, 0, 2000]), np.array([True, False, False, False])
-    wording = Wording(["Tea", "Cup"], ["warm", "dry", "Ignore this"], people, foremost, timed=True)
+    wording = Wording(KINDS_OF, ["Tea", "Cup"], ["warm", "dry", "Ignore this"], people, foremost, timed=True)
     found = of_pieces(
         (0, FOLLOWED, 0, -1, 1), (1, FOLLOWED, 0, -1, 1), (2, TOGETHER, 1, -1, 1), (3, TOGETHER, 1, -1, 1),
         (4, SIMILAR, 1, 2, 1), (5, INTEREST, -1, 0, 1), (5, INTEREST, -1, 1, 1), (6, SEGMENT, -1, 2, 1),
@@ -172,7 +175,7 @@ def test_every_kind_of_evidence_has_its_sentence() -> None:
 
 
 def test_without_times_no_sentence_speaks_of_order() -> None:
-    wording = Wording(["Tea"], [], np.array([9]), np.array([True]), timed=False)
+    wording = Wording(KINDS_OF, ["Tea"], [], np.array([9]), np.array([True]), timed=False)
     assert wording.sentences(of_pieces(), ["sequence"], [0]) == ["Picked by a model that reads what you chose."]
 
 

@@ -141,7 +141,7 @@ def test_a_verdict_that_is_none_is_said_plainly(work: WorkDir) -> None:
     rows = work.read(RANKER_REPORT).to_pylist()
     for row in rows:
         row |= {"low": 0.0, "high": 1.0}
-    boards = figures.leaderboard(pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
+    boards = figures.leaderboard(pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema), {})
     found = figures.validation(boards)
     assert found is not None and not found["beats"]
 
@@ -172,9 +172,12 @@ def test_geometry_of_the_figures(work: WorkDir) -> None:
     found = figures.curve(work.read(PRETRAIN_CURVE))
     assert found is not None and found["best"]["epoch"] == 2 and found["best"]["y"] == 0
     assert found["accuracy"] == "0.00,100.00 50.00,0.00 100.00,20.00"
-    pieces = figures.strategies(pa.chunked_array([["als", "als", "mine", "words"]]))
+    pieces = figures.strategies(pa.chunked_array([["als", "als", "mine", "words"]]), {"als": "Like-minded people"})
     assert [piece["key"] for piece in pieces] == ["als", "mine", "words"]
-    assert [piece["start"] for piece in pieces] == [0, 50, 75] and pieces[1]["name"] == "mine"
+    assert [piece["start"] for piece in pieces] == [0, 50, 75] and [piece["name"] for piece in pieces[:2]] == [
+        "Like-minded people",
+        "mine",
+    ]
 
 
 def test_a_page_without_the_optional_figures(work: WorkDir) -> None:

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from llmrec_cli.core.registry import load_variant
-from llmrec_cli.profiles.topics import TOPIC_MODELS, Topics
+from llmrec_cli.profiles.topics import TOPIC_MODELS, TopicModel, Topics
 from llmrec_cli.profiles.topics.coherence import npmi
 from llmrec_cli.profiles.topics.naming import leading_words
 
@@ -22,7 +22,7 @@ def two_camps() -> sp.csr_matrix:
 
 @pytest.fixture(params=sorted(TOPIC_MODELS))
 def topics(request: pytest.FixtureRequest) -> Topics:
-    kind = load_variant("topic model", TOPIC_MODELS, request.param)
+    kind = load_variant("topic model", TOPIC_MODELS, request.param, TopicModel)
     model = kind(kind.Config(n_topics=2, n_words=3))
     found = model.find(two_camps(), WORDS, seed=1)
     again = model.find(two_camps(), WORDS, seed=1)
@@ -44,14 +44,14 @@ def test_topics_shares_sum_to_one_and_a_user_without_words_has_none(topics: Topi
 
 @pytest.mark.parametrize("name", sorted(TOPIC_MODELS))
 def test_topics_have_distinct_labels(name: str) -> None:
-    kind = load_variant("topic model", TOPIC_MODELS, name)
+    kind = load_variant("topic model", TOPIC_MODELS, name, TopicModel)
     labels = kind(kind.Config(n_topics=5)).find(two_camps()[:, :2].tocsr(), WORDS[:2], seed=1).labels
     assert len(set(labels)) == 5
 
 
 @pytest.mark.parametrize("name", sorted(TOPIC_MODELS))
 def test_no_words_no_topics(name: str) -> None:
-    kind = load_variant("topic model", TOPIC_MODELS, name)
+    kind = load_variant("topic model", TOPIC_MODELS, name, TopicModel)
     found = kind(kind.Config()).find(sp.csr_matrix((3, 0), dtype=np.float32), [], seed=1)
     assert (found.labels, found.of_users.shape, found.shares.shape) == ([], (3, 0), (0,))
 

@@ -39,7 +39,7 @@ def test_a_module_that_fails_is_a_wrong_setting(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "broken_plugin.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SettingsError, match="ZeroDivisionError"):
-        load_variant("ranker", {}, "broken_plugin:Mine")
+        load_variant("ranker", {}, "broken_plugin:Mine", rankers.Ranker)
 
 
 @pytest.fixture

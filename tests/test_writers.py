@@ -49,7 +49,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=sorted(WRITERS))
 def writer(request: pytest.FixtureRequest, tiny_model: Path) -> Writer:
     config = WriterConfig(model=str(tiny_model), batch_size=4, max_new_tokens=16)
-    opened: Writer = load_variant("writer", WRITERS, request.param).open(config, "cpu", 1)
+    opened: Writer = load_variant("writer", WRITERS, request.param, Writer).open(config, "cpu", 1)
     return opened
 
 
@@ -91,7 +91,7 @@ def test_a_draft_that_obeys_a_title_is_replaced(said: str) -> None:
 
 def test_a_model_that_is_not_there_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMREC_MODELS", str(tmp_path))
-    hf = load_variant("writer", WRITERS, "hf")
+    hf = load_variant("writer", WRITERS, "hf", Writer)
     with pytest.raises(MissingExtraError, match="llmrec models fetch smollm2-135m") as caught:
         hf.open(WriterConfig(), "cpu", 1)
     assert caught.value.exit_code == 5
@@ -100,7 +100,7 @@ def test_a_model_that_is_not_there_fails_at_once(tmp_path: Path, monkeypatch: py
 
 
 def test_a_tuned_model_writes_other_words_that_have_to_pass_the_same_check(tiny_model: Path, tmp_path: Path) -> None:
-    hf, plain = load_variant("writer", WRITERS, "hf"), WriterConfig(model=str(tiny_model), max_new_tokens=16)
+    hf, plain = load_variant("writer", WRITERS, "hf", Writer), WriterConfig(model=str(tiny_model), max_new_tokens=16)
     network, _ = causal_lm.load(plain.model, torch.device("cpu"), torch.float32)
     tuned = causal_lm.with_new_adapter(network, rank=4)
     torch.manual_seed(0)
@@ -118,7 +118,7 @@ def test_a_tuned_model_writes_other_words_that_have_to_pass_the_same_check(tiny_
 
 
 def test_an_adapter_of_another_model_or_none_at_all_is_told(tiny_model: Path, tmp_path: Path) -> None:
-    hf = load_variant("writer", WRITERS, "hf")
+    hf = load_variant("writer", WRITERS, "hf", Writer)
     config = WriterConfig(model=str(tiny_model), adapter=str(tmp_path))
     with pytest.raises(UpstreamError, match="missing or damaged"):
         hf.open(config, "cpu", 1)

@@ -53,7 +53,7 @@ def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Lo
     is_folder = (base / Path(name).expanduser()).is_dir()
     if name not in TEXT_ENCODERS and (is_folder or ("/" in name and ":" not in name)):
         return SentenceEncoder(device, advance, pretrained.locate(name, "text", base, log))
-    encoder: TextEncoder = load_variant("text encoder", TEXT_ENCODERS, name, ("encode",))(device, advance)
+    encoder: TextEncoder = load_variant("text encoder", TEXT_ENCODERS, name, TextEncoder)(device, advance)
     return encoder
 
 

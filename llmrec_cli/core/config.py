@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
-from llmrec_cli.core.registry import PLUGIN
+from llmrec_cli.core.registry import importable, plugins
 
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
 FILE_NAME = "llmrec.toml"
@@ -59,8 +59,8 @@ class Settings:
         return isinstance(section, dict) and section.get("pseudonymise") is True
 
     def classes(self) -> frozenset[str]:
-        """Every "module:Class" that is a value anywhere in the settings."""
-        return frozenset(text for text in _texts(self.values) if PLUGIN.fullmatch(text))
+        """Every "module:Class" that is a value, or the name of a section, anywhere in the settings."""
+        return frozenset(plugins(self.values))
 
     @property
     def without_data(self) -> bool:
@@ -156,6 +156,8 @@ def load(
         if value is not None:
             settings.put(dotted, value, f"option --{dotted.rpartition('.')[2].replace('_', '-')}")
     check_sections(settings)
+    if settings.classes():
+        importable(settings.base)
     return settings
 
 
@@ -165,14 +167,6 @@ def assignment(override: str) -> tuple[str, Any]:
     if not equals or not all(part.strip() for part in dotted.split(".")):
         raise SettingsError(f"--set {override!r} is not of the form stage.field=value", fix="--set recommend.k=20")
     return dotted.strip(), literal(text.strip(), f"--set {dotted.strip()}")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _texts(each)
 
 
 def literal(text: str, where: str = "") -> Any:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
+import inspect
 import re
-from collections.abc import Container, Mapping
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError, did_you_mean
 
@@ -14,8 +20,8 @@ PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """`my_pkg.mod:Mine`, a class outside of the program."""
 
 
-def load_variant(family: str, variants: Mapping[str, str], name: str, has: tuple[str, ...] = ()) -> Any:
-    """The class called `name` in `variants` (name -> "module:Class"), with what `has` names.
+def load_variant(family: str, variants: Mapping[str, str], name: str, protocol: type) -> Any:
+    """The class called `name` in `variants` (name -> "module:Class"), which has what the protocol of the family has.
 
     A name such as `my_pkg.mod:Mine` is imported as it stands. An unknown name, a module that fails and what is no such
     class raise SettingsError, an import that lacks a package MissingExtraError.
@@ -25,10 +31,10 @@ def load_variant(family: str, variants: Mapping[str, str], name: str, has: tuple
         raise SettingsError(f"no {family} is called {name!r}", fix=hint)
     module_name, _, class_name = variants.get(name, name).partition(":")
     found = _imported(family, name, module_name, class_name)
-    lacking = [each for each in has if not hasattr(found, each)]
-    if not isinstance(found, type) or lacking:
-        why = f"it has no {lacking[0]!r}" if lacking and isinstance(found, type) else "it is no class"
-        raise SettingsError(f"{name!r} is no {family}: {why}", fix=did_you_mean(name, variants))
+    if wrong := _wrong(found, protocol):
+        raise SettingsError(
+            f"{name!r} is no {family}: {wrong}", fix=f"see {protocol.__name__} in {protocol.__module__}"
+        )
     return found
 
 
@@ -39,7 +45,7 @@ def load_function(named: str) -> Any:
 
 
 def saved_variant(
-    family: str, variants: Mapping[str, str], name: object, *, named: Container[str], folder: Path, has: tuple[str, ...]
+    family: str, variants: Mapping[str, str], name: object, *, named: Container[str], folder: Path, protocol: type
 ) -> Any:
     """The class that `folder`, part of a work directory, was saved by.
 
@@ -52,7 +58,72 @@ def saved_variant(
             where=str(folder),
             fix=f"name it in the settings if it is yours, or: llmrec {folder.parent.name} --force",
         )
-    return load_variant(family, variants, name, has)
+    return load_variant(family, variants, name, protocol)
+
+
+def plugins(value: Any) -> Iterator[str]:
+    """Every "module:Class" that is a value or a key anywhere in settings."""
+    if isinstance(value, str):
+        if PLUGIN.fullmatch(value):
+            yield value
+    elif isinstance(value, Mapping):
+        yield from plugins([*value, *value.values()])
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from plugins(each)
+
+
+def code(classes: Iterable[str]) -> dict[str, str]:
+    """Module -> sha256 of its file, of the classes "module:Class" whose module has one; what the result depends on."""
+    out = {}
+    for module in sorted({name.partition(":")[0] for name in classes}):
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            continue  # whoever loads the class says what is wrong with it
+        if found and found.origin and Path(found.origin).is_file():
+            out[module] = hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    return out
+
+
+def importable(folder: Path) -> None:
+    """Let the modules of this folder be named as plugins; what is installed goes first."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _wrong(found: Any, protocol: type) -> str:
+    """What makes a class no member of the family, in words; empty where it is one."""
+    if not isinstance(found, type):
+        return "it is no class"
+    abstract: frozenset[str] = getattr(found, "__abstractmethods__", frozenset())
+    for name in _members(protocol):
+        if not hasattr(found, name) or name in abstract:
+            return f"it has no {name!r}"
+        if callable(getattr(protocol, name, None)) and not _takes(getattr(found, name), getattr(protocol, name)):
+            wanted = ", ".join(inspect.signature(getattr(protocol, name)).parameters)
+            return f"its {name!r} does not take ({wanted})"
+    if hasattr(found, "Config") and not (isinstance(found.Config, type) and issubclass(found.Config, BaseModel)):
+        return "its 'Config' is no pydantic model"
+    return f"it has no {min(abstract)!r}" if abstract else ""
+
+
+def _members(protocol: type) -> list[str]:
+    """The class variables and methods that a protocol asks for."""
+    variables = [name for name, kind in inspect.get_annotations(protocol).items() if "ClassVar" in str(kind)]
+    methods = [name for name, value in vars(protocol).items() if isinstance(value, classmethod) or callable(value)]
+    return [*variables, *(name for name in methods if not name.startswith("_"))]
+
+
+def _takes(method: Any, like: Any) -> bool:
+    """Whether a method can be called with the arguments of another."""
+    wanted = inspect.signature(like).parameters.values()
+    by_name = {each.name: None for each in wanted if each.kind is each.KEYWORD_ONLY}
+    try:
+        inspect.signature(method).bind(*(each.name for each in wanted if each.name not in by_name), **by_name)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _imported(family: str, name: str, module_name: str, class_name: str) -> Any:
@@ -67,5 +138,5 @@ def _imported(family: str, name: str, module_name: str, class_name: str) -> Any:
         raise SettingsError(f"{module_name} has no {class_name!r}", fix=f"check the {family} name {name!r}") from error
     except Exception as error:  # whatever a module of the user's own may raise while it is imported
         raise SettingsError(
-            f"the {family} {name!r} cannot be imported: {type(error).__name__}: {error}", fix=f"mend {module_name}"
+            f"the {family} {name!r} cannot be imported: {type(error).__name__}: {error}", fix=f"repair {module_name}"
         ) from error

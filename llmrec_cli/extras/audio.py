@@ -21,7 +21,7 @@ Features = dict[str, torch.Tensor]
 def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Log = silent) -> FileEncoder:
     """The encoder in a folder (from `base`), on the hub, or "module:Class"."""
     if ":" in name:
-        encoder: FileEncoder = load_variant("audio encoder", AUDIO_ENCODERS, name, ("encode",))(device, advance)
+        encoder: FileEncoder = load_variant("audio encoder", AUDIO_ENCODERS, name, FileEncoder)(device, advance)
         return encoder
     return AudioEncoder(device, advance, pretrained.locate(name, "audio", base, log))
 

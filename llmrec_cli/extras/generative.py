@@ -17,7 +17,7 @@ from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import semantic_ids
 from llmrec_cli.extras.semantic_ids import Ids, Trie
-from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 from llmrec_cli.tensors import checkpoints, runtime
 
 BOS = 0
@@ -50,22 +50,26 @@ class GenerativeConfig(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-class Generative:
+class Generative(BaseRetriever):
     """score = log-probability of the item's id after the history, for the best `beams` items.
 
     TIGER (Rajput et al. 2023), with a decoder alone in the place of its T5. Beams walk the trie of existing ids, so
     that no other id is ever spelled. What they do not reach stands below them in the order of popularity.
     """
 
-    Config = GenerativeConfig
-    signed = True
+    signed, label, evidence = True, "Model that spells item ids", "followed"
+    config: GenerativeConfig
+    ids: Ids
+    """(items, levels + 1)"""
+    counts: Ints
+    """(items,) events of each item."""
+    speller: Speller
 
-    def __init__(self, config: GenerativeConfig, ids: Ids, counts: Ints, speller: Speller) -> None:
-        """`ids` (items, levels + 1), `counts` (items,) events of each item."""
-        self.config, self.ids, self.counts, self.speller = config, ids, counts, speller.eval()
-        self.trie = Trie(ids)
-        place = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
-        self.floor = (-1 - place / max(len(ids), 1)).astype(np.float32)
+    def __post_init__(self) -> None:
+        self.speller.eval()
+        self.trie = Trie(self.ids)
+        place = np.argsort(np.argsort(-self.counts, kind="stable"), kind="stable")
+        self.floor = (-1 - place / max(len(self.ids), 1)).astype(np.float32)
 
     @classmethod
     def fit(cls, config: GenerativeConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:

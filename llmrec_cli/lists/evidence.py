@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -24,21 +24,6 @@ SEGMENT_POPULARITY, POPULARITY = "segment-popularity", "popularity"
 
 KINDS = ("followed", "together", "similar", "interest", "segment", "everyone")
 FOLLOWED, TOGETHER, SIMILAR, INTEREST, SEGMENT, EVERYONE = range(len(KINDS))
-SUPPORTERS = {"transitions": FOLLOWED, "itemknn": TOGETHER, "content": SIMILAR}
-"""Which source can say what: that people go on from one item to another, choose both, that their texts are alike."""
-KIND_OF_STRATEGY = {
-    "transitions": FOLLOWED,
-    "content-transitions": FOLLOWED,
-    "sequence": FOLLOWED,
-    "itemknn": TOGETHER,
-    "userknn": TOGETHER,
-    "bpr": TOGETHER,
-    "lda": TOGETHER,
-    "als": TOGETHER,
-    "ease": TOGETHER,
-    "content": SIMILAR,
-    "tfidf": SIMILAR,
-}
 LEAST = np.array([0.02, 0.02, 0.3], dtype=np.float32)
 """Support below this says nothing: for followed and together as a share of the strongest, for similar a cosine."""
 PREFERENCE = 2.0
@@ -143,16 +128,22 @@ def shared_interests(interests: sp.csr_matrix, item_tags: sp.csr_matrix, users: 
     )
 
 
-def worths(shares: Floats, strategies: Sequence[str], sources: Sequence[str]) -> Floats:
+def kind_numbers(names: Iterable[str]) -> Ints:
+    """The place of each kind in `KINDS`, -1 for none of them."""
+    return np.array([KINDS.index(name) if name in KINDS else -1 for name in names], dtype=np.int64)
+
+
+def worths(shares: Floats, strategies: Sequence[str], sources: Mapping[str, str]) -> Floats:
     """(rows, 3) what a kind of evidence on events is worth: the share of the score of the sources that say the like.
 
-    `shares` is (rows, sources); of the kind that fits the row's strategy the worth is `PREFERENCE` times the largest.
+    `shares` is (rows, sources) of the `sources`, name -> kind of evidence; of the kind that fits the row's strategy the
+    worth is `PREFERENCE` times the largest.
     """
-    kinds = np.array([KIND_OF_STRATEGY.get(name, -1) for name in sources], dtype=np.int64)
+    kinds = kind_numbers(sources.values())
     told = kinds[:, None] == np.arange(SIMILAR + 1)
     worth = np.maximum(shares, 0) @ told.astype(np.float32)
     largest = np.maximum(worth.max(axis=1, keepdims=True), 1e-12)
-    own = np.array([KIND_OF_STRATEGY.get(name, -1) for name in strategies], dtype=np.int64)
+    own = kind_numbers(sources.get(name, "") for name in strategies)
     fits = own[:, None] == np.arange(SIMILAR + 1)
     return np.asarray(np.where(fits, PREFERENCE, worth / largest), dtype=np.float32)
 

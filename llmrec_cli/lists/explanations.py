@@ -46,7 +46,8 @@ class Explainer:
 
     supports: dict[int, Supports]
     """Kind of evidence -> who can say it."""
-    sources: Sequence[str]
+    sources: Mapping[str, str]
+    """Source -> its kind of evidence."""
     interests: sp.csr_matrix
     """(users, tags) what their profiles say, where the users choose it more than others do."""
     item_tags: sp.csr_matrix
@@ -75,18 +76,18 @@ class Explainer:
         events = replace(histories, weights=None).matrix()  # claims are of events, whatever they weigh
         people = claims.People.of(histories, least)
         titles = [title or item for title, item in zip(catalogue.titles, catalogue.item_ids, strict=True)]
-        able = {name: source for name, source in retrievers.items() if isinstance(source, Supports)}
+        kinds = {name: source.evidence for name, source in retrievers.items()}
         share = population_shares(histories.counts(), tags)
         telling = (share <= claims.TOO_COMMON) & tags.common(events, least)
         rarity = np.where(telling, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
         return cls(
-            supports={kind: able[name] for name, kind in evidence.SUPPORTERS.items() if name in able},
-            sources=list(retrievers),
+            supports=_supports(retrievers),
+            sources=kinds,
             interests=weights.multiply(claims.leanings(events, tags.matrix)).tocsr(),
             item_tags=tags.matrix,
             rarity=tags.matrix.multiply(rarity[None]).tocsr(),
             people=people,
-            wording=Wording(titles, tags.names, people.counts, people.foremost(), people.timed),
+            wording=Wording(kinds, titles, tags.names, people.counts, people.foremost(), people.timed),
             item_ids=pa.array(catalogue.item_ids, type=pa.string()),
             tag_names=pa.array([*tags.names, *segments], type=pa.string()),
         )
@@ -114,3 +115,12 @@ class Explainer:
         )
         sentences = self.wording.sentences(found, rows.strategies, rows.items.tolist())
         return sentences, found.column(len(rows), self.item_ids, self.tag_names)
+
+
+def _supports(retrievers: Mapping[str, Retriever]) -> dict[int, Supports]:
+    """Kind of evidence -> the first source of that kind that can say which events speak for an item."""
+    found: dict[int, Supports] = {}
+    for source in retrievers.values():
+        if source.evidence and isinstance(source, Supports):
+            found.setdefault(evidence.KINDS.index(source.evidence), source)
+    return dict(sorted(found.items()))

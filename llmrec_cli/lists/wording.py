@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from llmrec_cli.lists.evidence import (
     EVERYONE,
     FOLLOWED,
     INTEREST,
-    KIND_OF_STRATEGY,
     SEGMENT,
     SIMILAR,
     TOGETHER,
@@ -39,14 +38,15 @@ PLAIN = "Picked by a model that reads what you chose."
 SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
 SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN)
 """Every form that a reason can have."""
-BY_MODEL = {TOGETHER: BY_OTHERS, SIMILAR: BY_CONTENT}
-READS_ORDER = ("sequence", "transitions", "content-transitions")
+BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
 
 
 @dataclass(frozen=True)
 class Wording:
     """Turns evidence that holds into sentences."""
 
+    sources: Mapping[str, str]
+    """Source -> what its lists go by, a name of `KINDS` or ""."""
     titles: Sequence[str]
     """(items,) what to call an item."""
     tags: Sequence[str]
@@ -89,9 +89,8 @@ class Wording:
 
     def _without(self, strategy: str, item: int) -> str:
         """Nothing that can be counted speaks for the row: what the model that carries it looks at."""
-        if strategy in READS_ORDER:
-            return IN_ORDER if self.timed else PLAIN
-        return BY_MODEL.get(KIND_OF_STRATEGY.get(strategy, -1), PLAIN)
+        kind = self.sources.get(strategy, "")
+        return PLAIN if kind == "followed" and not self.timed else BY_MODEL.get(kind, PLAIN)
 
 
 def quoted(title: str) -> str:

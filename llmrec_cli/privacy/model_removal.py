@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from llmrec_cli.core.arrays import Ints
-from llmrec_cli.core.registry import load_variant
 from llmrec_cli.ranking.rankers import RANKERS
-from llmrec_cli.ranking.retrievers import RETRIEVERS
+from llmrec_cli.ranking.retrievers import RETRIEVERS, load_class
 from llmrec_cli.tensors import checkpoints
 
 Rows = Ints
@@ -35,7 +35,7 @@ def save_without(old: Path, new: Path, users: Rows) -> None:
     shutil.copytree(old, new, dirs_exist_ok=True)
     for name in holders(old):
         config, tensors = checkpoints.load_model(old / name)
-        kind = load_variant("retriever", RETRIEVERS, name)
+        kind: Any = load_class(name)
         kept = kind.restore(kind.Config(**config["settings"]), tensors).without(users)
         checkpoints.save_model(new / name, config, kept.tensors())
 
@@ -45,4 +45,4 @@ def _named(folder: Path) -> list[str]:
 
 
 def _keeps_people(name: str) -> bool:
-    return hasattr(load_variant("retriever", RETRIEVERS, name), "without")
+    return hasattr(load_class(name), "without")

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core.arrays import Doubles
-from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, SLICES, TOPICS, VERDICT
+from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, RETRIEVERS, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ranking.private_sources import BEGIN
+from llmrec_cli.ranking.retrievers import saved_labels
 
 Json = dict[str, Any]
 METRIC = "ndcg@10"
 BASELINE = "popularity"
 
-STRATEGY_NAMES = {
-    "sequence": "Sequence model",
-    "transitions": "What follows what",
-    "content-transitions": "What follows the like",
-    "itemknn": "Chosen together",
-    "ease": "Chosen together, weighed",
-    "als": "Like-minded people",
-    "userknn": "People with a like history",
-    "bpr": "Like-minded people, by pairs",
-    "lda": "Topics of choices",
-    "content": "Alike in meaning",
-    "tfidf": "Alike in words",
-    "popularity": "Popular with everyone",
-    "segment-popularity": "Popular with their segment",
-}
-"""How the page calls a strategy; one that is not here keeps its own name."""
+BACKFILL_NAMES = {"popularity": "Popular with everyone", "segment-popularity": "Popular with their segment"}
+
+
+def strategy_names(work: WorkDir) -> dict[str, str]:
+    """Strategy -> what the page calls it: the labels of the retrievers, and of what lists were filled with."""
+    labels = saved_labels(work.need(RETRIEVERS)) if work.has(RETRIEVERS) else {}
+    return {**BACKFILL_NAMES, **labels}
 
 
 def funnel(table: pa.Table) -> list[Json]:
@@ -51,11 +44,11 @@ def funnel(table: pa.Table) -> list[Json]:
     ]
 
 
-def leaderboard(report: pa.Table) -> list[Json]:
+def leaderboard(report: pa.Table, names: Mapping[str, str]) -> list[Json]:
     """Sources and rankers with their intervals on one scale, the best first within its kind."""
     rows = placed([row for row in report.to_pylist() if row["metric"] == METRIC])
     for row in rows:
-        row["label"] = STRATEGY_NAMES.get(row["name"], row["name"]) if row["kind"] == "retriever" else row["name"]
+        row["label"] = names.get(row["name"], row["name"]) if row["kind"] == "retriever" else row["name"]
     titles = {"ranker": "Rankers: order what the sources bring", "retriever": "Sources: each alone, over the catalogue"}
     boards: list[Json] = []
     for kind, title in titles.items():
@@ -156,13 +149,13 @@ def curve(table: pa.Table) -> Json | None:
     }
 
 
-def strategies(column: pa.ChunkedArray[Any]) -> list[Json]:
+def strategies(column: pa.ChunkedArray[Any], names: Mapping[str, str]) -> list[Json]:
     """How many rows each strategy found, the most first, as pieces of one bar."""
     counts = sorted(column.value_counts().to_pylist(), key=lambda each: (-each["counts"], each["values"]))
     total, start, out = sum(each["counts"] for each in counts) or 1, 0.0, []
     for place, each in enumerate(counts):
         share = each["counts"] / total
-        name = STRATEGY_NAMES.get(each["values"], each["values"])
+        name = names.get(each["values"], each["values"])
         out.append(
             {
                 "name": name,
@@ -188,7 +181,7 @@ def topics(work: WorkDir, n: int = 8) -> list[Json]:
 def all_of(work: WorkDir) -> Json:
     """Every figure for which the work directory has the data."""
     report = work.read(RANKER_REPORT) if work.has(RANKER_REPORT) else RANKER_REPORT.schema.empty_table()
-    boards = leaderboard(report)
+    boards = leaderboard(report, strategy_names(work))
     return {
         "funnel": funnel(work.read(FUNNEL)) if work.has(FUNNEL) else [],
         "leaderboard": boards,

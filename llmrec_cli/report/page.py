@@ -28,7 +28,7 @@ def render(work: WorkDir, n_users: int | None = None) -> str:
     """The page as HTML. `n_users` defaults to what the lists of this work directory were made with."""
     script, style = _asset("page.js"), _asset("page.css")
     book = page_data.gather(work, n_users or _users_asked_for(work))
-    names = {"strategies": figures.STRATEGY_NAMES}
+    names = {"strategies": figures.strategy_names(work)}
     return _template().render(
         policy=policy(script, style),
         script=Markup(script),
@@ -55,7 +55,7 @@ def facts(work: WorkDir) -> Json:
         "rows": lists.num_rows,
         "distinct": distinct,
         "coverage": distinct / max(n_items, 1),
-        "strategies": figures.strategies(lists.column("strategy")),
+        "strategies": figures.strategies(lists.column("strategy"), figures.strategy_names(work)),
         "period": _period(work),
     }
 

@@ -88,10 +88,10 @@ class Job:
 
 def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     from llmrec_cli.data.interactions import from_table
-    from llmrec_cli.imaging.generators import GENERATORS
+    from llmrec_cli.imaging.generators import GENERATORS, ImageGenerator
     from llmrec_cli.writing.claims import People
     from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
-    from llmrec_cli.writing.writers import WRITERS, WriterConfig
+    from llmrec_cli.writing.writers import WRITERS, Writer, WriterConfig
 
     settings = WriterConfig(
         model=config.model,
@@ -99,10 +99,10 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
         batch_size=config.batch_size,
         max_new_tokens=config.max_new_tokens,
     )
-    kind = load_variant("writer", WRITERS, config.writer, ("open", "write"))
+    kind = load_variant("writer", WRITERS, config.writer, Writer)
     writer = kind.open(settings, context.device, context.threads)
     image_generator = (
-        load_variant("image generator", GENERATORS, config.image_generator, ("fit", "paint"))
+        load_variant("image generator", GENERATORS, config.image_generator, ImageGenerator)
         if config.image_generator
         else None
     )
@@ -128,15 +128,15 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
 
 
 def _ready(config: GenerateConfig, context: Context) -> None:
-    from llmrec_cli.imaging.generators import GENERATORS
+    from llmrec_cli.imaging.generators import GENERATORS, ImageGenerator
     from llmrec_cli.tensors import model_store
-    from llmrec_cli.writing.writers import WRITERS
+    from llmrec_cli.writing.writers import WRITERS, Writer
 
-    load_variant("writer", WRITERS, config.writer, ("open", "write"))
+    load_variant("writer", WRITERS, config.writer, Writer)
     if config.writer == "hf":
         model_store.locate(config.model)
     if config.image_generator:
-        load_variant("image generator", GENERATORS, config.image_generator, ("fit", "paint"))
+        load_variant("image generator", GENERATORS, config.image_generator, ImageGenerator)
 
 
 def adapter_folder(work: WorkDir, config: GenerateConfig) -> str:

@@ -100,9 +100,9 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
 def _topic_model(config: ProfileConfig) -> Any:
     """The topic model with its own settings, the number of topics from those of the stage."""
-    from llmrec_cli.profiles.topics import TOPIC_MODELS
+    from llmrec_cli.profiles.topics import TOPIC_MODELS, TopicModel
 
-    kind = load_variant("topic model", TOPIC_MODELS, config.topic_model, ("Config", "find"))
+    kind = load_variant("topic model", TOPIC_MODELS, config.topic_model, TopicModel)
     return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
 
 

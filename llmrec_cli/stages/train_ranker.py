@@ -104,7 +104,7 @@ class Variant:
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.ranking import leaderboard, private_sources
     from llmrec_cli.ranking.candidates import save_config
-    from llmrec_cli.ranking.rankers import save_ranker
+    from llmrec_cli.ranking.rankers import importance, save_ranker
     from llmrec_cli.ranking.retrievers import refit, save_retrievers
     from llmrec_cli.tensors.checkpoints import bind
     from llmrec_cli.tensors.runtime import prefer, set_threads
@@ -126,7 +126,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     ranker = fit_ranker(rankers[chosen.name], candidates, context.seed)
     with work.writing(RANKER) as folder:
         save_ranker(folder, chosen.name, ranker)
-    features = leaderboard.features_table(candidates, ranker.importance())
+    features = leaderboard.features_table(candidates, importance(ranker, candidates))
     work.write(RANKER_FEATURES, features)
     rows = leaderboard.rows(scores, chosen, context.seed)
     work.write(RANKER_REPORT, pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
@@ -312,6 +312,6 @@ STAGE = Stage(
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),
-    revision=10,
+    revision=11,
     threaded=True,
 )

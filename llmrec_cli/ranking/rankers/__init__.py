@@ -1,24 +1,27 @@
 """Rankers: each orders the candidates that the retrievers brought together.
 
-To add one: a file here with its `Config` and class, a line in RANKERS, and the contract tests run over it.
+To add one: a file here with its settings and a `BaseRanker`, a line in RANKERS, and the contract tests run over it.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Container
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
+import numpy as np
 from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.registry import load_variant, saved_variant
 from llmrec_cli.ranking.features import Candidates
 from llmrec_cli.tensors import checkpoints
+from llmrec_cli.tensors.fitted_model import FittedModel
 
 
 class Ranker(Protocol):
-    """Orders candidates."""
+    """Orders candidates. `BaseRanker` has all of it but `fit` and `score`."""
 
     Config: ClassVar[type[BaseModel]]
     needs: ClassVar[tuple[str, ...]]
@@ -34,10 +37,6 @@ class Ranker(Protocol):
         """(rows,) finite scores; only their order within a user means something."""
         ...
 
-    def importance(self) -> Floats:
-        """(features,) how much each feature counts, in the order of `candidates.names`; zeros where unknown."""
-        ...
-
     def tensors(self) -> checkpoints.Tensors:
         """What `restore` needs beside the settings."""
         ...
@@ -50,9 +49,28 @@ class Ranker(Protocol):
 class Explains(Protocol):
     """A ranker that can say what its scores are made of."""
 
+    def importance(self) -> Floats:
+        """(features,) how much each feature counts, in the order of `candidates.names`."""
+        ...
+
     def parts(self, candidates: Candidates, rows: Ints) -> Floats:
         """(n, features) what each feature adds to the score of some rows (their numbers), beside a usual candidate."""
         ...
+
+
+class BaseRanker(FittedModel):
+    """A ranker as a class declares it: `config: MySettings`, what `fit` learns as fields, `fit` and `score`."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, config: Any, candidates: Candidates, seed: int) -> Self:
+        """As `Ranker.fit`."""
+
+    @abstractmethod
+    def score(self, candidates: Candidates) -> Floats:
+        """As `Ranker.score`."""
 
 
 RANKERS = {
@@ -66,12 +84,14 @@ RANKERS = {
 }
 
 
-MEMBERS = ("Config", "needs", "fit", "score", "importance", "tensors", "restore")
-
-
 def load_class(name: str) -> type[Ranker]:
-    cls: type[Ranker] = load_variant("ranker", RANKERS, name, MEMBERS)
+    cls: type[Ranker] = load_variant("ranker", RANKERS, name, Ranker)
     return cls
+
+
+def importance(ranker: Ranker, candidates: Candidates) -> Floats:
+    """(features,) how much each feature of the candidates counts; zeros where the ranker cannot say it."""
+    return ranker.importance() if isinstance(ranker, Explains) else np.zeros(len(candidates.names), dtype=np.float32)
 
 
 def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
@@ -86,6 +106,8 @@ def load_ranker(folder: Path, named: Container[str] = ()) -> Ranker:
     UpstreamError where it is damaged, of a version that kept other tensors, or of a class that nobody names.
     """
     config, tensors = checkpoints.load_model(folder)
-    cls: type[Ranker] = saved_variant("ranker", RANKERS, config.get("ranker"), named=named, folder=folder, has=MEMBERS)
+    cls: type[Ranker] = saved_variant(
+        "ranker", RANKERS, config.get("ranker"), named=named, folder=folder, protocol=Ranker
+    )
     with checkpoints.reading(folder):
         return cls.restore(cls.Config(**config["settings"]), tensors)

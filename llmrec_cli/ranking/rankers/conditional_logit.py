@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Bools, Floats, Ints
 from llmrec_cli.ranking.features import Candidates, places, source_of
-from llmrec_cli.tensors.checkpoints import Tensors
+from llmrec_cli.ranking.rankers import BaseRanker
 
 Columns = Ints
 IMPERSONAL = ("popularity", "segments")
@@ -34,15 +34,14 @@ class FusionConfig(BaseModel, frozen=True, extra="forbid"):
     max_users: int = Field(6000, ge=1, description="users that the weights are fitted on at most")
 
 
-class Fusion:
-    """score = standardised features @ weights."""
+class Fusion(BaseRanker):
+    """score = standardised features @ weights. All fields are (features,); `spread` is that of `spreads`."""
 
-    Config = FusionConfig
-    needs: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, config: FusionConfig, mean: Floats, std: Floats, weights: Floats, spread: Floats) -> None:
-        """All (features,); `spread` is that of `spreads`."""
-        self.config, self.mean, self.std, self.weights, self.spread = config, mean, std, weights, spread
+    config: FusionConfig
+    mean: Floats
+    std: Floats
+    weights: Floats
+    spread: Floats
 
     @classmethod
     def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Columns | None = None) -> Self:
@@ -75,13 +74,6 @@ class Fusion:
 
     def importance(self) -> Floats:
         return self.spread
-
-    def tensors(self) -> Tensors:
-        return {name: torch.from_numpy(getattr(self, name)) for name in ("mean", "std", "weights", "spread")}
-
-    @classmethod
-    def restore(cls, config: FusionConfig, tensors: Tensors) -> Self:
-        return cls(config, *(tensors[name].numpy() for name in ("mean", "std", "weights", "spread")))
 
 
 def centred(candidates: Candidates, rows: Columns) -> Floats:

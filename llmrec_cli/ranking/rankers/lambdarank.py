@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.errors import MissingExtraError
 from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.rankers import BaseRanker
 from llmrec_cli.ranking.rankers.conditional_logit import BELOW, Fusion, FusionConfig, best
 from llmrec_cli.tensors.checkpoints import Tensors, under
 
@@ -26,18 +27,15 @@ class LambdaRankConfig(BaseModel, frozen=True, extra="forbid"):
     top: int = Field(100, ge=2, description="candidates of a user, the best by a linear fusion, that the trees order")
 
 
-class LambdaRank:
+class LambdaRank(BaseRanker):
     """score = the linear fusion + what trees over the features add to it, on the fusion's best candidates."""
 
-    Config = LambdaRankConfig
-    needs: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, config: LambdaRankConfig, linear: Fusion, trees: Any | None, counts: Floats) -> None:
-        """`trees` is None where the data had nothing to learn from; then the fusion alone decides.
-
-        `counts` (features,) is that of `importance`.
-        """
-        self.config, self.linear, self.trees, self.counts = config, linear, trees, counts
+    config: LambdaRankConfig
+    linear: Fusion
+    trees: Any | None
+    """None where the data had nothing to learn from; then the fusion alone decides."""
+    counts: Floats
+    """(features,) those of `importance`."""
 
     @classmethod
     def fit(cls, config: LambdaRankConfig, candidates: Candidates, seed: int) -> Self:

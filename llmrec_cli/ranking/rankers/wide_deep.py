@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.rankers import BaseRanker
 from llmrec_cli.ranking.rankers.conditional_logit import (
     BELOW,
     Fusion,
@@ -25,7 +26,7 @@ from llmrec_cli.tensors.checkpoints import Tensors, under
 
 
 class DeepConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.mf-deep]`."""
+    """Settings of `[train-ranker.wide-deep]`."""
 
     hidden: int = Field(64, ge=1, description="width of the hidden layer")
     epochs: int = Field(8, ge=1, description="passes over the users")
@@ -38,22 +39,23 @@ class DeepConfig(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-class WideDeep:
+class WideDeep(BaseRanker):
     """score = wide + deep over standardised features, the factors' product among them (NeuMF, He et al. 2017).
 
     The wide part starts at the weights of `fusion`, the deep part at zero; both learn by the softmax over the fusion's
     best candidates, and order those. The others stay behind, as the fusion has them.
     """
 
-    Config = DeepConfig
-    needs: ClassVar[tuple[str, ...]] = ()
+    config: DeepConfig
+    linear: Fusion
+    network: nn.Module
+    weights: torch.Tensor
+    """(features,) of the wide part."""
+    spread: torch.Tensor
+    """(features,) that of `spreads`."""
 
-    def __init__(
-        self, config: DeepConfig, linear: Fusion, network: nn.Module, weights: torch.Tensor, spread: torch.Tensor
-    ) -> None:
-        """`weights` (features,) of the wide part, `spread` (features,) as `spreads` has it."""
-        self.config, self.linear, self.network = config, linear, network.eval()
-        self.weights, self.spread = weights, spread
+    def __post_init__(self) -> None:
+        self.network.eval()
 
     @classmethod
     def fit(cls, config: DeepConfig, candidates: Candidates, seed: int) -> Self:

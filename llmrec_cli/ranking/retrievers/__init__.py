@@ -1,14 +1,15 @@
 """Candidate sources: each scores the whole catalogue for a block of users.
 
-To add one: a file here with its `Config` and class, a line in RETRIEVERS, and the contract tests run over it.
+To add one: a file here with its settings and a `BaseRetriever`, a line in RETRIEVERS; the contract tests run over it.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel
@@ -18,6 +19,10 @@ from llmrec_cli.core.registry import load_variant, saved_variant
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.tensors import checkpoints
+from llmrec_cli.tensors.fitted_model import FittedModel
+
+Kind = Literal["followed", "together", "similar", ""]
+"""That people go on from one item to another, that they choose both, that the items are alike."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,18 @@ class Histories:
 
 
 class Retriever(Protocol):
-    """A candidate source. `config` holds the settings it was fitted with, those chosen from the data included."""
+    """A candidate source. `config` holds the settings it was fitted with, those chosen from the data included.
+
+    `BaseRetriever` has all of it but `fit` and `score`.
+    """
 
     Config: ClassVar[type[BaseModel]]
     signed: ClassVar[bool]
     """Whether scores below zero mean something; counts and sums of similarities are not signed."""
+    label: ClassVar[str]
+    """What a reader of the page calls it; "" is its name in the settings."""
+    evidence: ClassVar[Kind]
+    """What its lists go by, for the reasons; "" where no plain sentence says it."""
     config: Any
 
     @classmethod
@@ -94,6 +106,23 @@ class Remembers(Protocol):
         ...
 
 
+class BaseRetriever(FittedModel):
+    """A retriever as a class declares it: `config: MySettings`, what `fit` learns as fields, `fit` and `score`."""
+
+    signed: ClassVar[bool] = False
+    label: ClassVar[str] = ""
+    evidence: ClassVar[Kind] = ""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, config: Any, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
+        """As `Retriever.fit`."""
+
+    @abstractmethod
+    def score(self, histories: Histories) -> Floats:
+        """As `Retriever.score`."""
+
+
 RETRIEVERS = {
     "sequence": "llmrec_cli.ranking.retrievers.transformer:SequenceRetriever",
     "transitions": "llmrec_cli.ranking.retrievers.transitions:Transitions",
@@ -112,11 +141,8 @@ RETRIEVERS = {
 }
 
 
-MEMBERS = ("Config", "signed", "fit", "score", "tensors", "restore")
-
-
 def load_class(name: str) -> type[Retriever]:
-    cls: type[Retriever] = load_variant("retriever", RETRIEVERS, name, MEMBERS)
+    cls: type[Retriever] = load_variant("retriever", RETRIEVERS, name, Retriever)
     return cls
 
 
@@ -150,7 +176,14 @@ def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:
     for name, retriever in retrievers.items():
         config = {"retriever": name, "settings": retriever.config.model_dump(mode="json")}
         checkpoints.save_model(folder / _file_name(name), config, retriever.tensors())
-    checkpoints.save_config(folder, {"retrievers": list(retrievers)})
+    labels = {name: retriever.label or name for name, retriever in retrievers.items()}
+    checkpoints.save_config(folder, {"retrievers": list(retrievers), "labels": labels})
+
+
+def saved_labels(folder: Path) -> dict[str, str]:
+    """Name -> what a reader of the page calls it, of the retrievers in a folder; no class is imported for it."""
+    with checkpoints.reading(folder):
+        return {str(name): str(label) for name, label in checkpoints.load_config(folder)["labels"].items()}
 
 
 def load_retrievers(folder: Path, named: Container[str] = ()) -> dict[str, Retriever]:
@@ -164,7 +197,7 @@ def load_retrievers(folder: Path, named: Container[str] = ()) -> dict[str, Retri
 
 
 def _load(folder: Path, name: str, named: Container[str]) -> Retriever:
-    cls: type[Retriever] = saved_variant("retriever", RETRIEVERS, name, named=named, folder=folder, has=MEMBERS)
+    cls: type[Retriever] = saved_variant("retriever", RETRIEVERS, name, named=named, folder=folder, protocol=Retriever)
     with checkpoints.reading(folder):
         config, tensors = checkpoints.load_model(folder / _file_name(name))
         return cls.restore(cls.Config(**config["settings"]), tensors)

@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.tensors.checkpoints import Tensors
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class AlsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -26,15 +25,13 @@ class AlsConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.8, gt=0, le=1, description="confidence of an event against the one after it, at fold-in")
 
 
-class Als:
+class Als(BaseRetriever):
     """score = folded-in user factors @ item factors."""
 
-    Config = AlsConfig
-    signed = True
-
-    def __init__(self, config: AlsConfig, items: Floats) -> None:
-        """`items` (items, factors)."""
-        self.config, self.items = config, items
+    signed, label, evidence = True, "Like-minded people", "together"
+    config: AlsConfig
+    items: Floats
+    """(items, factors)"""
 
     @classmethod
     def fit(cls, config: AlsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -60,13 +57,6 @@ class Als:
         confidence.data *= self.config.alpha
         factors = fold_in(confidence, self.items, self.config.regularization)
         return np.asarray(factors @ self.items.T, dtype=np.float32)
-
-    def tensors(self) -> Tensors:
-        return {"items": torch.from_numpy(self.items)}
-
-    @classmethod
-    def restore(cls, config: AlsConfig, tensors: Tensors) -> Self:
-        return cls(config, tensors["items"].numpy())
 
 
 def fold_in(confidence: sp.csr_matrix, items: Floats, regularization: float, steps: int = 5) -> Floats:

@@ -6,14 +6,12 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.tensors.checkpoints import Tensors
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class BprConfig(BaseModel, frozen=True, extra="forbid"):
@@ -26,7 +24,7 @@ class BprConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.9, gt=0, le=1, description="weight of an event against the one after it, at fold-in")
 
 
-class Bpr:
+class Bpr(BaseRetriever):
     """score = (mean item factor of the history) @ fold @ item factors + bias of the item.
 
     BPR (Rendle et al. 2009) learns a vector for each training user, which is out of date as soon as the user acts and
@@ -35,12 +33,14 @@ class Bpr:
     the biases decide. One thread, for several update the factors in an order that changes from run to run.
     """
 
-    Config = BprConfig
-    signed = True
-
-    def __init__(self, config: BprConfig, items: Floats, bias: Floats, fold: Floats) -> None:
-        """`items` (items, d), `bias` (items,), `fold` (d, d)."""
-        self.config, self.items, self.bias, self.fold = config, items, bias, fold
+    signed, label, evidence = True, "Like-minded people, by pairs", "together"
+    config: BprConfig
+    items: Floats
+    """(items, d)"""
+    bias: Floats
+    """(items,)"""
+    fold: Floats
+    """(d, d)"""
 
     @classmethod
     def fit(cls, config: BprConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -66,13 +66,6 @@ class Bpr:
     def score(self, histories: Histories) -> Floats:
         users = mean_factors(histories.sequences.matrix(self.config.decay), self.items) @ self.fold
         return np.asarray(users @ self.items.T + self.bias, dtype=np.float32)
-
-    def tensors(self) -> Tensors:
-        return {name: torch.from_numpy(getattr(self, name)) for name in ("items", "bias", "fold")}
-
-    @classmethod
-    def restore(cls, config: BprConfig, tensors: Tensors) -> Self:
-        return cls(config, *(tensors[name].numpy() for name in ("items", "bias", "fold")))
 
 
 def mean_factors(weights: sp.csr_matrix, items: Floats) -> Floats:

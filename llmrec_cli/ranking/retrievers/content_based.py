@@ -13,9 +13,8 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
-from llmrec_cli.tensors.checkpoints import Tensors
 
 BLOCK = 1024
 GATHER_COST = 100
@@ -28,15 +27,13 @@ class ContentConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
 
 
-class Content:
+class Content(BaseRetriever):
     """score = cosine of the item's text embedding with the decayed mean of the history's."""
 
-    Config = ContentConfig
-    signed = True
-
-    def __init__(self, config: ContentConfig, vectors: torch.Tensor) -> None:
-        """`vectors` (items, t) at unit length or zero."""
-        self.config, self.vectors = config, vectors
+    signed, label, evidence = True, "Alike in meaning", "similar"
+    config: ContentConfig
+    vectors: torch.Tensor
+    """(items, t) at unit length or zero."""
 
     @classmethod
     def fit(cls, config: ContentConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -55,16 +52,9 @@ class Content:
             cosines = torch.einsum("nd,nd->n", self.vectors[history], self.vectors[items])
         return cosines.clamp(0, 1).numpy()
 
-    def tensors(self) -> Tensors:
-        return {"vectors": self.vectors}
-
-    @classmethod
-    def restore(cls, config: ContentConfig, tensors: Tensors) -> Self:
-        return cls(config, tensors["vectors"])
-
 
 class TfidfConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.words]`."""
+    """Settings of `[train-ranker.tfidf]`."""
 
     decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
     neighbours: int = Field(300, ge=1, description="most alike items kept for each item")
@@ -73,7 +63,8 @@ class TfidfConfig(BaseModel, frozen=True, extra="forbid"):
 class Tfidf(Neighbourhood):
     """TF-IDF of words, word pairs, category and tags; score = decayed sum of the similarities to the history."""
 
-    Config = TfidfConfig
+    label, evidence = "Alike in words", "similar"
+    config: TfidfConfig
 
     @classmethod
     def fit(cls, config: TfidfConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:

@@ -11,8 +11,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.tensors.checkpoints import Tensors
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class EaseConfig(BaseModel, frozen=True, extra="forbid"):
@@ -23,15 +22,13 @@ class EaseConfig(BaseModel, frozen=True, extra="forbid"):
     max_items: int = Field(6000, ge=1, description="left out for larger catalogues: it inverts an items x items matrix")
 
 
-class Ease:
+class Ease(BaseRetriever):
     """score = history @ B, B = I - P diag(1/diag P), P = (X'X + l2 I)^-1."""
 
-    Config = EaseConfig
-    signed = False
-
-    def __init__(self, config: EaseConfig, weights: torch.Tensor) -> None:
-        """`weights` (items, items) with an empty diagonal."""
-        self.config, self.weights = config, weights
+    label, evidence = "Chosen together, weighed", "together"
+    config: EaseConfig
+    weights: torch.Tensor
+    """(items, items) with an empty diagonal."""
 
     @classmethod
     def fit(cls, config: EaseConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -46,10 +43,3 @@ class Ease:
 
     def score(self, histories: Histories) -> Floats:
         return np.asarray(histories.sequences.matrix(self.config.decay) @ self.weights.numpy(), dtype=np.float32)
-
-    def tensors(self) -> Tensors:
-        return {"weights": self.weights}
-
-    @classmethod
-    def restore(cls, config: EaseConfig, tensors: Tensors) -> Self:
-        return cls(config, tensors["weights"])

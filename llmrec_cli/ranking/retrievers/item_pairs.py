@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
-
 import numpy as np
 import scipy.sparse as sp
-from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Codes, Floats
-from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
-class Neighbourhood:
-    """What retrievers share whose model is a similarity of items; each brings a `Config` with `decay`, and `fit`.
+class Neighbourhood(BaseRetriever):
+    """What retrievers share whose model is a similarity of items; each brings settings with `decay`, and `fit`.
 
     score = sum over the history of decay**age x similarity.
     """
 
-    Config: ClassVar[type[BaseModel]]
-    signed: ClassVar[bool] = False
+    similarity: sp.csr_matrix
+    """(items, items), rows of the history's items, without a diagonal."""
 
-    def __init__(self, config: Any, similarity: sp.csr_matrix) -> None:
-        """`similarity` (items, items), rows of the history's items, without a diagonal."""
-        self.config, self.similarity, self.maxima = config, similarity, row_maxima(similarity)
+    def __post_init__(self) -> None:
+        self.maxima = row_maxima(self.similarity)
 
     def score(self, histories: Histories) -> Floats:
         scores: Floats = (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
@@ -32,13 +27,6 @@ class Neighbourhood:
 
     def support(self, history: Codes, items: Codes) -> Floats:
         return pair_values(self.similarity, history, items) / self.maxima[history]
-
-    def tensors(self) -> Tensors:
-        return csr_tensors("similarity", self.similarity)
-
-    @classmethod
-    def restore(cls, config: Any, tensors: Tensors) -> Self:
-        return cls(config, csr_matrix("similarity", tensors))
 
 
 def pair_values(matrix: sp.csr_matrix, rows: Codes, columns: Codes) -> Floats:

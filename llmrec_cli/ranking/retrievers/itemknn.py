@@ -27,7 +27,8 @@ class KNNConfig(BaseModel, frozen=True, extra="forbid"):
 class ItemKNN(Neighbourhood):
     """score = sum over the history of decay**age x co-count / (sqrt(d_i d_j) + shrink)."""
 
-    Config = KNNConfig
+    label, evidence = "Chosen together", "together"
+    config: KNNConfig
 
     @classmethod
     def fit(cls, config: KNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:

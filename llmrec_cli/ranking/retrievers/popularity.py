@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Doubles, Floats
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.tensors.checkpoints import Tensors
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 DAY = 86_400
 
@@ -25,14 +23,13 @@ class PopularityConfig(BaseModel, frozen=True, extra="forbid"):
     window: float = Field(0.0, ge=0, description="only events of the last so many days of the log; 0 takes all")
 
 
-class Popularity:
+class Popularity(BaseRetriever):
     """score = log(1 + events of the item), each event weighted by its age at the end of the log."""
 
-    Config = PopularityConfig
-    signed = True
-
-    def __init__(self, config: PopularityConfig, scores: Floats) -> None:
-        self.config, self.scores = config, scores
+    signed, label = True, "Popular with everyone"
+    config: PopularityConfig
+    scores: Floats
+    """(items,)"""
 
     @classmethod
     def fit(cls, config: PopularityConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -48,13 +45,6 @@ class Popularity:
 
     def score(self, histories: Histories) -> Floats:
         return np.repeat(self.scores[None], len(histories), axis=0)
-
-    def tensors(self) -> Tensors:
-        return {"scores": torch.from_numpy(self.scores)}
-
-    @classmethod
-    def restore(cls, config: PopularityConfig, tensors: Tensors) -> Self:
-        return cls(config, tensors["scores"].numpy())
 
 
 def _recency(config: PopularityConfig, sequences: Sequences) -> Doubles | float:

@@ -6,14 +6,12 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class SegmentsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -22,19 +20,19 @@ class SegmentsConfig(BaseModel, frozen=True, extra="forbid"):
     prior: float = Field(500.0, ge=0, description="events of everyone that count beside those of the segment")
 
 
-class Segments:
+class Segments(BaseRetriever):
     """score = log(1 + n x (c[segment, item] + prior x p[item]) / (n[segment] + prior)), of n events in all.
 
     c and n[segment] count the events of the segment's users, p is the share of everyone's events (a Dirichlet prior).
     A user without a segment, or of one that nobody was in, has p alone.
     """
 
-    Config = SegmentsConfig
-    signed = True
-
-    def __init__(self, config: SegmentsConfig, counts: sp.csr_matrix, overall: Floats) -> None:
-        """`counts` (segments, items) and `overall` (items,) are numbers of events."""
-        self.config, self.counts, self.overall = config, counts, overall
+    signed, label = True, "Popular in the user's segment"
+    config: SegmentsConfig
+    counts: sp.csr_matrix
+    """(segments, items) numbers of events."""
+    overall: Floats
+    """(items,) numbers of events."""
 
     @classmethod
     def fit(cls, config: SegmentsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -56,13 +54,6 @@ class Segments:
         share = (own + self.config.prior * self.overall / n) / total
         share[distinct < 0] = self.overall / n
         return np.log1p(n * share).astype(np.float32)[row]
-
-    def tensors(self) -> Tensors:
-        return {**csr_tensors("counts", self.counts), "overall": torch.from_numpy(self.overall)}
-
-    @classmethod
-    def restore(cls, config: SegmentsConfig, tensors: Tensors) -> Self:
-        return cls(config, csr_matrix("counts", tensors), tensors["overall"].numpy())
 
 
 def _segments(sequences: Sequences) -> Ints:

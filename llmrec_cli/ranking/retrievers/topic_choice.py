@@ -6,15 +6,13 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from pydantic import BaseModel, Field
 from scipy.special import digamma
 
 from llmrec_cli.core.arrays import Doubles, Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.tensors.checkpoints import Tensors
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class LdaConfig(BaseModel, frozen=True, extra="forbid"):
@@ -27,7 +25,7 @@ class LdaConfig(BaseModel, frozen=True, extra="forbid"):
     steps: int = Field(20, ge=1, description="updates of a user's topics at scoring")
 
 
-class Lda:
+class Lda(BaseRetriever):
     """score = log P(i | u), P(i | u) = sum over topics t of P(t | u) P(i | t); users are documents, items are words.
 
     Blei et al. (2003); P(i | t) is learnt by online variational Bayes (Hoffman et al. 2010). P(t | u) is inferred anew
@@ -35,13 +33,13 @@ class Lda:
     exp(score) sums to 1.
     """
 
-    Config = LdaConfig
-    signed = True
+    signed, label, evidence = True, "Topics of choices", "together"
+    config: LdaConfig
+    components: Doubles
+    """(topics, items) the Dirichlet parameters of the topics."""
 
-    def __init__(self, config: LdaConfig, components: Doubles) -> None:
-        """`components` (topics, items), the Dirichlet parameters of the topics."""
-        self.config, self.components = config, components
-        self.of_topics = components / components.sum(axis=1, keepdims=True)
+    def __post_init__(self) -> None:
+        self.of_topics = self.components / self.components.sum(axis=1, keepdims=True)
 
     @classmethod
     def fit(cls, config: LdaConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -68,13 +66,6 @@ class Lda:
         weights = histories.sequences.matrix(self.config.decay).astype(np.float64)
         shares = topic_shares(weights, self.components, self.config.steps)
         return np.log(np.maximum(shares @ self.of_topics, 1e-30)).astype(np.float32)
-
-    def tensors(self) -> Tensors:
-        return {"components": torch.from_numpy(self.components)}
-
-    @classmethod
-    def restore(cls, config: LdaConfig, tensors: Tensors) -> Self:
-        return cls(config, tensors["components"].numpy())
 
 
 def topic_shares(counts: sp.csr_matrix, components: Doubles, steps: int) -> Doubles:

@@ -7,17 +7,15 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.features import successors
-from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 from llmrec_cli.ranking.retrievers.content_based import nearest
 from llmrec_cli.ranking.retrievers.item_pairs import pair_values, row_maxima
-from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
 
 
 class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -34,18 +32,21 @@ class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
     popularity: float = Field(-0.05, description="weight of the log popularity of an item")
 
 
-class Transitions:
+class Transitions(BaseRetriever):
     """PCTM: score = sum over the history of w x log(1 + C[h, item] x items / tau) + popularity x log p(item).
 
     Petrov et al. (RecSys 2026), a count model that matches trained sequence models on short histories.
     """
 
-    Config = TransitionsConfig
-    signed = False
+    label, evidence = "What people choose next", "followed"
+    config: TransitionsConfig
+    strength: sp.csr_matrix
+    """(items, items)"""
+    prior: Floats
+    """(items,)"""
 
-    def __init__(self, config: TransitionsConfig, strength: sp.csr_matrix, prior: Floats) -> None:
-        self.config, self.strength, self.prior = config, strength, prior
-        self.maxima = row_maxima(strength)
+    def __post_init__(self) -> None:
+        self.maxima = row_maxima(self.strength)
 
     @classmethod
     def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -60,13 +61,6 @@ class Transitions:
     def support(self, history: Codes, items: Codes) -> Floats:
         return pair_values(self.strength, history, items) / self.maxima[history]
 
-    def tensors(self) -> Tensors:
-        return {**csr_tensors("strength", self.strength), "prior": torch.from_numpy(self.prior)}
-
-    @classmethod
-    def restore(cls, config: TransitionsConfig, tensors: Tensors) -> Self:
-        return cls(config, csr_matrix("strength", tensors), tensors["prior"].numpy())
-
 
 class ContentTransitionsConfig(TransitionsConfig, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.content-transitions]`."""
@@ -74,14 +68,13 @@ class ContentTransitionsConfig(TransitionsConfig, frozen=True, extra="forbid"):
     neighbours: int = Field(20, ge=1, description="items of like text whose successors count too")
 
 
-class ContentTransitions:
+class ContentTransitions(BaseRetriever):
     """Transitions that start from items whose text is like that of the history: reaches where the counts are thin."""
 
-    Config = ContentTransitionsConfig
-    signed = False
-
-    def __init__(self, config: ContentTransitionsConfig, alike: sp.csr_matrix, strength: sp.csr_matrix) -> None:
-        self.config, self.alike, self.strength = config, alike, strength
+    label, evidence = "What people choose after similar items", "followed"
+    config: ContentTransitionsConfig
+    alike: sp.csr_matrix
+    strength: sp.csr_matrix
 
     @classmethod
     def fit(cls, config: ContentTransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -110,13 +103,6 @@ class ContentTransitions:
     def score(self, histories: Histories) -> Floats:
         start = recent_weights(histories.sequences, self.config) @ self.alike
         return np.asarray((start @ self.strength).toarray(), dtype=np.float32)
-
-    def tensors(self) -> Tensors:
-        return {**csr_tensors("alike", self.alike), **csr_tensors("strength", self.strength)}
-
-    @classmethod
-    def restore(cls, config: ContentTransitionsConfig, tensors: Tensors) -> Self:
-        return cls(config, csr_matrix("alike", tensors), csr_matrix("strength", tensors))
 
 
 def settled_tau(config: TransitionsConfig, sequences: Sequences) -> float:

@@ -12,9 +12,8 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 from llmrec_cli.ranking.retrievers.itemknn import strongest
-from llmrec_cli.tensors.checkpoints import Tensors, csr_matrix, csr_tensors
 
 ENTRIES = 1 << 23
 """Entries of a piece of the users x users likeness that is in memory at a time, unless one user alone has more."""
@@ -31,7 +30,7 @@ class UserKNNConfig(BaseModel, frozen=True, extra="forbid"):
     max_history: int = Field(200, ge=1, description="newest events of a user that are looked at")
 
 
-class UserKNN:
+class UserKNN(BaseRetriever):
     """score = sum over the `neighbours` most alike people v of sim(h, v) x v's weight of the item.
 
     After Resnick et al. (1994). A person is the vector of weights decay**age over items, and
@@ -39,13 +38,13 @@ class UserKNN:
     likeness is made of a few users at a time, sparse.
     """
 
-    Config = UserKNNConfig
-    signed = False
+    label, evidence = "People with a similar history", "together"
+    config: UserKNNConfig
+    people: sp.csr_matrix
+    """(training users, items) weights."""
 
-    def __init__(self, config: UserKNNConfig, people: sp.csr_matrix) -> None:
-        """`people` (training users, items) weights."""
-        self.config, self.people = config, people
-        self.transposed, self.norms = people.T.tocsr(), norms(people)
+    def __post_init__(self) -> None:
+        self.transposed, self.norms = self.people.T.tocsr(), norms(self.people)
 
     @classmethod
     def fit(cls, config: UserKNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
@@ -80,13 +79,6 @@ class UserKNN:
     def without(self, users: Ints) -> Self:
         """The same without some of the training users, by row number."""
         return type(self)(self.config, self.people[np.setdiff1d(np.arange(self.people.shape[0]), users)])
-
-    def tensors(self) -> Tensors:
-        return csr_tensors("people", self.people)
-
-    @classmethod
-    def restore(cls, config: UserKNNConfig, tensors: Tensors) -> Self:
-        return cls(config, csr_matrix("people", tensors))
 
 
 def norms(matrix: sp.csr_matrix) -> Floats:
