@@ -61,6 +61,16 @@ def saved_variant(
     return load_variant(family, variants, name, protocol)
 
 
+def check_code(saved: Any, name: str, folder: Path) -> None:
+    """UpstreamError where the code of a plugin is not that which the model in `folder` was fitted with."""
+    if saved != code(plugins(name)):
+        raise UpstreamError(
+            f"the code of {name!r} has changed since it was fitted",
+            where=str(folder),
+            fix=f"llmrec {folder.parent.name}",
+        )
+
+
 def plugins(value: Any) -> Iterator[str]:
     """Every "module:Class" that is a value or a key anywhere in settings."""
     if isinstance(value, str):

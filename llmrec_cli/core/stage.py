@@ -120,14 +120,14 @@ def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Contex
     """Everything the result depends on; UpstreamError for an input that is missing, damaged or stale."""
     sources = {str(p): fingerprint(p) for p in stage.sources(config, context.base)}
     settings = config.model_dump(mode="json")
+    plugged = {f"the code of {module}": sha256 for module, sha256 in code(plugins(settings)).items()}
     return {
         "settings": settings,
         "seed": context.seed,
         "inputs": vouched(work, stage.reads),
         "sources": sources,
         "code": f"{__version__}/{stage.name}/{stage.revision}",
-        "plugins": code(plugins(settings)),
-        "beside": stage.beside(work, config, context),
+        "beside": {**stage.beside(work, config, context), **plugged},
         "threads": threads(context.threads) if stage.threaded else None,
     }
 
@@ -286,9 +286,6 @@ def _difference(old: Json, new: Json) -> str:
     if old["beside"] != new["beside"]:
         both = {*old["beside"], *new["beside"]}
         return f"{min(k for k in both if old['beside'].get(k) != new['beside'].get(k))} has changed"
-    if old.get("plugins", {}) != new["plugins"]:
-        both = {*old.get("plugins", {}), *new["plugins"]}
-        return f"the code of {min(k for k in both if old['plugins'].get(k) != new['plugins'].get(k))} has changed"
     if old["threads"] != new["threads"]:
         return f"it was made with {old['threads']} threads, these are {new['threads']}"
     return "the seed has changed" if old["seed"] != new["seed"] else "llmrec itself is newer"

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Floats, Ints
-from llmrec_cli.core.registry import load_variant, saved_variant
+from llmrec_cli.core.registry import check_code, code, load_variant, plugins, saved_variant
 from llmrec_cli.ranking.features import Candidates
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.fitted_model import FittedModel
@@ -96,7 +96,7 @@ def importance(ranker: Ranker, candidates: Candidates) -> Floats:
 
 def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
     """`config.json` says what the ranker is, so that nobody has to ask the settings again."""
-    config = {"ranker": name, "settings": ranker.config.model_dump(mode="json")}
+    config = {"ranker": name, "settings": ranker.config.model_dump(mode="json"), "code": code(plugins(name))}
     checkpoints.save_model(folder, config, ranker.tensors())
 
 
@@ -109,5 +109,6 @@ def load_ranker(folder: Path, named: Container[str] = ()) -> Ranker:
     cls: type[Ranker] = saved_variant(
         "ranker", RANKERS, config.get("ranker"), named=named, folder=folder, protocol=Ranker
     )
+    check_code(config.get("code"), config["ranker"], folder)
     with checkpoints.reading(folder):
         return cls.restore(cls.Config(**config["settings"]), tensors)

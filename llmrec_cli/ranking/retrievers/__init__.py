@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Codes, Floats, Ints
-from llmrec_cli.core.registry import load_variant, saved_variant
+from llmrec_cli.core.registry import check_code, code, load_variant, plugins, saved_variant
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.tensors import checkpoints
@@ -174,7 +174,8 @@ def refit(
 def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:
     """One folder for each, with its settings and tensors; `config.json` of the whole keeps their order."""
     for name, retriever in retrievers.items():
-        config = {"retriever": name, "settings": retriever.config.model_dump(mode="json")}
+        settings = retriever.config.model_dump(mode="json")
+        config = {"retriever": name, "settings": settings, "code": code(plugins(name))}
         checkpoints.save_model(folder / _file_name(name), config, retriever.tensors())
     labels = {name: retriever.label or name for name, retriever in retrievers.items()}
     checkpoints.save_config(folder, {"retrievers": list(retrievers), "labels": labels})
@@ -200,6 +201,7 @@ def _load(folder: Path, name: str, named: Container[str]) -> Retriever:
     cls: type[Retriever] = saved_variant("retriever", RETRIEVERS, name, named=named, folder=folder, protocol=Retriever)
     with checkpoints.reading(folder):
         config, tensors = checkpoints.load_model(folder / _file_name(name))
+        check_code(config["code"], name, folder)
         return cls.restore(cls.Config(**config["settings"]), tensors)
 
 
