@@ -22,8 +22,8 @@ from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.records import FORMAT, Json, Report
-from llmrec_cli.core.version import __version__
 from llmrec_cli.core.registry import code, plugins
+from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
 
 __all__ = [
