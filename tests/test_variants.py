@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llmrec_cli.core import registry
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.registry import load_variant
@@ -40,6 +41,69 @@ def test_a_module_that_fails_is_a_wrong_setting(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SettingsError, match="ZeroDivisionError"):
         load_variant("ranker", {}, "broken_plugin:Mine", rankers.Ranker)
+
+
+GOOD = """
+from llmrec_cli.ranking.rankers import BaseRanker
+from llmrec_cli.ranking.retrievers import BaseRetriever
+
+class Ranker(BaseRanker):
+    @classmethod
+    def fit(cls, config, candidates, seed): ...
+    def score(self, candidates): ...
+
+class Retriever(BaseRetriever):
+    @classmethod
+    def fit(cls, config, sequences, catalogue, seed): ...
+    def score(self, histories): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("def score(self, candidates): ...", ""), "it has no 'score'"),
+        (("def score(self, candidates)", "def score(self)"), r"its 'score' does not take \(self, candidates\)"),
+        (("    @classmethod\n    def fit(cls, config, candidates", "    def fit(cls, config, candidates"), "its 'fit'"),
+        (("Ranker(BaseRanker):", "Ranker:"), "it has no 'Config'"),
+        (("Ranker(BaseRanker):", "Ranker:\n    Config = int\n"), "it has no 'needs'"),
+        (("Ranker(BaseRanker):", "Ranker(BaseRanker):\n    Config = int\n"), "its 'Config' is no pydantic model"),
+        (("Ranker(BaseRanker):", "Ranker(BaseRanker):\n    words: str\n"), "the field 'words' is no array"),
+    ],
+)
+def test_a_class_that_does_not_conform_is_refused_with_what_it_lacks(
+    change: tuple[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"plugin_{abs(hash(change))}"
+    (tmp_path / f"{module}.py").write_text(GOOD.replace(*change))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SettingsError, match=told) as error:
+        rankers.load_class(f"{module}:Ranker")
+    assert error.value.exit_code == 2
+
+
+def test_a_class_that_conforms_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "good_plugin.py").write_text(GOOD)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert rankers.load_class("good_plugin:Ranker").needs == ()
+    assert retrievers.load_class("good_plugin:Retriever").evidence == ""
+
+
+def test_the_code_of_a_plugin_is_part_of_what_a_result_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = {"rankers": ["fusion", "coded_plugin:Mine"], "title": "no:module", "ranker": {"coded_plugin:Mine": {}}}
+    assert set(registry.plugins(settings)) == {"coded_plugin:Mine", "no:module"}
+    assert registry.code(registry.plugins(settings)) == {}
+    (tmp_path / "coded_plugin.py").write_text(GOOD)
+    one = registry.code(registry.plugins(settings))
+    (tmp_path / "coded_plugin.py").write_text(GOOD + "# changed\n")
+    other = registry.code(registry.plugins(settings))
+    assert one.keys() == other.keys() == {"coded_plugin"} and one != other
+    with pytest.raises(UpstreamError, match="has changed since it was fitted"):
+        registry.check_code(one, "coded_plugin:Mine", tmp_path)
+    registry.check_code({}, "fusion", tmp_path)
 
 
 @pytest.fixture
