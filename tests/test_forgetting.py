@@ -209,7 +209,7 @@ class Project:
             "clean.users": {"region": "Country"},
             "pretrain": {"epochs": 1, "dim": 16, "layers": 1},
             "train-ranker": {"retrievers": list(SHORT), "rankers": ["popularity", "fusion"]},
-            "evaluate": {"baselines": ["popularity"], "beats": []},
+            "evaluate": {"baselines": ["popularity"], "must_beat": []},
         }.items():
             self.settings.put(key, value, "test")
 
