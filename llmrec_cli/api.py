@@ -108,11 +108,11 @@ class Work:
 
     def user(self, user: str) -> dict[str, Any]:
         """Profile, newest choices and list of a user, as `llmrec show user --json` prints; DataError if not known."""
-        return views.user(self.workdir, self._users(user)[0]).data
+        return views.user(self.workdir, self._users(user)[0])
 
     def item(self, item: str) -> dict[str, Any]:
         """What is known of an item, as `llmrec show item --json` prints; DataError for one that is not known."""
-        return views.item(self.workdir, item).data
+        return views.item(self.workdir, item)
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """An artifact such as "clean/items" (docs/artifacts.md), after a check that it is what its stage wrote."""

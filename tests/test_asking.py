@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from llmrec_cli.cli.app import app
 from llmrec_cli.core.artifacts import FUNNEL, PROFILES, RANKER, RECOMMENDATIONS, Table
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.report.views import score
 from tests import tiny
 
 runner = CliRunner()
@@ -101,7 +102,7 @@ def test_up_to_date_lists_are_read_as_they_are(work: WorkDir, monkeypatch: pytes
     monkeypatch.setattr(recommend, "answer", lambda *given: pytest.fail("made again"))
     rows = [row for row in work.read(RECOMMENDATIONS).to_pylist() if row["user_id"] == "u05"]
     told = asked(work, "--user", "u05", "-k", "3")["items"]
-    assert [(row["item_id"], row["score"]) for row in told] == [(row["item_id"], row["score"]) for row in rows]
+    assert [(row["item_id"], row["score"]) for row in told] == [(row["item_id"], score(row["score"])) for row in rows]
 
 
 def test_json_is_one_document(work: WorkDir) -> None:

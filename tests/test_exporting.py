@@ -43,7 +43,8 @@ def test_csv_is_whole_and_harmless(work: WorkDir, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"), [("=1", "'=1"), ("-1", "'-1"), ("@a", "'@a"), ("\tb", "'\tb"), ("a=1", "a=1"), (-1, -1)]
+    ("value", "wanted"),
+    [("=1", "'=1"), ("-1", "'-1"), ("@a", "'@a"), ("\tb", "'\tb"), ("a=1", "a=1"), (-1, -1), (-0.5, -0.5)],
 )
 def test_formulas_are_disarmed(value: object, wanted: object) -> None:
     assert harmless(value) == wanted

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from llmrec_cli.commands import show
 from llmrec_cli.core.artifacts import ITEM_RANGES, ITEM_VECTORS, PROFILES, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.errors import DataError, UpstreamError
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.report import views
 from llmrec_cli.stages.recommend import STAGE, RecommendConfig
 from tests import tiny
 from tests.signing import vouch
@@ -30,7 +30,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
 
 
 def test_a_user_with_profile_history_and_list(work: WorkDir) -> None:
-    shown = views.user(work, "u00")
+    shown = show.user(work, "u00")
     assert [each["title"] for each in shown.data["history"]] == ["Thing 2", "Thing 1", "Thing 0"]
     assert shown.data["recommendations"][0]["title"] == "Thing 3"
     assert shown.data["recommendations"][0]["evidence"][0]["title"].startswith("Thing")
@@ -41,7 +41,7 @@ def test_a_user_with_profile_history_and_list(work: WorkDir) -> None:
 
 
 def test_a_user_without_events(work: WorkDir) -> None:
-    shown = views.user(work, "z0")
+    shown = show.user(work, "z0")
     assert shown.data["cold"] and shown.data["history"] == []
     assert "newest choices" not in shown.lines
     assert any("One of the items that the most" in line or "Chosen by" in line for line in shown.lines)
@@ -60,7 +60,7 @@ def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
     }
     made.write(PROFILES, pa.Table.from_pylist(rows, schema=made.read(PROFILES).schema))
     vouch(made)
-    shown = views.user(made, "u00")
+    shown = show.user(made, "u00")
     text = "\n".join(shown.lines)
     assert "rising     up 10% → 60%" in text and "falling    down 50% → 0%" in text
     assert "brands     acme 40% of the events (12, lift 2.2)" in text
@@ -71,7 +71,7 @@ def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
     assert shown.data["changes"][1] == {"tag": "down", "before": 0.5, "lately": 0.0}
     assert json.loads(json.dumps(shown.data, default=str))["brands"][0]["support"] == 12
     made.write(PROFILES, pa.Table.from_pylist([rows[0] | {"last_time": None}], schema=made.read(PROFILES).schema))
-    untimed = "\n".join(views.user(vouch(made), "u00").lines)
+    untimed = "\n".join(show.user(vouch(made), "u00").lines)
     assert not any(f"  {word} " in untimed for word in ("lately", "rising", "falling"))  # there is no order
 
 
@@ -82,7 +82,7 @@ def test_an_item_is_chosen_by_people_and_a_price_that_varies_is_a_range(tmp_path
     histories = made.read(SEQUENCES).to_pylist()
     histories[0]["item_ids"][0] = "i02"  # twice by one person
     made.write(SEQUENCES, pa.Table.from_pylist(histories, schema=SEQUENCES.schema))
-    shown = views.item(vouch(made), "i02")
+    shown = show.item(vouch(made), "i02")
     assert "  chosen     by 9 people" in shown.lines and "  price      1.25 to 2.10" in shown.lines
 
 
@@ -101,7 +101,7 @@ def test_profile_show_is_show_user(work: WorkDir) -> None:
 
 
 def test_an_item_with_neighbours_and_how_often_it_is_recommended(work: WorkDir) -> None:
-    shown = views.item(work, "i03")
+    shown = show.item(work, "i03")
     ranks = [row["rank"] for row in work.read(RECOMMENDATIONS).to_pylist() if row["item_id"] == "i03"]
     assert shown.data["recommended"] == {"users": len(ranks), "mean_rank": round(sum(ranks) / len(ranks), 2)}
     nearest = [each["item_id"] for each in shown.data["neighbours"][:2]]
@@ -112,16 +112,16 @@ def test_an_item_with_neighbours_and_how_often_it_is_recommended(work: WorkDir) 
 
 def test_unknown_ids_are_told_with_near_ones(work: WorkDir) -> None:
     with pytest.raises(DataError, match="no user 'u0'") as raised:
-        views.user(work, "u0")
+        show.user(work, "u0")
     assert "u00" in raised.value.fix
     with pytest.raises(DataError, match="no item 'thing 12'") as raised:
-        views.item(work, "thing 12")
+        show.item(work, "thing 12")
     assert "'i12' (Thing 12)" in raised.value.fix
 
 
 def test_before_recommend_has_run_no_list_has_an_item(tmp_path: Path) -> None:
     bare = tiny.make(tmp_path / "work", fit=False)
-    assert views.item(bare, "i03").data["recommended"] is None
+    assert show.item(bare, "i03").data["recommended"] is None
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes() + b"x")])
@@ -129,7 +129,7 @@ def test_what_is_gone_or_was_changed_is_not_shown(tmp_path: Path, damage: Callab
     made = tiny.make(tmp_path / "work", fit=False)
     damage(made.where(ITEM_VECTORS))
     with pytest.raises(UpstreamError, match="pretrain/item_vectors"):
-        views.item(made, "i03")
+        show.item(made, "i03")
     damage(made.where(PROFILES))
     with pytest.raises(UpstreamError, match="profile/profiles"):
-        views.user(made, "u00")
+        show.user(made, "u00")

@@ -171,7 +171,7 @@ def test_nothing_of_too_few_people_is_shown(tmp_path: Path, context: Context) ->
     evidence = [each for row in lists for each in row["evidence"]]
     fine({each["item_id"] for each in evidence if each["item_id"]})
     fine({each["tag"] for each in evidence if each["tag"] and each["kind"] != "segment"}, tags)
-    told = views.item(work, min(people, key=lambda item: people[item])).data
+    told = views.item(work, min(people, key=lambda item: people[item]))
     assert told["people"] >= LEAST and "1 person" not in json.dumps(told)
 
 

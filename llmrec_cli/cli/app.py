@@ -331,11 +331,11 @@ def show(
 
     Example: llmrec show user 17048      Example: llmrec show user 17048 --export > 17048.json
     """
+    from llmrec_cli.commands import show
     from llmrec_cli.core.errors import did_you_mean
     from llmrec_cli.privacy import held
-    from llmrec_cli.report import views
 
-    kinds = {"user": views.user, "item": views.item}
+    kinds = {"user": show.user, "item": show.item}
     if kind not in kinds:
         raise SettingsError(f"`show` knows no {kind!r}", fix=did_you_mean(kind, kinds))
     if kind == "user":

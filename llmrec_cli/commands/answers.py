@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli import pipeline
+from llmrec_cli.commands.show import Shown, list_lines
 from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError, UpstreamError
@@ -17,10 +18,16 @@ from llmrec_cli.core.launch import launch
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.report.views import Json, Shown, Titles, describe, list_lines, readable, rows_of, unknown
+from llmrec_cli.report.views import Json, Titles, list_row, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
 
 NOBODY = pa.table({"item_id": pa.array([], pa.string()), "people": pa.array([], pa.int64())})
+
+POPULAR: Json = {
+    "strategy": "popularity",
+    "reason": "One of the items that the most people chose.",
+    "evidence": [],
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def shown(work: WorkDir, answer: Answer) -> list[Shown]:
     titles, strangers = Titles(work), set(answer.strangers)
     by_user: dict[str, list[Json]] = {}
     for row in answer.rows.sort_by("rank").to_pylist():
-        by_user.setdefault(row["user_id"], []).append(describe(row, titles))
+        by_user.setdefault(row["user_id"], []).append(list_row(row, titles))
     out = []
     for user in answer.users:
         known = user not in strangers
@@ -101,14 +108,6 @@ def rows_to_export(work: WorkDir, answer: Answer) -> pa.Table:
 
 def _popular(answer: Answer, titles: Titles) -> list[Json]:
     return [
-        {
-            "rank": place,
-            "item_id": row["item_id"],
-            "title": titles[row["item_id"]],
-            "score": float(row["people"]),
-            "strategy": "popularity",
-            "reason": "One of the items that the most people chose.",
-            "evidence": [],
-        }
+        list_row({"rank": place, "item_id": row["item_id"], "score": row["people"], **POPULAR}, titles)
         for place, row in enumerate(answer.popular.to_pylist(), start=1)
     ]

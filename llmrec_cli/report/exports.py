@@ -22,7 +22,7 @@ from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.core.printable import printable, printable_json
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.report.views import Json, Titles
+from llmrec_cli.report.views import LISTED, Json, Titles, list_row
 
 COLUMNS = ("user_id", "rank", "item_id", "title", "score", "strategy", "reason")
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -67,14 +67,14 @@ def export(work: WorkDir, format: str, output: str | None, rows: pa.Table | None
     """
     pieces = work.batches(RECOMMENDATIONS) if rows is None else rows.to_batches()
     with _opened(output) as file:
-        WRITERS[format](_told(work, pieces), file)
+        WRITERS[format](_rows(work, pieces), file)
 
 
-def _told(work: WorkDir, pieces: Iterable[pa.RecordBatch]) -> Iterator[Json]:
+def _rows(work: WorkDir, pieces: Iterable[pa.RecordBatch]) -> Iterator[Json]:
     titles = Titles(work)
     for piece in pieces:
-        for row in piece.select([name for name in COLUMNS if name != "title"]).to_pylist():
-            yield {**row, "title": titles[row["item_id"]]}
+        for row in piece.select(["user_id", *LISTED]).to_pylist():
+            yield {"user_id": row["user_id"], **list_row(row, titles)}
 
 
 @contextmanager
@@ -132,6 +132,4 @@ WRITERS: dict[str, Callable[[Iterable[Json], BinaryIO], None]] = {
 
 def harmless(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula, with a quote before it; anything else as it is."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -7,26 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Ints
-from llmrec_cli.core.artifacts import (
-    ITEM_IMAGES,
-    ITEM_TEXTS,
-    ITEMS,
-    PROFILES,
-    RECOMMENDATIONS,
-    SEQUENCES,
-    TASTE_TEXTS,
-    Table,
-)
+from llmrec_cli.core.artifacts import ITEM_IMAGES, PROFILES
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.report import views
+from llmrec_cli.report.views import Json, Titles
 
-Json = dict[str, Any]
-
-NEWEST, TAGS = 24, 8
-"""Events and interests shown of a user."""
+TAGS, TEXT = 8, 300
+"""Interests shown of a user, and characters of the text that an item came with."""
 IMAGE_BYTES, ALL_IMAGE_BYTES = 24_000, 1_000_000
 """Generated images are put into the page while they are small."""
 
@@ -40,37 +29,13 @@ def shown(n_events: Ints, n: int) -> Ints:
 
 def gather(work: WorkDir, n_users: int) -> Json:
     """`users` (profile, history, list) and the `items` that they refer to by place."""
-    profiles = work.read(PROFILES, [name for name in PROFILES.schema.names if "vector" not in name])
+    profiles = work.read(PROFILES, ["user_id", "n_events"])
     some = profiles.take(shown(profiles.column("n_events").to_numpy(), n_users))
-    ids = some.column("user_id").combine_chunks()
-    lists = _of_users(work.read(RECOMMENDATIONS), ids).to_pylist()
-    histories = {
-        row["user_id"]: row["item_ids"]
-        for row in _of_users(work.read(SEQUENCES, ["user_id", "item_ids"]), ids).to_pylist()
-    }
-    tastes = _texts(work, TASTE_TEXTS, "user_id", ids)
-    book = _Book()
-    rows_of: dict[str, list[Json]] = {}
-    for row in lists:
-        rows_of.setdefault(row["user_id"], []).append(row)
-    users = [
-        {
-            "id": profile["user_id"],
-            "events": profile["n_events"],
-            "last": profile["last_time"].date().isoformat() if profile["last_time"] else None,
-            "cold": profile["cold"],
-            "about": [profile[name] for name in ("age_band", "gender", "region") if profile[name]],
-            "segment": profile["segment"],
-            "interests": _tags(profile["interests"]),
-            "recent": _tags(profile["recent_interests"]),
-            "topics": _tags(profile["topics"]),
-            "taste": tastes.get(profile["user_id"], ""),
-            "history": [book.place(item) for item in _newest(histories.get(profile["user_id"], []))],
-            "list": _list(rows_of.get(profile["user_id"], []), book),
-        }
-        for profile in some.to_pylist()
-    ]
-    return {"users": users, "items": _items(work, book.used), "first": _first(users), "of": profiles.num_rows}
+    titles, book = Titles(work), _Book()
+    users = [_user(view, book) for view in views.users(work, some.column("user_id").to_pylist(), titles)]
+    images = _images(work, list(book.used))
+    items = [_item(view, images) for view in views.items(work, list(book.used), titles)]
+    return {"users": users, "items": items, "first": _first(users), "of": profiles.num_rows}
 
 
 class _Book:
@@ -83,73 +48,58 @@ class _Book:
         return self.used.setdefault(item_id, len(self.used))
 
 
-def _newest(items: Sequence[str]) -> list[str]:
-    """The newest different items, newest first."""
-    return list(dict.fromkeys(reversed(items)))[:NEWEST]
+def _user(view: Json, book: _Book) -> Json:
+    return {
+        "id": view["user_id"],
+        "events": view["n_events"],
+        "last": view["last_time"].date().isoformat() if view["last_time"] else None,
+        "cold": view["cold"],
+        "about": [view[name] for name in ("age_band", "gender", "region") if view[name]],
+        "segment": view["segment"],
+        "interests": _tags(view["interests"]),
+        "recent": _tags(view["recent_interests"]),
+        "topics": _tags(view["topics"]),
+        "taste": view["taste"],
+        "history": [book.place(event["item_id"]) for event in view["history"]],
+        "list": _list(view["recommendations"], book),
+    }
 
 
-def _of_users(table: pa.Table, ids: pa.Array[Any]) -> pa.Table:
-    return table.filter(pc.is_in(table.column("user_id"), value_set=ids))
-
-
-def _texts(work: WorkDir, table: Table, key: str, ids: pa.Array[Any]) -> dict[str, str]:
-    """Id -> generated text; nothing where none were generated."""
-    if not work.has(table):
-        return {}
-    texts = work.read(table, [key, "text"])
-    some = texts.filter(pc.is_in(texts.column(key), value_set=ids))
-    return dict(zip(some.column(key).to_pylist(), some.column("text").to_pylist(), strict=True))
-
-
-def _tags(tags: list[Json] | None) -> list[list[Any]]:
-    return [[each["tag"], round(each["weight"], 3)] for each in (tags or [])[:TAGS]]
+def _tags(tags: list[Json]) -> list[list[Any]]:
+    return [[each["tag"], each["weight"]] for each in tags[:TAGS]]
 
 
 def _list(rows: list[Json], book: _Book) -> list[Json]:
     """A user's rows; `strength` is the score between the list's lowest (0) and highest (1)."""
-    rows = sorted(rows, key=lambda row: row["rank"])
     scores = [row["score"] for row in rows]
     low, span = min(scores, default=0), (max(scores, default=0) - min(scores, default=0)) or 1
     return [
         {
             "item": book.place(row["item_id"]),
-            "strength": round((row["score"] - low) / span, 3),
-            "score": round(row["score"], 3),
-            "strategy": row["strategy"],
-            "reason": row["reason"],
-            "evidence": [
-                [
-                    each["kind"],
-                    book.place(each["item_id"]) if each["item_id"] else None,
-                    each["tag"],
-                    round(each["weight"], 2),
-                ]
-                for each in row["evidence"]
-            ],
+            "strength": round((row["score"] - low) / span, 4),
+            **{name: row[name] for name in ("score", "strategy", "reason")},
+            "evidence": [_evidence(each, book) for each in row["evidence"]],
         }
         for row in rows
     ]
 
 
-def _items(work: WorkDir, used: dict[str, int]) -> list[Json]:
-    """What the page tells of each item, in the order of `used`."""
-    ids = pa.array(list(used), type=pa.string())
-    items = work.read(ITEMS, ["item_id", "title", "category", "text", "tags", "n_events"])
-    found = items.take(pc.index_in(ids, value_set=items.column("item_id").combine_chunks()))
-    texts = _texts(work, ITEM_TEXTS, "item_id", ids)
-    images = _images(work, list(used))
-    return [
-        {
-            "id": row["item_id"],
-            "title": row["title"] or row["item_id"],
-            "category": row["category"] or "",
-            "tags": (row["tags"] or [])[:4],
-            "text": texts.get(row["item_id"]) or (row["text"] or "")[:300],
-            "events": row["n_events"],
-            **({"image": images[row["item_id"]]} if row["item_id"] in images else {}),
-        }
-        for row in found.to_pylist()
-    ]
+def _evidence(piece: Json, book: _Book) -> list[Any]:
+    item_id = piece.get("item_id")
+    return [piece["kind"], book.place(item_id) if item_id else None, piece.get("tag"), piece["weight"]]
+
+
+def _item(view: Json, images: dict[str, str]) -> Json:
+    image = images.get(view["item_id"])
+    return {
+        "id": view["item_id"],
+        "title": view["title"],
+        "category": view["category"] or "",
+        "tags": view["tags"][:4],
+        "text": view["text"] if view["generated"] else view["text"][:TEXT],
+        "events": view["n_events"],
+        **({"image": image} if image else {}),
+    }
 
 
 def _images(work: WorkDir, item_ids: Sequence[str]) -> dict[str, str]:
