@@ -82,14 +82,14 @@ def _columns(schema: pa.Schema, meanings: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def file_map(readme: str) -> str:
-    """The README with its file map: each file of the program with the first line of its docstring."""
+def file_map(page: str) -> str:
+    """ARCHITECTURE.md with its file map: each file of the program with the first line of its docstring."""
     package = HERE.parent / "llmrec_cli"
     paths = [p.relative_to(package).as_posix() for p in package.rglob("*.py") if p.name != "__init__.py"]
     paths.sort(key=lambda path: (path.count("/") > 0, path))
     width = max(map(len, paths)) + 2
     lines = [path.ljust(width) + _first_line(package / path) for path in paths]
-    before, start, rest = readme.partition(MAP_START)
+    before, start, rest = page.partition(MAP_START)
     _, end, after = rest.partition(MAP_END)
     return before + start + "\n```text\n" + "\n".join(lines) + "\n```\n" + end + after
 
@@ -177,6 +177,5 @@ PAGES = {"commands.md": commands, "settings.md": settings, "artifacts.md": artif
 if __name__ == "__main__":
     for file, page in PAGES.items():
         (HERE / file).write_text(page(), encoding="utf-8")
-    readme = HERE.parent / "README.md"
-    for path, written in ((readme, file_map), (HERE / "scale.md", scale)):
+    for path, written in ((HERE.parent / "ARCHITECTURE.md", file_map), (HERE / "scale.md", scale)):
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
