@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Bools, Codes, Doubles, Ints
 from llmrec_cli.core.artifacts import SLICES
 from llmrec_cli.core.min_support import enough
+from llmrec_cli.data.attributes import by_name
 from llmrec_cli.data.metrics import Interval, bootstrap, difference_bootstrap, rank_metrics
 from llmrec_cli.data.segments import age_bands
 from llmrec_cli.evaluation.comparison import PIPELINE, Comparison
@@ -63,30 +64,19 @@ def by_attributes(users: pa.Table) -> list[Slicing]:
     """`clean/users` by age band, gender, region and every attribute that parts them into at least two slices."""
     given = {"age band": age_bands(users.column("age").to_numpy()).astype(object)}
     given |= {name: np.array(users.column(name).to_pylist(), dtype=object) for name in ("gender", "region")}
-    lists = users.column("attributes").combine_chunks()
-    owners = np.asarray(pc.list_parent_indices(lists)).astype(np.int64)
-    pairs = pc.list_flatten(lists)
-    names, values = (np.array(pc.struct_field(pairs, field).to_pylist(), dtype=object) for field in ("name", "value"))
     taken = {ACTIVITY, TARGET, *given}
-    for name in sorted(set(names.tolist())):
-        column = np.full(users.num_rows, None, dtype=object)
-        column[owners[names == name]] = values[names == name]
-        given[f"{name} (attribute)" if name in taken else name] = column
+    for name, column in by_name(users.column("attributes")).items():
+        given[f"{name} (attribute)" if name in taken else name] = np.array(column.to_pylist(), dtype=object)
     found = (_slicing(kind, column) for kind, column in given.items())
     return [each for each in found if len(each.names) > 1]
 
 
 def _slicing(kind: str, column: npt.NDArray[np.object_]) -> Slicing:
     """The slices of a column of strings, None where it is unknown: the largest, in the order of their names."""
-    known = np.array([value is not None for value in column], dtype=bool)
-    values, places, counts = np.unique(column[known].astype(str), return_inverse=True, return_counts=True)
-    largest = np.argsort(-counts, kind="stable")[:MOST]
-    kept = np.sort(largest[counts[largest] >= FEWEST])
-    renumbered = np.full(len(values), -1, dtype=np.int64)
-    renumbered[kept] = np.arange(len(kept))
-    codes = np.full(len(column), -1, dtype=np.int64)
-    codes[known] = renumbered[places]
-    return Slicing(kind, values[kept].tolist(), codes)
+    counts = pd.Series(column).value_counts().sort_index().nlargest(MOST)
+    kept = sorted(counts[counts >= FEWEST].index)
+    of_user = pd.Index(kept, dtype=object).get_indexer(pd.Index(column, dtype=object))
+    return Slicing(kind, kept, of_user.astype(np.int64))
 
 
 def buckets(counts: Ints) -> Ints:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
@@ -109,19 +110,8 @@ def _levels(price: Doubles, categories: pa.Array[Any]) -> Doubles:
 
 def _midranks(values: Doubles, group: Ints) -> Doubles:
     """(n,) share of the known values of the same group that are smaller, and half of those that are equal."""
-    out = np.full(len(values), np.nan)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.lexsort((values[known], group[known]))]
-    sizes = np.unique(group[order], return_counts=True)[1]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    start = np.repeat(starts[:-1], sizes)
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (values[order][1:] != values[order][:-1]) | (group[order][1:] != group[order][:-1])
-    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    run = np.cumsum(new) - 1
-    length = np.bincount(run, minlength=1)[run] if len(order) else run
-    out[order] = (first - start + length / 2) / np.repeat(sizes, sizes)
-    return out
+    of_group = pd.Series(values).groupby(group)
+    return ((of_group.rank() - 0.5) / of_group.transform("count")).to_numpy()
 
 
 def _indicator(codes: Ints, names: list[str]) -> Tagged:

@@ -98,14 +98,14 @@ def features_table(candidates: Candidates, importance: Floats) -> pa.Table:
 
 def weights_in_words(table: pa.Table, ranker: str) -> list[str]:
     """One line with the share of each source of `features_table`, the largest first; none where nothing is known."""
-    shares: dict[str, float] = {}
-    for source, share in zip(table.column("source").to_pylist(), table.column("share").to_pylist(), strict=True):
-        shares[source] = shares.get(source, 0.0) + share
-    ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-    if not ordered or ordered[0][1] <= 0:
+    of_source = table.select(["source", "share"]).to_pandas().groupby("source", sort=False)["share"].sum()
+    shares = of_source.sort_values(ascending=False, kind="stable")
+    if not (shares > 0).any():
         return []
-    told = [f"{100 * share:.0f} % {NOT_A_SOURCE.get(name, name)}" for name, share in ordered if share >= LEAST]
-    rest = sum(share for _, share in ordered if share < LEAST)
+    told = [
+        f"{100 * share:.0f} % {NOT_A_SOURCE.get(str(name), name)}" for name, share in shares.items() if share >= LEAST
+    ]
+    rest = shares[shares < LEAST].sum()
     if rest > LEAST / 2:
         told.append(f"{100 * rest:.0f} % the rest")
     return [f"what {ranker} goes by: {', '.join(told)}"]
