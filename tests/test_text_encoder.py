@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli.content import preprocessing, text
+from llmrec_cli.core import arrays
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
 
@@ -135,6 +136,6 @@ def test_reduced_keeps_angles_within_the_leading_directions() -> None:
     flat = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     turned = flat @ np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0][:3].astype(np.float32)
     found = preprocessing.reduced(turned, 3)
-    unit = preprocessing.unit(flat)
+    unit = arrays.unit(flat)
     np.testing.assert_allclose(found @ found.T, unit @ unit.T, atol=1e-5)
     assert preprocessing.reduced(turned, 100).shape == (40, 8)

@@ -11,8 +11,7 @@ import torch
 
 from llmrec_cli.content import IMAGE_ENCODERS, Advance, FileEncoder, Log, pretrained, silent
 from llmrec_cli.content.media import read_picture
-from llmrec_cli.content.preprocessing import unit
-from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.core.arrays import Floats, Ints, unit
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmrec_cli.core.arrays import Floats
+from llmrec_cli.core.arrays import Floats, unit
 
 
 def centred(vectors: Floats) -> Floats:
@@ -17,12 +17,6 @@ def centred(vectors: Floats) -> Floats:
         return vectors.astype(np.float32)
     moved = np.where(some[:, None], vectors - vectors[some].mean(0, dtype=np.float64).astype(np.float32), 0)
     return unit(moved)
-
-
-def unit(vectors: Floats) -> Floats:
-    """Rows of length 1; zero rows stay zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors, dtype=np.float32), where=lengths > 1e-9)
 
 
 def reduced(vectors: Floats, dim: int) -> Floats:

@@ -15,8 +15,7 @@ import pyarrow as pa
 import torch
 
 from llmrec_cli.content import TEXT_ENCODERS, Advance, Log, TextEncoder, pretrained, silent
-from llmrec_cli.content.preprocessing import unit
-from llmrec_cli.core.arrays import Floats, Ints, length_sorted
+from llmrec_cli.core.arrays import Floats, Ints, length_sorted, unit
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype

@@ -14,6 +14,22 @@ Codes = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
 
+def offsets_of(lengths: npt.ArrayLike) -> Ints:
+    """(groups + 1,) where each group of so many begins in one flat array, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def within_groups(lengths: Ints) -> Ints:
+    """(events,) the place of each event in its own group, from 0, for groups of so many that follow each other."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def unit(rows: Floats) -> Floats:
+    """(n, d) float32 rows of length 1; zero rows stay zero."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, lengths, out=np.zeros_like(rows, dtype=np.float32), where=lengths > 1e-9)
+
+
 def length_sorted(lengths: Ints, tokens: int) -> Iterator[Ints]:
     """Rows in blocks of like length whose padded size stays under `tokens`, shortest first."""
     order = np.argsort(lengths, kind="stable")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, within_groups
 from llmrec_cli.core.artifacts import SEQUENCES
 from llmrec_cli.core.errors import DataError, UpstreamError
 
@@ -69,7 +69,7 @@ class Sequences:
         chosen = np.asarray(users)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         lengths = self.lengths[chosen]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = offsets_of(lengths)
         at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
         of_events, of_users = (self.times, self.weights), (self.segments, self.negative)
         times, weights = (None if rows is None else rows[at] for rows in of_events)
@@ -80,7 +80,7 @@ class Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
         times = None if self.times is None else self.times[mask]
         weights = None if self.weights is None else self.weights[mask]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = offsets_of(lengths)
         return replace(self, codes=self.codes[mask], offsets=offsets, times=times, weights=weights)
 
     def _then(self) -> Sequences:
@@ -95,7 +95,7 @@ class Sequences:
 
     def head(self, n: int) -> Sequences:
         """At most the first n events of each user."""
-        return self._keep(np.arange(len(self.codes)) - np.repeat(self.offsets[:-1], self.lengths) < n)._then()
+        return self._keep(within_groups(self.lengths) < n)._then()
 
     def tail(self, n: int) -> Sequences:
         """At most the last n events of each user."""
@@ -130,7 +130,7 @@ class Sequences:
         at = np.where(np.append(chosen, -1)[at] == pairs, at, len(chosen))
         still = np.flatnonzero(last[at] < since)
         order = still[np.lexsort((since[still], users[still]))]
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(users[order], minlength=len(self)))])
+        offsets = offsets_of(np.bincount(users[order], minlength=len(self)))
         return Sequences(codes[order].astype(np.int32), offsets, self.n_items)
 
     def excluded(self, *, seen: bool) -> tuple[Ints, Codes]:
@@ -169,7 +169,7 @@ def from_table(
     Raises UpstreamError where a sequence has an item that is not in the catalogue.
     """
     codes, lengths, seconds = _encoded(sequences, items.column("item_id").combine_chunks())
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = offsets_of(lengths).astype(np.int64)
     found = Sequences(codes, offsets, items.num_rows, seconds, weights=_weights(sequences))
     if user_ids is not None:
         rows = pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks())

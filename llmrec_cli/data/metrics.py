@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats, Ints, offsets_of
 
 Targets = tuple[Ints, Codes]
 """(users + 1,) offsets and the (targets,) item codes of all users, one after the other."""
@@ -110,7 +110,7 @@ def calibration(recommended: Codes, wanted: sp.csr_matrix, tags: sp.csr_matrix, 
     """
     shown = recommended[:, :k]
     there = shown >= 0
-    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+    offsets = offsets_of(there.sum(axis=1))
     lists = sp.csr_matrix((np.ones(offsets[-1]), shown[there], offsets), shape=(len(shown), tags.shape[0]))
     given = row_shares(lists @ tags)
     p = wanted.tocsr(copy=True)

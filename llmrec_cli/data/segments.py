@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Floats, Ints, offsets_of
 from llmrec_cli.data.interactions import Sequences
 
 Strings = npt.NDArray[np.object_]
@@ -149,7 +149,7 @@ def _rows_of(used: Ints, group: Ints) -> list[Ints]:
 def _averages(members: Sequence[Ints], n_users: int) -> sp.csr_matrix:
     lengths = np.array([len(rows) for rows in members])
     weights = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = offsets_of(lengths)
     return sp.csr_matrix((weights, np.concatenate(members), offsets), shape=(len(members), n_users))
 
 

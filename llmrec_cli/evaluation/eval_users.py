@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec_cli.core.arrays import Codes, Ints
+from llmrec_cli.core.arrays import Codes, Ints, offsets_of
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.data.interactions import Sequences
 
@@ -73,7 +73,7 @@ def ask(
     asked, counts = np.unique(rows[kept], return_counts=True)
     if len(asked) == 0:
         raise DataError("nothing was withheld of a user who has a list", fix="choose another evaluate.holdout")
-    offsets = np.concatenate([[0], np.cumsum(counts)])
+    offsets = offsets_of(counts)
     skipped = everyone - len(asked)
     return EvalUsers(asked, (offsets, targets[kept][order]), sequences.select(asked), skipped, filter_seen)
 

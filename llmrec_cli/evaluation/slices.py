@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from llmrec_cli.core.arrays import Bools, Codes, Doubles, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Doubles, Ints, offsets_of
 from llmrec_cli.core.artifacts import SLICES
 from llmrec_cli.core.min_support import enough
 from llmrec_cli.data.attributes import by_name
@@ -101,7 +101,7 @@ def by_target(question: EvalUsers, counts: Ints) -> Iterator[tuple[str, Ints, tu
         inside = bucket == place
         rows, lengths = np.unique(owners[inside], return_counts=True)
         if len(rows):
-            yield name, rows, (np.concatenate([[0], np.cumsum(lengths)]), items[inside])
+            yield name, rows, (offsets_of(lengths), items[inside])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from torch import nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
-from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.core.arrays import Floats, Ints, within_groups
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
@@ -226,7 +226,7 @@ class Batches:
 
     def _digits(self, sequences: Sequences) -> Ints:
         out = np.full((len(sequences), int(sequences.lengths.max()), self.ids.shape[1]), NO_DIGIT, dtype=np.int64)
-        columns = np.arange(len(sequences.codes)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
+        columns = within_groups(sequences.lengths)
         out[sequences.users, columns] = self.ids[sequences.codes]
         return out
 

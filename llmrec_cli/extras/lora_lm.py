@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from llmrec_cli.core.arrays import Ints, length_sorted
+from llmrec_cli.core.arrays import Ints, length_sorted, offsets_of
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.interactions import Sequences
@@ -176,7 +176,7 @@ def _titled(sequences: Sequences, titles: list[str]) -> Sequences:
     """The events of items that have a title; DataError where nobody has two of them."""
     has_title = np.array([bool(title.strip()) for title in titles], dtype=bool)[sequences.codes]
     lengths = np.bincount(sequences.users[has_title], minlength=len(sequences))
-    titled = Sequences(sequences.codes[has_title], np.concatenate([[0], np.cumsum(lengths)]), sequences.n_items)
+    titled = Sequences(sequences.codes[has_title], offsets_of(lengths), sequences.n_items)
     if not (lengths >= 2).any():
         raise DataError(
             "no user has two events of items with titles: there is no text to tune a language model on",

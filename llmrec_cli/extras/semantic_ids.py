@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from llmrec_cli.core.arrays import Codes, Floats
+from llmrec_cli.core.arrays import Codes, Floats, within_groups
 
 Ids = Codes
 ROWS_PER_CODE = 256
@@ -58,7 +58,7 @@ def _place_among_equals(digits: Ids) -> Ids:
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     places = np.empty(len(digits), dtype=np.int32)
-    places[order] = np.arange(len(digits)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    places[order] = within_groups(sizes)
     return places
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import ITEM_RANGES
 from llmrec_cli.core.columns import ATTRIBUTES
 from llmrec_cli.data.attributes import amounts
@@ -235,7 +236,7 @@ def attributes(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     counts = there.reshape(n, m).sum(axis=1)
     names = pa.array(list(columns), pa.string()).take(pa.array(np.tile(np.arange(m), n)[there]))
     pairs = pa.StructArray.from_arrays([names, values.take(pa.array(row_by_row[there]))], names=["name", "value"])
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    offsets = offsets_of(counts).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pairs).cast(ATTRIBUTES)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, unit
 from llmrec_cli.core.errors import DataError, SettingsError
 
 Groups = Ints
@@ -44,7 +44,7 @@ class Constraints:
         """For (items,) titles and categories, empty where there is none; `rows` (items, d) are of any length."""
         vectors = None
         if rows is not None and diversity:
-            vectors = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+            vectors = unit(rows)
         return cls(title_groups(titles), category_groups(categories), cap, diversity, vectors)
 
 

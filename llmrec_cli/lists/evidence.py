@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, within_groups
 from llmrec_cli.core.columns import EVIDENCE
 from llmrec_cli.core.min_support import enough
 from llmrec_cli.data.interactions import Sequences
@@ -67,7 +67,7 @@ class Evidence:
         kinds = pa.array(KINDS).take(pa.array(self.kinds))
         columns = [kinds, items, names, pa.array(self.weights.astype(np.float32))]
         structs = pa.StructArray.from_arrays(columns, names=["kind", "item_id", "tag", "weight"])
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(self.rows, minlength=n_rows))])
+        offsets = offsets_of(np.bincount(self.rows, minlength=n_rows))
         return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), structs).cast(EVIDENCE)
 
 
@@ -226,7 +226,7 @@ def interest_matrix(profiles: pa.ChunkedArray[Any], tags: pa.Array[Any]) -> sp.c
 def _place_within(rows: Ints) -> Ints:
     """(n,) how many of the same row stand before; `rows` ascend."""
     starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1])) if len(rows) else np.zeros(0, dtype=np.int64)
-    return np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
+    return within_groups(np.diff(np.append(starts, len(rows))))
 
 
 def _no_evidence() -> Evidence:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Doubles, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Doubles, Floats, Ints, offsets_of
 from llmrec_cli.core.columns import CHANGES, INTERESTS, TAGS
 from llmrec_cli.core.min_support import enough
 
@@ -172,7 +172,7 @@ def describe(
     users: Ints, codes: Ints, fields: Mapping[str, pa.Array[Any]], names: Sequence[str], n_users: int
 ) -> pa.Array[Any]:
     """A list of (tag, ...) for each user; `users` ascend, `codes` are places in `names`, `fields` say more of each."""
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
+    offsets = offsets_of(np.bincount(users, minlength=n_users))
     tag = pa.array(list(names), type=pa.string()).take(pa.array(codes))
     structs = pa.StructArray.from_arrays([tag, *fields.values()], names=["tag", *fields])
     return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), structs)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
@@ -153,7 +153,7 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
     ]
     if rules.config.repeat:
         named += repeat_features(users.sequences, rows, codes)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(users)))])
+    offsets = offsets_of(np.bincount(rows, minlength=len(users)))
     label = None if targets is None else codes == targets[rows]
     features = np.stack([values for _, values in named], axis=1).astype(np.float32)
     names = tuple(name for name, _ in named)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import MISS
 
@@ -64,7 +64,7 @@ class Candidates:
         """The table of some rows; users stay, with fewer rows or none."""
         lengths = np.bincount(self.users[rows], minlength=self.n_users)
         label = None if self.label is None else self.label[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = offsets_of(lengths)
         return replace(self, offsets=offsets, items=self.items[rows], features=self.features[rows], label=label)
 
     def has_target(self) -> Bools:
@@ -93,7 +93,7 @@ def join(parts: list[Candidates]) -> Candidates:
         part = parts.pop(0)
         features[row : row + len(part)] = part.features
         row += len(part)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = offsets_of(lengths)
     return Candidates(offsets, items, features, names, ties, np.concatenate(labels) if labels else None, ranks)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.arrays import unit
 from llmrec_cli.core.artifacts import (
     ITEM_RANGES,
     ITEM_TEXTS,
@@ -219,9 +220,9 @@ def _neighbours(work: WorkDir, item_id: str, n: int, titles: Titles) -> list[Jso
         return []
     table = work.read(ITEM_VECTORS)
     rows = to_numpy(table.column("vector"))
-    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    directions = unit(rows)
     place = pc.index(table.column("item_id"), pa.scalar(item_id)).as_py()
-    similarity = unit @ unit[place]
+    similarity = directions @ directions[place]
     order = [code for code in np.argsort(-similarity, kind="stable")[: n + 1].tolist() if code != place][:n]
     near = table.column("item_id").take(pa.array(order, type=pa.int64())).to_pylist()
     found = zip(near, similarity[order].tolist(), strict=True)

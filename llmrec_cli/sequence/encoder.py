@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llmrec_cli.content.preprocessing import unit
-from llmrec_cli.core.arrays import Floats, Ints, length_sorted
+from llmrec_cli.core.arrays import Floats, Ints, length_sorted, unit
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import packing
 from llmrec_cli.sequence.model_config import ModelConfig

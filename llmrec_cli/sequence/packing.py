@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.arrays import Ints, within_groups
 from llmrec_cli.data.interactions import Sequences
 
 NO_TARGET = -1
@@ -48,7 +48,7 @@ def prefix_tokens(sequences: Sequences, length: int, target_time: bool = False) 
     """
     n = np.maximum(sequences.lengths - 1, 0)
     of_user = np.repeat(np.arange(len(sequences)), n)
-    place = np.arange(len(of_user)) - np.repeat(np.cumsum(n) - n, n) + 1
+    place = within_groups(n) + 1
     width = np.minimum(place, length)
     ends = np.cumsum(width)
     target = sequences.offsets[of_user] + place
@@ -117,7 +117,7 @@ def padded(sequences: Sequences, length: int, filler: int) -> tuple[Ints, Ints]:
     """(users, length) codes from the left, filled up with `filler`, and segments: 0 for events, -1 for filling."""
     out = np.full((len(sequences), length), filler, dtype=np.int64)
     segments = np.full((len(sequences), length), -1, dtype=np.int64)
-    columns = np.arange(len(sequences.codes)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
+    columns = within_groups(sequences.lengths)
     out[sequences.users, columns] = sequences.codes
     segments[sequences.users, columns] = 0
     return out, segments

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from llmrec_cli.core import min_support
-from llmrec_cli.core.arrays import Codes
+from llmrec_cli.core.arrays import Codes, offsets_of
 from llmrec_cli.core.artifacts import (
     EVALUATION,
     HOLDOUT,
@@ -269,7 +269,7 @@ def traits(work: WorkDir) -> Traits:
     vectors = aligned(work, ITEM_TEXT_VECTORS, items.column("item_id"))
     lists = items.column("tags").combine_chunks()
     names = pc.list_flatten(lists).dictionary_encode()
-    offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))])
+    offsets = offsets_of(np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))
     codes = np.asarray(names.indices).astype(np.int32)
     shape = (items.num_rows, len(names.dictionary))
     tags = row_shares(sp.csr_matrix((np.ones(len(codes)), codes, offsets), shape=shape))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.arrays import Bools, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Floats, Ints, offsets_of
 from llmrec_cli.ranking.features import Candidates, places, source_of
 from llmrec_cli.ranking.rankers import BaseRanker
 
@@ -128,7 +128,7 @@ def labelled(candidates: Candidates, max_users: int, seed: int) -> Candidates:
     chosen = np.zeros(candidates.n_users, dtype=bool)
     chosen[users] = True
     kept = candidates.keep(candidates.rows(chosen))
-    offsets = np.concatenate([[0], np.cumsum(np.diff(kept.offsets)[users])])
+    offsets = offsets_of(np.diff(kept.offsets)[users])
     return replace(kept, offsets=offsets, source_ranks={})
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import nn
 
-from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.core.arrays import Floats, Ints, within_groups
 from llmrec_cli.ranking.features import Candidates
 from llmrec_cli.ranking.rankers import BaseRanker
 from llmrec_cli.ranking.rankers.conditional_logit import (
@@ -133,7 +133,7 @@ def _train(
         for first in range(0, len(order), config.batch_users):
             chosen = order[first : first + config.batch_users]
             n = lengths[chosen]
-            within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+            within = within_groups(n)
             rows = torch.from_numpy(np.repeat(sample.offsets[chosen], n) + within)
             users = torch.from_numpy(np.repeat(np.arange(len(chosen)), n))
             scores = network(x[rows])[:, 0] + x[rows] @ weights

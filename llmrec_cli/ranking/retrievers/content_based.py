@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.arrays import Codes, Floats, Ints
+from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
@@ -100,7 +100,7 @@ def nearest(similarities: Callable[[Ints], Floats], sequences: Sequences, n: int
     found.sort_indices()
     lengths = np.zeros(n_items, dtype=np.int64)
     lengths[chosen] = np.diff(found.indptr)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = offsets_of(lengths)
     return sp.csr_matrix((found.data, found.indices, offsets), shape=(n_items, n_items))
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.core.arrays import Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
@@ -49,7 +49,7 @@ def strongest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:
     values = matrix.data.astype(np.float32)
     kept = np.flatnonzero(values >= _nth_largest(values, matrix.indptr, rows, n)[rows])
     kept = kept[np.lexsort((matrix.indices[kept], -matrix.data[kept], rows[kept]))]
-    before = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=matrix.shape[0]))])
+    before = offsets_of(np.bincount(rows[kept], minlength=matrix.shape[0]))
     kept = kept[np.arange(len(kept)) - before[rows[kept]] < n]
     return sp.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)
 
