@@ -22,7 +22,7 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
 from llmrec_cli.core.progress import Lines, sparkline
-from llmrec_cli.core.stage import Context, estimate, execute
+from llmrec_cli.core.stage import Context, Report, estimate, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.sequence import background_refit
@@ -31,6 +31,7 @@ from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, resolve_aut
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
 from llmrec_cli.tensors import checkpoints
+from llmrec_cli.tensors.runtime import Epoch
 from tests.signing import vouch
 
 N_ITEMS, N_USERS, NEVER_BOUGHT = 20, 150, 2
@@ -300,6 +301,16 @@ def test_an_estimate_tells_search_and_refit_apart(tmp_path: Path, quick: Context
         line for line in report.lines if "32 epochs" in line
     ]
     assert (report.metrics["epochs"], report.metrics["refit_epochs"]) == (16, 16 * refit)
+
+
+@pytest.mark.parametrize(("kept", "line"), [(2, "best 0.3000 after 2"), (3, "whatever was measured: 0.1000 after 3")])
+def test_the_figure_of_the_epoch_that_is_kept_is_reported(kept: int, line: str) -> None:
+    """A private training keeps the last epoch, also where one before it was better."""
+    from llmrec_cli.stages.pretrain import _describe
+
+    search = [Epoch(n + 1, 1.0, 1.0, {"ndcg@10": ndcg}) for n, ndcg in enumerate((0.2, 0.3, 0.1))]
+    report = Report(metrics={"content_weight": 0.0, "ndcg@10": 0.1, "popularity_ndcg@10": 0.1})
+    assert f"{line} epochs" in _describe(report, False, search, kept).lines[0]
 
 
 def test_more_items_than_memory_are_told(tmp_path: Path, quick: Context) -> None:

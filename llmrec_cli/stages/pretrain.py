@@ -135,7 +135,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
             best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
             other.settle(best, context.progress)
-        report.lines += first.privacy_told()
+        report.lines += first.privacy_describe()
         report.warnings += plan.warnings(best)
         searched = final = first.encoder()
         reached = search[best - 1].metrics[WATCH]
@@ -146,13 +146,13 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         if config.refit:
             second, refit = plan.train(REFIT, 0, context.progress, start=onwards, stop_after=best)
             final = second.encoder().likened(searched.content_weight)
-            report.lines += second.privacy_told()
+            report.lines += second.privacy_describe()
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
     _write(work, items, content["text"], searched, final)
     work.write(PRETRAIN_CURVE, curve({SEARCH: search, REFIT: refit}))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
-    return _told(report, context.finish, search, best)
+    return _describe(report, context.finish, search, best)
 
 
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -253,14 +253,16 @@ def _ready(config: PretrainConfig, context: Context) -> None:
         model_store.locate(config.lm)
 
 
-def _told(report: Report, resolve_auto: bool, search: list[Epoch], best: int) -> Report:
+def _describe(report: Report, cut_short: bool, search: list[Epoch], kept: int) -> Report:
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
-    report.metrics["best_epoch"], report.timings["targets_per_s"] = best, speed
+    report.metrics["best_epoch"], report.timings["targets_per_s"] = kept, speed
+    which = "best" if curve[kept - 1] == max(curve) else "kept, whatever was measured:"
     report.lines += [
-        f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  best {max(curve):.4f} after {best} epochs",
-        f"with likeness of content (weight {report.metrics['content_weight']:g}): {report.metrics[WATCH]:.4f}",
-        *([f"settled for after {len(search)} epochs (--finish)"] if resolve_auto else []),
+        f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  "
+        f"{which} {curve[kept - 1]:.4f} after {kept} epochs",
+        f"with content similarity (weight {report.metrics['content_weight']:g}): {report.metrics[WATCH]:.4f}",
+        *([f"settled for after {len(search)} epochs (--finish)"] if cut_short else []),
         f"popularity: {report.metrics['popularity_ndcg@10']:.4f} on the same events; {speed:,.0f} targets/s",
     ]
     return report
