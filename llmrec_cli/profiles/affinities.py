@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Doubles, Ints, offsets_of
+from llmrec_cli.core.arrays import Doubles, Ints
 from llmrec_cli.core.columns import HABITS, PRICE
 from llmrec_cli.core.errors import DataError, did_you_mean
 from llmrec_cli.data.interactions import Sequences

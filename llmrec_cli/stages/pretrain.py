@@ -135,7 +135,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
             best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
             other.settle(best, context.progress)
-        report.lines += first.privacy_describe()
+        report.lines += first.privacy_told()
         report.warnings += plan.warnings(best)
         searched = final = first.encoder()
         reached = search[best - 1].metrics[WATCH]
@@ -146,7 +146,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         if config.refit:
             second, refit = plan.train(REFIT, 0, context.progress, start=onwards, stop_after=best)
             final = second.encoder().likened(searched.content_weight)
-            report.lines += second.privacy_describe()
+            report.lines += second.privacy_told()
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = asked.popularity(first.lessons.all_counts())[WATCH]
     _write(work, items, content["text"], searched, final)
