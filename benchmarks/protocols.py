@@ -30,7 +30,8 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data import catalogue
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import MISS
-from llmrec_cli.ranking.candidates import CandidateConfig, collect, load_config
+from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidates import collect, load_config
 from llmrec_cli.ranking.features import Candidates, target_ranks
 from llmrec_cli.ranking.rankers import Ranker, load_ranker
 from llmrec_cli.ranking.retrievers import Histories, Retriever, load_retrievers, refit
@@ -86,16 +87,16 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     config = load(data.settings, options.settings).section("train-ranker", TrainRankerConfig)
     context = Context(seed, data.settings.parent, Lines(quiet=True), "cpu", options.threads, MAX_MEMORY)
     set_threads(options.threads)
-    sources, rankers, limits = train_ranker.build(config)
+    sources, rankers = train_ranker.build(config)
     items, sequences = train_ranker.read(work)
     sources, _ = train_ranker.affordable(sources, len(items))
     known, fitted, _ = train_ranker.validation(
-        work, config, context, sources=sources, limits=limits, catalogue=items, sequences=sequences
+        work, config, context, sources=sources, catalogue=items, sequences=sequences
     )
     encoder = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
     longer = from_table(harness.known(source.read(SEQUENCES), work.read(ITEMS)), work.read(ITEMS))
     before = replace(items, vectors=encoder.item_vectors)
-    check = candidates_for(fitted, encoder, longer.without_last(), before, limits, targets=longer.last())
+    check = candidates_for(fitted, encoder, longer.without_last(), before, config.candidates, targets=longer.last())
     results = {}
     for name, variant in rankers.items():
         ranker = train_ranker.fit_ranker(variant, known, seed)
@@ -104,7 +105,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
         harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")
     chosen = max(results, key=lambda name: results[name][0])
     refitted = refit(fitted, sequences, items, seed)
-    return Trained(refitted, limits, results[chosen][1], chosen, seconds + time.monotonic() - started)
+    return Trained(refitted, config.candidates, results[chosen][1], chosen, seconds + time.monotonic() - started)
 
 
 def _seconds(work: WorkDir, stages: Sequence[str], data: DataSet, options: Options, seed: int) -> float:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
+from llmrec_cli.core.registry import sections_of
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -46,6 +48,10 @@ def settings() -> str:
 def _rows(config: type[BaseModel], prefix: str) -> Iterator[str]:
     for field, info in config.model_fields.items():
         inner = info.annotation
+        if sections := sections_of(info):
+            for name in sections.names:
+                yield from _rows(sections.config(name), f"{prefix}.{field}.{name}")
+            continue
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _rows(inner, f"{prefix}.{field}")
             continue

@@ -53,7 +53,7 @@ def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> d
         from llmrec_cli.lists.constraints import agree
 
         kept = configs["clean"].repeats if "clean" in configs else "keep"
-        agree(bool(configs["train-ranker"].candidates.get("repeat")), configs["recommend"].filter_seen, kept)
+        agree(configs["train-ranker"].candidates.repeat, configs["recommend"].filter_seen, kept)
     return configs
 
 

@@ -11,7 +11,8 @@ import pytest
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import MISS
-from llmrec_cli.ranking.candidates import CandidateConfig, collect, load_config, save_config
+from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidates import collect, load_config, save_config
 from llmrec_cli.ranking.features import (
     Candidates,
     group_shares,

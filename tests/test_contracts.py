@@ -13,7 +13,8 @@ from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking import rankers, retrievers
-from llmrec_cli.ranking.candidates import CandidateConfig, collect
+from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidates import collect
 from llmrec_cli.ranking.features import Candidates, target_ranks
 from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors import checkpoints

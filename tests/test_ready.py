@@ -30,7 +30,7 @@ def settings(*given: str) -> config.Settings:
         ("profile.topic_model=ldaa", SettingsError, "no topic model is called 'ldaa'"),
         ('train-ranker.rankers=["lambdarnk"]', SettingsError, "no ranker is called 'lambdarnk'"),
         ('train-ranker.retrievers=["itemkn"]', SettingsError, "no retriever is called 'itemkn'"),
-        ("train-ranker.als.factrs=3", SettingsError, "unknown setting 'train-ranker.als.factrs'"),
+        ("train-ranker.retriever.als.factrs=3", SettingsError, "unknown setting 'train-ranker.retriever.als.factrs'"),
         ("generate.writer=hff", SettingsError, "no writer is called 'hff'"),
         ("generate.image_generator=gann", SettingsError, "no image generator is called 'gann'"),
         ("generate.writer=no_such_package.writers:Mine", MissingExtraError, "needs the package 'no_such_package'"),

@@ -43,7 +43,7 @@ from tests.signing import vouch
 SOURCES = ("sequence", "transitions", "itemknn", "als", "content", "popularity")
 SMALL: dict[str, Any] = {
     "retrievers": SOURCES,
-    "transitions": {"tau": 10.0},
+    "retriever": {"transitions": {"tau": 10.0}},
     "candidates": {"depth": tiny.N_ITEMS, "depths": {}},
 }
 
@@ -122,10 +122,10 @@ def test_what_follows_what_is_counted_once_for_both_sources_that_ask(
 
     monkeypatch.setattr("llmrec_cli.ranking.retrievers.transitions.successors", spied)
     work, both = ready(tmp_path), ("transitions", "content-transitions")
-    run(work, context, retrievers=both, rankers=("fusion",), transitions={})
+    run(work, context, retrievers=both, rankers=("fusion",), retriever={})
     assert len(counted) == 2  # once without the newest events, once with all
     shared = load_retrievers(work.need(RETRIEVERS))["content-transitions"].tensors()
-    run(work, context, retrievers=both, rankers=("fusion",), transitions={"distances": 3})
+    run(work, context, retrievers=both, rankers=("fusion",), retriever={"transitions": {"distances": 3}})
     assert len(counted) == 6  # other counts are not taken over
     alone = load_retrievers(work.need(RETRIEVERS))["content-transitions"].tensors()
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
@@ -148,7 +148,7 @@ def test_one_source_and_one_ranker_are_enough(context: Context, tmp_path: Path) 
 def test_a_source_too_large_for_the_catalogue_is_left_out_with_a_word(context: Context, tmp_path: Path) -> None:
     work = ready(tmp_path)
     sources = ("ease", "popularity")
-    small = run(work, context, retrievers=sources, rankers=("fusion",), ease={"max_items": 5})
+    small = run(work, context, retrievers=sources, rankers=("fusion",), retriever={"ease": {"max_items": 5}})
     assert "ease is left out" in small.report.warnings[0]
     assert list(load_retrievers(work.need(RETRIEVERS))) == ["popularity"]
     run(work, context, retrievers=sources, rankers=("fusion",))
@@ -158,20 +158,23 @@ def test_a_source_too_large_for_the_catalogue_is_left_out_with_a_word(context: C
 def test_a_mistyped_name_or_setting_fails_with_a_hint(context: Context, tmp_path: Path) -> None:
     def hint(**settings: Any) -> str:
         with pytest.raises(SettingsError) as error:
-            build(TrainRankerConfig.model_validate(settings))
+            build(Settings({"train-ranker": settings}).section("train-ranker", TrainRankerConfig))
         return str(error.value)
 
     assert "'transitions'" in hint(retrievers=("transition",))
     assert "'lambdarank'" in hint(rankers=("lambda-rank",))
-    assert "train-ranker.transitions.tua" in hint(transitions={"tua": 3}) and "'tau'" in hint(transitions={"tua": 3})
-    assert "train-ranker.ease.l2" in hint(ease={"l2": -1})
-    assert "'hidden'" in hint(wide_deep={"hiden": 3})
-    assert "'prior'" in hint(
-        retrievers=("popularity",), rankers=("fusion",), segments={"priors": 3}
-    )  # of no use, but wrong
+    typo = hint(retriever={"transitions": {"tua": 3}})
+    assert "train-ranker.retriever.transitions.tua" in typo and "'tau'" in typo
+    assert "train-ranker.retriever.ease.l2" in hint(retriever={"ease": {"l2": -1}})
+    assert "'hidden'" in hint(ranker={"wide_deep": {"hiden": 3}})
+    unused = {"retrievers": ("popularity",), "rankers": ("fusion",)}
+    assert "'prior'" in hint(**unused, retriever={"segments": {"priors": 3}})  # of no use, but wrong
+    assert "'itemknn'" in hint(retriever={"itemkn": {}})
+    assert "did you mean 'retriever.als'?" in hint(als={"factors": 3})
+    assert "did you mean 'retriever.popularity' or 'ranker.popularity'?" in hint(popularity={"window": 3})
     assert "needs the retriever 'als'" in hint(retrievers=("popularity",), rankers=("als-linear",))
-    section = {"train-ranker": {"wide-deep": {"hidden": 8}, "content-transitions": {"neighbours": 3}}}
-    sources, orders, _ = build(Settings(section).section("train-ranker", TrainRankerConfig))
+    given = {"retriever": {"content-transitions": {"neighbours": 3}}, "ranker": {"wide-deep": {"hidden": 8}}}
+    sources, orders = build(Settings({"train-ranker": given}).section("train-ranker", TrainRankerConfig))
     assert orders["wide-deep"].config.hidden == 8 and sources["content-transitions"].config.neighbours == 3
 
 
@@ -222,14 +225,14 @@ def test_repeats_are_answers_only_where_they_are_asked_for(context: Context, tmp
 
 def test_every_source_and_ranker_can_be_had_by_name(context: Context, tmp_path: Path) -> None:
     work = ready(tmp_path)
-    more, settings = ("userknn", "bpr", "lda"), {"popularity": {}, "lda": {"topics": 2}, "bpr": {"factors": 4}}
-    run(work, context, retrievers=(*SOURCES, *more), rankers=("popularity", "lda", "fusion"), **settings)
+    more, settings = ("userknn", "bpr", "lda"), {"lda": {"topics": 2}, "bpr": {"factors": 4}}
+    run(work, context, retrievers=(*SOURCES, *more), rankers=("popularity", "lda", "fusion"), retriever=settings)
     assert set(more) <= set(load_retrievers(work.need(RETRIEVERS)))
     report = work.read(RANKER_REPORT).to_pylist()
     ndcg = {(row["kind"], row["name"]): row["value"] for row in report if row["metric"] == "ndcg@10"}
     assert ndcg["ranker", "lda"] > 0
     with pytest.raises(SettingsError, match="time of every event"):
-        run(work, context, popularity={"half_life": 30})
+        run(work, context, retriever={"popularity": {"half_life": 30}})
 
 
 def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> None:
@@ -237,7 +240,7 @@ def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> No
     from llmrec_cli.ranking import private_sources
     from llmrec_cli.stages.train_ranker import TrainRankerConfig, build
 
-    sources, rankers, _ = build(TrainRankerConfig())
+    sources, rankers = build(TrainRankerConfig())
     left, orders, told = private_sources.only(sources, rankers, (), 3.0)
     assert set(left) == {"sequence", "content", "tfidf"} and "popularity" not in orders and "fusion" in orders
     assert "epsilon = 3" in told[0] and "als" in told[1] and told[2].startswith("not private: the ranker's weights")

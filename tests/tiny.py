@@ -13,7 +13,8 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from llmrec_cli.data import catalogue as catalogues
 from llmrec_cli.data.interactions import from_table
 from llmrec_cli.ingest.funnel import funnel
-from llmrec_cli.ranking.candidates import CandidateConfig, collect, save_config
+from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidates import collect, save_config
 from llmrec_cli.ranking.rankers import load_class as ranker_class
 from llmrec_cli.ranking.rankers import save_ranker
 from llmrec_cli.ranking.retrievers import Histories, load_class, save_retrievers

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
-from llmrec_cli.core.registry import importable, plugins
+from llmrec_cli.core.registry import importable, plugins, sections_of
+from llmrec_cli.core.settings_draft import key
 
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
 FILE_NAME = "llmrec.toml"
@@ -25,6 +26,8 @@ START = f"`llmrec init FILE` writes {FILE_NAME} for your data; -c names one that
 # Environment variables that are options of the command line, not settings of a stage.
 OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG", "KEY")
 # What pydantic puts into the place of an error beside the keys, for a setting that may be of several types.
+_KEYS = re.compile(r'"([^"]*)"|([^."]+)')
+"""The parts of a dotted key; one in quotes may hold dots."""
 _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")
 
 # How lists and tables are written, by their brackets; with the quotes of a shell around them.
@@ -75,7 +78,7 @@ class Settings:
 
     def put(self, dotted: str, value: Any, origin: str) -> None:
         """Set one value; a table on the way that does not exist yet is made."""
-        *tables, last = dotted.split(".")
+        *tables, last = (quoted or bare for quoted, bare in _KEYS.findall(dotted))
         node = self.values
         for name in tables:
             node = node.setdefault(name, {})
@@ -104,12 +107,10 @@ class Settings:
     def _explained(self, stage: str, config: type[BaseModel], error: ValidationError) -> SettingsError:
         errors = error.errors()
         first, path = errors[0], _path(errors[0]["loc"])
-        dotted = ".".join([stage, *path])
+        dotted = ".".join([stage, *map(key, path)])
         where = self._origin(dotted)
         if first["type"] == "extra_forbidden":
-            return SettingsError(
-                f"unknown setting {dotted!r}", where=where, fix=did_you_mean(path[-1], _fields(config, path[:-1]))
-            )
+            return SettingsError(f"unknown setting {dotted!r}", where=where, fix=_nearest(config, path))
         if first["type"] == "missing":
             if self.without_data:
                 return SettingsError(f"there is no {FILE_NAME} here", where=str(self.base), fix=START)
@@ -124,8 +125,8 @@ class Settings:
 
     def _origin(self, dotted: str) -> str:
         while dotted:
-            for key, origin in self.origins.items():
-                if key == dotted or key.startswith(dotted + "."):
+            for name, origin in self.origins.items():
+                if name == dotted or name.startswith(dotted + "."):
                     return origin
             dotted = dotted.rpartition(".")[0]
         return self.source
@@ -200,7 +201,11 @@ def leaves(config: BaseModel, prefix: str) -> Iterable[tuple[str, Any, str]]:
     """(dotted key, value, help) of every setting of a stage, sections inside it included."""
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
-        if isinstance(value, BaseModel):
+        if sections := sections_of(info):
+            for variant in dict.fromkeys([*sections.names, *value]):
+                inner = value.get(variant) or sections.config(variant)()
+                yield from leaves(inner, f"{prefix}.{name}.{key(variant)}")
+        elif isinstance(value, BaseModel):
             yield from leaves(value, f"{prefix}.{name}")
         else:
             yield f"{prefix}.{name}", value, info.description or ""
@@ -229,32 +234,42 @@ def _from_file(path: Path | None) -> Settings:
 
 
 def _dotted(values: Nested, prefix: str = "") -> Iterable[str]:
-    for key, value in values.items():
+    for name, value in values.items():
         if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
+            yield from _dotted(value, f"{prefix}{key(name)}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key(name)}"
 
 
 def check_sections(settings: Settings) -> None:
     """Raise SettingsError where there is a section that no stage has."""
-    for key in settings.values:
-        if key not in (*STAGES, "seed"):
-            where = settings._origin(key)
+    for name in settings.values:
+        if name not in (*STAGES, "seed"):
+            where = settings._origin(name)
             raise SettingsError(
-                f"unknown section or key {key!r}", where=where, fix=did_you_mean(key, [*STAGES, "seed"])
+                f"unknown section or key {name!r}", where=where, fix=did_you_mean(name, [*STAGES, "seed"])
             )
 
 
-def _fields(config: type[BaseModel], path: list[str]) -> list[str]:
-    """Names of the settings in the section that `path` leads to."""
-    for part in path:
+def _nearest(config: type[BaseModel], path: list[str]) -> str:
+    """What may be meant by a setting that there is not: one of that name in a section beside it, or the most alike."""
+    known = _inside(config, path[:-1])
+    sections = [(name, found) for name, info in known.model_fields.items() if (found := sections_of(info))]
+    moved = [f"{name}.{path[-1]}" for name, found in sections if path[-1] in found.names]
+    return f"did you mean {' or '.join(map(repr, moved))}?" if moved else did_you_mean(path[-1], known.model_fields)
+
+
+def _inside(config: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """The settings of the section that `path` leads to, as far as there are such."""
+    for place, part in enumerate(path):
         info = config.model_fields.get(part)
         if info is None:
             break
+        if (sections := sections_of(info)) and place + 1 < len(path):
+            return _inside(sections.config(path[place + 1]), path[place + 2 :])
         kinds = [info.annotation, *get_args(info.annotation)]
         inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
         if not inner:
             break
         config = inner[0]
-    return list(config.model_fields)
+    return config

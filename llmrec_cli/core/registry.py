@@ -9,10 +9,13 @@ import inspect
 import re
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetCoreSchemaHandler, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError, did_you_mean
 
@@ -36,6 +39,45 @@ def load_variant(family: str, variants: Mapping[str, str], name: str, protocol: 
             f"{name!r} is no {family}: {wrong}", fix=f"see {protocol.__name__} in {protocol.__module__}"
         )
     return found
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Beside a field of settings: it holds a section for each variant of a family, checked by `Config` of its class.
+
+    What `variants` (the family's dict) and `load` (name -> class) name as "module:name" is imported when a section is
+    looked at: settings without sections load no model.
+    """
+
+    variants: str
+    load: str
+
+    @property
+    def names(self) -> list[str]:
+        """Of the variants that are built in."""
+        return list(load_function(self.variants))
+
+    def config(self, name: str) -> type[BaseModel]:
+        """The settings of a variant or of a plugin; SettingsError where there is no such class."""
+        found: type[BaseModel] = load_function(self.load)(name).Config
+        return found
+
+    def checked(self, given: Any) -> Any:
+        """Name -> settings. In the names of environment variables `_` stands for `-`."""
+        if not isinstance(given, Mapping) or not given:
+            return given
+        written = {name.replace("-", "_"): name for name in self.names}
+        sections = {written.get(str(name), str(name)): options for name, options in given.items()}
+        kinds: dict[str, Any] = {name: (self.config(name), ...) for name in sections}
+        return dict(create_model("Sections", **kinds).model_validate(sections))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.checked, handler(source))
+
+
+def sections_of(field: FieldInfo) -> Sections | None:
+    """The sections that a field of settings holds, where it holds some."""
+    return next((each for each in field.metadata if isinstance(each, Sections)), None)
 
 
 def load_function(named: str) -> Any:

@@ -20,21 +20,21 @@ class Draft:
     """What is written behind the name of a section, or below it where it is a line of its own."""
 
     def put(self, dotted: str, value: Any, note: str = "") -> None:
-        section, _, key = dotted.rpartition(".")
-        self.sections.setdefault(section, {})[key] = (value, note)
+        section, _, last = dotted.rpartition(".")
+        self.sections.setdefault(section, {})[last] = (value, note)
 
     def drop(self, dotted: str) -> None:
-        section, _, key = dotted.rpartition(".")
-        self.sections.get(section, {}).pop(key, None)
+        section, _, last = dotted.rpartition(".")
+        self.sections.get(section, {}).pop(last, None)
 
     def text(self) -> str:
         """The file. Notes must hold no text of others: what stands behind a # ends with the line."""
         lines: list[str] = []
         for section, values in self.sections.items():
             if section:
-                name = ".".join(map(_key, section.split(".")))
+                name = ".".join(map(key, section.split(".")))
                 lines += ["", f"[{name}]{_behind(self.notes.get(section, ''))}"]
-            lines += [f"{_key(key)} = {toml(value)}{_behind(note)}" for key, (value, note) in values.items()]
+            lines += [f"{key(name)} = {toml(value)}{_behind(note)}" for name, (value, note) in values.items()]
         return "\n".join(lines) + "\n"
 
 
@@ -42,7 +42,8 @@ def _behind(note: str) -> str:
     return f"     # {note}" if note else ""
 
 
-def _key(name: str) -> str:
+def key(name: str) -> str:
+    """A key as TOML writes it: in quotes where it is more than letters, digits, _ and -."""
     return name if _BARE.fullmatch(name) else toml(name)
 
 
@@ -55,7 +56,7 @@ def toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(toml, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(key)} = {toml(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key(name)} = {toml(each)}" for name, each in value.items()) + "}"
     return value.isoformat() if isinstance(value, (date, time)) else repr(value)
 
 

@@ -30,7 +30,7 @@ USERS = 64
 
 
 class GenerativeConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.generative]`."""
+    """Settings of `[train-ranker.retriever.generative]`."""
 
     levels: int = Field(3, ge=1, description="learned digits of a semantic id; one more tells equal ones apart")
     codes: int = Field(256, ge=1, description="values of a digit at most")

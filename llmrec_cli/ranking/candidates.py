@@ -10,33 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import MISS
+from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.features import Candidates, group_shares, join, repeat_features, tie_order
 from llmrec_cli.ranking.retrievers import Histories, Retriever, Supports
 from llmrec_cli.ranking.topk import blocks, topk
 from llmrec_cli.tensors import checkpoints
-
-
-class CandidateConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.candidates]`."""
-
-    depth: int = Field(80, ge=1, description="best items that each source brings")
-    depths: dict[str, int] = Field(
-        {"content": 40, "tfidf": 40, "als": 40, "popularity": 20}, description="depth of single sources, by name"
-    )
-    repeat: bool = Field(
-        False,
-        description="items that the user had before are candidates and answers too; needs recommend.filter_seen off",
-    )
-
-    def of(self, source: str) -> int:
-        return self.depths.get(source, self.depth)
 
 
 def collect(

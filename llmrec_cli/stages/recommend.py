@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from llmrec_cli.lists.build import Backfill, Lists
     from llmrec_cli.lists.constraints import Constraints
     from llmrec_cli.lists.explanations import Explainer
-    from llmrec_cli.ranking.candidates import CandidateConfig
+    from llmrec_cli.ranking.candidate_config import CandidateConfig
     from llmrec_cli.ranking.features import Candidates
     from llmrec_cli.ranking.rankers import Ranker
     from llmrec_cli.ranking.retrievers import Histories, Retriever

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, SerializeAsAny
 
 from llmrec_cli.core.artifacts import (
     ENCODER,
@@ -29,28 +29,27 @@ from llmrec_cli.core.artifacts import (
     SEQUENCES,
     USERS,
 )
-from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.lineage import aligned
+from llmrec_cli.core.registry import Sections
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.ranking.candidate_config import CandidateConfig
 
 if TYPE_CHECKING:
     from llmrec_cli.data.catalogue import Catalogue
     from llmrec_cli.data.interactions import Sequences
-    from llmrec_cli.ranking.candidates import CandidateConfig
     from llmrec_cli.ranking.features import Candidates
     from llmrec_cli.ranking.leaderboard import Score
     from llmrec_cli.ranking.rankers import Ranker
     from llmrec_cli.ranking.retrievers import Retriever
 
-Options = dict[str, Any]
+RETRIEVER_SECTIONS = Sections("llmrec_cli.ranking.retrievers:RETRIEVERS", "llmrec_cli.ranking.retrievers:load_class")
+RANKER_SECTIONS = Sections("llmrec_cli.ranking.rankers:RANKERS", "llmrec_cli.ranking.rankers:load_class")
 
 
-class TrainRankerConfig(BaseModel):
-    """The sources and rankers to fit; each has a section of its own, such as `[train-ranker.transitions]`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+class TrainRankerConfig(BaseModel, frozen=True, extra="forbid"):
+    """The sources and rankers to fit. Each has a section of its own: `[train-ranker.retriever.transitions]`."""
 
     retrievers: tuple[str, ...] = Field(
         ("sequence", "transitions", "content-transitions", "itemknn", "ease", "als", "content", "tfidf", "popularity"),
@@ -67,30 +66,13 @@ class TrainRankerConfig(BaseModel):
     dp_allow: tuple[str, ...] = Field(
         (), description="with pretrain.dp_epsilon: sources that are fitted although they add no noise"
     )
-    candidates: Options = Field(
-        {}, description="how many items a source brings: depth, depths; repeat allows what the user had"
+    candidates: CandidateConfig = CandidateConfig()
+    retriever: Annotated[dict[str, SerializeAsAny[BaseModel]], RETRIEVER_SECTIONS] = Field(
+        {}, description="settings of the sources, by name"
     )
-    sequence: Options = Field({}, description="settings of the source")
-    transitions: Options = Field({}, description="settings of the source")
-    content_transitions: Options = Field({}, alias="content-transitions", description="settings of the source")
-    itemknn: Options = Field({}, description="settings of the source")
-    userknn: Options = Field({}, description="settings of the source")
-    generative: Options = Field({}, description="settings of the source")
-    ease: Options = Field({}, description="settings of the source; max_items says up to which catalogue it is fitted")
-    als: Options = Field({}, description="settings of the source")
-    bpr: Options = Field({}, description="settings of the source")
-    lda: Options = Field({}, description="settings of the source that the ranker of this name orders by")
-    content: Options = Field({}, description="settings of the source")
-    tfidf: Options = Field({}, description="settings of the source")
-    popularity: Options = Field(
-        {}, description="settings of the source, and so of the baseline: half_life, window in days"
+    ranker: Annotated[dict[str, SerializeAsAny[BaseModel]], RANKER_SECTIONS] = Field(
+        {}, description="settings of the rankers, by name"
     )
-    segments: Options = Field({}, description="settings of the source: popularity within the user's segment")
-    fusion: Options = Field({}, description="settings of the ranker")
-    lambdarank: Options = Field({}, description="settings of the ranker")
-    logistic: Options = Field({}, description="settings of the ranker")
-    mf: Options = Field({}, description="settings of the ranker")
-    wide_deep: Options = Field({}, alias="wide-deep", description="settings of the ranker")
 
 
 @dataclass(frozen=True)
@@ -109,7 +91,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.tensors.checkpoints import bind
     from llmrec_cli.tensors.runtime import prefer, set_threads
 
-    sources, rankers, limits = build(config)
+    sources, rankers = build(config)
     prefer(context.device)
     set_threads(context.threads)
     catalogue, sequences = read(work)
@@ -118,7 +100,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
         sources, rankers, told = private_sources.only(sources, rankers, config.dp_allow, epsilon)
         warnings += told
     candidates, fitted, scores = validation(
-        work, config, context, sources=sources, limits=limits, catalogue=catalogue, sequences=sequences
+        work, config, context, sources=sources, catalogue=catalogue, sequences=sequences
     )
     scores += cross_fitted(rankers, candidates, config.folds, context)
     chosen = leaderboard.best(scores)
@@ -135,7 +117,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     refitted = refit(fitted, sequences, catalogue, context.seed)
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
-        save_config(folder, limits)
+        save_config(folder, config.candidates)
         bind(folder, catalogue.item_ids)
     told = leaderboard.lines(scores, chosen, context.seed) + leaderboard.weights_in_words(features, chosen.name)
     made = report(told, chosen, candidates, warnings)
@@ -146,17 +128,12 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
 # --- build ------------------------------------------------------------------------------------------------------
 
 
-def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Variant], CandidateConfig]:
-    """The chosen classes with their settings; SettingsError for a name or a setting that there is not."""
+def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Variant]]:
+    """The chosen classes with their settings; SettingsError for a name that there is not."""
     from llmrec_cli.ranking import rankers, retrievers
-    from llmrec_cli.ranking.candidates import CandidateConfig
 
-    for name in (*retrievers.RETRIEVERS, *rankers.RANKERS):  # settings of what is not chosen are checked too
-        if _options(name, config) and name not in {*config.retrievers, *config.rankers}:
-            known = name in retrievers.RETRIEVERS
-            _variant((retrievers if known else rankers).load_class(name), name, config)
-    sources = {name: _variant(retrievers.load_class(name), name, config) for name in config.retrievers}
-    orders = {name: _variant(rankers.load_class(name), name, config) for name in config.rankers}
+    sources = {name: _variant(retrievers.load_class(name), config.retriever.get(name)) for name in config.retrievers}
+    orders = {name: _variant(rankers.load_class(name), config.ranker.get(name)) for name in config.rankers}
     for name, ranker in orders.items():
         missing = [source for source in ranker.kind.needs if source not in sources]
         if missing:
@@ -165,28 +142,18 @@ def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Vari
                 where="train-ranker.rankers",
                 fix=f"add {missing[0]!r} to train-ranker.retrievers, or leave {name!r} out",
             )
-    return sources, orders, _checked("candidates", config.candidates, CandidateConfig)
+    return sources, orders
 
 
-def _variant(kind: Any, name: str, config: TrainRankerConfig) -> Variant:
-    return Variant(kind, _checked(name, _options(name, config), kind.Config))
-
-
-def _options(name: str, config: TrainRankerConfig) -> Options:
-    options: Options = getattr(config, name.replace("-", "_"), {})
-    return options
-
-
-def _checked(name: str, options: Options, schema: type[BaseModel]) -> Any:
-    section = f"train-ranker.{name}"
-    return Settings({section: options}).section(section, schema)
+def _variant(kind: Any, config: BaseModel | None) -> Variant:
+    return Variant(kind, config or kind.Config())
 
 
 def affordable(sources: dict[str, Variant], n_items: int) -> tuple[dict[str, Variant], list[str]]:
     """The sources that a catalogue of this size allows, and a warning for each that is left out."""
     left = {name: v for name, v in sources.items() if getattr(v.config, "max_items", n_items) >= n_items}
     warnings = [
-        f"{name} is left out: {n_items:,} items are more than train-ranker.{name}.max_items = {v.config.max_items:,}"
+        f"{name} is left out: {n_items:,} items are more than its max_items = {v.config.max_items:,}"
         for name, v in sources.items()
         if name not in left
     ]
@@ -217,7 +184,6 @@ def validation(
     context: Context,
     *,
     sources: dict[str, Variant],
-    limits: CandidateConfig,
     catalogue: Catalogue,
     sequences: Sequences,
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
@@ -245,7 +211,7 @@ def validation(
         fitted,
         Histories(some, encoder.encode(some)),
         before,
-        limits,
+        config.candidates,
         targets=sequences.last()[users],
         found_only=True,
         max_memory=context.max_memory,

@@ -27,7 +27,7 @@ BELOW = 1e6
 
 
 class FusionConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.fusion]`."""
+    """Settings of `[train-ranker.ranker.fusion]`."""
 
     l2: float = Field(20.0, ge=0, description="ridge towards equal weights, against the users' summed loss")
     iterations: int = Field(60, ge=1, description="steps of L-BFGS at most")

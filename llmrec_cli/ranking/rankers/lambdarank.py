@@ -17,7 +17,7 @@ from llmrec_cli.tensors.checkpoints import Tensors, under
 
 
 class LambdaRankConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.lambdarank]`."""
+    """Settings of `[train-ranker.ranker.lambdarank]`."""
 
     trees: int = Field(0, ge=0, description="boosting rounds; 0 chooses 10 to 150, one for 20 users that teach")
     leaves: int = Field(15, ge=2, description="leaves of a tree")

@@ -14,7 +14,7 @@ from llmrec_cli.ranking.rankers.conditional_logit import centred, labelled, spre
 
 
 class LogisticConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.logistic]`."""
+    """Settings of `[train-ranker.ranker.logistic]`."""
 
     negatives: int = Field(20, ge=1, description="candidates that were not chosen, sampled for each that was")
     c: float = Field(1.0, gt=0, description="inverse of the ridge")

@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.ranking.features import Candidates
 from llmrec_cli.ranking.rankers import BaseRanker
 
 
-class OneFeatureConfig(BaseModel, frozen=True):
-    """Nothing to set; what the section of this name holds are the settings of the source."""
-
-
 class PopularityRanker(BaseRanker):
     """score = log(1 + events of the item), as the source `popularity` has it; nothing is learnt from the labels."""
 
-    config: OneFeatureConfig
     needs = ("popularity",)
     feature: ClassVar[str] = "popularity.raw"
     used: Floats

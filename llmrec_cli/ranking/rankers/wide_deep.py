@@ -26,7 +26,7 @@ from llmrec_cli.tensors.checkpoints import Tensors, under
 
 
 class DeepConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.wide-deep]`."""
+    """Settings of `[train-ranker.ranker.wide-deep]`."""
 
     hidden: int = Field(64, ge=1, description="width of the hidden layer")
     epochs: int = Field(8, ge=1, description="passes over the users")

@@ -16,7 +16,7 @@ from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class AlsConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.als]`."""
+    """Settings of `[train-ranker.retriever.als]`."""
 
     factors: int = Field(128, ge=1, description="width of the factors")
     iterations: int = Field(12, ge=1, description="alternations")

@@ -15,7 +15,7 @@ from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class BprConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.bpr]`."""
+    """Settings of `[train-ranker.retriever.bpr]`."""
 
     factors: int = Field(64, ge=1, description="width of the factors")
     iterations: int = Field(100, ge=1, description="passes over the events")

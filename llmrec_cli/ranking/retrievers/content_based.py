@@ -22,7 +22,7 @@ GATHER_COST = 100
 
 
 class ContentConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.content]`."""
+    """Settings of `[train-ranker.retriever.content]`."""
 
     decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
 
@@ -54,7 +54,7 @@ class Content(BaseRetriever):
 
 
 class TfidfConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.tfidf]`."""
+    """Settings of `[train-ranker.retriever.tfidf]`."""
 
     decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
     neighbours: int = Field(300, ge=1, description="most alike items kept for each item")

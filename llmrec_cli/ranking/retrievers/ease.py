@@ -15,7 +15,7 @@ from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class EaseConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.ease]`."""
+    """Settings of `[train-ranker.retriever.ease]`."""
 
     l2: float = Field(500.0, gt=0, description="ridge on the item-item counts")
     decay: float = Field(0.8, gt=0, le=1, description="weight of an event against the one after it")

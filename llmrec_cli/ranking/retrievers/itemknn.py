@@ -16,7 +16,7 @@ from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 
 
 class KNNConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.itemknn]`."""
+    """Settings of `[train-ranker.retriever.itemknn]`."""
 
     shrink: float = Field(10.0, ge=0, description="added to the norm: distrusts pairs of rare items")
     decay: float = Field(0.5, gt=0, le=1, description="weight of an event against the one after it")

@@ -17,7 +17,7 @@ DAY = 86_400
 
 
 class PopularityConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.popularity]`. With both at 0 popularity is that of all times."""
+    """Settings of `[train-ranker.retriever.popularity]`. With both at 0 popularity is that of all times."""
 
     half_life: float = Field(0.0, ge=0, description="days in which an event comes to count half; 0 counts all alike")
     window: float = Field(0.0, ge=0, description="only events of the last so many days of the log; 0 takes all")
@@ -54,7 +54,7 @@ def _recency(config: PopularityConfig, sequences: Sequences) -> Doubles | float:
     if sequences.times is None:
         raise SettingsError(
             "popularity of late needs the time of every event, and some have none",
-            where="train-ranker.popularity",
+            where="train-ranker.retriever.popularity",
             fix="set clean.columns.time, or leave half_life and window at 0",
         )
     days = (sequences.times.max(initial=0) - sequences.times) / DAY

@@ -15,7 +15,7 @@ from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class SegmentsConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.segments]`."""
+    """Settings of `[train-ranker.retriever.segments]`."""
 
     prior: float = Field(500.0, ge=0, description="events of everyone that count beside those of the segment")
 

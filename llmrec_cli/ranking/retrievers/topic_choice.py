@@ -16,7 +16,7 @@ from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
 
 
 class LdaConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.lda]`."""
+    """Settings of `[train-ranker.retriever.lda]`."""
 
     topics: int = Field(40, ge=1, description="topics; never more than every second item")
     epochs: int = Field(10, ge=1, description="passes over the users that topics are learnt from")

@@ -19,7 +19,7 @@ from llmrec_cli.ranking.retrievers.item_pairs import pair_values, row_maxima
 
 
 class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.transitions]`."""
+    """Settings of `[train-ranker.retriever.transitions]`."""
 
     distances: int = Field(10, ge=1, description="successors up to this far count")
     power: float = Field(0.5, ge=0, description="a successor at distance d counts 1 / d**power")
@@ -63,7 +63,7 @@ class Transitions(BaseRetriever):
 
 
 class ContentTransitionsConfig(TransitionsConfig, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.content-transitions]`."""
+    """Settings of `[train-ranker.retriever.content-transitions]`."""
 
     neighbours: int = Field(20, ge=1, description="items of like text whose successors count too")
 

@@ -22,7 +22,7 @@ SAME = 1 - 1e-5
 
 
 class UserKNNConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[train-ranker.userknn]`."""
+    """Settings of `[train-ranker.retriever.userknn]`."""
 
     neighbours: int = Field(100, ge=1, description="most alike people that an item is taken from")
     shrink: float = Field(1.0, ge=0, description="added to the norm: distrusts people of few events")
