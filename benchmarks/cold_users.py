@@ -13,6 +13,7 @@ from benchmarks import harness, ranking
 from benchmarks.data_sets import DATA_SETS, data_folder
 from benchmarks.harness import Json
 from benchmarks.tables import Table, show
+from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import ITEMS, SEQUENCES, USERS
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import paired_bootstrap, rank_metrics
@@ -51,7 +52,7 @@ def one(log: Sequences, columns: dict[str, np.ndarray], ties: np.ndarray, seed: 
     is_new = np.isin(np.arange(len(log)), new)
     kept = ~is_new[log.users]
     lengths = np.where(is_new, 0, log.lengths)
-    past = replace(log, codes=log.codes[kept], offsets=np.concatenate([[0], np.cumsum(lengths)]), times=None)
+    past = replace(log, codes=log.codes[kept], offsets=offsets_of(lengths), times=None)
     leaning, found = segmented(columns, past, SMALLEST, seed)
     popular = Backfill.of(past, found.of_user, leaning.weights(found), np.ones(log.n_items, dtype=bool), ties)
     ours, everyone = (

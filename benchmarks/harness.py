@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.data_sets import DATA_SETS, HERE, REPOSITORY, SETTINGS, DataSet, data_folder
+from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, PRETRAIN_CURVE, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences, from_table
@@ -220,7 +221,7 @@ def known(sequences: pa.Table, items: pa.Table) -> pa.Table:
     lists = sequences.column("item_ids").combine_chunks()
     there = pc.is_in(lists.flatten(), value_set=items.column("item_id").combine_chunks())
     users = pc.list_parent_indices(lists).filter(there).to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(lists)))]).astype(np.int32)
+    offsets = offsets_of(np.bincount(users, minlength=len(lists))).astype(np.int32)
     kept = pa.ListArray.from_arrays(pa.array(offsets), lists.flatten().filter(there))
     return pa.table({"user_id": sequences.column("user_id"), "item_ids": kept})
 

@@ -76,7 +76,7 @@ def event_pairs(histories: Sequences, users: Ints, items: Codes) -> tuple[Ints, 
     recent = histories.tail(RECENT_EVENTS)
     lengths = recent.lengths[users]
     rows = np.repeat(np.arange(len(users)), lengths)
-    starts = np.repeat(recent.offsets[:-1][users] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+    starts = np.repeat(recent.offsets[:-1][users] - offsets_of(lengths)[:-1], lengths)
     events = recent.codes[starts + np.arange(len(rows))]
     keys = np.unique(rows * np.int64(recent.n_items) + events)
     rows, events = keys // recent.n_items, (keys % recent.n_items).astype(np.int32)

@@ -48,7 +48,7 @@ def tagged(tags: Sequence[Sequence[str] | None]) -> Tagged:
     names, codes = np.unique(
         np.array([tag for item in lists for tag in item], dtype=object).astype(str), return_inverse=True
     )
-    offsets = np.concatenate([[0], np.cumsum([len(item) for item in lists], dtype=np.int64)])
+    offsets = offsets_of([len(item) for item in lists])
     matrix = sp.csr_matrix(
         (np.ones(len(codes), dtype=np.float32), codes.reshape(-1).astype(np.int32), offsets),
         shape=(len(lists), len(names)),

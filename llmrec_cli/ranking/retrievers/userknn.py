@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.core.arrays import Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
@@ -60,7 +60,7 @@ class UserKNN(BaseRetriever):
     def _pieces(self, asked: sp.csr_matrix) -> Iterator[tuple[int, int]]:
         """(start, stop) of users who meet at most `ENTRIES` people together, each counted once for a shared item."""
         met = np.bincount(self.people.indices, minlength=self.people.shape[1])[asked.indices]
-        before = np.concatenate([[0], np.cumsum(met, dtype=np.int64)])[asked.indptr]
+        before = offsets_of(met)[asked.indptr]
         start = 0
         while start < asked.shape[0]:
             stop = int(np.searchsorted(before, before[start] + ENTRIES, side="right")) - 1
