@@ -17,8 +17,8 @@ from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import ITEMS, SEQUENCES, USERS
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import paired_bootstrap, rank_metrics
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.lists.build import Backfill
-from llmrec_cli.ranking.features import tie_order
 from llmrec_cli.stages.profile import attributes_of, segmented
 
 SHARE, SMALLEST = 0.3, 20

@@ -20,8 +20,8 @@ from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS, SEQUENCES, USERS
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import from_table
 from llmrec_cli.data.metrics import MISS, paired_bootstrap
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.evaluation.eval_users import lists_of
-from llmrec_cli.ranking.features import tie_order
 
 CONFIG = REPOSITORY / "configs" / "movielens-100k.toml"
 FILES = {"items": "ml-100k/u.item", "users": "ml-100k/u.user"}

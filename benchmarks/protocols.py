@@ -32,7 +32,7 @@ from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import collect, load_config
-from llmrec_cli.ranking.features import Candidates, target_ranks
+from llmrec_cli.ranking.features import Candidates, candidate_ranks
 from llmrec_cli.ranking.rankers import Ranker, load_ranker
 from llmrec_cli.ranking.retrievers import Histories, Retriever, load_retrievers, refit
 from llmrec_cli.sequence.encoder import SequenceEncoder
@@ -100,7 +100,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     results = {}
     for name, variant in rankers.items():
         ranker = train_ranker.fit_ranker(variant, known, seed)
-        found = target_ranks(check, ranker.score(check))
+        found = candidate_ranks(check, ranker.score(check))
         results[name] = (ranking.means(ranking.metrics(found))[f"ndcg@{ranking.K}"], ranker)
         harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")
     chosen = max(results, key=lambda name: results[name][0])
@@ -148,7 +148,7 @@ def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, di
         candidates = candidates_for(
             trained.retrievers, encoder, histories, items, trained.limits, targets=targets, exclude_seen=filtered
         )
-        ranks = target_ranks(candidates, trained.ranker.score(candidates))
+        ranks = candidate_ranks(candidates, trained.ranker.score(candidates))
         systems = {PIPELINE: ranks, **candidates.source_ranks}
         found[how] = {name: np.where(targets < 0, MISS, each) for name, each in systems.items()}
     return found

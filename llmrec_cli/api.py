@@ -24,8 +24,9 @@ from llmrec_cli.core.progress import Lines
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.privacy.held import as_written
-from llmrec_cli.ranking.features import places, tie_order
+from llmrec_cli.ranking.features import places
 from llmrec_cli.ranking.topk import best_items
 from llmrec_cli.report import views
 from llmrec_cli.stages.recommend import FOR_LISTS, STAGE, Maker, maker_of

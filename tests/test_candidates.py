@@ -11,17 +11,10 @@ import pytest
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import MISS
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import collect, load_config, save_config
-from llmrec_cli.ranking.features import (
-    Candidates,
-    group_shares,
-    join,
-    places,
-    successors,
-    target_ranks,
-    tie_order,
-)
+from llmrec_cli.ranking.features import Candidates, candidate_ranks, group_shares, join, places, successors
 from llmrec_cli.ranking.retrievers import Histories, Retriever, load_class
 from llmrec_cli.ranking.retrievers.transitions import Transitions, TransitionsConfig
 
@@ -181,8 +174,8 @@ def test_places_and_ranks_break_ties_by_the_fixed_order() -> None:
         rows = np.flatnonzero(found.users == user)
         np.testing.assert_array_equal(flat[rows], np.argsort(np.argsort(TIES[found.items[rows]])))
     scores = np.where(found.label, 2.0, 1.0)
-    assert target_ranks(found, scores).tolist() == [0, MISS, 0]
-    assert target_ranks(found, -scores).tolist() == [4, MISS, 3]
+    assert candidate_ranks(found, scores).tolist() == [0, MISS, 0]
+    assert candidate_ranks(found, -scores).tolist() == [4, MISS, 3]
 
 
 def test_successors_are_counted_by_distance_within_a_user() -> None:

@@ -15,7 +15,7 @@ from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking import rankers, retrievers
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import collect
-from llmrec_cli.ranking.features import Candidates, target_ranks
+from llmrec_cli.ranking.features import Candidates, candidate_ranks
 from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors import checkpoints
 
@@ -159,7 +159,7 @@ def test_a_ranker_takes_what_little_there_is_to_learn_from(name: str, rows: int,
 @pytest.mark.parametrize("name", ["fusion", "wide-deep", "logistic"])
 def test_a_ranker_that_learns_finds_the_next_item(name: str, candidates: Candidates) -> None:
     cls = rankers.load_class(name)
-    ranks = target_ranks(candidates, cls.fit(cls.Config(), candidates, 3).score(candidates))
+    ranks = candidate_ranks(candidates, cls.fit(cls.Config(), candidates, 3).score(candidates))
     assert candidates.has_target().mean() > 0.9
     assert (ranks < 3).mean() > 0.8
 

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.features import tie_order
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.popularity import Popularity, PopularityConfig
 from llmrec_cli.ranking.topk import best_items, blocks, topk

@@ -15,9 +15,9 @@ from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.data.metrics import MISS
+from llmrec_cli.data.ranks import target_ranks, tie_order
 from llmrec_cli.ranking.candidate_config import CandidateConfig
-from llmrec_cli.ranking.features import Candidates, group_shares, join, repeat_features, tie_order
+from llmrec_cli.ranking.features import Candidates, group_shares, join, repeat_features
 from llmrec_cli.ranking.retrievers import Histories, Retriever, Supports
 from llmrec_cli.ranking.topk import blocks, topk
 from llmrec_cli.tensors import checkpoints
@@ -125,7 +125,7 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
         masked = np.where(hidden, np.float32(-np.inf), column.scores)
         _choose(chosen, masked, column.mean, rules.config.of(name), rules.items.ties)
         if targets is not None:
-            ranks[name] = _target_ranks(masked, targets, rules.items.ties)
+            ranks[name] = target_ranks(masked, targets, rules.items.ties)
     if rules.config.repeat:
         own = users.sequences.tail(rules.config.depth)
         chosen[own.users, own.codes] = ~hidden[own.users, own.codes]
@@ -190,14 +190,6 @@ def _choose(chosen: Bools, scores: Floats, mean: Floats, depth: int, ties: Ints)
     codes, _ = topk(np.where(scores > mean[:, None], scores, np.float32(-np.inf)), depth, ties=ties)
     rows, places = np.nonzero(codes >= 0)
     chosen[rows, codes[rows, places]] = True
-
-
-def _target_ranks(scores: Floats, targets: Codes, ties: Ints) -> Ints:
-    """(users,) the place of each target in the full ranking; MISS where it may not be shown."""
-    rows = np.arange(len(targets))
-    wanted = scores[rows, targets][:, None]
-    before = (scores > wanted).sum(1) + ((scores == wanted) & (ties[None] < ties[targets][:, None])).sum(1)
-    return np.where(np.isneginf(wanted[:, 0]), MISS, before)
 
 
 def _pair_features(

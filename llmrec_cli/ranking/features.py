@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
@@ -97,18 +96,6 @@ def join(parts: list[Candidates]) -> Candidates:
     return Candidates(offsets, items, features, names, ties, np.concatenate(labels) if labels else None, ranks)
 
 
-def tie_order(item_ids: Sequence[str]) -> Ints:
-    """(items,) the place of each item among items of equal score: by a hash of its id (SipHash of pandas).
-
-    Ids and rows may follow time or popularity, so breaking ties by them would leak; and what the hash of an id is does
-    not change with the catalogue around it.
-    """
-    hashes = pd.util.hash_array(np.asarray(item_ids, dtype=object), categorize=False)
-    out = np.empty(len(hashes), dtype=np.int64)
-    out[np.argsort(hashes, kind="stable")] = np.arange(len(hashes))
-    return out
-
-
 def places(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
     """(rows,) the place of each row in its user's list when ordered by score, 0 = first."""
     users = candidates.users
@@ -118,7 +105,7 @@ def places(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
     return out
 
 
-def target_ranks(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
+def candidate_ranks(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
     """(users,) the place of the labelled row by score; MISS where the target was not retrieved."""
     ranks = np.full(candidates.n_users, MISS, dtype=np.int64)
     if candidates.label is not None:

@@ -231,7 +231,7 @@ def by_sources(
 ) -> tuple[dict[str, Codes], dict[str, float]]:
     """The lists of each source alone, and its NDCG with the seen filter the other way."""
     from llmrec_cli.data.metrics import rank_metrics
-    from llmrec_cli.ranking.features import tie_order
+    from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.ranking.topk import best_items
 
     ties = tie_order(items.column("item_id").to_pylist())

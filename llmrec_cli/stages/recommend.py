@@ -241,13 +241,13 @@ class Maker:
 def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     from llmrec_cli.data import catalogue as catalogues
     from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.data.segments import EVERYONE, of_profiles
     from llmrec_cli.lists import constraints, evidence
     from llmrec_cli.lists.build import Backfill
     from llmrec_cli.lists.explanations import Explainer
     from llmrec_cli.ranking import leaderboard
     from llmrec_cli.ranking.candidates import load_config
-    from llmrec_cli.ranking.features import tie_order
     from llmrec_cli.ranking.rankers import load_ranker
     from llmrec_cli.ranking.retrievers import Histories, load_retrievers
     from llmrec_cli.tensors.checkpoints import fits

@@ -229,7 +229,7 @@ def fit_ranker(variant: Variant, candidates: Candidates, seed: int) -> Ranker:
 def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
     """Each ranker on each part of the users after learning from the others. What no source brought is a miss."""
     from llmrec_cli.data.metrics import MISS
-    from llmrec_cli.ranking.features import target_ranks
+    from llmrec_cli.ranking.features import candidate_ranks
     from llmrec_cli.ranking.leaderboard import Score
 
     fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
@@ -242,7 +242,7 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
                 started = time.monotonic()
                 ranker = fit_ranker(variant, known, context.seed)
                 seconds[name] += time.monotonic() - started
-                found = target_ranks(asked, ranker.score(asked))
+                found = candidate_ranks(asked, ranker.score(asked))
                 ranks[name][fold == part] = found[fold == part]
                 task.advance(note=name)
     return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]

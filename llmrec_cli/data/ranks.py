@@ -1,0 +1,37 @@
+"""Where targets stand in a ranking of all items: one law of ties for training, choice, lists and measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from llmrec_cli.core.arrays import Ints
+from llmrec_cli.data.metrics import MISS
+
+Scores = npt.NDArray[np.floating]
+
+
+def tie_order(item_ids: Sequence[str]) -> Ints:
+    """(items,) the place of each item among items of equal score: by a hash of its id (SipHash of pandas).
+
+    Ids and rows may follow time or popularity, so breaking ties by them would leak; and what the hash of an id is does
+    not change with the catalogue around it.
+    """
+    hashes = pd.util.hash_array(np.asarray(item_ids, dtype=object), categorize=False)
+    out = np.empty(len(hashes), dtype=np.int64)
+    out[np.argsort(hashes, kind="stable")] = np.arange(len(hashes))
+    return out
+
+
+def target_ranks(scores: Scores, targets: npt.NDArray[np.integer], ties: Ints) -> Ints:
+    """(users,) the rank from 0 of each target among all items of its row of `scores` (users, items).
+
+    Equal scores are ordered by `ties` (items,), `tie_order` of the catalogue. MISS where there is no target (-1) or it
+    may not be shown (-inf).
+    """
+    wanted = np.take_along_axis(scores, np.maximum(targets, 0)[:, None], axis=1)
+    before = (scores > wanted).sum(1) + ((scores == wanted) & (ties < ties[targets][:, None])).sum(1)
+    return np.where(np.isneginf(wanted[:, 0]) | (targets < 0), MISS, before)
