@@ -8,7 +8,6 @@ python -m benchmarks.regression compare FOLDER                              comp
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import shutil
 from dataclasses import dataclass
@@ -65,34 +64,8 @@ def ranks_of(work: WorkDir) -> pa.Table:
     return pa.table({"user_id": joined.column("user_id"), "rank": ranks.astype(np.uint8)}).sort_by("user_id")
 
 
-def counts() -> dict[str, int]:
-    """Lines of code of the package by file: no blanks, comments or docstrings."""
-    return {
-        str(path.relative_to(REPOSITORY)): code_lines(path.read_text(encoding="utf-8"))
-        for path in sorted((REPOSITORY / "llmrec_cli").rglob("*.py"))
-    }
-
-
-def code_lines(source: str) -> int:
-    """The lines on which a statement that is no docstring stands."""
-    import io
-    import tokenize
-
-    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    lines = {
-        line
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type not in skipped
-        for line in range(token.start[0], token.end[0] + 1)
-    }
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return len(lines)
-
-
 def keep(folder: Path, names: list[str]) -> None:
-    """Store places, lists and line counts; what is there already is written over."""
+    """Store places and lists; what is there already is written over."""
     BEFORE.mkdir(parents=True, exist_ok=True)
     for name in names:
         table = ranks_of(WorkDir(folder / name / "evaluate" / "last"))
@@ -100,9 +73,18 @@ def keep(folder: Path, names: list[str]) -> None:
         pq.write_table(table, BEFORE / f"{name}-places.parquet", compression="zstd", compression_level=19)
         if name in WITH_LISTS:
             shutil.copy(WorkDir(folder / name).need(RECOMMENDATIONS), BEFORE / f"{name}-recommendations.parquet")
-    files = counts()
-    whole = {"lines_of_code": sum(files.values()), "files": files}
-    (BEFORE / "code.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def lists_compared(folder: Path, name: str) -> str:
+    """How today's lists of the main work directory differ from those before: what a rebuild must not change."""
+    columns = ["user_id", "rank", "item_id", "score"]
+    before = pq.read_table(BEFORE / f"{name}-recommendations.parquet", columns=columns)
+    now = pq.read_table(WorkDir(folder / name).need(RECOMMENDATIONS), columns=columns)
+    same = before.select(columns[:3]).equals(now.select(columns[:3]))
+    if not same:
+        return f"{name}: the lists are not the same, {before.num_rows:,} rows before, {now.num_rows:,} now"
+    apart = np.abs(before.column("score").to_numpy() - now.column("score").to_numpy()).max(initial=0)
+    return f"{name}: the same {now.num_rows:,} rows of users, ranks and items; scores differ by at most {apart:.1e}"
 
 
 def compare(folder: Path, names: list[str]) -> bool:
@@ -124,6 +106,9 @@ def compare(folder: Path, names: list[str]) -> bool:
         )
     columns = ["data", "users", "before", "now", "difference", "relative", f"low >= {LEAST:.1%}"]
     show([Table("NDCG@10 of the last event, seed 42, one thread, paired over users", columns, rows)])
+    for name in names:
+        if name in WITH_LISTS:
+            print(lists_compared(folder, name))
     return good
 
 

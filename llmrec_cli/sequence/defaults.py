@@ -15,7 +15,7 @@ SHORT = 20
 LENGTHS = (50, 100, 200)
 COSINE_TEMPERATURE = 0.07
 EPOCHS = {"gpt": 16, "bert": 40}
-"""A masked model learns from a fifth of the events of an epoch, a causal one from all."""
+"""A masked model learns from the masked events of an epoch, a causal one from all."""
 LEARNING_RATE, WARM_LEARNING_RATE = 2e-3, 2e-4
 """The whole rate takes a model that has learnt away from what it knows."""
 
