@@ -16,6 +16,7 @@ from benchmarks.harness import Json
 from benchmarks.tables import Table, interval, score, show, thousands
 from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEMS
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.sequence.encoder import SequenceEncoder
 
 PUBLISHED = Path(__file__).parent / "published.toml"
@@ -59,7 +60,7 @@ def test_ranks(work: WorkDir, *, target_time: bool) -> ranking.Ranks:
     histories, targets = harness.asked(work)
     given = {"asked": seconds_of(work)} if target_time else {}
     scores = ranking.by_vectors(encoder.encode(histories, **given), encoder.item_vectors)
-    ties = ranking.tie_order(work.read(ITEMS, ["item_id"]).column("item_id").to_pylist())
+    ties = tie_order(work.read(ITEMS, ["item_id"]).column("item_id").to_pylist())
     return ranking.target_ranks(scores, histories, targets, ties)
 
 

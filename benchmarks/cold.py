@@ -22,6 +22,7 @@ from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEM_TEXT_VEC
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import paired_bootstrap
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.sequence.encoder import SequenceEncoder
 
 DECAY = 0.7
@@ -111,7 +112,7 @@ def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> EvalUsers:
     ids = items.column("item_id").to_pylist()
     cold = np.isin(np.array(ids), frozen)
     some = np.flatnonzero(histories.lengths)
-    return EvalUsers(histories.select(some), targets[some], cold[targets[some]], cold, ranking.tie_order(ids))
+    return EvalUsers(histories.select(some), targets[some], cold[targets[some]], cold, tie_order(ids))
 
 
 def ranked(encoder: SequenceEncoder, question: EvalUsers) -> dict[str, ranking.Ranks]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
+from llmrec_cli.data import ranks
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.data.metrics import MISS, bootstrap, single_target_metrics
+from llmrec_cli.data.metrics import bootstrap, single_target_metrics
 
 Floats = np.ndarray
 Ints = np.ndarray
@@ -20,14 +21,6 @@ RESAMPLES_SEED = 42
 _SCORES_AT_ONCE = 16_000_000
 
 
-def tie_order(item_ids: Sequence[str]) -> Ints:
-    """(items,) the place of each item among equal scores, by the sha256 of its id: ids often leak order."""
-    digests = [hashlib.sha256(item.encode()).hexdigest() for item in item_ids]
-    places = np.empty(len(digests), dtype=np.int64)
-    places[np.argsort(digests)] = np.arange(len(digests))
-    return places
-
-
 def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targets: Ints, ties: Ints) -> Ranks:
     """The rank of each user's target among all items; `score(start, stop)` is (stop - start, items) of those users.
 
@@ -37,19 +30,18 @@ def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targ
     filtered, unfiltered = np.empty(len(targets), dtype=np.int64), np.empty(len(targets), dtype=np.int64)
     block = max(1, _SCORES_AT_ONCE // histories.n_items)
     for start in range(0, len(targets), block):
-        stop = min(start + block, len(targets))
-        scores, wanted = score(start, stop), targets[start:stop]
+        rows = slice(start, min(start + block, len(targets)))
+        scores = score(rows.start, rows.stop)
         if not np.isfinite(scores).all():
             raise ValueError("a score is no finite number")
-        own = np.take_along_axis(scores, np.maximum(wanted, 0)[:, None], axis=1)
-        above = (scores > own) | ((scores == own) & (ties < ties[wanted][:, None]))
-        unfiltered[start:stop] = above.sum(1)
-        seen = histories.select(np.arange(start, stop))
-        above[seen.users, seen.codes] = False
-        filtered[start:stop] = above.sum(1)
-    return {
-        how: np.where(targets < 0, MISS, each) for how, each in (("filtered", filtered), ("unfiltered", unfiltered))
-    }
+        seen = histories.select(np.arange(rows.start, rows.stop))
+        unfiltered[rows] = ranks.target_ranks(scores, targets[rows], ties)
+        filtered[rows] = ranks.unseen_ranks(partial(_rows, scores), seen, targets[rows], ties)
+    return {"filtered": filtered, "unfiltered": unfiltered}
+
+
+def _rows(scores: Floats, start: int, stop: int) -> Floats:
+    return scores[start:stop]
 
 
 def by_vectors(queries: Floats, items: Floats) -> Callable[[int, int], Floats]:

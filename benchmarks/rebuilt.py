@@ -23,6 +23,7 @@ from benchmarks.tables import Table, interval, score, show
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.data.catalogue import from_tables
 from llmrec_cli.data.metrics import MISS
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.retrievers import Histories, Retriever
 from llmrec_cli.ranking.retrievers.ease import Ease, EaseConfig
 from llmrec_cli.ranking.retrievers.transitions import Transitions, TransitionsConfig
@@ -59,7 +60,7 @@ def measure(data: DataSet, options: Options) -> Json:
     work = harness.cleaned(data, options.work)
     histories, targets = harness.asked(work)
     items = work.read(ITEMS)
-    ties = ranking.tie_order(items.column("item_id").to_pylist())
+    ties = tie_order(items.column("item_id").to_pylist())
     nothing = np.zeros((items.num_rows, 0), dtype=np.float32)
     catalogue = from_tables(items, nothing, nothing)
     rows = []

@@ -15,6 +15,7 @@ from benchmarks.data_sets import DATA_SETS, DataSet
 from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.ranks import tie_order
 
 
 def histories(*users: list[int], n_items: int) -> Sequences:
@@ -42,13 +43,13 @@ def test_a_target_that_is_not_in_the_catalogue_is_a_miss() -> None:
 
 def test_equal_scores_are_ordered_by_the_hash_of_the_id_and_not_by_the_row() -> None:
     ids = [str(i) for i in range(50)]
-    ties = ranking.tie_order(ids)
+    ties = tie_order(ids)
     assert sorted(ties) == list(range(50)) and ties.tolist() != list(range(50))
     flat, targets = np.zeros((50, 50)), np.arange(50)
     alone = histories(*([] for _ in ids), n_items=50)
     ranks = ranking.target_ranks(lambda start, stop: flat[start:stop], alone, targets, ties)
     assert ranks["filtered"].tolist() == ties.tolist()
-    again = ranking.tie_order(ids[::-1])
+    again = tie_order(ids[::-1])
     assert again[::-1].tolist() == ties.tolist()  # a matter of the id alone
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from llmrec_cli.core.arrays import Ints
+from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import MISS
 
 Scores = npt.NDArray[np.floating]
+
+_SCORES_AT_ONCE = 16_000_000
 
 
 def tie_order(item_ids: Sequence[str]) -> Ints:
@@ -35,3 +38,20 @@ def target_ranks(scores: Scores, targets: npt.NDArray[np.integer], ties: Ints) -
     wanted = np.take_along_axis(scores, np.maximum(targets, 0)[:, None], axis=1)
     before = (scores > wanted).sum(1) + ((scores == wanted) & (ties < ties[targets][:, None])).sum(1)
     return np.where(np.isneginf(wanted[:, 0]) | (targets < 0), MISS, before)
+
+
+def unseen_ranks(score: Callable[[int, int], Scores], histories: Sequences, targets: Ints, ties: Ints) -> Ints:
+    """`target_ranks` without what the user has seen; `score(start, stop)` gives (stop - start, items) of some users.
+
+    A target that was seen already is ranked all the same: other items only are left out.
+    """
+    ranks = np.empty(len(histories), dtype=np.int64)
+    block = max(1, _SCORES_AT_ONCE // max(histories.n_items, 1))
+    for start in range(0, len(histories), block):
+        stop = min(start + block, len(histories))
+        scores, wanted = np.array(score(start, stop)), targets[start:stop]
+        seen = histories.select(np.arange(start, stop))
+        others = seen.codes != wanted[seen.users]
+        scores[seen.users[others], seen.codes[others]] = -np.inf
+        ranks[start:stop] = target_ranks(scores, wanted, ties)
+    return ranks

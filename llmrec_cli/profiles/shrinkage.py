@@ -11,8 +11,8 @@ import numpy as np
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import single_target_metrics
+from llmrec_cli.data.ranks import unseen_ranks
 from llmrec_cli.data.segments import Segments, mixed, own_weight
-from llmrec_cli.sequence.validation import target_ranks
 
 if TYPE_CHECKING:
     from llmrec_cli.sequence.encoder import SequenceEncoder
@@ -49,7 +49,7 @@ class Shrinkage:
         )
 
 
-def choose(encoder: SequenceEncoder, log: Sequences, found: Segments, seed: int) -> Shrinkage:
+def choose(encoder: SequenceEncoder, log: Sequences, found: Segments, ties: Ints, seed: int) -> Shrinkage:
     """The one of FULL_WEIGHTS that ranks newest events best for users cut down to their first CUTS events.
 
     `encoder` has not seen the newest event of a user, `log` (users) has it. The mean of a segment leaves out the user
@@ -73,16 +73,16 @@ def choose(encoder: SequenceEncoder, log: Sequences, found: Segments, seed: int)
             weight = float(own_weight(np.array([cut]), full)[0])
             if weight not in measured:
                 queries = mixed(states, means[rows], np.full(len(rows), weight, dtype=np.float32))
-                measured[weight] = _gains(queries, table, heads, targets[rows])
+                measured[weight] = _gains(queries, table, heads, targets[rows], ties)
             gains[full].append(measured[weight])
     ndcg = {full: float(np.concatenate(values).mean()) for full, values in gains.items()}
     best = max(FULL_WEIGHTS, key=lambda full: (ndcg[full], -full))
     return Shrinkage(best, ndcg, sum(len(values) for values in gains[best]))
 
 
-def _gains(queries: Floats, table: Floats, heads: Sequences, targets: Ints) -> Floats:
-    """(users,) NDCG@10 of each target."""
-    ranks = target_ranks(lambda start, stop: queries[start:stop] @ table, heads, targets)
+def _gains(queries: Floats, table: Floats, heads: Sequences, targets: Ints, ties: Ints) -> Floats:
+    """(users,) NDCG@10 of each target; `ties` (items,) is the order of equal scores."""
+    ranks = unseen_ranks(lambda start, stop: queries[start:stop] @ table, heads, targets, ties)
     return np.asarray(single_target_metrics(ranks, 10)["ndcg@10"], dtype=np.float32)
 
 

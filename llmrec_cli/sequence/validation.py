@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,10 +13,10 @@ from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import single_target_metrics
+from llmrec_cli.data.ranks import unseen_ranks
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.tensors.runtime import Epoch
 
-BLOCK = 1024
 WATCH = "ndcg@10"
 CONTENT_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Weights of content likeness that are tried."""
@@ -29,11 +29,13 @@ class Validation:
     histories: Sequences
     """What they did before it."""
     targets: Ints
+    ties: Ints
+    """(items,) the order of equal scores, see `data.ranks.tie_order`."""
     times: Ints | None = None
     """(users,) when it happened, for models with `target_time`."""
 
     @classmethod
-    def sample(cls, log: Sequences, limit: int, seed: int) -> Validation:
+    def sample(cls, log: Sequences, ties: Ints, limit: int, seed: int) -> Validation:
         """At most `limit` users with two events or more; DataError where nobody has a third to learn from."""
         if not (log.lengths >= 3).any():
             raise DataError(
@@ -46,7 +48,7 @@ class Validation:
             users = np.sort(np.random.default_rng([seed, len(users)]).choice(users, limit, replace=False))
         chosen = log.select(users)
         times = None if chosen.times is None else chosen.times[chosen.offsets[1:] - 1]
-        return cls(chosen.without_last(), chosen.last().astype(np.int64), times)
+        return cls(chosen.without_last(), chosen.last().astype(np.int64), ties, times)
 
     def measure(self, encoder: SequenceEncoder) -> dict[str, float]:
         """Recall and NDCG at 10 in a full ranking without what was seen."""
@@ -66,34 +68,19 @@ class Validation:
 
     def _measured(self, queries: Floats, vectors: Floats) -> dict[str, float]:
         table = vectors.T
-        ranks = target_ranks(lambda start, stop: queries[start:stop] @ table, self.histories, self.targets)
+        ranks = unseen_ranks(lambda start, stop: queries[start:stop] @ table, self.histories, self.targets, self.ties)
         return recall_and_ndcg(ranks)
 
     def popularity(self, counts: Ints) -> dict[str, float]:
         """The same for the most frequent items."""
         scores = counts.astype(np.float32)
-        ranks = target_ranks(
-            lambda start, stop: np.broadcast_to(scores, (stop - start, len(scores))), self.histories, self.targets
+        ranks = unseen_ranks(
+            lambda start, stop: np.broadcast_to(scores, (stop - start, len(scores))),
+            self.histories,
+            self.targets,
+            self.ties,
         )
         return recall_and_ndcg(ranks)
-
-
-def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targets: Ints) -> Ints:
-    """(users,) rank from 0 of each target; `score(start, stop)` gives (stop - start, items) of a block of users.
-
-    An item of the history is never counted before the target. Equal scores count against the target.
-    """
-    ranks = np.empty(len(histories), dtype=np.int64)
-    for start in range(0, len(histories), BLOCK):
-        stop = min(start + BLOCK, len(histories))
-        scores = np.array(score(start, stop))
-        rows = np.arange(stop - start)
-        wanted = scores[rows, targets[start:stop]]
-        seen = histories.select(np.arange(start, stop))
-        scores[seen.users, seen.codes] = -np.inf
-        scores[rows, targets[start:stop]] = -np.inf
-        ranks[start:stop] = (scores >= wanted[:, None]).sum(1)
-    return ranks
 
 
 def recall_and_ndcg(ranks: Ints, k: int = 10) -> dict[str, float]:

@@ -116,6 +116,7 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.content import preprocessing
+    from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.sequence import background_refit, warm_start
     from llmrec_cli.sequence.validation import Validation, curve
     from llmrec_cli.tensors import runtime
@@ -124,7 +125,9 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     scratch = work.scratch("pretrain", context.ticket)
     report = Report()
     with _log(work, config, scratch) as (items, log):
-        asked = Validation.sample(log, config.validation_users, context.seed)
+        asked = Validation.sample(
+            log, tie_order(items.column("item_id").to_pylist()), config.validation_users, context.seed
+        )
         with machine.accelerator.main_process_first():  # the others find the vectors in the cache
             content = _embed(items, config, context, report)
         reduced = np.concatenate([preprocessing.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
@@ -283,7 +286,7 @@ STAGE = Stage(
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=6,
+    revision=7,
     threaded=True,
     together=True,
     estimate=estimate,

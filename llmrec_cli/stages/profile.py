@@ -150,6 +150,7 @@ def _shrinkage(
     work: WorkDir, config: ProfileConfig, context: Context, histories: Sequences, found: Segments
 ) -> Shrinkage:
     """The set number of events for full weight, or the one that is best on validation."""
+    from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.profiles.shrinkage import Shrinkage, choose
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
@@ -159,7 +160,7 @@ def _shrinkage(
     context.progress.log("profile: choosing how far users with few events lean on their segment")
     item_ids = work.read(ITEMS, ["item_id"]).column("item_id").to_pylist()
     unseen = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), item_ids), context.device)
-    return choose(unseen, histories, found, context.seed)
+    return choose(unseen, histories, found, tie_order(item_ids), context.seed)
 
 
 def encoded(encoder: Any, histories: Sequences) -> Floats:
@@ -304,5 +305,5 @@ STAGE = Stage(
     run=run,
     beside=min_support.beside,
     ready=lambda config, context: _topic_model(config),
-    revision=8,
+    revision=9,
 )
