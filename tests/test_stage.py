@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from llmrec_cli.core.artifacts import (
     ENCODER,
-    ITEM_IMAGE_VECTORS,
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     TOPICS,
@@ -24,6 +23,9 @@ from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.launch import Launch, place, threads
 from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, follow, redrawn, state
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
+
+HINTS = replace(ITEM_TEXT_VECTORS, name="hints", optional=True)
+"""An artifact that need not be there."""
 
 
 class Config(BaseModel, frozen=True, extra="forbid"):
@@ -38,7 +40,7 @@ def _table(value: float) -> pa.Table:
 def _first(work: WorkDir, config: Config, context: Context) -> Report:
     work.write(ITEM_TEXT_VECTORS, _table(config.value))
     if config.images:
-        work.write(ITEM_IMAGE_VECTORS, _table(0))
+        work.write(HINTS, _table(0))
     return Report(counts={"items": 1}, lines=["one item"])
 
 
@@ -58,7 +60,7 @@ def by_hand(work: WorkDir, table: Table) -> None:
 
 
 MAYBE = replace(ITEM_VECTORS, optional=True)
-FIRST = Stage("pretrain", Config, (), (ITEM_TEXT_VECTORS, ITEM_IMAGE_VECTORS, MAYBE), _first, sources=_source)
+FIRST = Stage("pretrain", Config, (), (ITEM_TEXT_VECTORS, HINTS, MAYBE), _first, sources=_source)
 SECOND = Stage("profile", Config, (ITEM_TEXT_VECTORS,), (TOPICS,), _second)
 
 
@@ -134,9 +136,9 @@ def test_a_missing_input_names_the_stage_that_makes_it(work: WorkDir, context: C
 
 def test_an_optional_output_of_an_earlier_run_is_cleared(work: WorkDir, context: Context) -> None:
     execute(FIRST, work, Config(), context)
-    assert work.has(ITEM_IMAGE_VECTORS)
+    assert work.has(HINTS)
     execute(FIRST, work, Config(images=False), context)
-    assert not work.has(ITEM_IMAGE_VECTORS)
+    assert not work.has(HINTS)
 
 
 def test_a_stage_that_fails_is_not_signed(work: WorkDir, context: Context) -> None:
