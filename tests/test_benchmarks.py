@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks import cold, harness, pipeline, places, ranking, speed, tables
+from benchmarks import cold, harness, pipeline, places, ranking, readme, speed
 from benchmarks.data_sets import DATA_SETS, DataSet
 from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
@@ -102,9 +102,9 @@ def test_every_data_set_has_its_settings() -> None:
 
 
 def test_the_tables_of_the_pages_are_those_of_the_results() -> None:
-    for path, written in ((tables.README, tables.filled), (tables.FRONT, tables.summarised)):
+    for path, written in ((readme.README, readme.filled), (readme.FRONT, readme.summarised)):
         page = path.read_text(encoding="utf-8")
-        assert written(page) == page, "run `python -m benchmarks.tables`"
+        assert written(page) == page, "run `python -m benchmarks.readme`"
 
 
 class Rings(DataSet):
