@@ -26,8 +26,8 @@ from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.privacy.held import as_written
+from llmrec_cli.ranking.candidates import best_items
 from llmrec_cli.ranking.features import places
-from llmrec_cli.ranking.topk import best_items
 from llmrec_cli.report import views
 from llmrec_cli.stages.recommend import FOR_LISTS, STAGE, Maker, maker_of
 

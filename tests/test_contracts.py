@@ -78,6 +78,31 @@ def test_a_retriever_keeps_the_laws(name: str, catalogue: Catalogue, histories: 
         assert (support >= 0).all() and (support <= 1 + 1e-6).all() and support[0] > support[1]
 
 
+@pytest.mark.parametrize("name", retrievers.RETRIEVERS)
+def test_the_best_the_pairs_and_the_statistics_of_a_retriever_fit_together(
+    name: str, catalogue: Catalogue, histories: Histories
+) -> None:
+    cls = retrievers.load_class(name)
+    fitted = cls.fit(cls.Config(), ring(), catalogue, 3)
+    users, items = (each.ravel() for each in np.divmod(np.arange((USERS + 1) * ITEMS), ITEMS))
+    whole = fitted.pairs(histories, users, items.astype(np.int32)).reshape(USERS + 1, ITEMS)
+    found = fitted.statistics(histories)
+    np.testing.assert_allclose(found.mean, whole.mean(1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.std, whole.std(1), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.top, np.maximum(whole.max(1), 1e-6), rtol=1e-6)
+    past = histories.sequences
+    excluded = retrievers.Excluded.of(past.excluded(seen=True), np.arange(ITEMS) != 7, np.arange(ITEMS)[::-1].copy())
+    codes, scores = fitted.top(histories, ITEMS, excluded)
+    for user, row in enumerate(whole):
+        gone = {7, *past.codes[past.offsets[user] : past.offsets[user + 1]].tolist()}
+        order = [i for i in np.lexsort((-np.arange(ITEMS), -row)).tolist() if i not in gone]
+        assert codes[user].tolist() == order + [-1] * len(gone)
+        np.testing.assert_array_equal(scores[user, : len(order)], row[order])
+        assert np.isneginf(scores[user, len(order) :]).all()
+    mask = excluded.mask((USERS + 1, ITEMS))
+    np.testing.assert_array_equal(excluded.holds(users, items, ITEMS).reshape(mask.shape), mask)
+
+
 @pytest.mark.parametrize("name", ["itemknn", "userknn", "als", "ease", "bpr", "lda", "content", "tfidf"])
 def test_the_side_of_a_user_is_found(name: str, catalogue: Catalogue, histories: Histories) -> None:
     cls = retrievers.load_class(name)

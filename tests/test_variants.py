@@ -45,14 +45,14 @@ def test_a_module_that_fails_is_a_wrong_setting(tmp_path: Path, monkeypatch: pyt
 
 GOOD = """
 from llmrec_cli.ranking.rankers import BaseRanker
-from llmrec_cli.ranking.retrievers import BaseRetriever
+from llmrec_cli.ranking.retrievers import DenseRetriever
 
 class Ranker(BaseRanker):
     @classmethod
     def fit(cls, config, candidates, seed): ...
     def score(self, candidates): ...
 
-class Retriever(BaseRetriever):
+class Retriever(DenseRetriever):
     @classmethod
     def fit(cls, config, sequences, catalogue, seed): ...
     def score(self, histories): ...

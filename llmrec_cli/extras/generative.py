@@ -17,7 +17,7 @@ from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import semantic_ids
 from llmrec_cli.extras.semantic_ids import Ids, Trie
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 from llmrec_cli.tensors import checkpoints, runtime
 
 BOS = 0
@@ -50,7 +50,7 @@ class GenerativeConfig(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-class Generative(BaseRetriever):
+class Generative(DenseRetriever):
     """score = log-probability of the item's id after the history, for the best `beams` items.
 
     TIGER (Rajput et al. 2023), with a decoder alone in the place of its T5. Beams walk the trie of existing ids, so

@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.data.ranks import target_ranks, tie_order
+from llmrec_cli.data.metrics import MISS
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.features import Candidates, group_shares, join, repeat_features
-from llmrec_cli.ranking.retrievers import Histories, Retriever, Supports
-from llmrec_cli.ranking.topk import blocks, topk
+from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, Statistics, Supports
+from llmrec_cli.ranking.topk import blocks
 from llmrec_cli.tensors import checkpoints
+
+RANKED = 100
+"""Where a target is known, each source is asked for so many items at least; a target behind them is a miss."""
 
 
 def collect(
@@ -65,6 +68,26 @@ def collect(
     return join(parts) if parts else _block(retrievers, histories, rules, targets)
 
 
+def best_items(
+    retriever: Retriever,
+    histories: Histories,
+    k: int,
+    *,
+    ties: Ints | None = None,
+    exclude_seen: bool = True,
+    max_memory: int = 1 << 30,
+) -> tuple[Codes, Floats]:
+    """The lists of one retriever alone for any number of users: (users, k) codes and scores as `topk` gives them."""
+    n_items = histories.sequences.n_items
+    codes = np.full((len(histories), k), -1, dtype=np.int32)
+    scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+    for start, stop in blocks(len(histories), n_items, max_memory):
+        users = histories.block(start, stop)
+        seen = users.sequences.matrix().nonzero() if exclude_seen else users.sequences.excluded(seen=False)
+        codes[start:stop], scores[start:stop] = retriever.top(users, k, Excluded.of(seen, ties=ties))
+    return codes, scores
+
+
 def save_config(folder: Path, config: CandidateConfig) -> None:
     """Keep beside the retrievers how many items each of them brings."""
     checkpoints.save_config(folder / "candidates", config.model_dump(mode="json"))
@@ -99,13 +122,9 @@ class _Rules:
     allowed: Bools | None
     exclude_seen: bool
 
-    def hidden(self, sequences: Sequences) -> Bools:
-        """(users, items) what may not be shown."""
-        hidden = np.zeros((len(sequences), sequences.n_items), dtype=bool)
-        if self.allowed is not None:
-            hidden[:, ~self.allowed] = True
-        hidden[sequences.excluded(seen=self.exclude_seen)] = True
-        return hidden
+    def excluded(self, sequences: Sequences) -> Excluded:
+        """What may not be brought."""
+        return Excluded.of(sequences.excluded(seen=self.exclude_seen), self.allowed, self.items.ties)
 
 
 def _groups(names: list[str]) -> Ints:
@@ -115,28 +134,26 @@ def _groups(names: list[str]) -> Ints:
 
 
 def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules, targets: Codes | None) -> Candidates:
-    hidden = rules.hidden(users.sequences)
-    chosen = np.zeros_like(hidden)
-    columns: list[_Column] = []
+    sequences, excluded = users.sequences, rules.excluded(users.sequences)
+    columns = [_Column(name, source, users, source.statistics(users)) for name, source in retrievers.items()]
+    brought: list[Ints] = []
     ranks: dict[str, Ints] = {}
-    for name, retriever in retrievers.items():
-        column = _Column.of(name, retriever.score(users), retriever.signed)
-        columns.append(column)
-        masked = np.where(hidden, np.float32(-np.inf), column.scores)
-        _choose(chosen, masked, column.mean, rules.config.of(name), rules.items.ties)
+    for column in columns:
+        depth = rules.config.of(column.name)
+        codes, scores = column.retriever.top(users, depth if targets is None else max(depth, RANKED), excluded)
+        brought.append(column.brought(codes[:, :depth], scores[:, :depth]))
         if targets is not None:
-            ranks[name] = target_ranks(masked, targets, rules.items.ties)
+            ranks[column.name] = _target_ranks(codes, targets)
     if rules.config.repeat:
-        own = users.sequences.tail(rules.config.depth)
-        chosen[own.users, own.codes] = ~hidden[own.users, own.codes]
-    rows, codes = np.nonzero(chosen)
-    named = [pair for column in columns for pair in column.features(rows, codes)]
-    named += _pair_features(retrievers, users.sequences, rules.items, rows, codes.astype(np.int32))
-    named += [
-        pair for column in columns if column.name == "popularity" for pair in column.of_history(users.sequences, rows)
-    ]
+        own = sequences.tail(rules.config.depth)
+        free = ~excluded.holds(own.users, own.codes, sequences.n_items)
+        brought.append((own.users * sequences.n_items + own.codes)[free])
+    rows, codes = np.divmod(np.unique(np.concatenate(brought)), max(sequences.n_items, 1))
+    named = [pair for column in columns for pair in column.features(rows, codes.astype(np.int32))]
+    named += _pair_features(retrievers, sequences, rules.items, rows, codes.astype(np.int32))
+    named += [pair for column in columns if column.name == "popularity" for pair in column.of_history(rows)]
     if rules.config.repeat:
-        named += repeat_features(users.sequences, rows, codes)
+        named += repeat_features(sequences, rows, codes)
     offsets = offsets_of(np.bincount(rows, minlength=len(users)))
     label = None if targets is None else codes == targets[rows]
     features = np.stack([values for _, values in named], axis=1).astype(np.float32)
@@ -146,37 +163,34 @@ def _block(retrievers: Mapping[str, Retriever], users: Histories, rules: _Rules,
 
 @dataclass(frozen=True)
 class _Column:
-    """The scores of one source for a block of users, with what is needed to compare them within a row."""
+    """One source and a block of users, with what is needed to compare its scores within a user."""
 
     name: str
-    scores: Floats
-    signed: bool
-    mean: Floats
-    std: Floats
-    top: Floats
+    retriever: Retriever
+    users: Histories
+    of_user: Statistics
 
-    @classmethod
-    def of(cls, name: str, scores: Floats, signed: bool) -> _Column:
-        block = torch.from_numpy(scores)
-        mean = block.mean(dim=1)
-        # several times faster than torch.std, to the same digits
-        std = torch.linalg.vector_norm(block - mean[:, None], dim=1) / block.shape[1] ** 0.5
-        top = block.max(dim=1).values
-        return cls(name, scores, signed, mean.numpy(), (std + 1e-9).numpy(), top.clamp_min(1e-6).numpy())
+    def brought(self, codes: Codes, scores: Floats) -> Ints:
+        """(n,) user x items + code of the best that lie above the user's mean: in a sparse source the rest is a tie at
+        nothing. `codes` and `scores` are those of `top`.
+        """
+        rows, places = np.nonzero((codes >= 0) & (scores > self.of_user.mean[:, None]))
+        return rows * self.users.sequences.n_items + codes[rows, places]
 
-    def features(self, rows: Ints, codes: Ints) -> Iterator[tuple[str, Floats]]:
-        values = self.scores[rows, codes]
-        yield f"{self.name}.z", np.clip((values - self.mean[rows]) / self.std[rows], -1e4, 1e4)
-        if self.signed:
+    def features(self, rows: Ints, codes: Codes) -> Iterator[tuple[str, Floats]]:
+        values = self.retriever.pairs(self.users, rows, codes)
+        yield f"{self.name}.z", np.clip((values - self.of_user.mean[rows]) / self.of_user.std[rows], -1e4, 1e4)
+        if self.retriever.signed:
             yield f"{self.name}.raw", values
         else:
             positive = np.clip(values, 0, None)
-            yield f"{self.name}.ratio", np.log(1e-3 + positive / self.top[rows])
+            yield f"{self.name}.ratio", np.log(1e-3 + positive / self.of_user.top[rows])
             yield f"{self.name}.level", np.log(1e-4 + positive)
 
-    def of_history(self, sequences: Sequences, rows: Ints) -> Iterator[tuple[str, Floats]]:
+    def of_history(self, rows: Ints) -> Iterator[tuple[str, Floats]]:
         """What the source thinks of the history itself: of all its events on average, and of the newest; 0 for none."""
-        events = self.scores[sequences.users, sequences.codes]
+        sequences = self.users.sequences
+        events = self.retriever.pairs(self.users, sequences.users, sequences.codes)
         total = np.bincount(sequences.users, weights=events, minlength=len(sequences))
         newest = np.zeros(len(sequences))
         some = np.flatnonzero(sequences.lengths)
@@ -185,11 +199,10 @@ class _Column:
         yield f"newest.{self.name}", newest.astype(np.float32)[rows]
 
 
-def _choose(chosen: Bools, scores: Floats, mean: Floats, depth: int, ties: Ints) -> None:
-    """Mark each row's best `depth` items that lie above its mean: in a sparse source the rest is a tie at nothing."""
-    codes, _ = topk(np.where(scores > mean[:, None], scores, np.float32(-np.inf)), depth, ties=ties)
-    rows, places = np.nonzero(codes >= 0)
-    chosen[rows, codes[rows, places]] = True
+def _target_ranks(codes: Codes, targets: Codes) -> Ints:
+    """(users,) the place of each target among the (users, n) best; MISS where it is not."""
+    same = (codes == targets[:, None]) & (codes >= 0)
+    return np.where(same.any(axis=1), same.argmax(axis=1), MISS)
 
 
 def _pair_features(

@@ -35,7 +35,7 @@ class Candidates:
     label: Bools | None = None
     """(rows,) True for the item that came next; None when it is not known."""
     source_ranks: dict[str, Ints] = field(default_factory=dict)
-    """Retriever -> (users,) the target's place in the whole catalogue, 0 = first; only where targets were given."""
+    """Retriever -> (users,) the target's place among the retriever's best, 0 = first; only where targets were given."""
     fitted: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What rankers fitted on this very table and share, by its settings; a table made from it begins without."""
 

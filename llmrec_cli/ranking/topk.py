@@ -9,7 +9,6 @@ import scipy.sparse as sp
 import torch
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
-from llmrec_cli.ranking.retrievers import Histories, Retriever
 
 BLOCK_USERS = 512
 """More users at a time are not faster; fewer where the memory asks for it."""
@@ -71,23 +70,3 @@ def blocks(n_users: int, n_items: int, max_memory: int, arrays: int = 4) -> Iter
     step = int(np.clip(max_memory // max(4 * n_items * arrays, 1), 1, BLOCK_USERS))
     for start in range(0, n_users, step):
         yield start, min(start + step, n_users)
-
-
-def best_items(
-    retriever: Retriever,
-    histories: Histories,
-    k: int,
-    *,
-    ties: Ints | None = None,
-    exclude_seen: bool = True,
-    max_memory: int = 1 << 30,
-) -> tuple[Codes, Floats]:
-    """The lists of one retriever alone for any number of users: (users, k) codes and scores as `topk` gives them."""
-    n_items = histories.sequences.n_items
-    codes = np.full((len(histories), k), -1, dtype=np.int32)
-    scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
-    for start, stop in blocks(len(histories), n_items, max_memory):
-        users = histories.block(start, stop)
-        seen = users.sequences.matrix() if exclude_seen else None
-        codes[start:stop], scores[start:stop] = topk(retriever.score(users), k, forbidden=seen, ties=ties)
-    return codes, scores

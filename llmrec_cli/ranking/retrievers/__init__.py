@@ -1,23 +1,25 @@
-"""Candidate sources: each scores the whole catalogue for a block of users.
+"""Candidate sources: each brings its best items for a block of users, and says what it thinks of given pairs.
 
-To add one: a file here with its settings and a `BaseRetriever`, a line in RETRIEVERS; the contract tests run over it.
+To add one: a file here with its settings and a `DenseRetriever`, a line in RETRIEVERS; the contract tests run over it.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
+import torch
 from pydantic import BaseModel
 
-from llmrec_cli.core.arrays import Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.registry import check_code, code, load_variant, plugins, saved_variant
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.topk import topk
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.fitted_model import FittedModel
 
@@ -32,6 +34,8 @@ class Histories:
     sequences: Sequences
     vectors: Floats
     """(users, d) encoded histories."""
+    scores: dict[object, Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Retriever -> its (users, items) scores, where it is dense and was asked already; they go with the block."""
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -44,10 +48,63 @@ class Histories:
         return self.select(np.arange(start, min(stop, len(self))))
 
 
+@dataclass(frozen=True)
+class Excluded:
+    """What may not be brought to a block of users, and in which order equal scores stand."""
+
+    users: Ints
+    """(pairs,) row numbers of users with an item that they may not have."""
+    codes: Codes
+    """(pairs,) that item."""
+    items: Bools | None = None
+    """(items,) what nobody may have."""
+    ties: Ints | None = None
+    """(items,) `tie_order` of the catalogue; without it equal scores stand by code."""
+
+    @classmethod
+    def of(cls, pairs: tuple[Ints, Codes], allowed: Bools | None = None, ties: Ints | None = None) -> Excluded:
+        return cls(*pairs, None if allowed is None else ~allowed, ties)
+
+    def mask(self, shape: tuple[int, int]) -> Bools:
+        """(users, items) what may not be brought."""
+        out = np.zeros(shape, dtype=bool)
+        if self.items is not None:
+            out[:, self.items] = True
+        out[self.users, self.codes] = True
+        return out
+
+    def holds(self, users: Ints, codes: Codes, n_items: int) -> Bools:
+        """(n,) whether the item may not be brought to the user."""
+        one, other = users * n_items + codes, self.users * n_items + self.codes
+        found: Bools = np.isin(one, other)
+        return found if self.items is None else found | self.items[codes]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of each user's scores of all items, what features are compared with."""
+
+    mean: Floats
+    """(users,)"""
+    std: Floats
+    """(users,) above 0."""
+    top: Floats
+    """(users,) the largest, at least a tiny positive number."""
+
+    @classmethod
+    def of(cls, scores: Floats) -> Statistics:
+        """Of (users, items) scores."""
+        block = torch.from_numpy(scores)
+        mean = block.mean(dim=1)
+        # several times faster than torch.std, to the same digits
+        std = torch.linalg.vector_norm(block - mean[:, None], dim=1) / block.shape[1] ** 0.5
+        return cls(mean.numpy(), (std + 1e-9).numpy(), block.max(dim=1).values.clamp_min(1e-6).numpy())
+
+
 class Retriever(Protocol):
     """A candidate source. `config` holds the settings it was fitted with, those chosen from the data included.
 
-    `BaseRetriever` has all of it but `fit` and `score`.
+    `DenseRetriever` has all of it but `fit`, made from a method `score` that gives (users, items) scores.
     """
 
     Config: ClassVar[type[BaseModel]]
@@ -64,8 +121,18 @@ class Retriever(Protocol):
         """Learn from whole histories."""
         ...
 
-    def score(self, histories: Histories) -> Floats:
-        """(users, items) finite scores, higher is better; works for users without events and items without any."""
+    def top(self, histories: Histories, n: int, excluded: Excluded) -> tuple[Codes, Floats]:
+        """(users, n) codes and scores of the best items that are not excluded, best first; -1 and -inf where there are
+        fewer. Works for users without events and for items without any.
+        """
+        ...
+
+    def pairs(self, histories: Histories, users: Ints, items: Codes) -> Floats:
+        """(pairs,) finite scores, higher is better, of `items[i]` for the user of row `users[i]`."""
+        ...
+
+    def statistics(self, histories: Histories) -> Statistics:
+        """Of the scores of all items, the excluded ones too."""
         ...
 
     def tensors(self) -> checkpoints.Tensors:
@@ -107,7 +174,7 @@ class Remembers(Protocol):
 
 
 class BaseRetriever(FittedModel):
-    """A retriever as a class declares it: `config: MySettings`, what `fit` learns as fields, `fit` and `score`."""
+    """A retriever as a class declares it: `config: MySettings`, and what `fit` learns as fields."""
 
     signed: ClassVar[bool] = False
     label: ClassVar[str] = ""
@@ -118,9 +185,29 @@ class BaseRetriever(FittedModel):
     def fit(cls, config: Any, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         """As `Retriever.fit`."""
 
+
+class DenseRetriever(BaseRetriever):
+    """One whose `score` gives the whole block; it is asked once for each block."""
+
     @abstractmethod
     def score(self, histories: Histories) -> Floats:
-        """As `Retriever.score`."""
+        """(users, items) finite scores, higher is better; works for users without events and items without any."""
+
+    def top(self, histories: Histories, n: int, excluded: Excluded) -> tuple[Codes, Floats]:
+        scores = self._scores(histories)
+        return topk(scores, n, forbidden=excluded.mask(scores.shape), ties=excluded.ties)
+
+    def pairs(self, histories: Histories, users: Ints, items: Codes) -> Floats:
+        found: Floats = self._scores(histories)[users, items]
+        return found
+
+    def statistics(self, histories: Histories) -> Statistics:
+        return Statistics.of(self._scores(histories))
+
+    def _scores(self, histories: Histories) -> Floats:
+        if self not in histories.scores:
+            histories.scores[self] = self.score(histories)
+        return histories.scores[self]
 
 
 RETRIEVERS = {

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 
 class AlsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -25,7 +25,7 @@ class AlsConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.8, gt=0, le=1, description="confidence of an event against the one after it, at fold-in")
 
 
-class Als(BaseRetriever):
+class Als(DenseRetriever):
     """score = folded-in user factors @ item factors."""
 
     signed, label, evidence = True, "Like-minded people", "together"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 
 class BprConfig(BaseModel, frozen=True, extra="forbid"):
@@ -24,7 +24,7 @@ class BprConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.9, gt=0, le=1, description="weight of an event against the one after it, at fold-in")
 
 
-class Bpr(BaseRetriever):
+class Bpr(DenseRetriever):
     """score = (mean item factor of the history) @ fold @ item factors + bias of the item.
 
     BPR (Rendle et al. 2009) learns a vector for each training user, which is out of date as soon as the user acts and

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 
 BLOCK = 1024
@@ -27,7 +27,7 @@ class ContentConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
 
 
-class Content(BaseRetriever):
+class Content(DenseRetriever):
     """score = cosine of the item's text embedding with the decayed mean of the history's."""
 
     signed, label, evidence = True, "Alike in meaning", "similar"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 
 class EaseConfig(BaseModel, frozen=True, extra="forbid"):
@@ -22,7 +22,7 @@ class EaseConfig(BaseModel, frozen=True, extra="forbid"):
     max_items: int = Field(6000, ge=1, description="left out for larger catalogues: it inverts an items x items matrix")
 
 
-class Ease(BaseRetriever):
+class Ease(DenseRetriever):
     """score = history @ B, B = I - P diag(1/diag P), P = (X'X + l2 I)^-1."""
 
     label, evidence = "Chosen together, weighed", "together"

@@ -6,10 +6,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Codes, Floats
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 
-class Neighbourhood(BaseRetriever):
+class Neighbourhood(DenseRetriever):
     """What retrievers share whose model is a similarity of items; each brings settings with `decay`, and `fit`.
 
     score = sum over the history of decay**age x similarity.

@@ -11,7 +11,7 @@ from llmrec_cli.core.arrays import Doubles, Floats
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 DAY = 86_400
 
@@ -23,7 +23,7 @@ class PopularityConfig(BaseModel, frozen=True, extra="forbid"):
     window: float = Field(0.0, ge=0, description="only events of the last so many days of the log; 0 takes all")
 
 
-class Popularity(BaseRetriever):
+class Popularity(DenseRetriever):
     """score = log(1 + events of the item), each event weighted by its age at the end of the log."""
 
     signed, label = True, "Popular with everyone"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 
 class SegmentsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -20,7 +20,7 @@ class SegmentsConfig(BaseModel, frozen=True, extra="forbid"):
     prior: float = Field(500.0, ge=0, description="events of everyone that count beside those of the segment")
 
 
-class Segments(BaseRetriever):
+class Segments(DenseRetriever):
     """score = log(1 + n x (c[segment, item] + prior x p[item]) / (n[segment] + prior)), of n events in all.
 
     c and n[segment] count the events of the segment's users, p is the share of everyone's events (a Dirichlet prior).

@@ -12,7 +12,7 @@ from scipy.special import digamma
 from llmrec_cli.core.arrays import Doubles, Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 
 class LdaConfig(BaseModel, frozen=True, extra="forbid"):
@@ -25,7 +25,7 @@ class LdaConfig(BaseModel, frozen=True, extra="forbid"):
     steps: int = Field(20, ge=1, description="updates of a user's topics at scoring")
 
 
-class Lda(BaseRetriever):
+class Lda(DenseRetriever):
     """score = log P(i | u), P(i | u) = sum over topics t of P(t | u) P(i | t); users are documents, items are words.
 
     Blei et al. (2003); P(i | t) is learnt by online variational Bayes (Hoffman et al. 2010). P(t | u) is inferred anew

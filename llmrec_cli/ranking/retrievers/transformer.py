@@ -10,10 +10,10 @@ import torch
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 
 
-class SequenceRetriever(BaseRetriever):
+class SequenceRetriever(DenseRetriever):
     """score = log softmax of the model's logits. Nothing to set: the model was trained by `pretrain`."""
 
     signed, label, evidence = True, "Sequence model", "followed"

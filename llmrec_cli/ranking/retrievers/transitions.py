@@ -13,7 +13,7 @@ from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.features import successors
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 from llmrec_cli.ranking.retrievers.content_based import nearest
 from llmrec_cli.ranking.retrievers.item_pairs import pair_values, row_maxima
 
@@ -32,7 +32,7 @@ class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
     popularity: float = Field(-0.05, description="weight of the log popularity of an item")
 
 
-class Transitions(BaseRetriever):
+class Transitions(DenseRetriever):
     """PCTM: score = sum over the history of w x log(1 + C[h, item] x items / tau) + popularity x log p(item).
 
     Petrov et al. (RecSys 2026), a count model that matches trained sequence models on short histories.
@@ -68,7 +68,7 @@ class ContentTransitionsConfig(TransitionsConfig, frozen=True, extra="forbid"):
     neighbours: int = Field(20, ge=1, description="items of like text whose successors count too")
 
 
-class ContentTransitions(BaseRetriever):
+class ContentTransitions(DenseRetriever):
     """Transitions that start from items whose text is like that of the history: reaches where the counts are thin."""
 
     label, evidence = "What people choose after similar items", "followed"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import BaseRetriever, Histories
+from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 from llmrec_cli.ranking.retrievers.itemknn import strongest
 
 ENTRIES = 1 << 23
@@ -30,7 +30,7 @@ class UserKNNConfig(BaseModel, frozen=True, extra="forbid"):
     max_history: int = Field(200, ge=1, description="newest events of a user that are looked at")
 
 
-class UserKNN(BaseRetriever):
+class UserKNN(DenseRetriever):
     """score = sum over the `neighbours` most alike people v of sim(h, v) x v's weight of the item.
 
     After Resnick et al. (1994). A person is the vector of weights decay**age over items, and
