@@ -17,6 +17,7 @@ from llmrec_cli.commands import answers
 from llmrec_cli.core import config as settings_files
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import REGISTRY, Table
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.core.lineage import vouched
@@ -31,8 +32,8 @@ from llmrec_cli.ranking.features import places
 from llmrec_cli.report import views
 from llmrec_cli.stages.recommend import FOR_LISTS, STAGE, Maker, maker_of
 
-LIST = ["user_id", "rank", "item_id", "title", "score", "strategy", "reason", "evidence"]
-SCORED = ["user_id", "rank", "item_id", "score"]
+LIST = [USER, "rank", ITEM, "title", "score", "strategy", "reason", "evidence"]
+SCORED = [USER, "rank", ITEM, "score"]
 
 
 def open(
@@ -97,7 +98,7 @@ class Work:
         asked = self._asked(**given)
         answer = answers.ask(self.workdir, asked, self.context, self._users(user))
         shown = answers.shown(self.workdir, answer)
-        rows = [{"user_id": each.data["user_id"], **row} for each in shown for row in each.data["items"]]
+        rows = [{USER: each.data[USER], **row} for each in shown for row in each.data["items"]]
         return pd.DataFrame(rows, columns=LIST)
 
     def similar(self, item: str, k: int = 10) -> pd.DataFrame:
@@ -105,7 +106,7 @@ class Work:
 
         DataError with near ids for an item that is not known.
         """
-        return pd.DataFrame(views.similar(self.workdir, item, k), columns=["item_id", "title", "similarity"])
+        return pd.DataFrame(views.similar(self.workdir, item, k), columns=[ITEM, "title", "similarity"])
 
     def user(self, user: str) -> dict[str, Any]:
         """Profile, newest choices and list of a user, as `llmrec show user --json` prints; DataError if not known."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from llmrec_cli import pipeline
 from llmrec_cli.commands.show import Shown, list_lines
 from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.launch import launch
@@ -21,7 +22,7 @@ from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report.views import Json, Titles, list_row, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
 
-NOBODY = pa.table({"item_id": pa.array([], pa.string()), "people": pa.array([], pa.int64())})
+NOBODY = pa.table({ITEM: pa.array([], pa.string()), "people": pa.array([], pa.int64())})
 
 POPULAR: Json = {
     "strategy": "popularity",
@@ -42,7 +43,7 @@ class Answer:
 
     @property
     def strangers(self) -> list[str]:
-        known = set(self.rows.column("user_id").to_pylist())
+        known = set(self.rows.column(USER).to_pylist())
         return [user for user in self.users if user not in known]
 
 
@@ -62,10 +63,10 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
     fresh = _fresh(work, config, context)
     with read_only(work, own_scratch=False) as reader:
         if fresh:
-            rows = rows_of(reader, RECOMMENDATIONS, "user_id", asked)
+            rows = rows_of(reader, RECOMMENDATIONS, USER, asked)
         else:
             rows = recommend.answer(reader, config, context, asked)
-        unknown_too = len(pc.unique(rows.column("user_id"))) < len(asked)
+        unknown_too = len(pc.unique(rows.column(USER))) < len(asked)
         popular = recommend.popular(reader, config, context) if unknown_too else NOBODY
     return Answer(asked, rows, popular)
 
@@ -85,13 +86,13 @@ def shown(work: WorkDir, answer: Answer) -> list[Shown]:
     titles, strangers = Titles(work), set(answer.strangers)
     by_user: dict[str, list[Json]] = {}
     for row in answer.rows.sort_by("rank").to_pylist():
-        by_user.setdefault(row["user_id"], []).append(list_row(row, titles))
+        by_user.setdefault(row[USER], []).append(list_row(row, titles))
     out = []
     for user in answer.users:
         known = user not in strangers
         items = by_user[user] if known else _popular(answer, titles)
         note = [] if known else ["not among the users of this work directory: what is popular with everyone"]
-        data: Json = {"user_id": user, "known": known, "items": items}
+        data: Json = {USER: user, "known": known, "items": items}
         out.append(Shown([f"user {user}", *note, *list_lines(items)], data))
     return out
 
@@ -99,15 +100,15 @@ def shown(work: WorkDir, answer: Answer) -> list[Shown]:
 def rows_to_export(work: WorkDir, answer: Answer) -> pa.Table:
     """The rows in the order in which the users were asked for; DataError with near ids for one who is not known."""
     if answer.strangers:
-        raise unknown("user", answer.strangers[0], work.read(PROFILES, ["user_id"]).column("user_id"))
+        raise unknown("user", answer.strangers[0], work.read(PROFILES, [USER]).column(USER))
     place = {user: n for n, user in enumerate(answer.users)}
-    order = [place[user] for user in answer.rows.column("user_id").to_pylist()]
+    order = [place[user] for user in answer.rows.column(USER).to_pylist()]
     keyed = answer.rows.append_column("place", pa.array(order, type=pa.int64()))
     return keyed.sort_by([("place", "ascending"), ("rank", "ascending")]).drop_columns(["place"])
 
 
 def _popular(answer: Answer, titles: Titles) -> list[Json]:
     return [
-        list_row({"rank": place, "item_id": row["item_id"], "score": row["people"], **POPULAR}, titles)
+        list_row({"rank": place, ITEM: row[ITEM], "score": row["people"], **POPULAR}, titles)
         for place, row in enumerate(answer.popular.to_pylist(), start=1)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from llmrec_cli.core.columns import ATTRIBUTES, CHANGES, EVIDENCE, HABITS, INTERESTS, PRICE, TAGS, VECTOR
+from llmrec_cli.core.columns import ATTRIBUTES, CHANGES, EVIDENCE, HABITS, INTERESTS, ITEM, PRICE, TAGS, USER, VECTOR
 from llmrec_cli.core.kinds import Artifact, File, Folder, Forgets, Table
 
 ID = pa.string()
@@ -22,7 +22,7 @@ INTERACTIONS = Table(
     "clean",
     "interactions",
     "One row for each kept event, by user and then in time order; position counts a user's events from 0.",
-    ("user_id", "position"),
+    (USER, "position"),
     _schema(
         user_id=ID,
         position=pa.int32(),
@@ -40,7 +40,7 @@ ITEMS = Table(
     "clean",
     "items",
     "The catalogue, sorted by item_id: every item with kept events or a row in the items file.",
-    ("item_id",),
+    (ITEM,),
     _schema(
         item_id=ID,
         title=pa.string(),
@@ -58,7 +58,7 @@ ITEM_RANGES = Table(
     "clean",
     "item_ranges",
     "Attributes of items that the log gives as several numbers: the lowest and the highest, as they stand there.",
-    ("item_id", "name"),
+    (ITEM, "name"),
     _schema(item_id=ID, name=pa.string(), low=pa.string(), high=pa.string()),
     optional=True,
     forgets=Forgets.LEARNT,
@@ -67,7 +67,7 @@ USERS = Table(
     "clean",
     "users",
     "Every user with kept events or a row in the users file, sorted by user_id, with demographics as given.",
-    ("user_id",),
+    (USER,),
     _schema(
         user_id=ID,
         age=pa.float64(),
@@ -82,7 +82,7 @@ SEQUENCES = Table(
     "clean",
     "sequences",
     "The events of each user with at least one, oldest first, sorted by user_id.",
-    ("user_id",),
+    (USER,),
     _schema(
         user_id=ID,
         item_ids=pa.list_(ID),
@@ -95,7 +95,7 @@ NEGATIVE_FEEDBACK = Table(
     "clean",
     "negative_feedback",
     "Items that users turned down: events of negative weight. position counts the kept events of the user before it.",
-    ("user_id", "item_id"),
+    (USER, ITEM),
     _schema(user_id=ID, item_id=ID, position=pa.int32()),
     forgets=Forgets.ROWS,
 )
@@ -119,7 +119,7 @@ HOLDOUT = Table(
     "clean",
     "holdout",
     "Events withheld from everything else by a backtest; only `evaluate` reads it.",
-    ("user_id", "position"),
+    (USER, "position"),
     _schema(user_id=ID, position=pa.int32(), item_id=ID, time=TIME),
     optional=True,
     forgets=Forgets.ROWS,
@@ -128,7 +128,7 @@ HOLDOUT = Table(
 
 def _item_vectors(name: str, about: str, optional: bool = False, *, forgets: Forgets = Forgets.NOBODY) -> Table:
     schema = _schema(item_id=ID, vector=VECTOR)
-    return Table("pretrain", name, about, ("item_id",), schema, optional, forgets=forgets)
+    return Table("pretrain", name, about, (ITEM,), schema, optional, forgets=forgets)
 
 
 ITEM_VECTORS = _item_vectors(
@@ -162,7 +162,7 @@ PROFILES = Table(
     "profile",
     "profiles",
     "One row for each user in the order of users: vectors, interests a person can read, topics and demographics.",
-    ("user_id",),
+    (USER,),
     _schema(
         user_id=ID,
         vector=VECTOR,
@@ -230,7 +230,7 @@ ITEM_TEXTS = Table(
     "generate",
     "item_texts",
     "A grounded description of each item; check says passed, or why the template took over.",
-    ("item_id",),
+    (ITEM,),
     _schema(item_id=ID, **_TEXT),
     forgets=Forgets.LEARNT,
 )
@@ -238,7 +238,7 @@ TASTE_TEXTS = Table(
     "generate",
     "taste_texts",
     "A grounded summary of each user's taste, with the same provenance columns.",
-    ("user_id",),
+    (USER,),
     _schema(user_id=ID, **_TEXT),
     forgets=Forgets.ROWS,
 )
@@ -246,7 +246,7 @@ ITEM_IMAGES = Table(
     "generate",
     "item_images",
     "Where the generated image of an item lies, and what painted it.",
-    ("item_id",),
+    (ITEM,),
     _schema(item_id=ID, path=pa.string(), image_generator=pa.string(), condition=pa.string()),
     optional=True,
     forgets=Forgets.NOBODY,
@@ -257,7 +257,7 @@ RECOMMENDATIONS = Table(
     "recommend",
     "recommendations",
     "k rows for each user: the item, why it is there, and the events that speak for it.",
-    ("user_id", "rank"),
+    (USER, "rank"),
     _schema(
         user_id=ID,
         rank=pa.int32(),

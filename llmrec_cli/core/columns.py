@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pyarrow as pa
+
+ITEM: Final = "item_id"
+USER: Final = "user_id"
+"""The ids, in every table: the user's own strings."""
 
 # Declared without a width: the width is a setting. On disk it is fixed_size_list<float32>[width].
 VECTOR = pa.list_(pa.float32())
 TAGS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32())]))
 EVIDENCE = pa.list_(
-    pa.struct([("kind", pa.string()), ("item_id", pa.string()), ("tag", pa.string()), ("weight", pa.float32())])
+    pa.struct([("kind", pa.string()), (ITEM, pa.string()), ("tag", pa.string()), ("weight", pa.float32())])
 )
 ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 INTERESTS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32()), ("support", pa.int32())]))
@@ -20,7 +26,7 @@ PRICE = pa.struct([("typical", pa.float64()), ("level", pa.float32()), ("support
 
 MEANINGS = {
     "profile/profiles.parquet": {
-        "user_id": "as in clean/users, in its order",
+        USER: "as in clean/users, in its order",
         "vector": "the state of the encoder after the whole history, drawn towards the segment's mean where"
         " events are few; score of an item = vector · its row of pretrain/item_vectors",
         "interests": "tags of the user's items, the weightiest first: decayed events × lift over everyone, summing to"
@@ -44,9 +50,9 @@ MEANINGS = {
         "cold": "whether the user has no events; vectors, interests and topics are the segment's then",
     },
     "recommend/recommendations.parquet": {
-        "user_id": "as in clean/users, in its order",
+        USER: "as in clean/users, in its order",
         "rank": "from 1",
-        "item_id": "as in clean/items",
+        ITEM: "as in clean/items",
         "score": "the ranker's, or the share of people who chose the item in rows that a list was filled with",
         "strategy": "the source with the largest share of the row's score, beside a usual candidate of the user;"
         " popularity and segment-popularity for filled rows too",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from llmrec_cli.core.arrays import Floats
+from llmrec_cli.core.columns import ITEM
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def from_tables(items: pa.Table, text_vectors: Floats, vectors: Floats) -> Catal
         return [value or "" for value in items.column(name).to_pylist()]
 
     return Catalogue(
-        item_ids=items.column("item_id").to_pylist(),
+        item_ids=items.column(ITEM).to_pylist(),
         titles=text("title"),
         texts=text("text"),
         categories=text("category"),

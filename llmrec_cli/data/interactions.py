@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, within_groups
 from llmrec_cli.core.artifacts import SEQUENCES
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, UpstreamError
 
 
@@ -168,17 +169,17 @@ def from_table(
     what was turned down. Weights are read where they are given and not all 1.
     Raises UpstreamError where a sequence has an item that is not in the catalogue.
     """
-    codes, lengths, seconds = _encoded(sequences, items.column("item_id").combine_chunks())
+    codes, lengths, seconds = _encoded(sequences, items.column(ITEM).combine_chunks())
     offsets = offsets_of(lengths).astype(np.int64)
     found = Sequences(codes, offsets, items.num_rows, seconds, weights=_weights(sequences))
     if user_ids is not None:
-        rows = pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks())
+        rows = pc.index_in(user_ids, value_set=sequences.column(USER).combine_chunks())
         rows_or_last = np.asarray(pc.fill_null(rows, len(found)), dtype=np.int64)
         padded = replace(found, offsets=np.append(found.offsets, found.offsets[-1]))
         found = padded.select(rows_or_last)
     if profiles is None and negative_feedback is None:
         return found  # the table may have no users then
-    of = sequences.column("user_id") if user_ids is None else user_ids
+    of = sequences.column(USER) if user_ids is None else user_ids
     segments = None if profiles is None else _segments(of, profiles)
     negative = (
         _refused(of, items, negative_feedback) if negative_feedback is not None and negative_feedback.num_rows else None
@@ -196,10 +197,8 @@ def _weights(sequences: pa.Table) -> Floats | None:
 
 def _refused(user_ids: pa.ChunkedArray, items: pa.Table, negative_feedback: pa.Table) -> sp.csr_matrix:
     """`Sequences.refused` of these users; what is said of other users and items is left out."""
-    ids = (user_ids.combine_chunks(), items.column("item_id").combine_chunks())
-    found = [
-        pc.index_in(negative_feedback.column(n), value_set=v) for n, v in zip(("user_id", "item_id"), ids, strict=True)
-    ]
+    ids = (user_ids.combine_chunks(), items.column(ITEM).combine_chunks())
+    found = [pc.index_in(negative_feedback.column(n), value_set=v) for n, v in zip((USER, ITEM), ids, strict=True)]
     rows, codes = (np.asarray(pc.fill_null(each, -1)) for each in found)
     known = (rows >= 0) & (codes >= 0)
     since = 1 + negative_feedback.column("position").to_numpy()
@@ -210,13 +209,13 @@ def _segments(user_ids: pa.ChunkedArray, profiles: pa.Table) -> Ints:
     """(users,) the segment of each, numbered by name: alike in all stages."""
     names = profiles.column("segment").combine_chunks()
     coded = pc.index_in(names, value_set=names.unique().sort())
-    rows = pc.index_in(user_ids, value_set=profiles.column("user_id").combine_chunks())
+    rows = pc.index_in(user_ids, value_set=profiles.column(USER).combine_chunks())
     return np.asarray(coded.take(rows), dtype=np.int64)
 
 
 def from_batches(batches: Iterable[pa.RecordBatch], items: pa.Table, codes: IO[bytes], times: IO[bytes]) -> Sequences:
     """`from_table` for a log that may be larger than memory: what it has of events lies in the two open files."""
-    ids = items.column("item_id").combine_chunks()
+    ids = items.column(ITEM).combine_chunks()
     lengths, timed = [np.zeros(1, dtype=np.int64)], True
     for batch in batches:
         part, n, seconds = _encoded(pa.Table.from_batches([batch]), ids)

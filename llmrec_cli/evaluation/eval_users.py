@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Codes, Ints, offsets_of
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.data.interactions import Sequences
 
@@ -61,13 +62,13 @@ def ask(
     holdout: pa.Table, users: pa.Table, items: pa.Table, sequences: Sequences, lists: Codes, *, filter_seen: bool
 ) -> EvalUsers:
     """The withheld events as targets of the users who have a list; DataError where there is nobody to ask about."""
-    known = pc.index_in(holdout.column("user_id"), value_set=users.column("user_id").combine_chunks())
+    known = pc.index_in(holdout.column(USER), value_set=users.column(USER).combine_chunks())
     rows = pc.fill_null(known, -1).to_numpy().astype(np.int64)
-    codes = pc.index_in(holdout.column("item_id"), value_set=items.column("item_id").combine_chunks())
+    codes = pc.index_in(holdout.column(ITEM), value_set=items.column(ITEM).combine_chunks())
     # an item outside of the catalogue has a code beyond it, of its own: two of them are two targets
-    outside = holdout.column("item_id").combine_chunks().dictionary_encode().indices.to_numpy() + items.num_rows
+    outside = holdout.column(ITEM).combine_chunks().dictionary_encode().indices.to_numpy() + items.num_rows
     targets = np.where(codes.is_null().to_numpy(), outside, pc.fill_null(codes, 0).to_numpy()).astype(np.int32)
-    everyone = pc.count_distinct(holdout.column("user_id")).as_py()
+    everyone = pc.count_distinct(holdout.column(USER)).as_py()
     kept = (rows >= 0) & (lists[rows, 0] >= 0)
     order = np.argsort(rows[kept], kind="stable")
     asked, counts = np.unique(rows[kept], return_counts=True)
@@ -80,8 +81,8 @@ def ask(
 
 def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Codes:
     """(users, k) item codes in the order of the users table, -1 where a list is short or missing."""
-    rows = pc.index_in(recommendations.column("user_id"), value_set=users.column("user_id").combine_chunks())
-    codes = pc.index_in(recommendations.column("item_id"), value_set=items.column("item_id").combine_chunks())
+    rows = pc.index_in(recommendations.column(USER), value_set=users.column(USER).combine_chunks())
+    codes = pc.index_in(recommendations.column(ITEM), value_set=items.column(ITEM).combine_chunks())
     ranks = recommendations.column("rank").to_numpy()
     lists = np.full((users.num_rows, int(ranks.max(initial=1))), -1, dtype=np.int32)
     lists[rows.to_numpy(), ranks - 1] = codes.to_numpy()

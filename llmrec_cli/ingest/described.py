@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.pseudonyms import People
 from llmrec_cli.ingest import metadata
 from llmrec_cli.ingest import people as ids
@@ -67,15 +68,15 @@ def described(
         return [name_of(c, inputs) for c in listed(columns)]
 
     columns = list(dict.fromkeys(names(config.described())))
-    counts = engine.arrow(metadata.event_counts(kept.events, id_name, met_only=id_name == "item_id"))
+    counts = engine.arrow(metadata.event_counts(kept.events, id_name, met_only=id_name == ITEM))
     if config.path is None:
-        role = kept.log.roles.item if id_name == "item_id" else kept.log.roles.user
+        role = kept.log.roles.item if id_name == ITEM else kept.log.roles.user
         place = {c: str(kept.log.columns.index(c)) for c in [role, *columns]}
         values = [engine.arrow(metadata.most_frequent(said, place[role], place[c])) for c in columns]
         return metadata.from_log(counts, dict(zip(columns, values, strict=True))), names
     (key,) = names(config.key)
     raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
-    if id_name == "user_id" and kept.log.people:
+    if id_name == USER and kept.log.people:
         ids.keep_out(engine, raw, key, kept.log.people)
     numbers = [str(1 + i) for i in range(len(columns))]
     rows = engine.arrow(metadata.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))

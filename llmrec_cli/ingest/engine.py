@@ -15,6 +15,7 @@ import duckdb
 import narwhals as nw
 import pyarrow as pa
 
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.ingest import engine_filter, raw_files, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
@@ -261,8 +262,8 @@ class Engine:
             "row": '"#row"',
             "source_row": '"#source_row"',
             "parsable": '"#parsable"',
-            "user_id": sql.cell(roles.user),
-            "item_id": sql.cell(roles.item),
+            USER: sql.cell(roles.user),
+            ITEM: sql.cell(roles.item),
             "event": sql.cell(roles.event),
             "time_text": time,
             "value_text": value,

@@ -9,6 +9,7 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import SettingsError
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
@@ -36,19 +37,19 @@ def withheld(kept: Frame, how: Holdout, n: int = 1, after: int = 0) -> Frame:
     if how == "time":
         return kept.with_columns((nw.col("time") >= after).alias("withheld"))
     newest = 1 if how == "last" else n
-    age = nw.len().over("user_id") - nw.col("position")
+    age = nw.len().over(USER) - nw.col("position")
     return kept.with_columns(((age <= newest) & (nw.col("position") > 0)).alias("withheld"))
 
 
 def training(kept: Frame) -> Frame:
     """What is not withheld, by user and in time order: the columns of `clean/interactions`."""
-    names = ["user_id", "position", "item_id", "time", "value", "event", "weight", "session", "source_row"]
-    return kept.filter(~nw.col("withheld")).select(*names).sort("user_id", "position")
+    names = [USER, "position", ITEM, "time", "value", "event", "weight", "session", "source_row"]
+    return kept.filter(~nw.col("withheld")).select(*names).sort(USER, "position")
 
 
 def holdout(kept: Frame) -> Frame:
     """What is withheld, each with the position that it would have had: the columns of `clean/holdout`."""
-    return kept.filter(nw.col("withheld")).select("user_id", "position", "item_id", "time").sort("user_id", "position")
+    return kept.filter(nw.col("withheld")).select(USER, "position", ITEM, "time").sort(USER, "position")
 
 
 def known(rows: Frame, judged: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
@@ -62,12 +63,12 @@ def known(rows: Frame, judged: Frame, kept: Frame, how: Holdout, after: int = 0)
     if how == "time":
         earlier = judged.filter(nw.col("time") < after)
     else:
-        first = kept.filter(nw.col("withheld")).filter(nw.col("position") == nw.col("position").min().over("user_id"))
-        first = first.select("user_id", nw.col("time").alias("#time"), nw.col("source_row").alias("#first"))
+        first = kept.filter(nw.col("withheld")).filter(nw.col("position") == nw.col("position").min().over(USER))
+        first = first.select(USER, nw.col("time").alias("#time"), nw.col("source_row").alias("#first"))
         # without times the rows alone are the order
         same = nw.col("#time").is_null() | (nw.col("time") == nw.col("#time"))
         before = (nw.col("time") < nw.col("#time")) | (same & (nw.col("source_row") < nw.col("#first")))
-        earlier = judged.join(first, on="user_id", how="left").filter(nw.col("#first").is_null() | before)
+        earlier = judged.join(first, on=USER, how="left").filter(nw.col("#first").is_null() | before)
     return rows.join(earlier.select(nw.col("source_row").alias("#source_row")), on="#source_row", how="semi")
 
 
@@ -76,10 +77,10 @@ def known_negatives(negative_feedback: Frame, kept: Frame, how: Holdout, after: 
 
     A user's own cut-off is the first event that is withheld; that of `time` is the same for all.
     """
-    own = kept.filter(~nw.col("withheld")).group_by("user_id").agg(nw.len().alias("n"))
-    known = negative_feedback.join(own, on="user_id", how="inner")
+    own = kept.filter(~nw.col("withheld")).group_by(USER).agg(nw.len().alias("n"))
+    known = negative_feedback.join(own, on=USER, how="inner")
     known = known.filter(nw.col("time") < after) if how == "time" else known.filter(nw.col("position") <= nw.col("n"))
-    return known.select("user_id", "item_id", "position").sort("user_id", "item_id")
+    return known.select(USER, ITEM, "position").sort(USER, ITEM)
 
 
 def before(holdout: pa.Table, until: str) -> pa.Table:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import ITEM_RANGES
-from llmrec_cli.core.columns import ATTRIBUTES
+from llmrec_cli.core.columns import ATTRIBUTES, ITEM, USER
 from llmrec_cli.data.attributes import amounts
 from llmrec_cli.ingest.column_mapping import Columns, ItemsConfig, UsersConfig
 from llmrec_cli.ingest.tags import item_tags
@@ -75,7 +75,7 @@ def values_of(frame: Frame, key: str, column: str) -> Frame:
 def ranges(pairs: Mapping[str, pa.Table], ids: pa.ChunkedArray) -> pa.Table:
     """The columns of `clean/item_ranges` from the `values_of` each attribute, for the items `ids`; maybe no row."""
     found = [_range(name, table.filter(pc.is_in(table.column(ID), value_set=ids))) for name, table in pairs.items()]
-    return pa.concat_tables([ITEM_RANGES.schema.empty_table(), *found]).sort_by([("item_id", "ascending")])
+    return pa.concat_tables([ITEM_RANGES.schema.empty_table(), *found]).sort_by([(ITEM, "ascending")])
 
 
 def _range(name: str, pairs: pa.Table) -> pa.Table:
@@ -139,7 +139,7 @@ def items(table: pa.Table, names: Names, config: ItemsConfig) -> pa.Table:
     given = tags(table, names(config.tags), config.tags_separator)
     return pa.table(
         {
-            "item_id": table.column(ID),
+            ITEM: table.column(ID),
             "title": titles,
             "text": text(table, names(config.text)),
             "category": paths,
@@ -156,7 +156,7 @@ def users(table: pa.Table, names: Names, config: UsersConfig) -> pa.Table:
     """The columns of `clean/users`, likewise."""
     return pa.table(
         {
-            "user_id": table.column(ID),
+            USER: table.column(ID),
             "age": numbers(text(table, names(config.age))),
             "gender": text(table, names(config.gender)),
             "region": text(table, names(config.region)),

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.columns import ITEM, USER
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 Repeats = Literal["keep", "first", "last"]
@@ -42,8 +43,8 @@ def judge_rows(log: Frame, *, timed: bool) -> Frame:
     rules = [
         rule(~nw.col("parsable"), "unparsable"),
         rule(~nw.col("passes"), "where"),
-        rule(nw.col("user_id").is_null(), "missing user"),
-        rule(nw.col("item_id").is_null(), "missing item"),
+        rule(nw.col(USER).is_null(), "missing user"),
+        rule(nw.col(ITEM).is_null(), "missing item"),
         *([rule(nw.col("time").is_null(), "invalid time")] if timed else []),
         rule(given & nw.col("value").is_null(), "invalid value"),
         rule(nw.col("weight") < 0, REFUSAL),
@@ -71,7 +72,7 @@ def _reject_later(frame: Frame, same: Sequence[str], order: Sequence[str], reaso
 
 def judge_duplicates(frame: Frame, *, timed: bool) -> Frame:
     """Reject rows that say the same event again: the same user, item, time and event (without a time, value)."""
-    same = ["user_id", "item_id", "event", "time" if timed else "value"]
+    same = [USER, ITEM, "event", "time" if timed else "value"]
     return _reject_later(frame, same, ["source_row"], "duplicate")
 
 
@@ -79,7 +80,7 @@ def judge_repeats(frame: Frame, repeats: Repeats) -> Frame:
     """Keep all of a user's events with the same item, or the first or last of them in time."""
     if repeats == "keep":
         return frame
-    return _reject_later(frame, ["user_id", "item_id"], ["time", "source_row"], "repeat", last=repeats == "last")
+    return _reject_later(frame, [USER, ITEM], ["time", "source_row"], "repeat", last=repeats == "last")
 
 
 def outlier_limit(counts: npt.NDArray[Any], z: float) -> float:
@@ -150,7 +151,7 @@ def _people(users: Ints, items: Ints) -> Ints:
 
 def k_core_round(frame: Frame, min_user: int, min_item: int) -> Frame:
     """One round of the k-core as an expression: the reference that `k_core`, which is faster, is held to."""
-    for column, least in (("user_id", min_user), ("item_id", min_item)):
+    for column, least in ((USER, min_user), (ITEM, min_item)):
         frame = frame.with_columns(nw.len().over(column).alias("n")).filter(nw.col("n") >= least).drop("n")
     return frame
 
@@ -163,7 +164,7 @@ def codes(column: pa.ChunkedArray) -> Ints:
 
 def sound(frame: Frame) -> Frame:
     """What the k-core needs of the rows that no rule has rejected so far."""
-    return frame.filter(nw.col("reason").is_null()).select("source_row", "user_id", "item_id")
+    return frame.filter(nw.col("reason").is_null()).select("source_row", USER, ITEM)
 
 
 def judge_k_core(frame: Frame, removed: Frame) -> Frame:
@@ -188,21 +189,21 @@ def judge_forgotten(frame: Frame, rows: Frame) -> Frame:
 
 def taken(frame: Frame) -> Frame:
     """`reason`, and how many `users` and `items` have rows that it took."""
-    ids = (nw.col("user_id").n_unique().alias("users"), nw.col("item_id").n_unique().alias("items"))
+    ids = (nw.col(USER).n_unique().alias("users"), nw.col(ITEM).n_unique().alias("items"))
     return frame.filter(~nw.col("reason").is_null()).group_by("reason").agg(*ids)
 
 
 def only_rejected(frame: Frame) -> Frame:
     """`item_id` of the items that somebody had, but that no kept row has."""
-    named = frame.filter(~nw.col("item_id").is_null())
-    kept = named.filter(nw.col("reason").is_null()).select("item_id").unique()
-    return named.select("item_id").unique().join(kept, on="item_id", how="anti")
+    named = frame.filter(~nw.col(ITEM).is_null())
+    kept = named.filter(nw.col("reason").is_null()).select(ITEM).unique()
+    return named.select(ITEM).unique().join(kept, on=ITEM, how="anti")
 
 
 def rejected(frame: Frame) -> Frame:
     """The rows that are not kept, as they were read: the columns of `clean/rejects`."""
     texts = [nw.col("time_text").alias("time"), nw.col("value_text").alias("value")]
-    names = ["source", "row", "reason", "user_id", "item_id"]
+    names = ["source", "row", "reason", USER, ITEM]
     return frame.filter(~nw.col("reason").is_null()).sort("source_row").select(*names, *texts)
 
 
@@ -215,14 +216,14 @@ def in_order(frame: Frame, gap_minutes: float) -> Frame:
     An event more than `gap_minutes` after the one before it begins a new session; without times there is one session.
     """
     order = ["time", "source_row"]
-    pause = nw.col("time") - nw.col("time").shift(1).over("user_id", order_by=order)
+    pause = nw.col("time") - nw.col("time").shift(1).over(USER, order_by=order)
     return (
         frame.filter(nw.col("reason").is_null())
         .with_columns(
-            (nw.col("source_row").cum_count().over("user_id", order_by=order) - 1).alias("position"),
+            (nw.col("source_row").cum_count().over(USER, order_by=order) - 1).alias("position"),
             nw.when(pause > gap_minutes * 60e6).then(nw.lit(1)).otherwise(nw.lit(0)).alias("starts"),
         )
-        .with_columns(nw.col("starts").cum_sum().over("user_id", order_by=order).cast(nw.Int32).alias("session"))
+        .with_columns(nw.col("starts").cum_sum().over(USER, order_by=order).cast(nw.Int32).alias("session"))
         .drop("starts", "reason")
     )
 
@@ -233,12 +234,12 @@ def negative_feedback(judged: Frame) -> Frame:
     A row for each user and item, that of the last time; columns user_id, item_id, position, time.
     """
     kept = nw.col("reason").is_null().cast(nw.Int32)
-    before = kept.cum_sum().over("user_id", order_by=["time", "source_row"])
+    before = kept.cum_sum().over(USER, order_by=["time", "source_row"])
     return (
         judged.filter(nw.col("reason").is_null() | (nw.col("reason") == REFUSAL))
         .with_columns(before.alias("position"))
         .filter(nw.col("reason") == REFUSAL)
-        .group_by("user_id", "item_id")
+        .group_by(USER, ITEM)
         .agg(nw.col("position").max(), nw.col("time").max())
     )
 
@@ -247,9 +248,9 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The rows, sorted by user, in pieces that never part the rows of one user."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
-        users = batch.column("user_id")
+        users = batch.column(USER)
         change = _starts(users)[-1] if len(users) else 0
-        if change == 0 and (not waiting or not len(users) or waiting[-1].column("user_id")[-1].equals(users[0])):
+        if change == 0 and (not waiting or not len(users) or waiting[-1].column(USER)[-1].equals(users[0])):
             waiting.append(batch)
             continue
         yield pa.Table.from_batches([*waiting, batch.slice(0, change)])
@@ -261,7 +262,7 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 def sequences(events: pa.Table) -> pa.Table:
     """The events of whole users as one row for each: the columns of `clean/sequences`."""
     events = events.combine_chunks()
-    starts = _starts(events.column("user_id"))
+    starts = _starts(events.column(USER))
     offsets = pa.array(np.append(starts, events.num_rows).astype(np.int32))
 
     def lists(column: str) -> pa.Array:
@@ -270,8 +271,8 @@ def sequences(events: pa.Table) -> pa.Table:
 
     return pa.table(
         {
-            "user_id": events.column("user_id").take(pa.array(starts)),
-            "item_ids": lists("item_id"),
+            USER: events.column(USER).take(pa.array(starts)),
+            "item_ids": lists(ITEM),
             "times": lists("time"),
             "weights": lists("weight"),
         }

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.stage import Report
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import coverage
@@ -167,7 +168,7 @@ def filled(
 
 def most_chosen(items: pa.Table, allowed: Bools, k: int, rules: Constraints) -> pa.Table:
     """The k rows of `items` (item_id, people) with the most people that the rules allow, of equals by their id."""
-    order = pc.sort_indices(items, sort_keys=[("people", "descending"), ("item_id", "ascending")]).to_numpy()
+    order = pc.sort_indices(items, sort_keys=[("people", "descending"), (ITEM, "ascending")]).to_numpy()
     order = order[allowed[order]].astype(np.int32)
     chosen = choose(order[None], -np.arange(len(order), dtype=np.float32)[None], k, rules)[0]
     return items.take(pa.array(order[chosen[chosen >= 0]]))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, within_groups
-from llmrec_cli.core.columns import EVIDENCE
+from llmrec_cli.core.columns import EVIDENCE, ITEM
 from llmrec_cli.core.min_support import enough
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists.build import OF_SEGMENT
@@ -66,7 +66,7 @@ class Evidence:
         names = tags.take(pa.array(self.tags, mask=self.tags < 0))
         kinds = pa.array(KINDS).take(pa.array(self.kinds))
         columns = [kinds, items, names, pa.array(self.weights.astype(np.float32))]
-        structs = pa.StructArray.from_arrays(columns, names=["kind", "item_id", "tag", "weight"])
+        structs = pa.StructArray.from_arrays(columns, names=["kind", ITEM, "tag", "weight"])
         offsets = offsets_of(np.bincount(self.rows, minlength=n_rows))
         return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), structs).cast(EVIDENCE)
 

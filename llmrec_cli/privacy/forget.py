@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from llmrec_cli.core import disk, pseudonyms
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import RANKER, REPORT_PAGE, RETRIEVERS, SEQUENCES, Folder
+from llmrec_cli.core.columns import USER
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.records import Json
 from llmrec_cli.core.workdir import WorkDir
@@ -164,7 +165,7 @@ def _rows(work: WorkDir, before: Mapping[str, Json], models: Folder, ids: Collec
     fitted_on = record["parts"]["inputs"].get(SEQUENCES.path)
     if (fitted_on, signed) != (work.fingerprint(SEQUENCES), work.fingerprint(models)):
         return None
-    of = work.read(SEQUENCES, ["user_id"]).column("user_id")
+    of = work.read(SEQUENCES, [USER]).column(USER)
     return np.flatnonzero(pc.is_in(of, value_set=pa.array(sorted(ids), pa.string())).to_numpy())
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from llmrec_cli.core import pseudonyms
 from llmrec_cli.core.artifacts import RETRIEVERS, USERS
+from llmrec_cli.core.columns import USER
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.records import Json
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.privacy.removal import TABLES, USER, ids_in, places
+from llmrec_cli.privacy.removal import TABLES, ids_in, places
 from llmrec_cli.report.views import rows_of
 
 ABOUT_MODELS = (

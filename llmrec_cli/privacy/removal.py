@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llmrec_cli.core.artifacts import REGISTRY, REJECTS, Artifact, Forgets, Table
+from llmrec_cli.core.columns import USER
 from llmrec_cli.core.pseudonyms import LIST
 from llmrec_cli.core.records import Json
 from llmrec_cli.core.stage import ticket_of
 from llmrec_cli.core.workdir import WorkDir
 
-USER = "user_id"
 RECORD, RECEIPTS, SCRATCH, TEMPORARY = "record.json", "receipts", ".scratch", ".tmp-"
 OWN = {RECORD, LIST, ".lock", ".lock-holder"}
 STAGES = frozenset(artifact.stage for artifact in REGISTRY)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec_cli.core.artifacts import RECOMMENDATIONS
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import STAGES
 from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import SettingsError, did_you_mean
@@ -24,7 +25,7 @@ from llmrec_cli.core.printable import printable, printable_json
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report.views import LISTED, Json, Titles, list_row
 
-COLUMNS = ("user_id", "rank", "item_id", "title", "score", "strategy", "reason")
+COLUMNS = (USER, "rank", ITEM, "title", "score", "strategy", "reason")
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -73,8 +74,8 @@ def export(work: WorkDir, format: str, output: str | None, rows: pa.Table | None
 def _rows(work: WorkDir, pieces: Iterable[pa.RecordBatch]) -> Iterator[Json]:
     titles = Titles(work)
     for piece in pieces:
-        for row in piece.select(["user_id", *LISTED]).to_pylist():
-            yield {"user_id": row["user_id"], **list_row(row, titles)}
+        for row in piece.select([USER, *LISTED]).to_pylist():
+            yield {USER: row[USER], **list_row(row, titles)}
 
 
 @contextmanager
@@ -98,10 +99,10 @@ def _opened(output: str | None) -> Iterator[BinaryIO]:
 
 def _write_jsonl(rows: Iterable[Json], file: BinaryIO) -> None:
     """One object a user."""
-    kept = ("item_id", "title", "score", "reason", "strategy")
-    for user_id, group in itertools.groupby(rows, key=lambda row: row["user_id"]):
+    kept = (ITEM, "title", "score", "reason", "strategy")
+    for user_id, group in itertools.groupby(rows, key=lambda row: row[USER]):
         items = [{key: row[key] for key in kept} for row in group]
-        line = printable_json(json.dumps({"user_id": user_id, "items": items}, ensure_ascii=False))
+        line = printable_json(json.dumps({USER: user_id, "items": items}, ensure_ascii=False))
         file.write(line.encode() + b"\n")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from llmrec_cli.core.artifacts import INTERACTIONS, ITEMS, PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import figures, page_data
@@ -43,10 +44,10 @@ def render(work: WorkDir, n_users: int | None = None) -> str:
 
 def facts(work: WorkDir) -> Json:
     """The figures at the head of the page."""
-    lists = work.read(RECOMMENDATIONS, ["item_id", "strategy"])
+    lists = work.read(RECOMMENDATIONS, [ITEM, "strategy"])
     profiles = work.read(PROFILES, ["n_events", "cold"])
-    n_items = work.read(ITEMS, ["item_id"]).num_rows
-    distinct = len(lists.column("item_id").unique())
+    n_items = work.read(ITEMS, [ITEM]).num_rows
+    distinct = len(lists.column(ITEM).unique())
     return {
         "users": profiles.num_rows,
         "cold": int(np.count_nonzero(profiles.column("cold").to_numpy())),

@@ -10,6 +10,7 @@ import numpy as np
 
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import ITEM_IMAGES, PROFILES
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import views
 from llmrec_cli.report.views import Json, Titles
@@ -29,10 +30,10 @@ def shown(n_events: Ints, n: int) -> Ints:
 
 def gather(work: WorkDir, n_users: int) -> Json:
     """`users` (profile, history, list) and the `items` that they refer to by place."""
-    profiles = work.read(PROFILES, ["user_id", "n_events"])
+    profiles = work.read(PROFILES, [USER, "n_events"])
     some = profiles.take(shown(profiles.column("n_events").to_numpy(), n_users))
     titles, book = Titles(work), _Book()
-    users = [_user(view, book) for view in views.users(work, some.column("user_id").to_pylist(), titles)]
+    users = [_user(view, book) for view in views.users(work, some.column(USER).to_pylist(), titles)]
     images = _images(work, list(book.used))
     items = [_item(view, images) for view in views.items(work, list(book.used), titles)]
     return {"users": users, "items": items, "first": _first(users), "of": profiles.num_rows}
@@ -50,7 +51,7 @@ class _Book:
 
 def _user(view: Json, book: _Book) -> Json:
     return {
-        "id": view["user_id"],
+        "id": view[USER],
         "events": view["n_events"],
         "last": view["last_time"].date().isoformat() if view["last_time"] else None,
         "cold": view["cold"],
@@ -60,7 +61,7 @@ def _user(view: Json, book: _Book) -> Json:
         "recent": _tags(view["recent_interests"]),
         "topics": _tags(view["topics"]),
         "taste": view["taste"],
-        "history": [book.place(event["item_id"]) for event in view["history"]],
+        "history": [book.place(event[ITEM]) for event in view["history"]],
         "list": _list(view["recommendations"], book),
     }
 
@@ -75,7 +76,7 @@ def _list(rows: list[Json], book: _Book) -> list[Json]:
     low, span = min(scores, default=0), (max(scores, default=0) - min(scores, default=0)) or 1
     return [
         {
-            "item": book.place(row["item_id"]),
+            "item": book.place(row[ITEM]),
             "strength": round((row["score"] - low) / span, 4),
             **{name: row[name] for name in ("score", "strategy", "reason")},
             "evidence": [_evidence(each, book) for each in row["evidence"]],
@@ -85,14 +86,14 @@ def _list(rows: list[Json], book: _Book) -> list[Json]:
 
 
 def _evidence(piece: Json, book: _Book) -> list[Any]:
-    item_id = piece.get("item_id")
+    item_id = piece.get(ITEM)
     return [piece["kind"], book.place(item_id) if item_id else None, piece.get("tag"), piece["weight"]]
 
 
 def _item(view: Json, images: dict[str, str]) -> Json:
-    image = images.get(view["item_id"])
+    image = images.get(view[ITEM])
     return {
-        "id": view["item_id"],
+        "id": view[ITEM],
         "title": view["title"],
         "category": view["category"] or "",
         "tags": view["tags"][:4],
@@ -106,8 +107,8 @@ def _images(work: WorkDir, item_ids: Sequence[str]) -> dict[str, str]:
     """Item -> its generated image as a data address, for small PNG files inside the work directory."""
     if not work.has(ITEM_IMAGES):
         return {}
-    table = work.read(ITEM_IMAGES, ["item_id", "path"])
-    paths = dict(zip(table.column("item_id").to_pylist(), table.column("path").to_pylist(), strict=True))
+    table = work.read(ITEM_IMAGES, [ITEM, "path"])
+    paths = dict(zip(table.column(ITEM).to_pylist(), table.column("path").to_pylist(), strict=True))
     out: dict[str, str] = {}
     left, root = ALL_IMAGE_BYTES, work.path.resolve()
     for item_id in item_ids:

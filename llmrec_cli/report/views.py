@@ -23,6 +23,7 @@ from llmrec_cli.core.artifacts import (
     TASTE_TEXTS,
     Table,
 )
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.min_support import enough, least_people
@@ -31,9 +32,9 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 Json = dict[str, Any]
 NEWEST, NEIGHBOURS = 24, 8
 """Items of a history and neighbours of an item that are told."""
-PROFILE = ("user_id", "n_events", "cold", "segment", "age_band", "gender", "region", "last_time")
+PROFILE = (USER, "n_events", "cold", "segment", "age_band", "gender", "region", "last_time")
 TAGGED = ("interests", "recent_interests", "changes", "topics", "brands")
-LISTED = ("rank", "item_id", "score", "strategy", "reason")
+LISTED = ("rank", ITEM, "score", "strategy", "reason")
 
 
 def user(work: WorkDir, user_id: str) -> Json:
@@ -41,7 +42,7 @@ def user(work: WorkDir, user_id: str) -> Json:
     _whole(work, PROFILES, ITEMS, SEQUENCES, TASTE_TEXTS, RECOMMENDATIONS)
     found = users(work, [readable(user_id)], Titles(work))
     if not found:
-        raise unknown("user", user_id, work.read(PROFILES, ["user_id"]).column("user_id"))
+        raise unknown("user", user_id, work.read(PROFILES, [USER]).column(USER))
     return found[0]
 
 
@@ -50,10 +51,10 @@ def users(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
 
     `history` has the newest different items, each with the time of its newest event; `recommendations` the list.
     """
-    profiles = _by(work, PROFILES, "user_id", ids, [*PROFILE, *TAGGED, "price"])
-    histories = _by(work, SEQUENCES, "user_id", ids, ["user_id", "item_ids", "times"])
-    tastes = _by(work, TASTE_TEXTS, "user_id", ids, ["user_id", "text"])
-    lists = _by(work, RECOMMENDATIONS, "user_id", ids)
+    profiles = _by(work, PROFILES, USER, ids, [*PROFILE, *TAGGED, "price"])
+    histories = _by(work, SEQUENCES, USER, ids, [USER, "item_ids", "times"])
+    tastes = _by(work, TASTE_TEXTS, USER, ids, [USER, "text"])
+    lists = _by(work, RECOMMENDATIONS, USER, ids)
     return [
         {
             **{name: profile[name] for name in PROFILE},
@@ -70,11 +71,11 @@ def users(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
 
 def list_row(row: Json, titles: Titles) -> Json:
     """A row of recommendations with the title of its item and, where the row has evidence, of its evidence."""
-    told = {key: row[key] for key in LISTED} | {"score": score(row["score"]), "title": titles[row["item_id"]]}
+    told = {key: row[key] for key in LISTED} | {"score": score(row["score"]), "title": titles[row[ITEM]]}
     if "evidence" in row:
         told["evidence"] = [
             {key: value for key, value in shares(each).items() if value is not None}
-            | ({"title": titles[each["item_id"]]} if each["item_id"] else {})
+            | ({"title": titles[each[ITEM]]} if each[ITEM] else {})
             for each in row["evidence"]
         ]
     return told
@@ -100,13 +101,13 @@ def items(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
 
     An attribute that varies in the log is a range; `generated` says whether `text` was written by `generate`.
     """
-    rows = _by(work, ITEMS, "item_id", ids)
-    written = _by(work, ITEM_TEXTS, "item_id", ids, ["item_id", "text"])
+    rows = _by(work, ITEMS, ITEM, ids)
+    written = _by(work, ITEM_TEXTS, ITEM, ids, [ITEM, "text"])
     texts = {item_id: each["text"] for item_id, (each,) in written.items()}
-    ranges = _by(work, ITEM_RANGES, "item_id", ids)
+    ranges = _by(work, ITEM_RANGES, ITEM, ids)
     return [
         {
-            **{name: row[name] for name in ("item_id", "category", "n_events")},
+            **{name: row[name] for name in (ITEM, "category", "n_events")},
             "title": titles[item_id],
             "tags": row["tags"] or [],
             "attributes": {each["name"]: each["value"] for each in row["attributes"] or []}
@@ -139,8 +140,8 @@ class Titles:
     """Item id -> what to call the item: its title, or its id where it has none."""
 
     def __init__(self, work: WorkDir) -> None:
-        items = work.read(ITEMS, ["item_id", "title"])
-        self.titles = dict(zip(items.column("item_id").to_pylist(), items.column("title").to_pylist(), strict=True))
+        items = work.read(ITEMS, [ITEM, "title"])
+        self.titles = dict(zip(items.column(ITEM).to_pylist(), items.column("title").to_pylist(), strict=True))
 
     def __getitem__(self, item_id: str) -> str:
         return self.titles.get(item_id) or item_id
@@ -205,13 +206,13 @@ def _newest(history: Json, titles: Titles) -> Iterable[Json]:
     for item_id, time in zip(reversed(history["item_ids"]), reversed(history["times"]), strict=True):
         times.setdefault(item_id, time)
     newest = list(times.items())[:NEWEST]
-    return ({"item_id": item_id, "title": titles[item_id], "time": time} for item_id, time in newest)
+    return ({ITEM: item_id, "title": titles[item_id], "time": time} for item_id, time in newest)
 
 
 def _known_item(work: WorkDir, item_id: str) -> str:
-    if rows_of(work, ITEMS, "item_id", [readable(item_id)], ["item_id"]).num_rows == 0:
-        items = work.read(ITEMS, ["item_id", "title"])
-        raise unknown("item", item_id, items.column("item_id"), items.column("title"))
+    if rows_of(work, ITEMS, ITEM, [readable(item_id)], [ITEM]).num_rows == 0:
+        items = work.read(ITEMS, [ITEM, "title"])
+        raise unknown("item", item_id, items.column(ITEM), items.column("title"))
     return item_id
 
 
@@ -221,12 +222,12 @@ def _neighbours(work: WorkDir, item_id: str, n: int, titles: Titles) -> list[Jso
     table = work.read(ITEM_VECTORS)
     rows = to_numpy(table.column("vector"))
     directions = unit(rows)
-    place = pc.index(table.column("item_id"), pa.scalar(item_id)).as_py()
+    place = pc.index(table.column(ITEM), pa.scalar(item_id)).as_py()
     similarity = directions @ directions[place]
     order = [code for code in np.argsort(-similarity, kind="stable")[: n + 1].tolist() if code != place][:n]
-    near = table.column("item_id").take(pa.array(order, type=pa.int64())).to_pylist()
+    near = table.column(ITEM).take(pa.array(order, type=pa.int64())).to_pylist()
     found = zip(near, similarity[order].tolist(), strict=True)
-    return [shares({"item_id": other, "title": titles[other], "similarity": value}) for other, value in found]
+    return [shares({ITEM: other, "title": titles[other], "similarity": value}) for other, value in found]
 
 
 def _people(work: WorkDir, item_id: str) -> int:
@@ -243,7 +244,7 @@ def _recommended_to(work: WorkDir, item_id: str) -> Json | None:
     """How many lists have the item and at which place; None before `recommend` has run."""
     if not work.has(RECOMMENDATIONS):
         return None
-    ranks = rows_of(work, RECOMMENDATIONS, "item_id", [item_id], ["item_id", "rank"]).column("rank").to_numpy()
+    ranks = rows_of(work, RECOMMENDATIONS, ITEM, [item_id], [ITEM, "rank"]).column("rank").to_numpy()
     if not enough(len(ranks), least_people(work)):
         return {"users": None, "mean_rank": None}
     return {"users": len(ranks), "mean_rank": round(float(ranks.mean()), 2) if len(ranks) else None}

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEM_VECTORS
+from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.workdir import WorkDir
@@ -35,7 +36,7 @@ def starts(init_from: str, base: Path, item_ids: pa.ChunkedArray) -> tuple[Start
     if not init_from:
         return None, None
     other = _other(init_from, base)
-    known = other.read(ITEM_VECTORS, ["item_id"]).column("item_id").combine_chunks()
+    known = other.read(ITEM_VECTORS, [ITEM]).column(ITEM).combine_chunks()
     rows = pc.fill_null(pc.index_in(item_ids.combine_chunks(), value_set=known), -1)
     places = np.asarray(rows, dtype=np.int64)
     search, refit = (SequenceEncoder.load(other.need(artifact)) for artifact in (ENCODER_VALIDATION, ENCODER))

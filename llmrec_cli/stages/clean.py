@@ -28,6 +28,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
     Table,
 )
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.pseudonyms import People, ticket
@@ -94,19 +95,19 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         _check_events(kept, judged, config)
         account = _account(judged, kept, config)
         said = holdout.known(engine.numbered(log.raw, log.columns), judged, kept.events, config.holdout, after)
-        items = metadata.items(*described(kept, config.items, "item_id", said), config.items)
-        about = described(kept, config.users, "user_id", said)
+        items = metadata.items(*described(kept, config.items, ITEM, said), config.items)
+        about = described(kept, config.users, USER, said)
         users = metadata.users(*about, config.users)
         if config.min_support > 1:
-            rare = engine.arrow(rules.only_rejected(judged)).column("item_id").combine_chunks()
-            items = items.filter(pc.invert(pc.is_in(items.column("item_id"), value_set=rare)))
+            rare = engine.arrow(rules.only_rejected(judged)).column(ITEM).combine_chunks()
+            items = items.filter(pc.invert(pc.is_in(items.column(ITEM), value_set=rare)))
         _check_ids(kept, items, users)
         if ages := about[1](config.users.age):
             kept.warnings.extend(oddities.ages(metadata.text(about[0], ages), users.column("age"), ages))
 
         work.write(ITEMS, items)
         work.write(USERS, users)
-        if (varied := ranges(kept, config.items, said, items.column("item_id"))).num_rows:
+        if (varied := ranges(kept, config.items, said, items.column(ITEM))).num_rows:
             work.write(ITEM_RANGES, varied)
         work.write(FUNNEL, account)
         _write_events(work, kept)
@@ -171,13 +172,13 @@ def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
     if timed or config.interactions.layout == "rows":
         frame = rules.judge_duplicates(frame, timed=timed)
     frame = engine.keep(rules.judge_repeats(frame, config.repeats))
-    for column, z in (("user_id", config.outlier_z), ("item_id", config.item_outlier_z)):
+    for column, z in ((USER, config.outlier_z), (ITEM, config.item_outlier_z)):
         counts = engine.arrow(rules.counts_of(frame, column)).column("n").to_numpy()
         limit = rules.outlier_limit(counts, z) if z else np.inf
         if (counts > limit).any():
             frame = engine.keep(rules.judge_outliers(frame, column, limit, f"outlier {column[:4]}"))
     sound = engine.arrow(rules.sound(frame))
-    users, items = (rules.codes(sound.column(column)) for column in ("user_id", "item_id"))
+    users, items = (rules.codes(sound.column(column)) for column in (USER, ITEM))
     verdicts = rules.k_core(users, items, config.min_user_events, config.min_item_events, config.min_support)
     if not verdicts.any():
         return frame

@@ -34,6 +34,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
     VERDICT,
 )
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.lineage import aligned
@@ -127,12 +128,12 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
-    items, users = work.read(ITEMS, ["item_id"]), work.read(USERS)
+    items, users = work.read(ITEMS, [ITEM]), work.read(USERS)
     fitted = sources_of(work, items, context)
     compared = agree(fitted, config.baselines, config.must_beat, SOURCES)
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.must_beat))
     sequences, question, given = replayed(work, config, users, items)
-    histories = Histories(question.histories, aligned(work, PROFILES, users.column("user_id"))[question.users])
+    histories = Histories(question.histories, aligned(work, PROFILES, users.column(USER))[question.users])
     everybody: Any = Popularity.of(sequences)  # where train-ranker fits none, as beside a private encoder
     baselines = {name: fitted.get(name, everybody) for name in names}
     of_sources, other = by_sources(baselines, histories, question, items=items, k=max(config.ks), context=context)
@@ -168,10 +169,10 @@ def replayed(
     from llmrec_cli.evaluation.eval_users import ask, lists_of
     from llmrec_cli.ingest.holdout import before
 
-    profiles = work.read(PROFILES, ["user_id", "segment"])
-    log = work.read(SEQUENCES, ["user_id", "item_ids", "weights"])
-    sequences = from_table(log, items, users.column("user_id"), profiles)
-    given = lists_of(work.read(RECOMMENDATIONS, ["user_id", "rank", "item_id"]), users, items)
+    profiles = work.read(PROFILES, [USER, "segment"])
+    log = work.read(SEQUENCES, [USER, "item_ids", "weights"])
+    sequences = from_table(log, items, users.column(USER), profiles)
+    given = lists_of(work.read(RECOMMENDATIONS, [USER, "rank", ITEM]), users, items)
     longest = max(config.ks)
     if given.shape[1] < longest:
         raise SettingsError(
@@ -217,7 +218,7 @@ def sources_of(work: WorkDir, items: pa.Table, context: Context) -> dict[str, Re
     from llmrec_cli.ranking.retrievers import load_retrievers
     from llmrec_cli.tensors.checkpoints import fits
 
-    return load_retrievers(fits(work.need(RETRIEVERS), items.column("item_id").to_pylist()), context.named)
+    return load_retrievers(fits(work.need(RETRIEVERS), items.column(ITEM).to_pylist()), context.named)
 
 
 def by_sources(
@@ -234,7 +235,7 @@ def by_sources(
     from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.ranking.candidates import best_items
 
-    ties = tie_order(items.column("item_id").to_pylist())
+    ties = tie_order(items.column(ITEM).to_pylist())
     lists, other = {}, {}
     for name, retriever in sources.items():
         context.progress.log(f"evaluate: lists by {name}")
@@ -265,8 +266,8 @@ def traits(work: WorkDir) -> Traits:
     from llmrec_cli.data.metrics import row_shares
     from llmrec_cli.evaluation.comparison import Traits
 
-    items = work.read(ITEMS, ["item_id", "tags"]).combine_chunks()
-    vectors = aligned(work, ITEM_TEXT_VECTORS, items.column("item_id"))
+    items = work.read(ITEMS, [ITEM, "tags"]).combine_chunks()
+    vectors = aligned(work, ITEM_TEXT_VECTORS, items.column(ITEM))
     lists = items.column("tags").combine_chunks()
     names = pc.list_flatten(lists).dictionary_encode()
     offsets = offsets_of(np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))

@@ -33,6 +33,7 @@ from llmrec_cli.core.artifacts import (
     TASTE_TEXTS,
     Table,
 )
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
@@ -106,16 +107,16 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
         if config.image_generator
         else None
     )
-    items, profiles = work.read(ITEMS), work.read(PROFILES, ["user_id", "interests", "n_events"])
-    histories = from_table(work.read(SEQUENCES), items, profiles.column("user_id"))
+    items, profiles = work.read(ITEMS), work.read(PROFILES, [USER, "interests", "n_events"])
+    histories = from_table(work.read(SEQUENCES), items, profiles.column(USER))
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
 
     popular, active = (most_events_first(table.column("n_events")) for table in (items, profiles))
     tastes = TasteEvidence(profiles, histories, items)
     facts = ItemEvidence(items, People.of(histories).counts, ranges)
     jobs = (
-        Job(ITEM_TEXTS, items.column("item_id"), popular[: config.max_items], facts),
-        Job(TASTE_TEXTS, profiles.column("user_id"), active[: config.max_users], tastes),
+        Job(ITEM_TEXTS, items.column(ITEM), popular[: config.max_items], facts),
+        Job(TASTE_TEXTS, profiles.column(USER), active[: config.max_users], tastes),
     )
     report = Report()
     for job in jobs:
@@ -249,7 +250,7 @@ def paint(
     with work.writing(IMAGES) as folder:
         names = save_pictures(images, folder)
     columns: dict[str, list[Any]] = {
-        "item_id": items.column("item_id").take(rows).to_pylist(),
+        ITEM: items.column(ITEM).take(rows).to_pylist(),
         "path": [f"{IMAGES.path}/{name}" for name in names],
         "image_generator": [config.image_generator] * len(rows),
         "condition": [conditions[row] for row in rows],

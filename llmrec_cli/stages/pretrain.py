@@ -26,6 +26,7 @@ from llmrec_cli.core.artifacts import (
     PRETRAIN_CURVE,
     SEQUENCES,
 )
+from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import sparkline
 from llmrec_cli.core.stage import Context, Report, Stage
@@ -125,15 +126,13 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     scratch = work.scratch("pretrain", context.ticket)
     report = Report()
     with _log(work, config, scratch) as (items, log):
-        asked = Validation.sample(
-            log, tie_order(items.column("item_id").to_pylist()), config.validation_users, context.seed
-        )
+        asked = Validation.sample(log, tie_order(items.column(ITEM).to_pylist()), config.validation_users, context.seed)
         with machine.accelerator.main_process_first():  # the others find the vectors in the cache
             content = _embed(items, config, context, report)
         reduced = np.concatenate([preprocessing.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
         plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
         report.lines.append(plan.describe())
-        start, onwards = warm_start.starts(config.init_from, context.base, items.column("item_id"))
+        start, onwards = warm_start.starts(config.init_from, context.base, items.column(ITEM))
         with background_refit.begun(plan, REFIT, SEARCH, onwards, wanted=config.refit) as other:
             first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
             best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
@@ -211,13 +210,13 @@ def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Re
 def _write(work: WorkDir, items: pa.Table, text: Floats, searched: SequenceEncoder, final: SequenceEncoder) -> None:
     from llmrec_cli.tensors.checkpoints import bind
 
-    ids = items.column("item_id")
+    ids = items.column(ITEM)
     for artifact, encoder in ((ENCODER_VALIDATION, searched), (ENCODER, final)):
         with work.writing(artifact) as folder:
             encoder.save(folder)
             bind(folder, ids.to_pylist())
-    work.write(ITEM_VECTORS, pa.table({"item_id": ids, "vector": vectors(final.item_vectors)}))
-    work.write(ITEM_TEXT_VECTORS, pa.table({"item_id": ids, "vector": vectors(text)}))
+    work.write(ITEM_VECTORS, pa.table({ITEM: ids, "vector": vectors(final.item_vectors)}))
+    work.write(ITEM_TEXT_VECTORS, pa.table({ITEM: ids, "vector": vectors(text)}))
 
 
 def _language_model(

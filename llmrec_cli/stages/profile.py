@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core import min_support
 from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
-from llmrec_cli.core.columns import HABITS, PRICE
+from llmrec_cli.core.columns import HABITS, ITEM, PRICE, USER
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
@@ -63,8 +63,8 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     topic_model = _topic_model(config)
     set_threads(context.threads)
     users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
-    encoder = SequenceEncoder.load(fits(work.need(ENCODER), items.column("item_id").to_pylist()), context.device)
-    histories = from_table(table, items, users.column("user_id"))
+    encoder = SequenceEncoder.load(fits(work.need(ENCODER), items.column(ITEM).to_pylist()), context.device)
+    histories = from_table(table, items, users.column(USER))
     least = min_support.least_people(work)
     tags = tagged(items.column("tags").to_pylist())
     tags = tags.keep(tags.common(histories.matrix(), least))
@@ -79,7 +79,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     topics = common_topics(topic_model.find(words, tags.names, context.seed), least)
     coherence = npmi(words, tags.names, topics.words)
     profiles = {
-        "user_id": users.column("user_id"),
+        USER: users.column(USER),
         "vector": vectors(shrink(states, histories.lengths, found, shrinkage.full_weight)),
         **readable(histories, tags, topics, found, config),
         **bought,
@@ -158,7 +158,7 @@ def _shrinkage(
     if config.full_weight_events:
         return Shrinkage(config.full_weight_events, {}, 0)
     context.progress.log("profile: choosing how far users with few events lean on their segment")
-    item_ids = work.read(ITEMS, ["item_id"]).column("item_id").to_pylist()
+    item_ids = work.read(ITEMS, [ITEM]).column(ITEM).to_pylist()
     unseen = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), item_ids), context.device)
     return choose(unseen, histories, found, tie_order(item_ids), context.seed)
 
@@ -234,7 +234,7 @@ def known(users: pa.Table, attributes: dict[str, Texts], lengths: Ints, sequence
         "gender": pa.array(attributes["gender"], type=pa.string()),
         "region": pa.array(attributes["region"], type=pa.string()),
         "n_events": pa.array(lengths),
-        "last_time": last_times(sequences, users.column("user_id")),
+        "last_time": last_times(sequences, users.column(USER)),
         "cold": pa.array(lengths == 0),
     }
 
@@ -244,7 +244,7 @@ def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[
     times = sequences.column("times").combine_chunks()
     ends = pc.subtract(pc.cumulative_sum(pc.list_value_length(times).cast(pa.int64())), 1)
     newest = pc.list_flatten(times).take(ends)
-    return newest.take(pc.index_in(user_ids, value_set=sequences.column("user_id").combine_chunks()))
+    return newest.take(pc.index_in(user_ids, value_set=sequences.column(USER).combine_chunks()))
 
 
 def common_topics(topics: Topics, least: int) -> Topics:

@@ -38,6 +38,7 @@ from llmrec_cli.core.artifacts import (
     TASTE_TEXTS,
     USERS,
 )
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
@@ -121,15 +122,15 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     from llmrec_cli.lists import constraints
     from llmrec_cli.lists.build import most_chosen
 
-    items = work.read(ITEMS, ["item_id", "title", "category"])
-    chosen = from_table(work.read(SEQUENCES, ["user_id", "item_ids"]), items).matrix()
+    items = work.read(ITEMS, [ITEM, "title", "category"])
+    chosen = from_table(work.read(SEQUENCES, [USER, "item_ids"]), items).matrix()
     people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
     allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
     kept = constraints.Constraints.of(titles, categories, config.max_per_category)
-    allowed = constraints.allowed_items(items.column("item_id").to_pylist(), allow, deny)
+    allowed = constraints.allowed_items(items.column(ITEM).to_pylist(), allow, deny)
     allowed &= min_support.enough(people.to_numpy(), min_support.least_people(work))
-    return most_chosen(items.select(["item_id"]).append_column("people", people), allowed, config.k, kept)
+    return most_chosen(items.select([ITEM]).append_column("people", people), allowed, config.k, kept)
 
 
 def id_files(config: RecommendConfig, base: Path) -> list[Path]:
@@ -227,9 +228,9 @@ class Maker:
         reasons, evidence = self.explainer.explain(rows, block, start)
         return pa.table(
             {
-                "user_id": self.user_ids.take(pa.array(users + start)),
+                USER: self.user_ids.take(pa.array(users + start)),
                 "rank": pa.array((places + 1).astype(np.int32)),
-                "item_id": self.explainer.item_ids.take(pa.array(rows.items)),
+                ITEM: self.explainer.item_ids.take(pa.array(rows.items)),
                 "score": pa.array(rows.scores),
                 "strategy": strategies,
                 "reason": reasons,
@@ -257,13 +258,13 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     constraints.agree(depths.repeat, config.filter_seen)
     ranker = load_ranker(work.need(RANKER), context.named)
     items, users = work.read(ITEMS), work.read(USERS)
-    user_vectors = aligned(work, PROFILES, users.column("user_id"))
-    profiles = work.read(PROFILES, ["user_id", "interests", "segment", "segment_weight"])
-    texts, vectors = (aligned(work, t, items.column("item_id")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    user_vectors = aligned(work, PROFILES, users.column(USER))
+    profiles = work.read(PROFILES, [USER, "interests", "segment", "segment_weight"])
+    texts, vectors = (aligned(work, t, items.column(ITEM)) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     catalogue = catalogues.from_tables(items, texts, vectors)
     retrievers = load_retrievers(fits(work.need(RETRIEVERS), catalogue.item_ids), context.named)
-    histories = work.read(SEQUENCES, ["user_id", "item_ids", "times", "weights"])
-    sequences = from_table(histories, items, users.column("user_id"), profiles, work.read(NEGATIVE_FEEDBACK))
+    histories = work.read(SEQUENCES, [USER, "item_ids", "times", "weights"])
+    sequences = from_table(histories, items, users.column(USER), profiles, work.read(NEGATIVE_FEEDBACK))
     least = min_support.least_people(work)
     allowed = constraints.allowed_items(catalogue.item_ids, allow, deny) & min_support.enough(sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
@@ -271,7 +272,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     return Maker(
         config,
         context,
-        user_ids=users.column("user_id").combine_chunks(),
+        user_ids=users.column(USER).combine_chunks(),
         histories=Histories(sequences, user_vectors),
         catalogue=catalogue,
         retrievers=retrievers,

@@ -29,6 +29,7 @@ from llmrec_cli.core.artifacts import (
     SEQUENCES,
     USERS,
 )
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.registry import Sections
@@ -167,8 +168,8 @@ def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     from llmrec_cli.data import catalogue, interactions
 
     items = work.read(ITEMS)
-    text, vectors = (aligned(work, t, items.column("item_id")) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
-    profiles = work.read(PROFILES, ["user_id", "segment"])
+    text, vectors = (aligned(work, t, items.column(ITEM)) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    profiles = work.read(PROFILES, [USER, "segment"])
     histories = interactions.from_table(
         work.read(SEQUENCES), items, profiles=profiles, negative_feedback=work.read(NEGATIVE_FEEDBACK)
     )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Ints
+from llmrec_cli.core.columns import ITEM
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.profiles.interests import tagged
 from llmrec_cli.writing.claims import usual_shares
@@ -33,7 +34,7 @@ class ItemEvidence:
         self._n_items = len(chosen)
         self._rank = 1 + len(chosen) - np.searchsorted(chosen, people, side="right")
         rows = [] if ranges is None else ranges.to_pylist()
-        self._ranges = {(row["item_id"], row["name"]): (row["low"], row["high"]) for row in rows}
+        self._ranges = {(row[ITEM], row["name"]): (row["low"], row["high"]) for row in rows}
 
     def __call__(self, rows: Ints) -> list[ItemFacts]:
         taken = self._items.take(rows).to_pylist()
@@ -42,7 +43,7 @@ class ItemEvidence:
     def _facts(self, item: dict[str, Any], row: int) -> ItemFacts:
         people, rank = int(self._people[row]), int(self._rank[row])
         levels = sayable((item["category"] or "").split(" > "))[-LEVELS:]
-        attributes = [self._attribute(item["item_id"], each) for each in item["attributes"] or ()]
+        attributes = [self._attribute(item[ITEM], each) for each in item["attributes"] or ()]
         return ItemFacts(
             title=plain(item["title"], LONGEST_TITLE),
             category=levels,
