@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from llmrec_cli.core.launch import launch
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.models import runtime, team
+from llmrec_cli.tensors import process_group, runtime
 
 class Line(nn.Module):
     def __init__(self):
@@ -52,11 +52,11 @@ def train():
 if launch().size == 1:
     train()
 else:
-    with team.join().training():
+    with process_group.join().training():
         train()
     alone = runtime.start("cpu").accelerator
     assert alone.num_processes == 1 and not torch.distributed.is_initialized()
-    assert team.join().total(launch().rank + 1.0) == (3.0 if launch().rank == 0 else 2.0)
+    assert process_group.join().total(launch().rank + 1.0) == (3.0 if launch().rank == 0 else 2.0)
 """
 
 
