@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from pydantic import BaseModel
 from llmrec_cli.core.registry import sections_of
 
 HERE = Path(__file__).resolve().parent
+COMMON_PANEL = re.compile(r"╭─ Where things are and how to run .*?╯", re.DOTALL)
 
 
 def commands() -> str:
@@ -25,11 +28,17 @@ def commands() -> str:
     environment = {"COLUMNS": "110", "TERM": "dumb", "NO_COLOR": "1"}
     runner = CliRunner(env={**dict.fromkeys([k for k in os.environ if k.startswith("LLMREC_")]), **environment})
     names = [info.name or info.callback.__name__ for info in app.registered_commands]
-    parts = ["# Commands\n\nWritten by `make docs` from the help texts.\n"]
+    helps = {}
     for name in ("", *names):
         text = runner.invoke(app, [*([name] if name else []), "--help"], prog_name="llmrec").output
-        lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
-        parts.append(f"## llmrec {name}".rstrip() + f"\n\n```text\n{lines}\n```\n")
+        helps[name] = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    panels = Counter(found[0] for text in helps.values() if (found := COMMON_PANEL.search(text)))
+    common, _ = panels.most_common(1)[0]
+    parts = ["# Commands\n\nWritten by `make docs` from the help texts. The common options stand once, at the end.\n"]
+    for name, text in helps.items():
+        shown = text.replace(common, "(and the common options)")
+        parts.append(f"## llmrec {name}".rstrip() + f"\n\n```text\n{shown}\n```\n")
+    parts.append(f"## Common options\n\n```text\n{common}\n```\n")
     return "\n".join(parts)
 
 
