@@ -263,4 +263,5 @@ def test_every_stage_refuses_a_log_that_cannot_be_meant(names: tuple[str, ...], 
 
 
 def test_settings_that_say_nothing_of_a_log_are_no_fault_of_a_later_stage(tmp_path: Path) -> None:
-    pipeline.check(Settings({"clean": {"min_user_events": 3}}, {}, tmp_path, "llmrec.toml"), ["profile"])
+    checked = pipeline.check(Settings({"clean": {"min_user_events": 3}}, {}, tmp_path, "llmrec.toml"), ["profile"])
+    assert list(checked) == ["profile"]

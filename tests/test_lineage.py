@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from llmrec_cli.core import records
 from llmrec_cli.core.artifacts import ENCODER, ITEM_TEXT_VECTORS, ITEM_VECTORS, ITEMS, TOPICS, Artifact
 from llmrec_cli.core.errors import LlmrecError, UpstreamError
+from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.stage import Context, Report, Stage, execute, redrawn, state
 from llmrec_cli.core.workdir import WorkDir, vectors
 
@@ -63,7 +64,7 @@ def work(tmp_path: Path, context: Context) -> WorkDir:
     return made
 
 
-def negative(stage: Stage, work: WorkDir, context: Context) -> str:
+def refusal(stage: Stage, work: WorkDir, context: Context) -> str:
     """What the stage says, by itself and when forced, before it touches anything."""
     for force in (False, True):
         with pytest.raises(UpstreamError) as told:
@@ -74,10 +75,10 @@ def negative(stage: Stage, work: WorkDir, context: Context) -> str:
 def test_what_was_made_from_another_log_is_not_used(work: WorkDir, context: Context) -> None:
     execute(CLEAN, work, Config(items=["a", "c"]), context)
     for stage in (PROFILE, LAST):
-        told = negative(stage, work, context)
+        told = refusal(stage, work, context)
         assert "pretrain was made from another clean/items" in told and "fix:   llmrec pretrain" in told
     execute(PRETRAIN, work, Config(), context)
-    assert "profile was made from another pretrain/" in negative(LAST, work, context)
+    assert "profile was made from another pretrain/" in refusal(LAST, work, context)
     execute(PROFILE, work, Config(), context)
     assert execute(LAST, work, Config(), context).ran
 
@@ -87,7 +88,7 @@ def test_the_first_stale_stage_of_the_chain_is_named(work: WorkDir, context: Con
     both = replace(PROFILE, reads=(ITEMS, *PROFILE.reads))
     execute(both, work, Config(), context, force=True)
     execute(CLEAN, work, Config(items=["a", "c"]), context)
-    assert "pretrain was made from another clean/items" in negative(LAST, work, context)
+    assert "pretrain was made from another clean/items" in refusal(LAST, work, context)
 
 
 def test_the_same_content_made_again_stays_usable(work: WorkDir, context: Context) -> None:
@@ -101,7 +102,7 @@ def test_a_flipped_bit_is_found(work: WorkDir, context: Context, artifact: Artif
     body = bytearray(path.read_bytes())
     body[len(body) // 2] ^= 1
     path.write_bytes(bytes(body))
-    told = negative(PROFILE, work, context)
+    told = refusal(PROFILE, work, context)
     assert f"{artifact.path} is damaged or was changed by hand" in told and "llmrec pretrain" in told
     assert execute(PRETRAIN, work, Config(), context).ran and state(PROFILE, work, Config(), context).fresh
 
@@ -131,14 +132,14 @@ def test_whatever_stands_in_the_place_of_an_artifact_is_found_and_mended(
     work: WorkDir, context: Context, damage: Callable[[Path], None], name: str
 ) -> None:
     damage(work.path / "pretrain" / name)
-    assert "llmrec pretrain" in negative(PROFILE, work, context)
+    assert "llmrec pretrain" in refusal(PROFILE, work, context)
     assert execute(PRETRAIN, work, Config(), context).ran and state(PROFILE, work, Config(), context).fresh
 
 
 def test_a_file_in_the_place_of_a_folder_is_found_and_mended(work: WorkDir, context: Context) -> None:
     shutil.rmtree(work.where(ENCODER))
     work.where(ENCODER).write_text("")
-    assert "pretrain/encoder is no folder" in negative(PROFILE, work, context)
+    assert "pretrain/encoder is no folder" in refusal(PROFILE, work, context)
     assert execute(PRETRAIN, work, Config(), context).ran and state(PROFILE, work, Config(), context).fresh
 
 
@@ -149,7 +150,7 @@ def test_an_optional_artifact_that_nobody_made_may_be_absent_but_not_be_slipped_
     execute(without, work, Config(), context, force=True)
     assert execute(PROFILE, work, Config(), context).ran
     shutil.copy(work.where(ITEM_VECTORS), work.where(HINTS))
-    assert "hints.parquet has no record" in negative(PROFILE, work, context)
+    assert "hints.parquet has no record" in refusal(PROFILE, work, context)
     assert execute(without, work, Config(), context).ran and not work.has(HINTS)
 
 
@@ -162,9 +163,7 @@ def _drop(work: WorkDir) -> None:
 )
 def test_a_record_that_is_none_vouches_for_nothing(work: WorkDir, context: Context, body: str) -> None:
     (work.path / "pretrain" / "record.json").write_text(body)
-    assert "pretrain/item_vectors.parquet has no record that vouches for it: its rec" in negative(
-        PROFILE, work, context
-    )
+    assert "pretrain/item_vectors.parquet has no record that vouches for it: its rec" in refusal(PROFILE, work, context)
     now = state(PRETRAIN, work, Config(), context)
     assert not now.fresh and now.why.startswith("its record")
     assert execute(PRETRAIN, work, Config(), context, force=True).ran
@@ -176,7 +175,7 @@ def test_what_stands_in_the_place_of_a_record_is_found_and_mended(
     work: WorkDir, context: Context, damage: Callable[[Path], None]
 ) -> None:
     damage(work.path / "pretrain" / "record.json")
-    assert "no record that vouches" in negative(PROFILE, work, context)
+    assert "no record that vouches" in refusal(PROFILE, work, context)
     assert execute(PRETRAIN, work, Config(), context).ran and state(PROFILE, work, Config(), context).fresh
 
 
@@ -192,10 +191,19 @@ def test_signing_anew_does_not_vouch_for_what_else_was_changed(work: WorkDir, co
     work.where(ITEM_VECTORS).write_bytes(b"by hand")
     with redrawn(work, ENCODER), work.writing(ENCODER) as folder:
         (folder / "config.json").write_text("drawn again")
-    assert "item_vectors.parquet is damaged" in negative(PROFILE, work, context)
+    assert "item_vectors.parquet is damaged" in refusal(PROFILE, work, context)
 
 
 def test_no_error_is_a_bug(work: WorkDir, context: Context) -> None:
     (work.path / "clean" / "items.parquet").unlink()
     with pytest.raises(LlmrecError):
         state(LAST, work, Config(), context)
+
+
+def test_of_records_that_are_not_believed_the_first_stage_is_named(work: WorkDir) -> None:
+    """As those of another version: they do not say what they were made from."""
+    for stage in ("pretrain", "profile"):
+        (work.path / stage / "record.json").write_text("{}")
+    with pytest.raises(UpstreamError) as caught:
+        vouched(work, [TOPICS, ITEM_VECTORS])
+    assert "llmrec pretrain" in str(caught.value) and "pretrain/item_vectors.parquet has no record" in str(caught.value)

@@ -206,9 +206,9 @@ def _from_file(project: _Project, section: str, id_role: str, file: Looked, key:
     project.draft.put(f"clean.{section}.path", file.paths[0])
     project.draft.put(f"clean.{section}.{id_role}", _column(key, file))
     _grouped(project.draft, section, found, file)
-    message = [infer.Guess(id_role, key, "its values hardly ever repeat, and are those of the log"), *found]
+    columns = [infer.Guess(id_role, key, "its values hardly ever repeat, and are those of the log"), *found]
     left = _left_out(file, {key, *(g.column for g in found)}, log=False, lost=lost)
-    return [file.about(f"the {section}"), *_told_together(message), *left]
+    return [file.about(f"the {section}"), *_told_together(columns), *left]
 
 
 def _from_log(project: _Project, section: str, log: Looked, id_column: str, used: set[str]) -> list[Guess]:
@@ -259,9 +259,9 @@ def _left_out(file: Looked, used: set[str], *, log: bool, lost: Mapping[str, str
     from llmrec_cli.ingest.infer import Guess, why_left_out
 
     rest = [f for f in file.facts.values() if f.name not in used]
-    message = [Guess("left out", f.name, (lost or {}).get(f.name) or why_left_out(f, log=log)) for f in rest]
+    columns = [Guess("left out", f.name, (lost or {}).get(f.name) or why_left_out(f, log=log)) for f in rest]
     unread = [c for c in file.input.dialect.columns if c not in file.table.column_names]
-    return _told_together([*message, *(Guess("left out", c, "another column has this name too") for c in unread)])
+    return _told_together([*columns, *(Guess("left out", c, "another column has this name too") for c in unread)])
 
 
 def _told_together(found: Sequence[Guess]) -> list[str]:

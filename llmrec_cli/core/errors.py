@@ -74,11 +74,15 @@ class LockedError(LlmrecError):
     exit_code = 75
 
 
+NEAR = 0.65
+"""Likeness from which on another name is proposed; below it the proposal misleads more often than a list does."""
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`did you mean 'x'?` for the nearest option, else the list of options."""
     known = list(options)
     lowered = {option.lower(): option for option in reversed(known)}
-    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=NEAR)
     if near:
         return f"did you mean {lowered[near[0]]!r}?"
     return f"there are: {', '.join(known)}" if known else ""

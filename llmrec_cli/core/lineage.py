@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from llmrec_cli.core.artifacts import Artifact, Table
+from llmrec_cli.core.config import STAGES
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 
 Inputs = dict[str, str | None]
@@ -20,12 +21,13 @@ def vouched(work: WorkDir, artifacts: Iterable[Artifact]) -> Inputs:
     UpstreamError for one that is missing, that no record vouches for, whose content is not the signed one, or that was
     made from other inputs than lie here; it names the first stage of the chain that has to run again.
     """
-    followed: set[str] = set()
+    asked, followed = list(artifacts), set[str]()
     found: Inputs = {}
-    for artifact in artifacts:
+    # in the order of the stages: a record that is not believed does not say what it was made from
+    for artifact in sorted(asked, key=lambda each: STAGES.index(each.stage)):
         _follow(work, artifact.stage, followed)
         found[artifact.path] = _checked(work, artifact)
-    return found
+    return {artifact.path: found[artifact.path] for artifact in asked}
 
 
 def aligned(work: WorkDir, table: Table, ids: pa.ChunkedArray) -> Any:

@@ -196,7 +196,7 @@ def _weights(sequences: pa.Table) -> Floats | None:
 
 
 def _refused(user_ids: pa.ChunkedArray, items: pa.Table, negative_feedback: pa.Table) -> sp.csr_matrix:
-    """`Sequences.refused` of these users; what is said of other users and items is left out."""
+    """`Sequences.negative` of these users; what is said of other users and items is left out."""
     ids = (user_ids.combine_chunks(), items.column(ITEM).combine_chunks())
     found = [pc.index_in(negative_feedback.column(n), value_set=v) for n, v in zip((USER, ITEM), ids, strict=True)]
     rows, codes = (np.asarray(pc.fill_null(each, -1)) for each in found)

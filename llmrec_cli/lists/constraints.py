@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -173,3 +174,17 @@ def overlap(lists: Codes, seed: int, pairs: int = 20_000) -> float:
 def _numbered(keys: list[str]) -> Groups:
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def ids_of(given: list[str] | str, base: Path) -> list[str]:
+    """The ids themselves, or those in a text file: one a line, blank lines and lines after # left out."""
+    if isinstance(given, list):
+        return given
+    path = base / given
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            "the list of item ids cannot be read", where=str(path), fix="one item id a line, UTF-8"
+        ) from error
+    return [line for line in lines if line and not line.startswith("#")]

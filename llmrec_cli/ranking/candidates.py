@@ -50,7 +50,7 @@ def collect(
 
     Features are `source.kind`: z is standardised over the user's row; signed sources give raw, others ratio (log of
     the share of the row's maximum) and level (log). category.share and tag.share say how much of the history is of the
-    item's kind, category.refused and tag.refused how much of what was turned down, history.popularity and
+    item's kind, category.negative and tag.negative how much of what was turned down, history.popularity and
     newest.popularity how popular the history's items are. With repeats, repeat.count is log(1 + how often the user had
     the item) and repeat.recency 1 / (1 + events since then), 0 for never; both know the history alone, not the target.
     """
@@ -214,8 +214,8 @@ def _pair_features(
         yield f"{kind}.share", group_shares(sequences, groups, rows, codes)
     if sequences.negative is not None:
         negative = sequences.negative_items()
-        yield "category.refused", group_shares(negative, items.categories, rows, codes)
-        yield "tag.refused", group_shares(negative, items.tags, rows, codes)
+        yield "category.negative", group_shares(negative, items.categories, rows, codes)
+        yield "tag.negative", group_shares(negative, items.tags, rows, codes)
     for name, newest in (("last", sequences.last()), ("previous", sequences.without_last().last())):
         event = newest[rows]
         there = event >= 0

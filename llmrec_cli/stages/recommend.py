@@ -72,6 +72,7 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     from llmrec_cli.lists.build import joined, summary
+    from llmrec_cli.lists.constraints import ids_of
     from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
@@ -125,7 +126,7 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     items = work.read(ITEMS, [ITEM, "title", "category"])
     chosen = from_table(work.read(SEQUENCES, [USER, "item_ids"]), items).matrix()
     people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
-    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
+    allow, deny = (constraints.ids_of(given, context.base) for given in (config.allow, config.deny))
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
     kept = constraints.Constraints.of(titles, categories, config.max_per_category)
     allowed = constraints.allowed_items(items.column(ITEM).to_pylist(), allow, deny)
@@ -142,20 +143,6 @@ def id_files(config: RecommendConfig, base: Path) -> list[Path]:
                 f"there is no list of item ids {str(path)!r}", fix="check recommend.allow and recommend.deny"
             )
     return paths
-
-
-def ids_of(given: list[str] | str, base: Path) -> list[str]:
-    """The ids themselves, or those in a text file: one a line, blank lines and lines after # left out."""
-    if isinstance(given, list):
-        return given
-    path = base / given
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            "the list of item ids cannot be read", where=str(path), fix="one item id a line, UTF-8"
-        ) from error
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 @dataclass(frozen=True)
@@ -240,6 +227,7 @@ class Maker:
 
 
 def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
+    """From what the stages before left in the work directory."""
     from llmrec_cli.data import catalogue as catalogues
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.data.ranks import tie_order
@@ -248,32 +236,25 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     from llmrec_cli.lists.build import Backfill
     from llmrec_cli.lists.explanations import Explainer
     from llmrec_cli.ranking import leaderboard
-    from llmrec_cli.ranking.candidates import load_config
-    from llmrec_cli.ranking.rankers import load_ranker
-    from llmrec_cli.ranking.retrievers import Histories, load_retrievers
-    from llmrec_cli.tensors.checkpoints import fits
+    from llmrec_cli.ranking.retrievers import Histories
 
-    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
-    depths = load_config(work.need(RETRIEVERS))
-    constraints.agree(depths.repeat, config.filter_seen)
-    ranker = load_ranker(work.need(RANKER), context.named)
     items, users = work.read(ITEMS), work.read(USERS)
-    user_vectors = aligned(work, PROFILES, users.column(USER))
-    profiles = work.read(PROFILES, [USER, "interests", "segment", "segment_weight"])
     texts, vectors = (aligned(work, t, items.column(ITEM)) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     catalogue = catalogues.from_tables(items, texts, vectors)
-    retrievers = load_retrievers(fits(work.need(RETRIEVERS), catalogue.item_ids), context.named)
+    depths, retrievers, ranker = _models(work, config, context, catalogue.item_ids)
+    profiles = work.read(PROFILES, [USER, "interests", "segment", "segment_weight"])
     histories = work.read(SEQUENCES, [USER, "item_ids", "times", "weights"])
     sequences = from_table(histories, items, users.column(USER), profiles, work.read(NEGATIVE_FEEDBACK))
     least = min_support.least_people(work)
-    allowed = constraints.allowed_items(catalogue.item_ids, allow, deny) & min_support.enough(sequences.people(), least)
+    allowed = _allowed(config, context, catalogue, sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
+    groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
     held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
     return Maker(
         config,
         context,
         user_ids=users.column(USER).combine_chunks(),
-        histories=Histories(sequences, user_vectors),
+        histories=Histories(sequences, aligned(work, PROFILES, users.column(USER))),
         catalogue=catalogue,
         retrievers=retrievers,
         depths=depths,
@@ -282,18 +263,36 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         allowed=allowed,
         popular=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
-        explainer=Explainer.of(
-            retrievers,
-            catalogue,
-            sequences,
-            interests=profiles.column("interests"),
-            segments=[*names, EVERYONE],
-            least=least,
-        ),
+        explainer=Explainer.of(retrievers, catalogue, sequences, **groups, least=least),
         sound=leaderboard.sound(work.read(RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
     )
+
+
+def _allowed(config: RecommendConfig, context: Context, catalogue: Catalogue, people: Ints, least: int) -> Bools:
+    """(items,) which items lists may have: by the user's own lists of ids, and by how many `people` had them."""
+    from llmrec_cli.lists.constraints import allowed_items, ids_of
+
+    allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
+    return allowed_items(catalogue.item_ids, allow, deny) & min_support.enough(people, least)
+
+
+def _models(
+    work: WorkDir, config: RecommendConfig, context: Context, item_ids: list[str]
+) -> tuple[CandidateConfig, dict[str, Retriever], Ranker]:
+    """What `train-ranker` left: how deep each retriever is asked, the retrievers, and the ranker."""
+    from llmrec_cli.lists import constraints
+    from llmrec_cli.ranking.candidates import load_config
+    from llmrec_cli.ranking.rankers import load_ranker
+    from llmrec_cli.ranking.retrievers import load_retrievers
+    from llmrec_cli.tensors.checkpoints import fits
+
+    folder = work.need(RETRIEVERS)
+    depths = load_config(folder)
+    constraints.agree(depths.repeat, config.filter_seen)
+    ranker = load_ranker(work.need(RANKER), context.named)
+    return depths, load_retrievers(fits(folder, item_ids), context.named), ranker
 
 
 # what lists are made of; the rest that the stage reads is for the page

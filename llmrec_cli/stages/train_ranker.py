@@ -279,6 +279,6 @@ STAGE = Stage(
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),
-    revision=11,
+    revision=12,
     threaded=True,
 )

@@ -69,7 +69,7 @@ def log(seed: int, first: int = 0) -> str:
             item = rng.randrange(ITEMS) if rng.random() < 0.2 else (start + step) % half + user % 2 * half
             time = f"2024-0{1 + step // 3}-{10 + 3 * (step % 3)} {user % 24:02d}:00:00"
             lines.append(
-                f"u{user:02d},i{first + item:02d},{time},{'negative' if rng.random() < 0.05 else 'buy'},{country}"
+                f"u{user:02d},i{first + item:02d},{time},{'refused' if rng.random() < 0.05 else 'buy'},{country}"
             )
     return "\n".join(lines) + "\n"
 
