@@ -92,7 +92,7 @@ class Running:
         return self._outcome(None, spent)
 
     def _outcome(self, code: int | None, spent: float) -> Outcome:
-        out, err = ((self.describe / n).read_text(encoding="utf-8", errors="replace") for n in ("stdout", "stderr"))
+        out, err = ((self.told / n).read_text(encoding="utf-8", errors="replace") for n in ("stdout", "stderr"))
         signalled = None if self.sent is None else spent - self.sent
         return Outcome(self.command, code, out, err, spent, signalled, tuple(living(self.pid)))
 

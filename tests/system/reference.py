@@ -75,7 +75,7 @@ def make(folder: Path, project_seed: int = 1, first: int = 0) -> Reference:
     return Reference(made, run, evaluated, (again.seconds, backtest.seconds), frozenset(unsteady))
 
 
-def describe(findings: Iterable[Finding], what: str) -> list[Finding]:
+def told(findings: Iterable[Finding], what: str) -> list[Finding]:
     """Print findings as they come, and what they are of; a list of them."""
     print(f"{what}: seed {seed()}", file=sys.stderr, flush=True)
     found = []
