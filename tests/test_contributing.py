@@ -16,7 +16,7 @@ from llmrec_cli.core.workdir import WorkDir
 from tests import tiny
 from tests.conftest import ROOT
 from tests.signing import vouch
-from tests.test_train_ranker_stage import ready
+from tests.test_train_ranker import ready
 
 
 def snippets() -> dict[str, str]:

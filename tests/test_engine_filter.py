@@ -13,7 +13,7 @@ from llmrec_cli.core.stage import Context
 from llmrec_cli.ingest import engine_filter
 from llmrec_cli.ingest.column_mapping import FileConfig, InteractionsConfig
 from llmrec_cli.ingest.engine import Engine, Roles
-from tests.test_clean_stage import REJECTS, column, run
+from tests.test_clean import REJECTS, column, run
 
 LOG = 'user,item,quantity,"Customer ID","a""b",country,order,x\n'
 ROWS = [

@@ -5,7 +5,7 @@ import pyarrow as pa
 from llmrec_cli.core.artifacts import INTERACTIONS, ITEMS, USERS
 from llmrec_cli.core.stage import Context
 from llmrec_cli.ingest import oddities
-from tests.test_clean_stage import column, run
+from tests.test_clean import column, run
 
 SETTINGS = """
 [interactions]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import ROOT, SAMPLE
-from tests.test_cli import llmrec
+from tests.test_app import llmrec
 
 pytestmark = pytest.mark.slow
 STAGES = ["clean", "pretrain", "profile", "train-ranker", "generate", "recommend"]

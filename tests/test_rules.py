@@ -1,118 +1,197 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from llmrec_cli import pipeline
-from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.lists.constraints import (
-    Constraints,
-    agree,
-    allowed_items,
-    broken,
-    category_groups,
-    choose,
-    overlap,
-    title_groups,
-)
-
-BOTH = ("train-ranker", "recommend")
+from llmrec_cli.ingest import funnel, rules
+from llmrec_cli.ingest.engine import Engine
 
 
-def rules(n: int, **given: object) -> Constraints:
-    return Constraints(np.arange(n), np.full(n, -1), **given)  # type: ignore[arg-type]
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with Engine(256 << 20, 1, tmp_path) as engine:
+        yield engine
 
 
-def picked(items: list[int], relevance: list[float], k: int, held: Constraints) -> list[int]:
-    codes = np.array([items], dtype=np.int32)
-    columns = choose(codes, np.array([relevance], dtype=np.float32), k, held)[0]
-    return [int(codes[0, column]) if column >= 0 else -1 for column in columns]
+def log(engine: Engine, rows: list[dict[str, Any]], weights: dict[str, float] | None = None) -> nw.LazyFrame[Any]:
+    """A log as the engine gives it, from rows of what matters, with weights."""
+    types = {
+        "source": pa.string(),
+        "row": pa.int64(),
+        "source_row": pa.int64(),
+        "parsable": pa.bool_(),
+        "user_id": pa.string(),
+        "item_id": pa.string(),
+        "event": pa.string(),
+        "time_text": pa.string(),
+        "value_text": pa.string(),
+        "time": pa.int64(),
+        "value": pa.float64(),
+        "passes": pa.bool_(),
+    }
+    usual = {"source": "log", "parsable": True, "passes": True, "user_id": "u", "item_id": "i"}
+    full = [{**usual, "row": n, "source_row": n, **row} for n, row in enumerate(rows, 1)]
+    frame = engine.put(pa.Table.from_pylist(full, pa.schema(list(types.items()))))
+    return rules.weighted(frame, weights or {}, negative_below=-3)
 
 
-def test_the_best_come_first_and_the_first_of_equals() -> None:
-    assert picked([3, 1, 2, 0], [0.5, 1.0, 0.5, 0.1], 3, rules(4)) == [1, 3, 2]
+def reasons(engine: Engine, frame: nw.LazyFrame[Any]) -> list[str | None]:
+    return engine.arrow(frame.sort("source_row")).column("reason").to_pylist()
 
 
-def test_a_short_row_ends_in_gaps() -> None:
-    assert picked([2, -1, -1], [1.0, 9.0, 9.0], 3, rules(3)) == [2, -1, -1]
+def test_each_row_has_the_first_verdict_that_fits(engine: Engine) -> None:
+    rows = [
+        {"time": 1},
+        {"parsable": False, "user_id": None, "item_id": None},
+        {"passes": False, "user_id": None},
+        {"user_id": None, "item_id": None},
+        {"item_id": None},
+        {"time": None},
+        {"time": 1, "value_text": "many"},
+        {"time": 1, "value_text": " "},
+        {"time": 1, "value_text": "5", "value": 5.0},
+    ]
+    expected = [
+        None,
+        "unparsable",
+        "where",
+        "missing user",
+        "missing item",
+        "invalid time",
+        "invalid value",
+        None,
+        None,
+    ]
+    assert reasons(engine, rules.judge_rows(log(engine, rows), timed=True)) == expected
 
 
-def test_a_title_is_shown_once() -> None:
-    held = Constraints(title_groups(["Blue Mug", "blue  mug!", "Red Mug", "", ""]), np.full(5, -1))
-    assert picked([0, 1, 2, 3, 4], [5, 4, 3, 2, 1], 5, held) == [0, 2, 3, 4, -1]
-
-
-def test_titles_differ_by_more_than_case_spacing_and_punctuation() -> None:
-    groups = title_groups(["Café  noir", "cafe\u0301 NOIR.", "Café blanc", "", ""])
-    assert groups[0] == groups[1] != groups[2]
-    assert groups[3] != groups[4]
-
-
-def test_at_most_so_many_of_a_category_and_no_cap_where_there_is_none() -> None:
-    categories = category_groups(["a", "a", "a", "b", "", ""])
-    held = Constraints(np.arange(6), categories, max_per_category=1)
-    assert picked([0, 1, 2, 3, 4, 5], [6, 5, 4, 3, 2, 1], 6, held) == [0, 3, 4, 5, -1, -1]
-
-
-def test_diversity_prefers_what_is_unlike_the_list() -> None:
-    vectors = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
-    assert picked([0, 1, 2], [1.0, 0.9, 0.5], 2, rules(3)) == [0, 1]
-    assert picked([0, 1, 2], [1.0, 0.9, 0.5], 2, rules(3, diversity=0.5, vectors=vectors)) == [0, 2]
+def test_duplicates_with_and_without_time(engine: Engine) -> None:
+    rows = [{"time": 1}, {"time": 1}, {"time": 2}, {"time": 1, "event": "buy"}, {"time": 1, "user_id": None}]
+    judged = rules.judge_rows(log(engine, rows), timed=True)
+    judged = rules.judge_duplicates(judged, timed=True)
+    assert reasons(engine, judged) == [None, "duplicate", None, None, "missing user"]
+    rows = [{"value": 1.0}, {"value": 2.0}, {"value": 1.0}]
+    judged = rules.judge_duplicates(rules.judge_rows(log(engine, rows), timed=False), timed=False)
+    assert reasons(engine, judged) == [None, None, "duplicate"]
 
 
 @pytest.mark.parametrize(
-    ("allow", "deny", "wanted"),
-    [([], [], [1, 1, 1]), (["a", "c"], [], [1, 0, 1]), ([], ["c"], [1, 1, 0]), (["a", "c"], ["c"], [1, 0, 0])],
+    ("repeats", "expected"),
+    [("keep", [None] * 3), ("first", ["repeat", None, "repeat"]), ("last", ["repeat"] * 2 + [None])],
 )
-def test_allow_and_deny(allow: list[str], deny: list[str], wanted: list[int]) -> None:
-    assert allowed_items(["a", "b", "c"], allow, deny).tolist() == [bool(each) for each in wanted]
+def test_repeats_go_by_time(engine: Engine, repeats: rules.Repeats, expected: list[str | None]) -> None:
+    judged = rules.judge_rows(log(engine, [{"time": 5}, {"time": 1}, {"time": 9}]), timed=True)
+    assert reasons(engine, rules.judge_repeats(judged, repeats)) == expected
 
 
-def test_rules_that_leave_no_item_are_told() -> None:
-    with pytest.raises(DataError, match="leave no item"):
-        allowed_items(["a", "b"], ["a"], ["a"])
+def test_outliers_are_far_out(engine: Engine) -> None:
+    assert rules.outlier_limit(np.full(100, 10), 6.0) == pytest.approx(10 * np.exp(6))
+    assert rules.outlier_limit(np.array([]), 6.0) == np.inf
+    rows = [{"user_id": "bot"}] * 5 + [{"user_id": "a"}] * 2
+    judged = rules.judge_outliers(rules.judge_rows(log(engine, rows), timed=False), "user_id", 4, "outlier user")
+    assert reasons(engine, judged) == ["outlier user"] * 5 + [None] * 2
 
 
-def test_every_broken_promise_is_counted() -> None:
-    held = Constraints(np.array([0, 0, 1, 2]), np.array([5, 5, 5, -1]), max_per_category=1)
-    lists = np.array([[0, 1, 3], [2, 2, -1]], dtype=np.int32)
-    found = broken(lists, np.array([0 * 4 + 3]), np.array([True, True, False, True]), held)
-    assert found == {
-        "outside the catalogue": 0,
-        "repeated": 1,
-        "same title": 2,
-        "seen or turned down": 1,
-        "not allowed": 2,
-        "over the cap of a category": 2,
-    }
-    good = broken(np.array([[0, 3], [3, -1]], dtype=np.int32), np.array([2]), np.ones(4, dtype=bool), held)
-    assert not any(good.values())
+def test_the_k_core_by_hand() -> None:
+    # user 2 has one event; without it item 1 has one event; without that user 1 has one
+    users, items = np.array([0, 0, 1, 1, 2]), np.array([0, 2, 1, 2, 1])
+    assert rules.k_core(users, items, 2, 1).tolist() == [0, 0, 0, 0, 1]
+    assert rules.k_core(users, items, 2, 2).tolist() == [2, 1, 2, 1, 1]
+    assert rules.k_core(users, items, 1, 1).tolist() == [0] * 5
+    assert len(rules.k_core(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 2, 2)) == 0
 
 
-def test_overlap_is_the_shared_part_of_two_lists() -> None:
-    same = np.tile(np.arange(4, dtype=np.int32), (5, 1))
-    assert overlap(same, 1) == 1.0
-    assert overlap(np.arange(20, dtype=np.int32).reshape(5, 4), 1) == 0.0
-    assert overlap(np.array([[0, 1], [1, 2]], dtype=np.int32), 1) == 0.5
-    assert overlap(same[:1], 1) == 0.0
+def test_the_k_core_equals_its_expression(engine: Engine) -> None:
+    rng = np.random.default_rng(7)
+    users, items = rng.integers(0, 120, 700), rng.zipf(1.4, 700) % 150
+    verdict = rules.k_core(users, items, 4, 3)
+    table = pa.table({"user_id": users, "item_id": items, "source_row": np.arange(700)})
+    before, frame = -1, engine.put(table)
+    while (left := engine.arrow(frame).num_rows) != before:
+        before, frame = left, engine.keep(rules.k_core_round(frame, 4, 3))
+    kept = engine.arrow(frame).column("source_row").to_pylist()
+    assert 0 < len(kept) < 700
+    assert sorted(kept) == np.flatnonzero(verdict == 0).tolist()
 
 
-@pytest.mark.parametrize(("repeat", "filter_seen"), [(True, False), (False, True), (False, False)])
-def test_repeats_and_the_filter_of_seen_items_agree(repeat: bool, filter_seen: bool) -> None:
-    agree(repeat, filter_seen)
-    section = {"train-ranker": {"candidates": {"repeat": repeat}}, "recommend": {"filter_seen": filter_seen}}
-    assert pipeline.check(Settings(section), BOTH)["recommend"].filter_seen is filter_seen
+def test_codes_number_the_different_values_across_chunks() -> None:
+    column = pa.chunked_array([["b", "a"], ["a", "c", "b"]])
+    assert rules.codes(column).tolist() == [0, 1, 1, 2, 0]
 
 
-def test_repeats_that_the_lists_would_leave_out_are_told_before_the_work() -> None:
-    section = {"train-ranker": {"candidates": {"repeat": True}}}
-    with pytest.raises(SettingsError, match=r"recommend\.filter_seen"):
-        pipeline.check(Settings(section), BOTH)
-    pipeline.check(Settings(section), ["train-ranker"])
-    section |= {
-        "clean": {"repeats": "first", "interactions": {"path": "log.csv", "user": "u", "item": "i"}},
-        "recommend": {"filter_seen": False},
-    }
-    with pytest.raises(SettingsError, match=r"clean\.repeats"):
-        pipeline.check(Settings(section))
+def test_order_sessions_and_weights(engine: Engine) -> None:
+    minute = 60_000_000
+    rows = [
+        {"time": 100 * minute, "item_id": "late"},
+        {"time": 0, "item_id": "first"},
+        {"time": 30 * minute, "item_id": "same session", "event": "buy"},
+        {"time": 30 * minute, "item_id": "same time"},
+        {"time": 5, "user_id": "v", "item_id": "other", "event": "click"},
+    ]
+    judged = rules.judge_rows(log(engine, rows, {"buy": 3.0, "click": 0.5}), timed=True)
+    kept = rules.in_order(judged, 30)
+    table = engine.arrow(kept.sort("user_id", "position"))
+    assert table.column("item_id").to_pylist() == ["first", "same session", "same time", "late", "other"]
+    assert table.column("position").to_pylist() == [0, 1, 2, 3, 0]
+    assert table.column("session").to_pylist() == [0, 0, 0, 1, 0]
+    assert table.column("weight").to_pylist() == [1.0, 3.0, 1.0, 1.0, 0.5]
+
+
+def test_without_time_the_order_is_that_of_the_rows_and_the_session_one(engine: Engine) -> None:
+    kept = rules.in_order(rules.judge_rows(log(engine, [{}, {}, {}]), timed=False), 30)
+    table = engine.arrow(kept.sort("position"))
+    assert table.column("source_row").to_pylist() == [1, 2, 3]
+    assert table.column("session").to_pylist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_pieces_never_part_a_user(size: int) -> None:
+    users = ["a"] * 4 + ["b"] + ["c"] * 3 + ["d"]
+    table = pa.table({"user_id": users, "item_id": list("012345678")})
+    empty = table.slice(0, 0).to_batches()
+    pieces = list(rules.grouped([*empty, *table.to_batches(max_chunksize=size)]))
+    assert pa.concat_tables(pieces).equals(table)
+    seen = [set(piece.column("user_id").to_pylist()) for piece in pieces]
+    assert sum(map(len, seen)) == 4
+
+
+def test_the_funnel_adds_up_and_names_the_rule_that_emptied_it() -> None:
+    table = funnel.funnel(1000, {"where": 400, "min_user_events": 600}, ["unparsable", "where", "min_user_events"])
+    assert table.column("left").to_pylist() == [1000, 1000, 600, 0]
+    assert funnel.emptied_by(table) == ("min_user_events", "lower clean.min_user_events")
+    assert funnel.lines(table) == [
+        "rows read              1,000",
+        "unparsable          0  1,000",
+        "where            -400    600",
+        "min_user_events  -600      0",
+    ]
+
+
+def test_events_below_no_weight_turn_an_item_down_and_know_how_many_came_before(engine: Engine) -> None:
+    weights = {"hide": -1.0, "seen": 0.0}
+    rows = [
+        {"time": 1, "item_id": "a"},
+        {"time": 2, "item_id": "b", "event": "hide"},
+        {"time": 3, "item_id": "c", "event": "seen"},
+        {"time": 4, "item_id": "d"},
+        {"time": 5, "item_id": "b", "event": "hide"},
+        {"time": 0, "item_id": "e", "value_text": "-4", "value": -4.0},
+        {"time": 6, "item_id": "d", "value_text": "-3", "value": -3.0},
+        {"time": 1, "user_id": "v", "item_id": "a", "event": "hide"},
+    ]
+    judged = rules.judge_rows(log(engine, rows, weights), timed=True)
+    assert reasons(engine, judged) == [None, "refusal", "no weight", None, "refusal", "refusal", None, "refusal"]
+    found = engine.arrow(rules.negative_feedback(judged).sort("user_id", "item_id")).to_pylist()
+    assert [(row["user_id"], row["item_id"], row["position"], row["time"]) for row in found] == [
+        ("u", "b", 2, 5),
+        ("u", "e", 0, 0),
+        ("v", "a", 0, 1),
+    ]
+    kept = rules.in_order(judged, 30)
+    assert engine.arrow(kept.sort("position")).column("item_id").to_pylist() == ["a", "d", "d"]

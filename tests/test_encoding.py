@@ -17,9 +17,9 @@ from llmrec_cli.content import cache, encoding, image, media, pretrained, text
 from llmrec_cli.core.errors import DataError, LlmrecError, MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Lines
 from llmrec_cli.extras import audio
-from tests.test_audio_encoder import save, tone
-from tests.test_audio_encoder import saved as saved_audio
-from tests.test_image_encoder import saved as saved_image
+from tests.test_audio import save, tone
+from tests.test_audio import saved as saved_audio
+from tests.test_image import saved as saved_image
 
 TEXTS = ["red scarf", "", "blue scarf", None, "red scarf", "steel spade", "long spade"]
 HUB = "some-owner/some-model"
@@ -177,7 +177,7 @@ def test_an_encoder_that_does_not_say_what_it_depends_on_is_not_kept(
 ) -> None:
     monkeypatch.setitem(encoding.PIECE, "text", 1)
     for _ in range(2):
-        assert encode("text", TEXTS, project, "tests.test_content:Lengths").n_new == 4
+        assert encode("text", TEXTS, project, "tests.test_encoding:Lengths").n_new == 4
     assert not (project / "cache").exists()
 
 

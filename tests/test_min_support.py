@@ -27,7 +27,7 @@ from llmrec_cli.report import views
 from llmrec_cli.stages.profile import LEAST_TOPIC, common_topics
 from llmrec_cli.writing.claims import FEWEST, People
 from tests.conftest import SAMPLE
-from tests.test_clean_stage import column, run
+from tests.test_clean import column, run
 
 LOG = """user,item,time
 u1,a,2020-01-01

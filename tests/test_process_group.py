@@ -15,7 +15,7 @@ import pytest
 from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.stages.pretrain import STAGE
 from tests.conftest import ROOT, SAMPLE
-from tests.test_pretrain_stage import walks, work_with
+from tests.test_pretrain import walks, work_with
 
 pytestmark = pytest.mark.slow
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -24,7 +24,7 @@ class Mine(PopularityRanker):
     """A ranker of the user's own."""
 
 
-MINE = "tests.test_variants:Mine"
+MINE = "tests.laws.test_variants:Mine"
 
 
 @pytest.mark.parametrize(
