@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from llmrec_cli.core.config import FILE_NAME, STAGES, Settings, assignment, check_sections
 from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.core.settings_draft import Draft, printable
+from llmrec_cli.core.printable import printable
+from llmrec_cli.core.settings_draft import Draft
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.infer import Guess

@@ -58,8 +58,3 @@ def toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key(name)} = {toml(each)}" for name, each in value.items()) + "}"
     return value.isoformat() if isinstance(value, (date, time)) else repr(value)
-
-
-def printable(line: str) -> str:
-    """A line of text of others for a terminal: without control characters, which could do more than be read."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)

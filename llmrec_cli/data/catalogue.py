@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -27,6 +28,15 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    def names(self) -> list[str]:
+        """(items,) what to call each item, see `names`."""
+        return names(self.item_ids, self.titles)
+
+
+def names(item_ids: Sequence[str], titles: Sequence[str | None]) -> list[str]:
+    """(items,) what to call each item: its title, or its id where it has none."""
+    return [title or item for item, title in zip(item_ids, titles, strict=True)]
 
 
 def from_tables(items: pa.Table, text_vectors: Floats, vectors: Floats) -> Catalogue:

@@ -75,7 +75,6 @@ class Explainer:
         weights = evidence.interest_matrix(interests, pa.array(tags.names, type=pa.string()))
         events = replace(histories, weights=None).matrix()  # claims are of events, whatever they weigh
         people = claims.People.of(histories, least)
-        titles = [title or item for title, item in zip(catalogue.titles, catalogue.item_ids, strict=True)]
         kinds = {name: source.evidence for name, source in retrievers.items()}
         share = population_shares(histories.counts(), tags)
         telling = (share <= claims.TOO_COMMON) & tags.common(events, least)
@@ -87,7 +86,7 @@ class Explainer:
             item_tags=tags.matrix,
             rarity=tags.matrix.multiply(rarity[None]).tocsr(),
             people=people,
-            wording=Wording(kinds, titles, tags.names, people.counts, people.foremost(), people.timed),
+            wording=Wording(kinds, catalogue.names(), tags.names, people.counts, people.foremost(), people.timed),
             item_ids=pa.array(catalogue.item_ids, type=pa.string()),
             tag_names=pa.array([*tags.names, *segments], type=pa.string()),
         )

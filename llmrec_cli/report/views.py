@@ -28,6 +28,7 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.min_support import enough, least_people
 from llmrec_cli.core.workdir import WorkDir, to_numpy
+from llmrec_cli.data.catalogue import names
 
 Json = dict[str, Any]
 NEWEST, NEIGHBOURS = 24, 8
@@ -137,14 +138,15 @@ def shares(row: Json) -> Json:
 
 
 class Titles:
-    """Item id -> what to call the item: its title, or its id where it has none."""
+    """Item id -> what to call the item; an id that is not in the catalogue stands for itself."""
 
     def __init__(self, work: WorkDir) -> None:
         items = work.read(ITEMS, [ITEM, "title"])
-        self.titles = dict(zip(items.column(ITEM).to_pylist(), items.column("title").to_pylist(), strict=True))
+        ids = items.column(ITEM).to_pylist()
+        self.titles = dict(zip(ids, names(ids, items.column("title").to_pylist()), strict=True))
 
     def __getitem__(self, item_id: str) -> str:
-        return self.titles.get(item_id) or item_id
+        return self.titles.get(item_id, item_id)
 
 
 def readable(name: str) -> str:
