@@ -274,7 +274,7 @@ def test_up_to_date_until_a_raw_file_changes(context: Context) -> None:
     _, outcome = run(context, {})
     assert not outcome.ran and outcome.report.counts["rows"] == 12
     _, outcome = run(context, {"log.csv": LOG + "u1,d,2020-02-02,1,view\n"})
-    assert outcome.ran and outcome.why == "log.csv has changed"
+    assert outcome.ran and outcome.why == "raw files changed: log.csv"
 
 
 def test_the_sources_are_files_on_disk(tmp_path: Path) -> None:
@@ -284,7 +284,8 @@ def test_the_sources_are_files_on_disk(tmp_path: Path) -> None:
     (tmp_path / "p2.csv").write_text("x")
     interactions = {"path": "a.zip#log.csv", "user": "user", "item": "item"}
     config = CleanConfig.model_validate({"interactions": interactions, "items": {"path": "p*.csv", "item": "x"}})
-    assert [p.name for p in STAGE.sources(config, tmp_path)] == ["a.zip", "p1.csv", "p2.csv"]
+    (raw,) = STAGE.sources(WorkDir(tmp_path / "work"), config, tmp_path)
+    assert raw.what == "raw files" and list(raw.contents()) == ["a.zip", "p1.csv", "p2.csv"]
 
 
 def test_the_same_input_gives_the_same_bytes_on_any_number_of_threads(context: Context) -> None:

@@ -22,6 +22,7 @@ from llmrec_cli.core.artifacts import (
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.launch import Launch, place, threads
 from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, follow, redrawn, state
+from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 
 HINTS = replace(ITEM_TEXT_VECTORS, name="hints", optional=True)
@@ -50,8 +51,8 @@ def _second(work: WorkDir, config: Config, context: Context) -> Report:
     return Report()
 
 
-def _source(config: Config, base: Path) -> list[Path]:
-    return [base / "raw.csv"]
+def _source(work: WorkDir, config: Config, base: Path) -> list[Source]:
+    return [Source("raw files", base, [base / "raw.csv"])]
 
 
 def by_hand(work: WorkDir, table: Table) -> None:
@@ -84,7 +85,7 @@ def test_a_second_run_does_nothing_and_tells_the_same(work: WorkDir, context: Co
         (lambda work, context: (Config(), replace(context, seed=1)), "the seed has changed"),
         (
             lambda work, context: ((context.base / "raw.csv").write_text("2"), (Config(), context))[1],
-            "raw.csv has changed",
+            "raw files changed: raw.csv",
         ),
         (lambda work, context: (work.where(ITEM_TEXT_VECTORS).unlink(), (Config(), context))[1], "is gone"),
         (lambda work, context: (by_hand(work, ITEM_TEXT_VECTORS), (Config(), context))[1], "changed by hand"),

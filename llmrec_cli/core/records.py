@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 Json = dict[str, Any]
-FORMAT = "llmrec.record/2"
+FORMAT = "llmrec.record/3"
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Parts(BaseModel, frozen=True, extra="forbid"):
     seed: int
     inputs: dict[str, str | None]
     """Path of each input -> its sha256; None for an optional one that was not there."""
-    sources: dict[str, str]
-    """The same of files outside of the work directory."""
+    sources: dict[str, dict[str, str]]
+    """What files outside of the work directory are -> name and sha256 of each."""
     code: str
     beside: dict[str, str]
     """What else, in words -> what it was."""
@@ -53,7 +53,7 @@ class Output(BaseModel, frozen=True, extra="forbid"):
 class Record(BaseModel, frozen=True, extra="forbid"):
     """What `record.json` holds beside its signature."""
 
-    format: Literal["llmrec.record/2"]
+    format: Literal["llmrec.record/3"]
     stage: str
     ticket: str
     parts: Parts

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -15,7 +13,6 @@ from pydantic import BaseModel
 
 from llmrec_cli.core.artifacts import Artifact
 from llmrec_cli.core.cost import NOTHING, Cost, Meter
-from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.launch import Team, threads
 from llmrec_cli.core.lineage import vouched
@@ -23,6 +20,7 @@ from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.records import FORMAT, Json, Report
 from llmrec_cli.core.registry import code, plugins
+from llmrec_cli.core.ticket import Source, contents, difference, ticket_of
 from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
 
@@ -75,8 +73,8 @@ class Stage:
     reads: tuple[Artifact, ...]
     writes: tuple[Artifact, ...]
     run: Callable[[WorkDir, Any, Context], Report]
-    sources: Callable[[Any, Path], list[Path]] = lambda config, base: []
-    """Files outside of the work directory whose content the stage depends on."""
+    sources: Callable[[WorkDir, Any, Path], Iterable[Source]] = lambda work, config, base: ()
+    """Files outside of the work directory whose content the stage depends on; asked when its inputs are whole."""
     beside: Callable[[WorkDir, Any, Context], dict[str, str]] = lambda work, config, context: {}
     """What else the result depends on, in words -> what it is now."""
     ready: Callable[[Any, Context], object] = lambda config, context: None
@@ -118,23 +116,18 @@ class Outcome:
 
 def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Json:
     """Everything the result depends on; UpstreamError for an input that is missing, damaged or stale."""
-    sources = {str(p): fingerprint(p) for p in stage.sources(config, context.base)}
+    inputs = vouched(work, stage.reads)
     settings = config.model_dump(mode="json")
     plugged = {f"the code of {module}": sha256 for module, sha256 in code(plugins(settings)).items()}
     return {
         "settings": settings,
         "seed": context.seed,
-        "inputs": vouched(work, stage.reads),
-        "sources": sources,
+        "inputs": inputs,
+        "sources": contents(stage.sources(work, config, context.base)),
         "code": f"{__version__}/{stage.name}/{stage.revision}",
         "beside": {**stage.beside(work, config, context), **plugged},
         "threads": threads(context.threads) if stage.threaded else None,
     }
-
-
-def ticket_of(parts: Json) -> str:
-    """The ticket of what a result depends on."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> State:
@@ -145,7 +138,7 @@ def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> S
     why = work.unbelieved(stage.name) or NOT_RUN
     touched = False
     if record is not None:
-        why = _difference(record["parts"], parts) if record["ticket"] != ticket else _changed(stage, work, record)
+        why = difference(record["parts"], parts) if record["ticket"] != ticket else _changed(stage, work, record)
         if not why and (n := record.get("forgot", 0)):
             why = f"it has learned from people who were forgotten since ({n:,})"
         touched = not why and any(
@@ -185,6 +178,8 @@ def execute(
     needed = force or not now.fresh
     if needed:
         begin()
+        parts = ticket_parts(stage, work, config, context)  # again: a model that was fetched is an input now
+        now = replace(now, ticket=ticket_of(parts), parts=parts)
     if team:
         team.decide(now.ticket if needed else "")
     if not needed:
@@ -271,31 +266,3 @@ def _written(work: WorkDir, artifact: Artifact) -> int | None:
 
 def _report_of(record: Mapping[str, Any] | None) -> Report:
     return Report(**record["report"]) if record else Report()
-
-
-def _difference(old: Json, new: Json) -> str:
-    """The first thing that differs between two tickets, in words."""
-    if old["sources"] != new["sources"]:
-        names = sorted(k for k in {*old["sources"], *new["sources"]} if old["sources"].get(k) != new["sources"].get(k))
-        return f"{Path(names[0]).name} has changed"
-    if old["settings"] != new["settings"]:
-        return f"{_changed_key(old['settings'], new['settings'])} has changed"
-    if old["inputs"] != new["inputs"]:
-        names = sorted(k for k in {*old["inputs"], *new["inputs"]} if old["inputs"].get(k) != new["inputs"].get(k))
-        return f"{names[0]} is new"
-    if old["beside"] != new["beside"]:
-        both = {*old["beside"], *new["beside"]}
-        return f"{min(k for k in both if old['beside'].get(k) != new['beside'].get(k))} has changed"
-    if old["threads"] != new["threads"]:
-        return f"it was made with {old['threads']} threads, these are {new['threads']}"
-    return "the seed has changed" if old["seed"] != new["seed"] else "llmrec itself is newer"
-
-
-def _changed_key(old: Json, new: Json) -> str:
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            inner_old, inner_new = old.get(key), new.get(key)
-            if isinstance(inner_old, dict) and isinstance(inner_new, dict):
-                return f"{key}.{_changed_key(inner_old, inner_new)}"
-            return str(key)
-    return ""

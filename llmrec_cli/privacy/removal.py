@@ -19,7 +19,7 @@ from llmrec_cli.core.artifacts import REGISTRY, REJECTS, Artifact, Forgets, Tabl
 from llmrec_cli.core.columns import USER
 from llmrec_cli.core.pseudonyms import LIST
 from llmrec_cli.core.records import Json
-from llmrec_cli.core.stage import ticket_of
+from llmrec_cli.core.ticket import ticket_of
 from llmrec_cli.core.workdir import WorkDir
 
 RECORD, RECEIPTS, SCRATCH, TEMPORARY = "record.json", "receipts", ".scratch", ".tmp-"

@@ -34,6 +34,7 @@ from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.pseudonyms import People, ticket
 from llmrec_cli.core.pseudonyms import people as people_of
 from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest.column_mapping import Column, InteractionsConfig, ItemsConfig, UsersConfig, name_of
 from llmrec_cli.ingest.raw_files import locate
@@ -122,10 +123,10 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     return Report(counts=counts, lines=lines, warnings=kept.warnings)
 
 
-def sources(config: CleanConfig, base: Path) -> list[Path]:
+def sources(work: WorkDir, config: CleanConfig, base: Path) -> list[Source]:
     """The raw files on disk; for a member of a zip file, the zip file."""
     paths = [each.path for each in (config.interactions, config.items, config.users) if each.path is not None]
-    return sorted({location.path for path in paths for location in locate(path, base)})
+    return [Source("raw files", base, sorted({location.path for path in paths for location in locate(path, base)}))]
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
@@ -126,6 +127,17 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     if image_generator is not None:
         paint(work, image_generator, items.take(popular), config, context, report=report)
     return report
+
+
+def _sources(work: WorkDir, config: GenerateConfig, base: Path) -> Iterator[Source]:
+    """The language model that writes, and the pictures that an image generator learns from."""
+    from llmrec_cli.content import encoder_files
+    from llmrec_cli.tensors import model_store
+
+    if config.writer == "hf":
+        yield from model_store.source("language model", model_store.folder_of(config.model))
+    if config.image_generator:
+        yield from encoder_files.of_items("image", work.read(ITEMS, ["image"]), base)
 
 
 def _ready(config: GenerateConfig, context: Context) -> None:
@@ -282,6 +294,7 @@ STAGE = Stage(
     reads=(ITEMS, ITEM_RANGES, SEQUENCES, PROFILES, LANGUAGE_ADAPTER),
     writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
     run=run,
+    sources=_sources,
     ready=_ready,
     revision=3,
 )

@@ -30,6 +30,7 @@ from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import sparkline
 from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 if TYPE_CHECKING:
@@ -236,20 +237,27 @@ def _language_model(
     return [tuned.describe()]
 
 
-def _sources(config: PretrainConfig, base: Path) -> list[Path]:
-    """The model of another work directory that the training starts from is an input too."""
-    if not config.init_from:
-        return []
-    from llmrec_cli.sequence import warm_start
+def _sources(work: WorkDir, config: PretrainConfig, base: Path) -> Iterator[Source]:
+    """Models and what the items name: the encoders, the encoder to start from, the language model, media files."""
+    from llmrec_cli.content import encoder_files
+    from llmrec_cli.tensors import model_store
 
-    return warm_start.needed(config.init_from, base)
+    yield from encoder_files.sources(config.encoders(), work.read(ITEMS, ["image", "audio"]), base)
+    if config.init_from:
+        from llmrec_cli.sequence import warm_start
+
+        yield Source("work directory of init_from", base, warm_start.needed(config.init_from, base))
+    if config.lm:
+        yield from model_store.source("language model", model_store.folder_of(config.lm))
 
 
 def _ready(config: PretrainConfig, context: Context) -> None:
     from llmrec_cli.content import encoding
+    from llmrec_cli.sequence import warm_start
     from llmrec_cli.tensors import model_store
 
-    _sources(config, context.base)
+    if config.init_from:
+        warm_start.needed(config.init_from, context.base)
     encoding.ready(config.encoders(), context.base, context.device, context.progress)
     if config.lm:
         model_store.locate(config.lm)

