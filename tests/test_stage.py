@@ -204,8 +204,11 @@ def test_an_estimate_reads_everything_and_changes_nothing(work: WorkDir, context
         estimate(stage, work, Config(), context)
     execute(FIRST, work, Config(), context)
     before = everything_in(work.path)
-    assert estimate(stage, work, Config(), context).counts == {"items": 1}
+    told = estimate(stage, work, Config(), context)
+    assert told.counts == {"items": 1} and told.lines == ["not up to date: not run yet"]
     assert everything_in(work.path) == before
+    execute(stage, work, Config(), context)
+    assert estimate(stage, work, Config(), context).lines == ["up to date"]
 
 
 def test_a_stage_without_an_estimate_says_so(work: WorkDir, context: Context) -> None:

@@ -229,12 +229,13 @@ def follow(stage: Stage, work: WorkDir, config: BaseModel, context: Context, tea
 
 
 def estimate(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Report:
-    """What the stage would cost. Changes nothing; SettingsError for a stage that cannot tell."""
+    """Whether the stage would run, why, and what it would cost. Changes nothing; SettingsError where it cannot tell."""
     if stage.estimate is None:
         raise SettingsError(f"`{stage.name}` cannot estimate what it costs", fix="leave out --dry-run")
-    vouched(work, stage.reads)
+    now = state(stage, work, config, context)
     with read_only(work, own_scratch=True) as reader:
-        return stage.estimate(reader, config, context)
+        found = stage.estimate(reader, config, context)
+    return replace(found, lines=[now.why if now.fresh else f"not up to date: {now.why}", *found.lines])
 
 
 def _outputs(artifacts: Iterable[Artifact], work: WorkDir) -> dict[str, Json]:
