@@ -31,9 +31,9 @@ from llmrec_cli.data import catalogue
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.ranking.candidate_config import CandidateConfig
-from llmrec_cli.ranking.candidates import collect, load_config
-from llmrec_cli.ranking.features import Candidates, candidate_ranks
+from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.rankers import Ranker, load_ranker
+from llmrec_cli.ranking.retrieval import Retrieval, load_config
 from llmrec_cli.ranking.retrievers import Histories, Retriever, load_retrievers, refit
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.stages import train_ranker
@@ -100,7 +100,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     results = {}
     for name, variant in rankers.items():
         ranker = train_ranker.fit_ranker(variant, known, seed)
-        found = candidate_ranks(check, ranker.score(check))
+        found = check.target_ranks(ranker.score(check))
         results[name] = (ranking.means(ranking.metrics(found))[f"ndcg@{ranking.K}"], ranker)
         harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")
     chosen = max(results, key=lambda name: results[name][0])
@@ -124,16 +124,8 @@ def candidates_for(
     targets: np.ndarray,
     exclude_seen: bool = True,
 ) -> Candidates:
-    return collect(
-        retrievers,
-        Histories(histories, encoder.encode(histories)),
-        items,
-        limits,
-        targets=targets,
-        exclude_seen=exclude_seen,
-        found_only=True,
-        max_memory=MAX_MEMORY,
-    )
+    retrieval = Retrieval(retrievers, items, limits, exclude_seen=exclude_seen, max_memory=MAX_MEMORY)
+    return retrieval.candidates(Histories(histories, encoder.encode(histories)), targets)
 
 
 def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, dict[str, np.ndarray]]:
@@ -148,7 +140,7 @@ def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, di
         candidates = candidates_for(
             trained.retrievers, encoder, histories, items, trained.limits, targets=targets, exclude_seen=filtered
         )
-        ranks = candidate_ranks(candidates, trained.ranker.score(candidates))
+        ranks = candidates.target_ranks(trained.ranker.score(candidates))
         systems = {PIPELINE: ranks, **candidates.source_ranks}
         found[how] = {name: np.where(targets < 0, MISS, each) for name, each in systems.items()}
     return found

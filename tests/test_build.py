@@ -10,7 +10,7 @@ from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.lists.build import OF_ALL, OF_SEGMENT, Backfill, Lists, best, filled, joined, summary
 from llmrec_cli.lists.constraints import Constraints
-from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.candidates import Candidates
 
 FREE = Constraints(np.arange(6), np.full(6, -1))
 TIES = tie_order([f"item{i}" for i in range(6)])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from llmrec_cli.core.arrays import Codes
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.candidate_config import CandidateConfig
-from llmrec_cli.ranking.candidates import collect, load_config, save_config
-from llmrec_cli.ranking.features import Candidates, candidate_ranks, group_shares, join, places, successors
+from llmrec_cli.ranking.candidates import Candidates, join
+from llmrec_cli.ranking.features import group_shares
+from llmrec_cli.ranking.retrieval import Retrieval, load_config, save_config
 from llmrec_cli.ranking.retrievers import Histories, Retriever, load_class
 from llmrec_cli.ranking.retrievers.transitions import Transitions, TransitionsConfig
 
@@ -44,6 +47,18 @@ def fitted(catalogue: Catalogue) -> dict[str, Retriever]:
     return {name: cls.fit(cls.Config(**given.get(name, {})), past, catalogue, 0) for name, cls in classes.items()}
 
 
+def collect(
+    fitted: dict[str, Retriever],
+    users: Histories,
+    catalogue: Catalogue,
+    config: CandidateConfig,
+    *,
+    targets: Codes | None = None,
+    **asked: Any,
+) -> Candidates:
+    return Retrieval(fitted, catalogue, config, **asked).candidates(users, targets)
+
+
 def histories(sequences: Sequences) -> Histories:
     return Histories(sequences, np.zeros((len(sequences), 1), dtype=np.float32))
 
@@ -64,18 +79,17 @@ def test_targets_are_marked_and_never_added(catalogue: Catalogue, fitted: dict[s
     past, targets = walks().without_last(), walks().last()
     config = CandidateConfig(depth=2, depths={})
     plain = collect(fitted, histories(past), catalogue, config)
-    # the last user is said to have gone where no source would send anybody
+    # the last user is said to have gone where no retriever would send anybody: no ranker can learn from that
     targets[-1] = (past.last()[-1] + 6) % ITEMS
-    told = collect(fitted, histories(past), catalogue, config, targets=targets)
-    np.testing.assert_array_equal(plain.items, told.items)
-    np.testing.assert_array_equal(plain.features, told.features)
-    assert told.label is not None and plain.label is None
-    np.testing.assert_array_equal(told.label, told.items == targets[told.users])
-    assert told.has_target()[:-1].all() and not told.has_target()[-1]
-    assert told.source_ranks["transitions"][:-1].max() == 0
-    only = collect(fitted, histories(past), catalogue, config, targets=targets, found_only=True)
-    assert np.diff(only.offsets)[-1] == 0 and only.n_users == told.n_users
-    np.testing.assert_array_equal(only.items, told.items[told.rows(told.has_target())])
+    labelled = collect(fitted, histories(past), catalogue, config, targets=targets)
+    assert labelled.label is not None and plain.label is None
+    assert np.diff(labelled.offsets)[-1] == 0 and labelled.n_users == plain.n_users
+    kept = plain.keep(plain.rows(labelled.has_target()))
+    np.testing.assert_array_equal(kept.items, labelled.items)
+    np.testing.assert_array_equal(kept.features, labelled.features)
+    np.testing.assert_array_equal(labelled.label, labelled.items == targets[labelled.users])
+    assert labelled.has_target()[:-1].all() and not labelled.has_target()[-1]
+    assert labelled.source_ranks["transitions"][:-1].max() == 0
 
 
 def test_what_may_not_be_shown_is_no_candidate(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
@@ -105,15 +119,15 @@ def test_features_say_what_their_names_say(catalogue: Catalogue, fitted: dict[st
     np.testing.assert_allclose(found.column("transitions.z"), z[found.users, found.items], rtol=1e-3, atol=1e-4)
 
 
-def test_histories_are_told_by_kind_and_by_popularity(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
+def test_histories_are_described_by_kind_and_by_popularity(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
     past = walks()
     found = collect(fitted, histories(past), catalogue, CandidateConfig())
     popularity = np.log1p(past.without_last().counts())
-    told = {name: found.column(name) for name in ("history.popularity", "newest.popularity")}
+    described = {name: found.column(name) for name in ("history.popularity", "newest.popularity")}
     for user in (0, 3):
         of_user = found.users == user
-        np.testing.assert_allclose(told["history.popularity"][of_user], popularity[past[user]].mean(), rtol=1e-5)
-        np.testing.assert_allclose(told["newest.popularity"][of_user], popularity[past[user][-1]], rtol=1e-5)
+        np.testing.assert_allclose(described["history.popularity"][of_user], popularity[past[user]].mean(), rtol=1e-5)
+        np.testing.assert_allclose(described["newest.popularity"][of_user], popularity[past[user][-1]], rtol=1e-5)
         weights = 0.85 ** np.arange(len(past[user]))[::-1]
         even = weights[past[user] % 2 == 0].sum() / weights.sum()
         shares = np.where(found.items[of_user] % 2 == 0, even, 1 - even)
@@ -167,22 +181,22 @@ def test_a_joined_table_is_its_parts_one_after_the_other() -> None:
     assert back.offsets.tolist() == [0, 0, 0, 0, 4]
 
 
-def test_places_and_ranks_break_ties_by_the_fixed_order() -> None:
+def test_ranks_break_ties_by_the_fixed_order() -> None:
     found = table([5, 0, 4])
-    flat = places(found, np.zeros(len(found)))
+    flat = found.ranks(np.zeros(len(found)))
     for user in (0, 2):
         rows = np.flatnonzero(found.users == user)
         np.testing.assert_array_equal(flat[rows], np.argsort(np.argsort(TIES[found.items[rows]])))
     scores = np.where(found.label, 2.0, 1.0)
-    assert candidate_ranks(found, scores).tolist() == [0, MISS, 0]
-    assert candidate_ranks(found, -scores).tolist() == [4, MISS, 3]
+    assert found.target_ranks(scores).tolist() == [0, MISS, 0]
+    assert found.target_ranks(-scores).tolist() == [4, MISS, 3]
 
 
 def test_successors_are_counted_by_distance_within_a_user() -> None:
-    counts = successors(Sequences(np.array([0, 1, 2, 0, 1], dtype=np.int32), np.array([0, 3, 5]), 3), (1.0, 0.5))
+    counts = Sequences(np.array([0, 1, 2, 0, 1], dtype=np.int32), np.array([0, 3, 5]), 3).successors((1.0, 0.5))
     np.testing.assert_allclose(counts.toarray(), [[0, 2, 0.5], [0, 0, 1], [0, 0, 0]])
     empty = replace(walks(), codes=np.zeros(0, dtype=np.int32), offsets=np.zeros(4, dtype=np.int64))
-    assert successors(empty, (1.0, 0.5)).nnz == 0
+    assert empty.successors((1.0, 0.5)).nnz == 0
 
 
 def test_what_the_user_had_is_a_candidate_where_repeats_are_asked_for(

@@ -6,12 +6,12 @@ import pytest
 from llmrec_cli import pipeline
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.data.catalogue import group_numbers
 from llmrec_cli.lists.constraints import (
     Constraints,
     agree,
     allowed_items,
     broken,
-    category_groups,
     choose,
     overlap,
     title_groups,
@@ -50,7 +50,7 @@ def test_titles_differ_by_more_than_case_spacing_and_punctuation() -> None:
 
 
 def test_at_most_so_many_of_a_category_and_no_cap_where_there_is_none() -> None:
-    categories = category_groups(["a", "a", "a", "b", "", ""])
+    categories = group_numbers(["a", "a", "a", "b", "", ""])
     held = Constraints(np.arange(6), categories, max_per_category=1)
     assert picked([0, 1, 2, 3, 4, 5], [6, 5, 4, 3, 2, 1], 6, held) == [0, 3, 4, 5, -1, -1]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from llmrec_cli.data.ranks import tie_order
+from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.contributions import shares
-from llmrec_cli.ranking.features import Candidates
 from llmrec_cli.ranking.leaderboard import sound
 from llmrec_cli.ranking.rankers import Explains, load_class
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmrec_cli.data.metrics import MISS
-from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.leaderboard import Score, best, features_table, lines, rows, verdict, weights_in_words
 
 

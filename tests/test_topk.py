@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.ranks import tie_order
-from llmrec_cli.ranking.candidates import best_items
+from llmrec_cli.ranking.retrieval import best_items
 from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.popularity import Popularity, PopularityConfig
 from llmrec_cli.ranking.topk import blocks, topk

@@ -26,9 +26,9 @@ from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Outcome, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.ranking.candidates import collect, load_config
-from llmrec_cli.ranking.features import places, successors
+from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.rankers import load_ranker
+from llmrec_cli.ranking.retrieval import Retrieval, load_config
 from llmrec_cli.ranking.retrievers import Histories, load_retrievers
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.sequence.model_config import ModelConfig
@@ -96,9 +96,9 @@ def test_what_is_saved_ranks_the_next_item_first(done: tuple[WorkDir, Outcome]) 
     retrievers, ranker = load_retrievers(work.need(RETRIEVERS)), load_ranker(work.need(RANKER))
     vectors = SequenceEncoder.load(work.need(ENCODER)).encode(sequences)
     limits = load_config(work.need(RETRIEVERS))
-    found = collect(retrievers, Histories(sequences, vectors), catalogue, limits)
+    found = Retrieval(retrievers, catalogue, limits).candidates(Histories(sequences, vectors))
     assert found.names == tuple(work.read(RANKER_FEATURES).column("feature").to_pylist())
-    first = found.items[places(found, ranker.score(found)) == 0]
+    first = found.items[found.ranks(ranker.score(found)) == 0]
     expected = [tiny.following(user) for user in range(tiny.WALKERS)]
     assert (first == expected).mean() > 0.9
 
@@ -116,11 +116,13 @@ def test_what_follows_what_is_counted_once_for_both_sources_that_ask(
 ) -> None:
     counted = []
 
+    real = Sequences.successors
+
     def spied(*given: Any) -> Any:
         counted.append(given)
-        return successors(*given)
+        return real(*given)
 
-    monkeypatch.setattr("llmrec_cli.ranking.retrievers.transitions.successors", spied)
+    monkeypatch.setattr(Sequences, "successors", spied)
     work, both = ready(tmp_path), ("transitions", "content-transitions")
     run(work, context, retrievers=both, rankers=("fusion",), retriever={})
     assert len(counted) == 2  # once without the newest events, once with all

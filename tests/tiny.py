@@ -14,9 +14,9 @@ from llmrec_cli.data import catalogue as catalogues
 from llmrec_cli.data.interactions import from_table
 from llmrec_cli.ingest.funnel import funnel
 from llmrec_cli.ranking.candidate_config import CandidateConfig
-from llmrec_cli.ranking.candidates import collect, save_config
 from llmrec_cli.ranking.rankers import load_class as ranker_class
 from llmrec_cli.ranking.rankers import save_ranker
+from llmrec_cli.ranking.retrieval import Retrieval, save_config
 from llmrec_cli.ranking.retrievers import Histories, load_class, save_retrievers
 from llmrec_cli.tensors.checkpoints import bind
 from tests.signing import vouch
@@ -188,7 +188,7 @@ def _models(work: WorkDir) -> None:
         return {name: kind.fit(kind.Config(**given.get(name, {})), log, catalogue, 1) for name, kind in kinds.items()}
 
     histories = Histories(past, np.zeros((len(past), 4), dtype=np.float32))
-    candidates = collect(fitted(past), histories, catalogue, config, targets=sequences.last())
+    candidates = Retrieval(fitted(past), catalogue, config).candidates(histories, sequences.last())
     ranker = ranker_class("fusion")
     with work.writing(artifacts.RANKER) as folder:
         save_ranker(folder, "fusion", ranker.fit(ranker.Config(), candidates, 1))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from llmrec_cli.core.arrays import Floats
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.columns import ITEM
 
 
@@ -37,6 +39,11 @@ class Catalogue:
 def names(item_ids: Sequence[str], titles: Sequence[str | None]) -> list[str]:
     """(items,) what to call each item: its title, or its id where it has none."""
     return [title or item for item, title in zip(item_ids, titles, strict=True)]
+
+
+def group_numbers(names: Sequence[str]) -> Ints:
+    """(items,) the same number for the same name, -1 for ""."""
+    return pd.factorize(np.array([name or None for name in names], dtype=object))[0].astype(np.int64)
 
 
 def from_tables(items: pa.Table, text_vectors: Floats, vectors: Floats) -> Catalogue:

@@ -154,6 +154,18 @@ class Sequences:
         matrix.eliminate_zeros()
         return matrix
 
+    def successors(self, weights: Iterable[float]) -> sp.csr_matrix:
+        """(items, items) sparse float32: how often j came d events after i, times weights[d - 1], summed over d."""
+        users, codes = self.users, self.codes
+        rows, columns, values = [], [], []
+        for distance, weight in enumerate(weights, start=1):
+            together = users[distance:] == users[:-distance]
+            rows.append(codes[:-distance][together])
+            columns.append(codes[distance:][together])
+            values.append(np.full(len(rows[-1]), weight, dtype=np.float32))
+        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+        return sp.coo_matrix(entries, shape=(self.n_items, self.n_items)).tocsr()
+
 
 def from_table(
     sequences: pa.Table,

@@ -17,7 +17,7 @@ from llmrec_cli.core.stage import Report
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import coverage
 from llmrec_cli.lists.constraints import Constraints, broken, choose, overlap
-from llmrec_cli.ranking.features import Candidates, places
+from llmrec_cli.ranking.candidates import Candidates
 
 SPARE = 200
 """Popular items looked at beyond those a user may have seen, so that the rules find enough among them."""
@@ -54,7 +54,7 @@ def best(
     `shares_of` gives (n, sources) what each source adds to the scores of n candidates, by row number; the source of a
     row is the one that adds most.
     """
-    place, users = places(candidates, scores), candidates.users
+    place, users = candidates.ranks(scores), candidates.users
     width = int(np.diff(candidates.offsets).max(initial=0))
     width = max(1, width if rules.max_per_category else min(width, max(5 * k, 50)))
     kept = np.flatnonzero(place < width)

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, unit
 from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.data.catalogue import group_numbers
 
 Groups = Ints
 
@@ -46,7 +47,7 @@ class Constraints:
         vectors = None
         if rows is not None and diversity:
             vectors = unit(rows)
-        return cls(title_groups(titles), category_groups(categories), cap, diversity, vectors)
+        return cls(title_groups(titles), group_numbers(categories), cap, diversity, vectors)
 
 
 def choose(items: Codes, relevance: Floats, k: int, rules: Constraints) -> Groups:
@@ -102,14 +103,7 @@ def agree(repeat: bool, filter_seen: bool, kept: str = "keep") -> None:
 
 def title_groups(titles: Sequence[str]) -> Groups:
     """(items,) the same number for titles that differ only in case, spacing, accents' encoding or punctuation."""
-    keys = [normalised(title) or f"\0{code}" for code, title in enumerate(titles)]
-    return _numbered(keys)
-
-
-def category_groups(categories: Sequence[str]) -> Groups:
-    """(items,) the same number for the same category path, -1 for none."""
-    numbers = _numbered(list(categories))
-    return np.where(np.array([not category for category in categories], dtype=bool), -1, numbers)
+    return group_numbers([normalised(title) or f"\0{code}" for code, title in enumerate(titles)])
 
 
 def normalised(title: str) -> str:
@@ -169,11 +163,6 @@ def overlap(lists: Codes, seed: int, pairs: int = 20_000) -> float:
         item = lists[one, place][:, None]
         shared += ((lists[other] == item) & (item >= 0)).any(axis=1)
     return float((shared / np.maximum((lists[one] >= 0).sum(axis=1), 1)).mean())
-
-
-def _numbered(keys: list[str]) -> Groups:
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def ids_of(given: list[str] | str, base: Path) -> list[str]:

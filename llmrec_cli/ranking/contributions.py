@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmrec_cli.core.arrays import Floats, Ints
-from llmrec_cli.ranking.features import Candidates, places, source_of
+from llmrec_cli.ranking.candidates import Candidates
+from llmrec_cli.ranking.features import Z, owner
 from llmrec_cli.ranking.rankers import Explains, Ranker
 
 
@@ -21,7 +22,7 @@ def shares(ranker: Ranker, candidates: Candidates, rows: Ints, sources: Sequence
     if not isinstance(ranker, Explains):
         return _by_place(candidates, rows, sources, sound)
     features = ranker.parts(candidates, rows)
-    of = [source_of(name) for name in candidates.names]
+    of = [owner(name) for name in candidates.names]
     member = np.array([[name == source for source in sources] for name in of], dtype=np.float32)
     used = np.abs(ranker.importance()) @ member > 0
     if not used.any():
@@ -33,5 +34,5 @@ def _by_place(candidates: Candidates, rows: Ints, sources: Sequence[str], sound:
     out = np.zeros((len(rows), len(sources)), dtype=np.float32)
     for column, source in enumerate(sources):
         if source in sound:
-            out[:, column] = 1 / (1 + places(candidates, candidates.column(f"{source}.z"))[rows])
+            out[:, column] = 1 / (1 + candidates.ranks(candidates.column(source + Z))[rows])
     return out

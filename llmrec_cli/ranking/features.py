@@ -1,140 +1,283 @@
-"""Candidates of users as one table of features: the shape in which every ranker reads its work."""
+"""Every feature of a candidate in one table: its name, what it says, and how it is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
+from llmrec_cli.core.arrays import Codes, Floats, Ints
+from llmrec_cli.data.catalogue import Catalogue, group_numbers
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.data.metrics import MISS
+from llmrec_cli.ranking.retrievers import Histories, Retriever, Statistics, Supports
+
+Values = npt.NDArray[np.floating]
 
 SHARE_DECAY = 0.85
 """Of an event's weight in the share of a group, by each newer event."""
+FAMILIES = {
+    "history": "length and popularity of the history",
+    "newest": "popularity of the newest event",
+    "category": "same category",
+    "tag": "same tag",
+    "repeat": "had before",
+}
+"""What is said of features that are of no retriever, by what stands before the dot."""
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Rows of (user, item) with features; rows of a user stand together."""
+class Groups:
+    """(items,) numbers of the item's category and of its first tag, below 0 for none."""
 
-    offsets: Ints
-    """(users + 1,) where each user's rows begin."""
+    category: Ints
+    tag: Ints
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> Groups:
+        first = [tags[0] if tags else "" for tags in catalogue.tags]
+        return cls(group_numbers(catalogue.categories), group_numbers(first))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Candidates of a block of users, as features are computed of them. Arrays are (pairs,)."""
+
+    users: Histories
+    rows: Ints
+    """The user's row in the block."""
     items: Codes
-    """(rows,) item codes."""
-    features: Floats
-    """(rows, features) finite values."""
-    names: tuple[str, ...]
-    """Name of each feature, `source.kind`."""
-    ties: Ints
-    """(items,) `tie_order` of the whole catalogue."""
-    label: Bools | None = None
-    """(rows,) True for the item that came next; None when it is not known."""
-    source_ranks: dict[str, Ints] = field(default_factory=dict)
-    """Retriever -> (users,) the target's place among the retriever's best, 0 = first; only where targets were given."""
-    fitted: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What rankers fitted on this very table and share, by its settings; a table made from it begins without."""
-
-    def __len__(self) -> int:
-        return len(self.items)
+    retrievers: Mapping[str, Retriever]
+    statistics: Mapping[str, Statistics]
+    groups: Groups
+    repeat: bool
+    """Whether items that the user had are candidates."""
 
     @property
-    def n_users(self) -> int:
-        return len(self.offsets) - 1
+    def sequences(self) -> Sequences:
+        return self.users.sequences
 
-    @property
-    def users(self) -> Ints:
-        """(rows,) the user of each row."""
-        return np.repeat(np.arange(self.n_users), np.diff(self.offsets))
+    @cached_property
+    def negative(self) -> Sequences:
+        return self.sequences.negative_items()
 
-    def column(self, name: str) -> Floats:
-        """(rows,) one feature; ValueError where there is none of that name."""
-        return self.features[:, self.names.index(name)]
+    @cached_property
+    def last(self) -> Codes:
+        """The user's newest event, -1 for none."""
+        return self.sequences.last()[self.rows]
 
-    def rows(self, users: Bools) -> Bools:
-        """(rows,) which rows belong to the users of a (users,) mask."""
-        return np.repeat(users, np.diff(self.offsets))
+    @cached_property
+    def previous(self) -> Codes:
+        """The event before it, -1 for none."""
+        return self.sequences.without_last().last()[self.rows]
 
-    def keep(self, rows: Bools) -> Candidates:
-        """The table of some rows; users stay, with fewer rows or none."""
-        lengths = np.bincount(self.users[rows], minlength=self.n_users)
-        label = None if self.label is None else self.label[rows]
-        offsets = offsets_of(lengths)
-        return replace(self, offsets=offsets, items=self.items[rows], features=self.features[rows], label=label)
+    @cached_property
+    def popularity(self) -> tuple[Values, Values]:
+        """Of all events of the history on average, and of the newest; 0 where there is none."""
+        sequences = self.sequences
+        events = self.retrievers["popularity"].pairs(self.users, sequences.users, sequences.codes)
+        total = np.bincount(sequences.users, weights=events, minlength=len(sequences))
+        newest = np.zeros(len(sequences))
+        some = np.flatnonzero(sequences.lengths)
+        newest[some] = events[sequences.offsets[1:][some] - 1]
+        return (total / np.maximum(sequences.lengths, 1))[self.rows], newest[self.rows]
 
-    def has_target(self) -> Bools:
-        """(users,) whether the target is among the candidates."""
-        found = np.zeros(self.n_users, dtype=bool)
-        if self.label is not None:
-            found[self.users[self.label]] = True
-        return found
+    @cached_property
+    def had(self) -> tuple[Values, Values]:
+        """log(1 + how often the user had the item), and 1 / (1 + events since then), 0 for never."""
+        events = {"row": self.sequences.users, "item": self.sequences.codes, "age": self.sequences.ages}
+        had = pd.DataFrame(events).groupby(["row", "item"])["age"].agg(["size", "min"])
+        found = pd.DataFrame({"row": self.rows, "item": self.items}).join(had, on=["row", "item"])
+        return np.log1p(found["size"].fillna(0).to_numpy()), (1 / (1 + found["min"])).fillna(0).to_numpy()
 
 
-def source_of(feature: str) -> str:
-    """The source that a feature `source.kind` belongs to; `module:Class.kind` too."""
+@dataclass(frozen=True)
+class Scores:
+    """What one retriever says of the pairs."""
+
+    pairs: Pairs
+    retriever: Retriever
+    of_user: Statistics
+
+    @cached_property
+    def values(self) -> Floats:
+        return self.retriever.pairs(self.pairs.users, self.pairs.rows, self.pairs.items)
+
+    @cached_property
+    def positive(self) -> Floats:
+        return np.clip(self.values, 0, None)
+
+
+@dataclass(frozen=True)
+class OfPair:
+    """A feature of the item and the history, whichever retrievers there are."""
+
+    name: str
+    meaning: str
+    values: Callable[[Pairs], Values]
+    there: Callable[[Pairs], bool] = lambda pairs: True
+
+
+@dataclass(frozen=True)
+class OfRetriever:
+    """A feature that every retriever has."""
+
+    name: str
+    """What stands behind the retriever's name, the dot included."""
+    meaning: str
+    values: Callable[[Scores], Values]
+    there: Callable[[Retriever], bool] = lambda retriever: True
+
+
+def _supports(retriever: Retriever) -> bool:
+    return isinstance(retriever, Supports)
+
+
+def _same(groups: Ints, events: Codes, items: Codes) -> Values:
+    return ((events >= 0) & (groups[events] == groups[items]) & (groups[items] >= 0)).astype(np.float32)
+
+
+def _support(scores: Scores, events: Codes) -> Values:
+    assert isinstance(scores.retriever, Supports)
+    there = events >= 0
+    strength = np.zeros(len(events), dtype=np.float32)
+    strength[there] = scores.retriever.support(events[there], scores.pairs.items[there])
+    return np.log(1e-3 + strength)
+
+
+def _standardised(scores: Scores) -> Values:
+    of_user, rows = scores.of_user, scores.pairs.rows
+    return np.clip((scores.values - of_user.mean[rows]) / of_user.std[rows], -1e4, 1e4)
+
+
+Z, RAW, RATIO, LEVEL, LAST, PREVIOUS = ".z", ".raw", ".ratio", ".level", ".last", ".previous"
+FEATURES: tuple[OfPair | OfRetriever, ...] = (
+    OfRetriever(Z, "the score, standardised over all items for this user", _standardised),
+    OfRetriever(
+        RAW, "the score as it is, where scores below zero mean something", lambda s: s.values, lambda r: r.signed
+    ),
+    OfRetriever(
+        RATIO,
+        "log of the score's share of the user's highest, where no score is below zero",
+        lambda s: np.log(1e-3 + s.positive / s.of_user.top[s.pairs.rows]),
+        lambda r: not r.signed,
+    ),
+    OfRetriever(
+        LEVEL,
+        "log of the score, where no score is below zero",
+        lambda s: np.log(1e-4 + s.positive),
+        lambda r: not r.signed,
+    ),
+    OfPair("history.length", "log(1 + events of the user)", lambda p: np.log1p(p.sequences.lengths)[p.rows]),
+    OfPair(
+        "category.share",
+        "how much of the history is of the item's category, newer events counting more",
+        lambda p: group_shares(p.sequences, p.groups.category, p.rows, p.items),
+    ),
+    OfPair(
+        "tag.share",
+        "how much of the history has the item's first tag, newer events counting more",
+        lambda p: group_shares(p.sequences, p.groups.tag, p.rows, p.items),
+    ),
+    OfPair(
+        "category.negative",
+        "how much of the user's negative feedback is of the item's category, newer feedback counting more",
+        lambda p: group_shares(p.negative, p.groups.category, p.rows, p.items),
+        lambda p: p.sequences.negative is not None,
+    ),
+    OfPair(
+        "tag.negative",
+        "how much of the user's negative feedback has the item's first tag, newer feedback counting more",
+        lambda p: group_shares(p.negative, p.groups.tag, p.rows, p.items),
+        lambda p: p.sequences.negative is not None,
+    ),
+    OfPair(
+        "category.last",
+        "1 where the newest event has the item's category",
+        lambda p: _same(p.groups.category, p.last, p.items),
+    ),
+    OfPair(
+        "tag.last", "1 where the newest event has the item's first tag", lambda p: _same(p.groups.tag, p.last, p.items)
+    ),
+    OfRetriever(
+        LAST,
+        "log of how strongly the newest event speaks for the item",
+        lambda s: _support(s, s.pairs.last),
+        _supports,
+    ),
+    OfPair(
+        "category.previous",
+        "1 where the event before the newest has the item's category",
+        lambda p: _same(p.groups.category, p.previous, p.items),
+    ),
+    OfPair(
+        "tag.previous",
+        "1 where the event before the newest has the item's first tag",
+        lambda p: _same(p.groups.tag, p.previous, p.items),
+    ),
+    OfRetriever(
+        PREVIOUS,
+        "log of how strongly the event before the newest speaks for the item",
+        lambda s: _support(s, s.pairs.previous),
+        _supports,
+    ),
+    OfPair(
+        "history.popularity",
+        "mean popularity of the user's events",
+        lambda p: p.popularity[0],
+        lambda p: "popularity" in p.retrievers,
+    ),
+    OfPair(
+        "newest.popularity",
+        "popularity of the user's newest event",
+        lambda p: p.popularity[1],
+        lambda p: "popularity" in p.retrievers,
+    ),
+    OfPair("repeat.count", "log(1 + how often the user had the item)", lambda p: p.had[0], lambda p: p.repeat),
+    OfPair(
+        "repeat.recency",
+        "1 / (1 + events since the user had the item), 0 for never",
+        lambda p: p.had[1],
+        lambda p: p.repeat,
+    ),
+)
+"""In the order of the columns; features of retrievers that follow each other stand retriever by retriever."""
+MEANINGS = {feature.name: feature.meaning for feature in FEATURES}
+
+
+def computed(pairs: Pairs) -> tuple[tuple[str, ...], Floats]:
+    """The names of the features that there are, and (pairs, features) their finite values."""
+    names, columns = zip(*_columns(pairs), strict=True)
+    return names, np.stack(columns, axis=1)
+
+
+def _columns(pairs: Pairs) -> Iterator[tuple[str, Floats]]:
+    scores = {name: Scores(pairs, each, pairs.statistics[name]) for name, each in pairs.retrievers.items()}
+    for _, block in groupby(FEATURES, type):
+        features = list(block)
+        of_pair = [f for f in features if isinstance(f, OfPair) and f.there(pairs)]
+        yield from ((f.name, f.values(pairs).astype(np.float32)) for f in of_pair)
+        for name, each in scores.items():
+            there = [f for f in features if isinstance(f, OfRetriever) and f.there(each.retriever)]
+            yield from ((name + f.name, f.values(each).astype(np.float32)) for f in there)
+
+
+def owner(feature: str) -> str:
+    """The retriever whose feature it is, `module:Class` too; of the others the key of `FAMILIES`."""
     return feature.rpartition(".")[0]
 
 
-def join(parts: list[Candidates]) -> Candidates:
-    """The users of all parts, one part after the other. Empties the list as it goes: a table is not held twice."""
-    names, sources, ties = parts[0].names, tuple(parts[0].source_ranks), parts[0].ties
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    items = np.concatenate([part.items for part in parts])
-    labels = [part.label for part in parts if part.label is not None]
-    ranks = {name: np.concatenate([part.source_ranks[name] for part in parts]) for name in sources}
-    features = np.empty((len(items), len(names)), dtype=np.float32)
-    row = 0
-    while parts:
-        part = parts.pop(0)
-        features[row : row + len(part)] = part.features
-        row += len(part)
-    offsets = offsets_of(lengths)
-    return Candidates(offsets, items, features, names, ties, np.concatenate(labels) if labels else None, ranks)
+def meaning(feature: str) -> str:
+    """A sentence on what the feature of this name says; KeyError where there is none."""
+    return MEANINGS.get(feature) or MEANINGS["." + feature.rpartition(".")[2]]
 
 
-def places(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
-    """(rows,) the place of each row in its user's list when ordered by score, 0 = first."""
-    users = candidates.users
-    order = np.lexsort((candidates.ties[candidates.items], -scores, users))
-    out = np.empty(len(candidates), dtype=np.int64)
-    out[order] = np.arange(len(candidates)) - candidates.offsets[users[order]]
-    return out
-
-
-def candidate_ranks(candidates: Candidates, scores: npt.NDArray[np.floating]) -> Ints:
-    """(users,) the place of the labelled row by score; MISS where the target was not retrieved."""
-    ranks = np.full(candidates.n_users, MISS, dtype=np.int64)
-    if candidates.label is not None:
-        ranks[candidates.users[candidates.label]] = places(candidates, scores)[candidates.label]
-    return ranks
-
-
-def repeat_features(sequences: Sequences, rows: Ints, codes: npt.NDArray[np.integer]) -> list[tuple[str, Floats]]:
-    """(n,) features of pairs of a history (row number) and an item code: how often it had the item, how long ago.
-
-    The time is counted in events: 1 for the newest, 1/2 for the one before, 0 for never.
-    """
-    n_items = max(sequences.n_items, 1)
-    had, inverse = np.unique(sequences.users * n_items + sequences.codes, return_inverse=True)
-    counts = np.bincount(inverse, minlength=len(had))
-    recency = np.zeros(len(had))
-    np.maximum.at(recency, inverse, 1 / (1 + sequences.ages))
-    pairs = rows * n_items + codes
-    at = np.minimum(np.searchsorted(had, pairs), max(len(had) - 1, 0))
-    there = had[at] == pairs if len(had) else np.zeros(len(pairs), dtype=bool)
-    out = []
-    for name, values in (("repeat.count", np.log1p(counts)), ("repeat.recency", recency)):
-        column = np.zeros(len(pairs), dtype=np.float32)
-        column[there] = values[at[there]]
-        out.append((name, column))
-    return out
-
-
-def group_shares(sequences: Sequences, groups: Ints, rows: Ints, codes: npt.NDArray[np.integer]) -> Floats:
+def group_shares(sequences: Sequences, groups: Ints, rows: Ints, items: Codes) -> Floats:
     """(n,) in [0, 1]: how much of a history (row number), newer events counting more, is of the item's group.
 
     `groups` (items,) numbers them; where it is below 0 the item has none, and the share is 0.
@@ -146,22 +289,8 @@ def group_shares(sequences: Sequences, groups: Ints, rows: Ints, codes: npt.NDAr
     shares = sp.csr_matrix(entries, shape=(len(sequences), n_groups))
     total = np.bincount(sequences.users, weights=weights, minlength=len(sequences))
     out = np.zeros(len(rows), dtype=np.float32)
-    known = np.flatnonzero(groups[codes] >= 0)
+    known = np.flatnonzero(groups[items] >= 0)
     if len(known):
-        found = np.asarray(shares[rows[known], groups[codes[known]]]).ravel()
+        found = np.asarray(shares[rows[known], groups[items[known]]]).ravel()
         out[known] = found / np.maximum(total[rows[known]], 1e-12)
     return out
-
-
-def successors(sequences: Sequences, weights: Sequence[float]) -> sp.csr_matrix:
-    """(items, items) sparse float32: how often j came d events after i, times weights[d − 1], summed over d."""
-    users, codes = sequences.users, sequences.codes
-    rows, columns, values = [], [], []
-    for distance, weight in enumerate(weights, start=1):
-        together = users[distance:] == users[:-distance]
-        rows.append(codes[:-distance][together])
-        columns.append(codes[distance:][together])
-        values.append(np.full(len(rows[-1]), weight, dtype=np.float32))
-    shape = (sequences.n_items, sequences.n_items)
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sp.coo_matrix(entries, shape=shape).tocsr()

@@ -12,21 +12,14 @@ import pyarrow as pa
 from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import RANKER_FEATURES
 from llmrec_cli.data.metrics import bootstrap, paired_bootstrap, single_target_metrics
-from llmrec_cli.ranking.features import Candidates, source_of
+from llmrec_cli.ranking.candidates import Candidates
+from llmrec_cli.ranking.features import FAMILIES, owner
 
 CUTOFF = 10
 METRIC = f"ndcg@{CUTOFF}"
 _SOURCES = ("retriever", METRIC)
 LEAST = 0.01
 """Sources of a smaller share are told together."""
-NOT_A_SOURCE = {
-    "history": "length and popularity of the history",
-    "newest": "popularity of the newest event",
-    "category": "same category",
-    "tag": "same tag",
-    "repeat": "had before",
-}
-"""What features are called that compare a candidate with the history and are no source's."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ def features_table(candidates: Candidates, importance: Floats) -> pa.Table:
     weights = importance.astype(np.float64)
     columns = {
         "feature": list(candidates.names),
-        "source": [source_of(name) for name in candidates.names],
+        "source": [owner(name) for name in candidates.names],
         "mean": rows.mean(axis=0, dtype=np.float64),
         "std": rows.std(axis=0, dtype=np.float64),
         "importance": weights,
@@ -102,9 +95,7 @@ def weights_in_words(table: pa.Table, ranker: str) -> list[str]:
     shares = of_source.sort_values(ascending=False, kind="stable")
     if not (shares > 0).any():
         return []
-    told = [
-        f"{100 * share:.0f} % {NOT_A_SOURCE.get(str(name), name)}" for name, share in shares.items() if share >= LEAST
-    ]
+    told = [f"{100 * share:.0f} % {FAMILIES.get(str(name), name)}" for name, share in shares.items() if share >= LEAST]
     rest = shares[shares < LEAST].sum()
     if rest > LEAST / 2:
         told.append(f"{100 * rest:.0f} % the rest")

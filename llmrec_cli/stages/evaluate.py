@@ -233,7 +233,7 @@ def by_sources(
     """The lists of each source alone, and its NDCG with the seen filter the other way."""
     from llmrec_cli.data.metrics import rank_metrics
     from llmrec_cli.data.ranks import tie_order
-    from llmrec_cli.ranking.candidates import best_items
+    from llmrec_cli.ranking.retrieval import best_items
 
     ties = tie_order(items.column(ITEM).to_pylist())
     lists, other = {}, {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from llmrec_cli.lists.constraints import Constraints
     from llmrec_cli.lists.explanations import Explainer
     from llmrec_cli.ranking.candidate_config import CandidateConfig
-    from llmrec_cli.ranking.features import Candidates
+    from llmrec_cli.ranking.candidates import Candidates
     from llmrec_cli.ranking.rankers import Ranker
+    from llmrec_cli.ranking.retrieval import Retrieval
     from llmrec_cli.ranking.retrievers import Histories, Retriever
 
 BLOCK = 2048  # users whose candidates, lists and reasons are in memory at a time
@@ -169,19 +170,16 @@ class Maker:
     strategies: list[str]
     """The sources, then what -2 and -1 stand for as the source of a row."""
 
+    @cached_property
+    def retrieval(self) -> Retrieval:
+        from llmrec_cli.ranking.retrieval import Retrieval
+
+        limits = self.allowed, self.config.filter_seen, self.context.max_memory
+        return Retrieval(self.retrievers, self.catalogue, self.depths, *limits)
+
     def candidates(self, users: Histories) -> Candidates:
         """What the retrievers bring for these users, without what the settings exclude."""
-        from llmrec_cli.ranking.candidates import collect
-
-        return collect(
-            self.retrievers,
-            users,
-            self.catalogue,
-            self.depths,
-            allowed=self.allowed,
-            exclude_seen=self.config.filter_seen,
-            max_memory=self.context.max_memory,
-        )
+        return self.retrieval.candidates(users)
 
     def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
         """The lists of each span of users (first, one behind the last), with its first user."""
@@ -284,8 +282,8 @@ def _models(
 ) -> tuple[CandidateConfig, dict[str, Retriever], Ranker]:
     """What `train-ranker` left: how deep each retriever is asked, the retrievers, and the ranker."""
     from llmrec_cli.lists import constraints
-    from llmrec_cli.ranking.candidates import load_config
     from llmrec_cli.ranking.rankers import load_ranker
+    from llmrec_cli.ranking.retrieval import load_config
     from llmrec_cli.ranking.retrievers import load_retrievers
     from llmrec_cli.tensors.checkpoints import fits
 

@@ -40,7 +40,7 @@ from llmrec_cli.ranking.candidate_config import CandidateConfig
 if TYPE_CHECKING:
     from llmrec_cli.data.catalogue import Catalogue
     from llmrec_cli.data.interactions import Sequences
-    from llmrec_cli.ranking.features import Candidates
+    from llmrec_cli.ranking.candidates import Candidates
     from llmrec_cli.ranking.leaderboard import Score
     from llmrec_cli.ranking.rankers import Ranker
     from llmrec_cli.ranking.retrievers import Retriever
@@ -86,8 +86,8 @@ class Variant:
 
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.ranking import leaderboard, private_sources
-    from llmrec_cli.ranking.candidates import save_config
     from llmrec_cli.ranking.rankers import importance, save_ranker
+    from llmrec_cli.ranking.retrieval import save_config
     from llmrec_cli.ranking.retrievers import refit, save_retrievers
     from llmrec_cli.tensors.checkpoints import bind
     from llmrec_cli.tensors.runtime import prefer, set_threads
@@ -190,8 +190,8 @@ def validation(
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
     """Sources fitted without each user's last event, the candidates they bring for it, and how each did alone."""
     from llmrec_cli.data.interactions import some_with_two
-    from llmrec_cli.ranking.candidates import collect
     from llmrec_cli.ranking.leaderboard import Score
+    from llmrec_cli.ranking.retrieval import Retrieval
     from llmrec_cli.ranking.retrievers import Histories, fit
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
@@ -208,16 +208,9 @@ def validation(
         seconds[name] = time.monotonic() - started
     users = some_with_two(sequences, config.train_users, context.seed)
     some = histories.select(users)
-    candidates = collect(
-        fitted,
-        Histories(some, encoder.encode(some)),
-        before,
-        config.candidates,
-        targets=sequences.last()[users],
-        found_only=True,
-        max_memory=context.max_memory,
-        progress=context.progress,
-    )
+    retrieval = Retrieval(fitted, before, config.candidates, max_memory=context.max_memory)
+    eval_users = Histories(some, encoder.encode(some))
+    candidates = retrieval.candidates(eval_users, sequences.last()[users], context.progress)
     scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.source_ranks.items()]
     return candidates, fitted, scores
 
@@ -230,7 +223,6 @@ def fit_ranker(variant: Variant, candidates: Candidates, seed: int) -> Ranker:
 def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
     """Each ranker on each part of the users after learning from the others. What no source brought is a miss."""
     from llmrec_cli.data.metrics import MISS
-    from llmrec_cli.ranking.features import candidate_ranks
     from llmrec_cli.ranking.leaderboard import Score
 
     fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
@@ -243,7 +235,7 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
                 started = time.monotonic()
                 ranker = fit_ranker(variant, known, context.seed)
                 seconds[name] += time.monotonic() - started
-                found = candidate_ranks(asked, ranker.score(asked))
+                found = asked.target_ranks(ranker.score(asked))
                 ranks[name][fold == part] = found[fold == part]
                 task.advance(note=name)
     return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]

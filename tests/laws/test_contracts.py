@@ -14,8 +14,8 @@ from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking import rankers, retrievers
 from llmrec_cli.ranking.candidate_config import CandidateConfig
-from llmrec_cli.ranking.candidates import collect
-from llmrec_cli.ranking.features import Candidates, candidate_ranks
+from llmrec_cli.ranking.candidates import Candidates
+from llmrec_cli.ranking.retrieval import Retrieval
 from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.tensors import checkpoints
 
@@ -59,7 +59,7 @@ def candidates(catalogue: Catalogue) -> Candidates:
     for name in names:
         cls = retrievers.load_class(name)
         fitted[name] = cls.fit(cls.Config(), past, catalogue, 0)
-    return collect(fitted, Histories(past, vectors), catalogue, CandidateConfig(), targets=targets)
+    return Retrieval(fitted, catalogue, CandidateConfig()).candidates(Histories(past, vectors), targets)
 
 
 @pytest.mark.parametrize("name", retrievers.RETRIEVERS)
@@ -184,7 +184,7 @@ def test_a_ranker_takes_what_little_there_is_to_learn_from(name: str, rows: int,
 @pytest.mark.parametrize("name", ["fusion", "wide-deep", "logistic"])
 def test_a_ranker_that_learns_finds_the_next_item(name: str, candidates: Candidates) -> None:
     cls = rankers.load_class(name)
-    ranks = candidate_ranks(candidates, cls.fit(cls.Config(), candidates, 3).score(candidates))
+    ranks = candidates.target_ranks(cls.fit(cls.Config(), candidates, 3).score(candidates))
     assert candidates.has_target().mean() > 0.9
     assert (ranks < 3).mean() > 0.8
 

@@ -174,7 +174,7 @@ DAMAGE = {
 @pytest.mark.parametrize("body", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("name", ["ranker", "retrievers", "retrievers/transitions", "retrievers/candidates"])
 def test_settings_of_a_saved_model_that_do_not_fit_are_damage(tmp_path: Path, name: str, body: str) -> None:
-    from llmrec_cli.ranking.candidates import load_config
+    from llmrec_cli.ranking.retrieval import load_config
 
     work = tiny.make(tmp_path / "work")
     path = work.path / "train-ranker" / name / "config.json"

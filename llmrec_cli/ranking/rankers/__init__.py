@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.registry import check_code, code, load_variant, plugins, saved_variant
-from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.fitted_model import FittedModel
 

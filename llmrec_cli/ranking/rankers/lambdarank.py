@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.errors import MissingExtraError
-from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.rankers import BaseRanker
-from llmrec_cli.ranking.rankers.conditional_logit import BELOW, Fusion, FusionConfig, best
+from llmrec_cli.ranking.rankers.conditional_logit import BELOW, Fusion, FusionConfig
 from llmrec_cli.tensors.checkpoints import Tensors, under
 
 
@@ -41,7 +41,7 @@ class LambdaRank(BaseRanker):
     def fit(cls, config: LambdaRankConfig, candidates: Candidates, seed: int) -> Self:
         lightgbm = _lightgbm()
         linear = Fusion.fit(FusionConfig(), candidates, seed)
-        top = best(candidates, linear.score(candidates), config.top)
+        top = candidates.ranks(linear.score(candidates)) < config.top
         kept = candidates.keep(top & candidates.rows(candidates.has_target()))
         learnable = kept.rows(kept.has_target() & (np.diff(kept.offsets) > 1))  # one row has no order
         if kept.label is None or not learnable.any():
@@ -59,7 +59,7 @@ class LambdaRank(BaseRanker):
         scores = self.linear.score(candidates)
         if self.trees is None:
             return scores
-        top = best(candidates, scores, self.config.top)
+        top = candidates.ranks(scores) < self.config.top
         out = scores - np.float32(BELOW)
         x, start = _inputs(candidates.keep(top), self.linear)
         out[top] = start + self.trees.predict(x)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Floats, Ints
-from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.rankers import BaseRanker
 from llmrec_cli.ranking.rankers.conditional_logit import centred, labelled, spreads, standardisation
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from llmrec_cli.core.arrays import Floats, Ints
-from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.candidates import Candidates
+from llmrec_cli.ranking.features import RAW
 from llmrec_cli.ranking.rankers import BaseRanker
 
 
@@ -15,7 +16,7 @@ class PopularityRanker(BaseRanker):
     """score = log(1 + events of the item), as the source `popularity` has it; nothing is learnt from the labels."""
 
     needs = ("popularity",)
-    feature: ClassVar[str] = "popularity.raw"
+    feature: ClassVar[str] = "popularity" + RAW
     used: Floats
     """(features,) 1 for the one feature that is read."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmrec_cli.ranking.features import RAW
 from llmrec_cli.ranking.rankers.popularity_order import PopularityRanker
 
 
@@ -9,4 +10,4 @@ class LdaRanker(PopularityRanker):
     """score = log P(i | u) as the source `lda` has it (Blei et al. 2003); nothing is learnt from the labels."""
 
     needs = ("lda",)
-    feature = "lda.raw"
+    feature = "lda" + RAW

@@ -10,13 +10,12 @@ from pydantic import BaseModel, Field
 from torch import nn
 
 from llmrec_cli.core.arrays import Floats, Ints, within_groups
-from llmrec_cli.ranking.features import Candidates
+from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.rankers import BaseRanker
 from llmrec_cli.ranking.rankers.conditional_logit import (
     BELOW,
     Fusion,
     FusionConfig,
-    best,
     centred,
     conditional_loss,
     labelled,
@@ -60,7 +59,7 @@ class WideDeep(BaseRanker):
     @classmethod
     def fit(cls, config: DeepConfig, candidates: Candidates, seed: int) -> Self:
         linear = Fusion.fit(FusionConfig(), candidates, seed)
-        kept = candidates.keep(best(candidates, linear.score(candidates), config.top))
+        kept = candidates.keep(candidates.ranks(linear.score(candidates)) < config.top)
         sample = labelled(kept, config.max_users, seed)
         weights, spread = torch.from_numpy(linear.weights.copy()), torch.from_numpy(linear.spread)
         with torch.random.fork_rng(devices=[]):
@@ -75,7 +74,7 @@ class WideDeep(BaseRanker):
     @torch.inference_mode()
     def score(self, candidates: Candidates) -> Floats:
         scores = self.linear.score(candidates)
-        top = np.flatnonzero(best(candidates, scores, self.config.top))
+        top = np.flatnonzero(candidates.ranks(scores) < self.config.top)
         out = scores - np.float32(BELOW)
         for start in range(0, len(top), 1 << 18):
             rows = top[start : start + (1 << 18)]

@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.features import successors
 from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 from llmrec_cli.ranking.retrievers.content_based import nearest
 from llmrec_cli.ranking.retrievers.item_pairs import pair_values, row_maxima
@@ -113,7 +112,7 @@ def settled_tau(config: TransitionsConfig, sequences: Sequences) -> float:
 def strengths(config: TransitionsConfig, sequences: Sequences) -> sp.csr_matrix:
     """(items, items) how strongly the item of a column tends to follow that of a row."""
     further = np.arange(config.distances)
-    counts = successors(sequences, ((1.0 + further) ** -config.power * config.rate**further).tolist())
+    counts = sequences.successors(((1.0 + further) ** -config.power * config.rate**further).tolist())
     counts.data = np.log1p(counts.data * (_n_chosen(sequences) / config.tau)).astype(np.float32)
     return counts
 

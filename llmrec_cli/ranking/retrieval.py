@@ -1,0 +1,139 @@
+"""From retrievers to rankers: every retriever's best items, with their features, as one table of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
+from llmrec_cli.core.progress import Progress
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.metrics import MISS
+from llmrec_cli.data.ranks import tie_order
+from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidates import Candidates, join
+from llmrec_cli.ranking.features import Groups, Pairs, computed
+from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, Statistics
+from llmrec_cli.ranking.topk import blocks
+from llmrec_cli.tensors import checkpoints
+
+RANKED = 100
+"""Where a target is known, each retriever is asked for so many items at least; a target behind them is a miss."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Retrievers and what they are asked for, alike for all users."""
+
+    retrievers: Mapping[str, Retriever]
+    catalogue: Catalogue
+    config: CandidateConfig
+    allowed: Bools | None = None
+    """(items,) what may be brought to anybody; None is everything."""
+    exclude_seen: bool | None = None
+    """Whether items of the history are left out; None is yes, unless repeats are asked for."""
+    max_memory: int = 2 << 30
+
+    @cached_property
+    def ties(self) -> Ints:
+        return tie_order(self.catalogue.item_ids)
+
+    @cached_property
+    def groups(self) -> Groups:
+        return Groups.of(self.catalogue)
+
+    def candidates(
+        self, histories: Histories, targets: Codes | None = None, progress: Progress | None = None
+    ) -> Candidates:
+        """Candidates of all users, block by block; rows of a user are in the order of item codes.
+
+        A retriever brings its best `depth` items that it puts above the mean of its row; nothing with negative feedback
+        of the user is among them. With repeats the newest `depth` events of the history are candidates themselves,
+        whatever the retrievers think of them. `targets` (users,) marks the row of the item that came next where a
+        retriever brought it; it is never added. Users whose target no retriever brought keep no rows then: no ranker
+        can learn from them.
+        """
+        parts: list[Candidates] = []
+        task: Any = progress.task("candidates", len(histories), "users") if progress else nullcontext()
+        with task as bar:
+            spans = blocks(len(histories), len(self.catalogue), self.max_memory // 2, 3 * len(self.retrievers))
+            for start, stop in spans:
+                wanted = None if targets is None else targets[start:stop]
+                found = self._block(histories.block(start, stop), wanted)
+                parts.append(found if targets is None else found.keep(found.rows(found.has_target())))
+                if bar is not None:
+                    bar.advance(stop - start)
+        return join(parts) if parts else self._block(histories, targets)
+
+    def _block(self, users: Histories, targets: Codes | None) -> Candidates:
+        statistics = {name: retriever.statistics(users) for name, retriever in self.retrievers.items()}
+        keys, ranks = self._brought(users, statistics, targets)
+        rows, codes = np.divmod(keys, max(len(self.catalogue), 1))
+        items = codes.astype(np.int32)
+        pairs = Pairs(users, rows, items, self.retrievers, statistics, self.groups, self.config.repeat)
+        names, features = computed(pairs)
+        offsets = offsets_of(np.bincount(rows, minlength=len(users)))
+        label = None if targets is None else items == targets[rows]
+        return Candidates(offsets, items, features, names, self.ties, label, ranks)
+
+    def _brought(
+        self, users: Histories, statistics: Mapping[str, Statistics], targets: Codes | None
+    ) -> tuple[Ints, dict[str, Ints]]:
+        """user x items + item of all candidates, ascending, and the rank of each target in each retriever's list."""
+        sequences, n_items = users.sequences, len(self.catalogue)
+        hide = not self.config.repeat if self.exclude_seen is None else self.exclude_seen
+        excluded = Excluded.of(sequences.excluded(seen=hide), self.allowed, self.ties)
+        keys: list[Ints] = []
+        ranks: dict[str, Ints] = {}
+        for name, retriever in self.retrievers.items():
+            depth = self.config.of(name)
+            codes, scores = retriever.top(users, depth if targets is None else max(depth, RANKED), excluded)
+            # above the user's mean: the rest of a sparse retriever's scores is a tie at nothing
+            better = (codes >= 0) & (scores > statistics[name].mean[:, None])
+            rows, columns = np.nonzero(better[:, :depth])
+            keys.append(rows * n_items + codes[rows, columns])
+            if targets is not None:
+                same = (codes == targets[:, None]) & (codes >= 0)
+                ranks[name] = np.where(same.any(axis=1), same.argmax(axis=1), MISS)
+        if self.config.repeat:
+            own = sequences.tail(self.config.depth)
+            free = ~excluded.holds(own.users, own.codes, n_items)
+            keys.append((own.users * n_items + own.codes)[free])
+        return np.unique(np.concatenate(keys)), ranks
+
+
+def best_items(
+    retriever: Retriever,
+    histories: Histories,
+    k: int,
+    *,
+    ties: Ints | None = None,
+    exclude_seen: bool = True,
+    max_memory: int = 1 << 30,
+) -> tuple[Codes, Floats]:
+    """The lists of one retriever alone for any number of users: (users, k) codes and scores as `topk` gives them."""
+    n_items = histories.sequences.n_items
+    codes = np.full((len(histories), k), -1, dtype=np.int32)
+    scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+    for start, stop in blocks(len(histories), n_items, max_memory):
+        users = histories.block(start, stop)
+        seen = users.sequences.matrix().nonzero() if exclude_seen else users.sequences.excluded(seen=False)
+        codes[start:stop], scores[start:stop] = retriever.top(users, k, Excluded.of(seen, ties=ties))
+    return codes, scores
+
+
+def save_config(folder: Path, config: CandidateConfig) -> None:
+    """Keep beside the retrievers how many items each of them brings."""
+    checkpoints.save_config(folder / "candidates", config.model_dump(mode="json"))
+
+
+def load_config(folder: Path) -> CandidateConfig:
+    """What `save_config` wrote; UpstreamError where it is missing or damaged."""
+    with checkpoints.reading(folder):
+        return CandidateConfig(**checkpoints.load_config(folder / "candidates"))
