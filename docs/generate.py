@@ -88,6 +88,21 @@ def artifacts() -> str:
     return "\n".join(parts)
 
 
+def features() -> str:
+    """Every feature of a candidate with what it says."""
+    from llmrec_cli.ranking.features import FAMILIES, FEATURES, OfRetriever
+
+    rows = [(f"RETRIEVER{f.name}" if isinstance(f, OfRetriever) else f.name, f.meaning) for f in FEATURES]
+    families = "\n".join(f"| `{name}` | {words} |" for name, words in FAMILIES.items())
+    table = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in rows)
+    return (
+        "# Features of candidates\n\nWritten by `make docs` from the code. RETRIEVER stands for"
+        " each retriever that has the feature.\nHow much the ranker that was kept goes by each is in"
+        f" `train-ranker/ranker_features`.\n\n| feature | meaning |\n|---|---|\n{table}\n\nFeatures that are of no"
+        f" retriever go by these families:\n\n| family | what the report calls it |\n|---|---|\n{families}\n"
+    )
+
+
 def _columns(schema: pa.Schema, meanings: Mapping[str, str]) -> str:
     more = (" meaning |", "---|") if meanings else ("", "")
     lines = [f"| column | type |{more[0]}", f"|---|---|{more[1]}"]
@@ -187,7 +202,7 @@ COPIES = 6  # llmrec_cli.sequence.training_plan.COPIES; a test holds them togeth
 H100_FLOPS, H100_BYTES = 989e12, 3.35e12
 RATES = HERE.parent / "benchmarks" / "results" / "speed.json"
 MAP_START, MAP_END = "<!-- file map: written by `make docs` -->", "<!-- end of the file map -->"
-PAGES = {"commands.md": commands, "settings.md": settings, "artifacts.md": artifacts}
+PAGES = {"commands.md": commands, "settings.md": settings, "artifacts.md": artifacts, "features.md": features}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():

@@ -8,7 +8,7 @@ import pytest
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.contributions import shares
-from llmrec_cli.ranking.leaderboard import sound
+from llmrec_cli.ranking.leaderboard import at_least_popularity
 from llmrec_cli.ranking.rankers import Explains, load_class
 
 SOURCES = ["near", "far", "noise"]
@@ -58,7 +58,7 @@ class Silent:
     """A ranker of somebody else's that cannot say what its scores are made of."""
 
 
-def test_a_ranker_that_cannot_say_it_has_the_best_place_among_the_sound_sources() -> None:
+def test_a_ranker_that_cannot_say_it_has_the_best_place_among_the_credited_retrievers() -> None:
     candidates = lesson(2, 3)
     candidates.features[:3, :3] = [[3, 1, 2], [2, 3, 1], [1, 2, 3]]
     silent: Any = Silent()
@@ -67,9 +67,9 @@ def test_a_ranker_that_cannot_say_it_has_the_best_place_among_the_sound_sources(
     assert found.argmax(axis=1).tolist() == [0, 1, 1] and not found[:, 2].any()
 
 
-def test_sources_that_are_worse_than_popularity_are_not_sound() -> None:
+def test_retrievers_that_are_worse_than_popularity_are_not_credited() -> None:
     import pyarrow as pa
 
     values = {"near": 0.3, "far": 0.1, "popularity": 0.2}
     rows = [{"kind": "retriever", "name": name, "metric": "ndcg@10", "value": v} for name, v in values.items()]
-    assert sound(pa.Table.from_pylist(rows), ["near", "far", "popularity"]) == ["near", "popularity"]
+    assert at_least_popularity(pa.Table.from_pylist(rows), ["near", "far", "popularity"]) == ["near", "popularity"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmrec_cli.ranking.candidates import Candidates
-from llmrec_cli.ranking.features import owner
+from llmrec_cli.ranking.features import family
 from llmrec_cli.ranking.rankers import load_class
 from llmrec_cli.ranking.rankers.conditional_logit import Fusion, FusionConfig, spreads
 from llmrec_cli.ranking.rankers.lambdarank import LambdaRank, LambdaRankConfig
@@ -79,4 +79,4 @@ def test_a_ranker_of_one_source_goes_by_that_alone(name: str, candidates: Candid
 
 
 def test_the_source_of_a_feature_is_all_before_the_last_dot() -> None:
-    assert owner("als.z") == "als" and owner("my.module:Own.raw") == "my.module:Own"
+    assert family("als.z") == "als" and family("my.module:Own.raw") == "my.module:Own"

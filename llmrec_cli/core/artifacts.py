@@ -204,9 +204,9 @@ RANKER = Folder(
 RANKER_FEATURES = Table(
     "train-ranker",
     "ranker_features",
-    "Each feature of a candidate, how much the chosen ranker goes by it, and its share; a source's shares add up.",
+    "What each feature of a candidate says, and how much the chosen ranker goes by it; shares add up to 1.",
     ("feature",),
-    _schema(feature=TEXT, source=TEXT, mean=NUMBER, std=NUMBER, importance=NUMBER, share=NUMBER),
+    _schema(feature=TEXT, family=TEXT, meaning=TEXT, mean=NUMBER, std=NUMBER, importance=NUMBER, share=NUMBER),
     forgets=Forgets.LEARNT,
 )
 _INTERVAL = dict(value=pa.float64(), low=pa.float64(), high=pa.float64(), n_users=pa.int64())

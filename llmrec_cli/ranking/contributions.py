@@ -8,31 +8,33 @@ import numpy as np
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.ranking.candidates import Candidates
-from llmrec_cli.ranking.features import Z, owner
+from llmrec_cli.ranking.features import Z, family
 from llmrec_cli.ranking.rankers import Explains, Ranker
 
 
-def shares(ranker: Ranker, candidates: Candidates, rows: Ints, sources: Sequence[str], sound: Sequence[str]) -> Floats:
+def shares(
+    ranker: Ranker, candidates: Candidates, rows: Ints, sources: Sequence[str], credited: Sequence[str]
+) -> Floats:
     """(n, sources) what each source adds to the score of some candidates, by row number.
 
-    A source that the ranker does not look at has -inf. A ranker that cannot say it has the `sound` sources carry a
+    A source that the ranker does not look at has -inf. A ranker that cannot say it has the `credited` sources carry a
     row, those that are not worse than popularity: each by the
     place that it gives the row among the user's candidates.
     """
     if not isinstance(ranker, Explains):
-        return _by_place(candidates, rows, sources, sound)
+        return _by_place(candidates, rows, sources, credited)
     features = ranker.parts(candidates, rows)
-    of = [owner(name) for name in candidates.names]
+    of = [family(name) for name in candidates.names]
     member = np.array([[name == source for source in sources] for name in of], dtype=np.float32)
     used = np.abs(ranker.importance()) @ member > 0
     if not used.any():
-        return _by_place(candidates, rows, sources, sound)
+        return _by_place(candidates, rows, sources, credited)
     return np.where(used, features @ member, np.float32(-np.inf)).astype(np.float32)
 
 
-def _by_place(candidates: Candidates, rows: Ints, sources: Sequence[str], sound: Sequence[str]) -> Floats:
+def _by_place(candidates: Candidates, rows: Ints, sources: Sequence[str], credited: Sequence[str]) -> Floats:
     out = np.zeros((len(rows), len(sources)), dtype=np.float32)
     for column, source in enumerate(sources):
-        if source in sound:
+        if source in credited:
             out[:, column] = 1 / (1 + candidates.ranks(candidates.column(source + Z))[rows])
     return out

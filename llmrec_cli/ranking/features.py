@@ -267,7 +267,7 @@ def _columns(pairs: Pairs) -> Iterator[tuple[str, Floats]]:
             yield from ((name + f.name, f.values(each).astype(np.float32)) for f in there)
 
 
-def owner(feature: str) -> str:
+def family(feature: str) -> str:
     """The retriever whose feature it is, `module:Class` too; of the others the key of `FAMILIES`."""
     return feature.rpartition(".")[0]
 

@@ -1,25 +1,24 @@
-"""Who did how well on validation: every source and ranker with intervals, the one kept, and a verdict in words."""
+"""How well each retriever and ranker did on validation, which ranker is kept, and whether it beats popularity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from llmrec_cli.core.arrays import Doubles, Floats, Ints
-from llmrec_cli.core.artifacts import RANKER_FEATURES
+from llmrec_cli.core.artifacts import RANKER_FEATURES, RANKER_REPORT
 from llmrec_cli.data.metrics import bootstrap, paired_bootstrap, single_target_metrics
 from llmrec_cli.ranking.candidates import Candidates
-from llmrec_cli.ranking.features import FAMILIES, owner
+from llmrec_cli.ranking.features import FAMILIES, family, meaning
 
 CUTOFF = 10
 METRIC = f"ndcg@{CUTOFF}"
-_SOURCES = ("retriever", METRIC)
 LEAST = 0.01
-"""Sources of a smaller share are told together."""
+"""Families of a smaller share are summed up."""
 
 
 @dataclass(frozen=True)
@@ -41,37 +40,35 @@ def best(scores: Sequence[Score]) -> Score:
     return max((s for s in scores if s.kind == "ranker"), key=lambda score: score.metrics()[METRIC].mean())
 
 
-def rows(scores: Sequence[Score], chosen: Score, seed: int) -> list[dict[str, Any]]:
+def report(scores: Sequence[Score], chosen: Score, seed: int) -> pd.DataFrame:
     """The rows of `train-ranker/ranker_report`."""
-    out = []
-    for score in scores:
-        for metric, values in score.metrics().items():
-            mean, low, high = bootstrap(values, seed)
-            told = {"value": mean, "low": low, "high": high, "n_users": len(values)}
-            out.append({"kind": score.kind, "name": score.name, "metric": metric, **told, "chosen": score is chosen})
+    rows = [
+        (score.kind, score.name, metric, *bootstrap(values, seed), len(values), score is chosen)
+        for score in scores
+        for metric, values in score.metrics().items()
+    ]
+    return pd.DataFrame(rows, columns=RANKER_REPORT.schema.names)
+
+
+def describe(report: pd.DataFrame) -> list[str]:
+    """An aligned table of all, best last within its kind, the chosen one marked; of the rows of `report`."""
+    recall = report.loc[report["metric"] == f"recall@{CUTOFF}", ["kind", "name", "value"]]
+    ndcg = report[report["metric"] == METRIC].merge(recall, on=["kind", "name"], suffixes=("", "_recall"))
+    ndcg = ndcg.sort_values("value", kind="stable").sort_values("kind", ascending=False, kind="stable")
+    width = max(len(f"{row.kind} {row.name}") for row in ndcg.itertuples(index=False))
+    out = [f"{'on validation':<{width}}  {METRIC:>8}  {'95 % interval':<15}  {f'recall@{CUTOFF}':>9}"]
+    for row in ndcg.itertuples(index=False):
+        figures = f"{row.value:>8.4f}  {row.low:.4f} – {row.high:.4f}  {row.value_recall:>9.4f}"
+        out.append(f"{f'{row.kind} {row.name}':<{width}}  {figures}{'  <- kept' if row.chosen else ''}")
     return out
 
 
-def lines(scores: Sequence[Score], chosen: Score, seed: int) -> list[str]:
-    """An aligned table of all, best last within its kind, the chosen one marked, and whether it beats popularity."""
-    width = max(len(f"{score.kind} {score.name}") for score in scores)
-    out = [f"{'on validation':<{width}}  {METRIC:>8}  {'95 % interval':<15}  {f'recall@{CUTOFF}':>9}"]
-    for kind in ("retriever", "ranker"):
-        of_kind = [(score, score.metrics()) for score in scores if score.kind == kind]
-        for score, values in sorted(of_kind, key=lambda pair: pair[1][METRIC].mean()):
-            mean, low, high = bootstrap(values[METRIC], seed)
-            told = f"{f'{kind} {score.name}':<{width}}  {mean:>8.4f}  {low:.4f} – {high:.4f}"
-            kept = "  <- kept" if score is chosen else ""
-            out.append(f"{told}  {values[f'recall@{CUTOFF}'].mean():>9.4f}{kept}")
-    baseline = next((score for score in scores if score.name == "popularity"), None)
-    return out if baseline is None else [*out, verdict(chosen, baseline, seed)]
-
-
-def sound(report: pa.Table, sources: Sequence[str]) -> list[str]:
-    """The sources that were not worse than popularity on validation; `report` is `train-ranker/ranker_report`."""
-    values = {row["name"]: row["value"] for row in report.to_pylist() if (row["kind"], row["metric"]) == _SOURCES}
+def at_least_popularity(report: pa.Table, retrievers: Sequence[str]) -> list[str]:
+    """The retrievers that were not worse than popularity on validation; `report` is `train-ranker/ranker_report`."""
+    rows = report.to_pandas()
+    values = rows[(rows["kind"] == "retriever") & (rows["metric"] == METRIC)].set_index("name")["value"]
     least = values.get("popularity", 0.0)
-    return [name for name in sources if values.get(name, 0.0) >= least] or list(sources)
+    return [name for name in retrievers if values.get(name, 0.0) >= least] or list(retrievers)
 
 
 def features_table(candidates: Candidates, importance: Floats) -> pa.Table:
@@ -80,7 +77,8 @@ def features_table(candidates: Candidates, importance: Floats) -> pa.Table:
     weights = importance.astype(np.float64)
     columns = {
         "feature": list(candidates.names),
-        "source": [owner(name) for name in candidates.names],
+        "family": [family(name) for name in candidates.names],
+        "meaning": [meaning(name) for name in candidates.names],
         "mean": rows.mean(axis=0, dtype=np.float64),
         "std": rows.std(axis=0, dtype=np.float64),
         "importance": weights,
@@ -89,27 +87,30 @@ def features_table(candidates: Candidates, importance: Floats) -> pa.Table:
     return pa.table(columns, schema=RANKER_FEATURES.schema)
 
 
-def weights_in_words(table: pa.Table, ranker: str) -> list[str]:
-    """One line with the share of each source of `features_table`, the largest first; none where nothing is known."""
-    of_source = table.select(["source", "share"]).to_pandas().groupby("source", sort=False)["share"].sum()
-    shares = of_source.sort_values(ascending=False, kind="stable")
+def describe_weights(table: pa.Table, ranker: str) -> list[str]:
+    """One line with the share of each family of `features_table`, the largest first; none where nothing is known."""
+    of_family = table.select(["family", "share"]).to_pandas().groupby("family", sort=False)["share"].sum()
+    shares = of_family.sort_values(ascending=False, kind="stable")
     if not (shares > 0).any():
         return []
-    told = [f"{100 * share:.0f} % {FAMILIES.get(str(name), name)}" for name, share in shares.items() if share >= LEAST]
+    parts = [f"{100 * share:.0f} % {FAMILIES.get(str(name), name)}" for name, share in shares[shares >= LEAST].items()]
     rest = shares[shares < LEAST].sum()
     if rest > LEAST / 2:
-        told.append(f"{100 * rest:.0f} % the rest")
-    return [f"what {ranker} goes by: {', '.join(told)}"]
+        parts.append(f"{100 * rest:.0f} % the rest")
+    return [f"what {ranker} goes by: {', '.join(parts)}"]
 
 
-def verdict(chosen: Score, baseline: Score, seed: int) -> str:
-    """One sentence; a difference counts where the interval of the paired bootstrap leaves out 0."""
+def compare(scores: Sequence[Score], chosen: Score, seed: int) -> list[str]:
+    """One sentence on whether the chosen ranker beats popularity, where both were scored.
+
+    A difference counts where the interval of the paired bootstrap leaves out 0.
+    """
+    baseline = next((score for score in scores if score.name == "popularity"), None)
+    if baseline is None:
+        return []
     if chosen.name == baseline.name:
-        return f"no ranker is better than {baseline.name} on validation"
+        return [f"no ranker is better than {baseline.name} on validation"]
     gain, low, high = paired_bootstrap(chosen.metrics()[METRIC], baseline.metrics()[METRIC], seed)
-    told = f"{METRIC} {gain:+.4f} on the same users, 95 % interval {low:+.4f} to {high:+.4f}"
-    if low > 0:
-        return f"{chosen.name} beats {baseline.name}: {told}"
-    if high < 0:
-        return f"{chosen.name} is worse than {baseline.name}: {told}"
-    return f"{chosen.name} is not shown to beat {baseline.name}: {told}"
+    how = "beats" if low > 0 else "is worse than" if high < 0 else "is not shown to beat"
+    figures = f"{METRIC} {gain:+.4f} on the same users, 95 % interval {low:+.4f} to {high:+.4f}"
+    return [f"{chosen.name} {how} {baseline.name}: {figures}"]

@@ -165,7 +165,7 @@ class Maker:
     segment: Ints
     """(users,) row of `popular` that a user is filled from: the segment without events, everyone with some."""
     explainer: Explainer
-    sound: list[str]
+    credited: list[str]
     """Sources that were not worse than popularity on validation."""
     strategies: list[str]
     """The sources, then what -2 and -1 stand for as the source of a row."""
@@ -192,7 +192,7 @@ class Maker:
             candidates = self.candidates(users)
             candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
             scores = self.ranker.score(candidates)
-            told = partial(shares, self.ranker, candidates, sources=list(self.retrievers), sound=self.sound)
+            told = partial(shares, self.ranker, candidates, sources=list(self.retrievers), credited=self.credited)
             lists = best(candidates, scores, k, self.rules, told)
             segment = self.segment[start:stop]
             lists = filled(lists, self.popular, segment, users.sequences, self.rules, filter_seen=seen)
@@ -263,7 +263,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         popular=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         explainer=Explainer.of(retrievers, catalogue, sequences, **groups, least=least),
-        sound=leaderboard.sound(work.read(RANKER_REPORT), list(retrievers)),
+        credited=leaderboard.at_least_popularity(work.read(RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
     )

@@ -111,8 +111,8 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
         save_ranker(folder, chosen.name, ranker)
     features = leaderboard.features_table(candidates, importance(ranker, candidates))
     work.write(RANKER_FEATURES, features)
-    rows = leaderboard.rows(scores, chosen, context.seed)
-    work.write(RANKER_REPORT, pa.Table.from_pylist(rows, schema=RANKER_REPORT.schema))
+    compared = leaderboard.report(scores, chosen, context.seed)
+    work.write(RANKER_REPORT, pa.Table.from_pandas(compared, RANKER_REPORT.schema, preserve_index=False))
 
     context.progress.log("train-ranker: refitting the sources on every event")
     refitted = refit(fitted, sequences, catalogue, context.seed)
@@ -120,8 +120,8 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
         save_retrievers(folder, refitted)
         save_config(folder, config.candidates)
         bind(folder, catalogue.item_ids)
-    told = leaderboard.lines(scores, chosen, context.seed) + leaderboard.weights_in_words(features, chosen.name)
-    made = report(told, chosen, candidates, warnings)
+    lines = leaderboard.describe(compared) + leaderboard.compare(scores, chosen, context.seed)
+    made = report([*lines, *leaderboard.describe_weights(features, chosen.name)], chosen, candidates, warnings)
     made.timings = {f"{score.kind} {score.name}": score.seconds for score in scores}
     return made
 
@@ -271,6 +271,6 @@ STAGE = Stage(
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),
-    revision=12,
+    revision=13,
     threaded=True,
 )

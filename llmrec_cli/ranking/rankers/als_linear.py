@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from llmrec_cli.ranking.candidates import Candidates
-from llmrec_cli.ranking.features import owner
+from llmrec_cli.ranking.features import family
 from llmrec_cli.ranking.rankers.conditional_logit import Fusion, FusionConfig
 
 
@@ -18,5 +18,5 @@ class AlsLinear(Fusion):
 
     @classmethod
     def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: object = None) -> Self:
-        used = np.flatnonzero([owner(name) in cls.needs for name in candidates.names])
+        used = np.flatnonzero([family(name) in cls.needs for name in candidates.names])
         return super().fit(config, candidates, seed, used)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Floats, Ints, offsets_of
 from llmrec_cli.ranking.candidates import Candidates
-from llmrec_cli.ranking.features import Z, owner
+from llmrec_cli.ranking.features import Z, family
 from llmrec_cli.ranking.rankers import BaseRanker
 
 Columns = Ints
@@ -103,7 +103,7 @@ def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: Ints) -> 
     So what is the same for all candidates of a user counts nothing, and neither do features that undo each other.
     `offsets` (users + 1,) says where each user's rows begin; every user has some.
     """
-    sources, group = np.unique([owner(name) for name in names], return_inverse=True)
+    sources, group = np.unique([family(name) for name in names], return_inverse=True)
     parts = x @ np.where(group[:, None] == np.arange(len(sources)), weights[:, None], np.float32(0))
     lengths = np.diff(offsets)
     parts -= np.repeat(
@@ -136,7 +136,7 @@ def conditional_loss(scores: torch.Tensor, users: torch.Tensor, label: torch.Ten
 
 def _personal(feature: str) -> bool:
     """Whether it is the standardised score of a source that looks at the user's events."""
-    return feature.endswith(Z) and owner(feature) not in IMPERSONAL
+    return feature.endswith(Z) and family(feature) not in IMPERSONAL
 
 
 def _conditional_logit(x: torch.Tensor, equal: torch.Tensor, sample: Candidates, config: FusionConfig) -> Floats:
