@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, GateError, LlmrecError, UpstreamError
-from llmrec_cli.core.launch import Team, launch
 from llmrec_cli.core.stage import (
     Context,
     Outcome,
@@ -21,7 +17,6 @@ from llmrec_cli.core.stage import (
     State,
     estimate,
     execute,
-    follow,
     redrawn,
     state,
 )
@@ -69,15 +64,8 @@ def walk(
     """Run the named stages in order under the lock of the work directory, skipping what is up to date.
 
     Before the first of them works, all are asked whether what their settings name is there.
-    Of several processes of one launch the first does all this; the others help it train, and end here.
     """
     configs = check(settings, names)
-    context = replace(context, team=_team())
-    if context.team and launch().follows:
-        for stage in map(load, names):
-            if stage.together:
-                follow(stage, work, configs[stage.name], context, context.team)
-        sys.exit()
     outcomes = []
 
     @cache
@@ -98,18 +86,15 @@ def walk(
 
 def estimated(work: WorkDir, settings: Settings, context: Context, name: str) -> Report:
     """What a stage would cost, without running it and without a change to the work directory."""
-    if _team() and launch().follows:
-        sys.exit()
     return estimate(load(name), work, check(settings, [name])[name], context)
 
 
-def _team() -> Team | None:
-    """The processes of this launch, where there are several."""
-    if launch().size == 1:
-        return None
+def pretrain_together(work: WorkDir, settings: Settings, context: Context, *, force: bool = False) -> list[Outcome]:
+    """Run `pretrain` in all processes that a launcher started; the outcome in the first, nothing in the others."""
     from llmrec_cli.tensors import process_group
 
-    return process_group.join()
+    config = check(settings, ["pretrain"])["pretrain"]
+    return process_group.run_together(load("pretrain"), work, config, context, force=force)
 
 
 def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tuple[Stage, State | LlmrecError]]:
@@ -147,7 +132,7 @@ def backtests(
     fitted = private_sources.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
     thresholds.agree(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
     outcomes, failed = [], []
-    with nullcontext() if launch().follows else work.lock():
+    with work.lock():
         for at, config in asked.cut_offs():
             nested = WorkDir(work.path / "evaluate" / (f"{name}-{at.replace(':', '')}" if at else name))
             walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, describe=describe)

@@ -14,7 +14,6 @@ import pytest
 
 from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.stages.pretrain import STAGE
-from tests.conftest import ROOT, SAMPLE
 from tests.test_pretrain import walks, work_with
 
 pytestmark = pytest.mark.slow
@@ -102,10 +101,9 @@ def test_a_lost_process_ends_the_others_and_the_next_run_continues(tmp_path: Pat
     assert 3 <= len(losses(tmp_path)) < 5000
 
 
-def test_a_whole_run_trains_together_and_does_the_rest_once(tmp_path: Path) -> None:
-    config = str(ROOT / "configs" / "retail.toml")
-    sets = [f"clean.interactions.path={SAMPLE}", "pretrain.epochs=2", "pretrain.text_encoder=hashed"]
-    given = [part for text in sets for part in ("--set", text)]
-    code, out, err = llmrec(2, "run", "--json", "-q", "--config", config, *given, cwd=tmp_path)
-    assert code == 0, err
-    assert [stage["status"] for stage in json.loads(out)["stages"]] == ["done"] * 6
+@pytest.mark.parametrize("command", [["run"], ["clean"], ["status"], ["pretrain", "--dry-run"]])
+def test_other_commands_refuse_in_one_line(command: list[str], tmp_path: Path) -> None:
+    code, out, err = llmrec(2, *command, "--json", cwd=tmp_path)
+    assert code != 0 and json.loads(out)["error"]["code"] == 2
+    assert err.count("runs in one process, and 2 were started") == 1
+    assert not list(tmp_path.iterdir())

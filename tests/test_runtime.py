@@ -21,9 +21,8 @@ TWO_PROCESSES = """
 import json, sys
 import torch
 from torch import nn
-from llmrec_cli.core.launch import launch
 from llmrec_cli.core.progress import Lines
-from llmrec_cli.tensors import process_group, runtime
+from llmrec_cli.tensors import runtime
 
 class Line(nn.Module):
     def __init__(self):
@@ -49,14 +48,7 @@ def train():
         told = [(epoch.loss, epoch.metrics) for epoch in epochs]
         json.dump({"epochs": told, "weights": weights, "threads": torch.get_num_threads()}, file)
 
-if launch().size == 1:
-    train()
-else:
-    with process_group.join().training():
-        train()
-    alone = runtime.start("cpu").accelerator
-    assert alone.num_processes == 1 and not torch.distributed.is_initialized()
-    assert process_group.join().total(launch().rank + 1.0) == (3.0 if launch().rank == 0 else 2.0)
+train()
 """
 
 

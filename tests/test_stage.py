@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +18,8 @@ from llmrec_cli.core.artifacts import (
     Table,
 )
 from llmrec_cli.core.errors import SettingsError, UpstreamError
-from llmrec_cli.core.launch import Launch, place, threads
-from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, follow, redrawn, state
+from llmrec_cli.core.launch import threads
+from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, redrawn, state
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 
@@ -214,59 +212,6 @@ def test_an_estimate_reads_everything_and_changes_nothing(work: WorkDir, context
 def test_a_stage_without_an_estimate_says_so(work: WorkDir, context: Context) -> None:
     with pytest.raises(SettingsError, match="`pretrain` cannot estimate"):
         estimate(FIRST, work, Config(), context)
-
-
-def test_the_launcher_gives_each_process_its_place() -> None:
-    assert place({}) == Launch(0, 1) and not place({}).follows
-    assert place({"RANK": "0", "WORLD_SIZE": "2"}) == Launch(0, 2) and place({"RANK": "1", "WORLD_SIZE": "2"}).follows
-
-
-class OneRoom:
-    """A team whose processes are called one after the other."""
-
-    def __init__(self) -> None:
-        self.ticket, self.values, self.heard = "", [], []
-
-    def decide(self, ticket: str) -> None:
-        self.ticket = ticket
-
-    def decision(self) -> str:
-        return self.ticket
-
-    @contextmanager
-    def training(self) -> Iterator[None]:
-        self.heard.append("in")
-        yield
-        self.heard.append("out")
-
-    def total(self, value: float) -> float:
-        self.values.append(value)
-        return 1000.0
-
-    def first_to_fail(self) -> bool:
-        return True
-
-
-def test_a_follower_works_on_the_leaders_ticket_and_writes_nothing(work: WorkDir, context: Context) -> None:
-    team, seen = OneRoom(), []
-
-    def run(work: WorkDir, config: Config, context: Context) -> Report:
-        seen.append((context.ticket, work.scratch("profile", context.ticket)))
-        return _second(work, config, context)
-
-    stage = replace(SECOND, run=run, together=True)
-    execute(FIRST, work, Config(), replace(context, team=team))
-    assert team.heard == []  # not a stage for several
-    outcome = execute(stage, work, Config(), replace(context, team=team))
-    assert outcome.ran and outcome.cost.core_seconds == 1000.0
-    before = everything_in(work.path)
-    follow(stage, work, Config(), context, team)
-    assert everything_in(work.path) == before and team.heard == ["in", "out"] * 2 and len(team.values) == 2
-    assert seen[0] == seen[1] and seen[0][0] == team.ticket
-
-    assert not execute(stage, work, Config(), replace(context, team=team)).ran
-    follow(stage, work, Config(), context, team)
-    assert team.ticket == "" and len(seen) == 2
 
 
 def test_every_table_has_its_key_among_its_columns() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_cli.cli.options import Common, app, command, listen
+from llmrec_cli.core import launch
 from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
@@ -30,8 +31,14 @@ def _stage(
     if dry:
         common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name))
         return
-    outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force, describe=common.console.outcome)
-    common.console.finish(outcomes, str(common.work), following)
+    if launch.processes() > 1:
+        outcomes = pipeline.pretrain_together(common.workdir, settings, context, force=force)
+    else:
+        outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force)
+    for outcome in outcomes:
+        common.console.outcome(outcome)
+    if launch.is_first():
+        common.console.finish(outcomes, str(common.work), following)
 
 
 Force = Annotated[bool, typer.Option("--force", "-f", help="Run even when it is up to date.")]

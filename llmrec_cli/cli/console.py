@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from llmrec_cli.core import launch
 from llmrec_cli.core.errors import INTERRUPTED, LlmrecError
-from llmrec_cli.core.launch import launch
 from llmrec_cli.core.printable import printable, printable_json
 from llmrec_cli.core.progress import Lines, Task
 from llmrec_cli.core.stage import Outcome, Report
@@ -38,7 +38,7 @@ class Console:
     """The progress that stages talk to, and the printer of outcomes, tables and errors."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False, log: str = "text") -> None:
-        quiet |= launch().follows
+        quiet |= not launch.is_first()
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.lines = (_JsonLines if log == "json" else Lines)(quiet=quiet)
         # isatty and not rich's own guess: with FORCE_COLOR rich would animate into files
@@ -144,17 +144,17 @@ class Console:
         print("  fix:   run the same command with --debug and report what it prints", file=sys.stderr, flush=True)
 
     def interrupted(self) -> None:
-        if not launch().follows:
+        if launch.is_first():
             print(INTERRUPTED, file=sys.stderr)
 
 
 def _cause() -> bool:
     """Of several processes of one launch, only the one that fails first has something to tell."""
-    if launch().size == 1:
+    if launch.processes() == 1:
         return True
     from llmrec_cli.tensors import process_group
 
-    return process_group.join().first_to_fail()
+    return process_group.is_first_to_fail()
 
 
 def _plain(outcome: Outcome) -> Mapping[str, Any]:

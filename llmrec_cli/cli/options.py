@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from llmrec_cli.core import launch
 from llmrec_cli.core.errors import INTERRUPTED, LlmrecError, SettingsError, did_you_mean
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None
         @functools.wraps(function)
         def run(**given: Any) -> None:
             common = Common(**{key: given.pop(key) for key in names})
-            _guarded(common, lambda: function(common, **given))
+            _guarded(common, functools.partial(_checked, function, common, given))
 
         parameters = [p for key, p in own.items() if key != "common"]
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*parameters, *shared.values())]
@@ -150,6 +151,14 @@ def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None
         return function
 
     return register
+
+
+def _checked(function: Callable[..., None], common: Common, given: dict[str, Any]) -> None:
+    """Call a command, unless what was typed or how it was started makes no sense for it."""
+    common.machine()
+    if function.__name__ != "pretrain" or given["dry_run"]:
+        launch.require_one(function.__name__.replace("_", "-"))
+    function(common, **given)
 
 
 TERMINATED = 128 + signal.SIGTERM
@@ -182,7 +191,6 @@ def _guard_signals() -> None:
 def _guarded(common: Common, work: Callable[[], None]) -> None:
     _guard_signals()
     try:
-        common.machine()
         work()
     except LlmrecError as error:
         if common.debug:

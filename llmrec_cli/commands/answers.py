@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,6 @@ from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError, UpstreamError
-from llmrec_cli.core.launch import launch
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
@@ -55,8 +53,6 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
     """
     if force:
         raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
-    if launch().follows:
-        sys.exit()
     config = pipeline.check(settings, ["recommend"])["recommend"]
     recommend.STAGE.ready(config, context)
     asked = list(dict.fromkeys(map(readable, users)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from llmrec_cli.core.artifacts import Artifact
 from llmrec_cli.core.cost import NOTHING, Cost, Meter
 from llmrec_cli.core.errors import SettingsError
-from llmrec_cli.core.launch import Team, threads
+from llmrec_cli.core.launch import threads
 from llmrec_cli.core.lineage import vouched
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
@@ -33,7 +33,6 @@ __all__ = [
     "State",
     "estimate",
     "execute",
-    "follow",
     "redrawn",
     "state",
 ]
@@ -58,8 +57,6 @@ class Context:
     ticket: str = ""
     finish: bool = False
     """Settle for what an interrupted training has reached."""
-    team: Team | None = None
-    """The processes that were started together with this one."""
     named: frozenset[str] = frozenset()
     """Classes outside of the program ("module:Class") that the settings name; a work directory may name no other."""
 
@@ -83,8 +80,6 @@ class Stage:
     """Raised when the stage's results change for the same input, so that old outputs are not taken for fresh."""
     threaded: bool = False
     """Other numbers of threads give other bytes: sums of floats are added in another order."""
-    together: bool = False
-    """All processes of a launch call `run`, to train as one; the others' writes go nowhere."""
     estimate: Callable[[WorkDir, Any, Context], Report] | None = None
     """What `run` would cost, found in seconds; its writes go nowhere."""
 
@@ -169,31 +164,23 @@ def execute(
     force: bool = False,
     begin: Callable[[], object] = lambda: None,
 ) -> Outcome:
-    """Run the stage unless it is up to date; sign the record last. The caller holds the lock and leads its team.
+    """Run the stage unless it is up to date; sign the record last. The caller holds the lock.
 
     `begin` is called before the stage works, where it has to.
     """
     now = state(stage, work, config, context)
-    team = context.team if stage.together else None
-    needed = force or not now.fresh
-    if needed:
-        begin()
-        parts = ticket_parts(stage, work, config, context)  # again: a model that was fetched is an input now
-        now = replace(now, ticket=ticket_of(parts), parts=parts)
-    if team:
-        team.decide(now.ticket if needed else "")
-    if not needed:
+    if now.fresh and not force:
         work.clear_scratch(stage.name)  # of a run that was killed after it had signed
         why = "up to date (an output was touched, its content is unchanged)" if now.touched else now.why
         return Outcome(stage.name, False, why, _report_of(work.record(stage.name)))
+    begin()
+    parts = ticket_parts(stage, work, config, context)  # again: a model that was fetched is an input now
+    now = replace(now, ticket=ticket_of(parts), parts=parts)
     meter = Meter()
     before = {a.path: _written(work, a) for a in stage.writes if a.optional}
-    with team.training() if team else nullcontext():
-        report = stage.run(work, config, replace(context, ticket=now.ticket))
+    report = stage.run(work, config, replace(context, ticket=now.ticket))
     _check_written(stage, work, before)
     cost = meter.read()
-    if team:
-        cost = replace(cost, core_seconds=team.total(cost.core_seconds))
     record = {
         "format": FORMAT,
         "stage": stage.name,
@@ -215,17 +202,6 @@ def _check_written(stage: Stage, work: WorkDir, before: Mapping[str, int | None]
             work.need(artifact)
         elif _written(work, artifact) == before[artifact.path]:
             work.remove(artifact)
-
-
-def follow(stage: Stage, work: WorkDir, config: BaseModel, context: Context, team: Team) -> None:
-    """Take part in the leader's `execute` of a stage that processes run together."""
-    ticket = team.decision()
-    if not ticket:
-        return
-    meter = Meter()
-    with team.training(), read_only(work, own_scratch=False) as reader:
-        stage.run(reader, config, replace(context, ticket=ticket))
-    team.total(meter.read().core_seconds)
 
 
 def estimate(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Report:

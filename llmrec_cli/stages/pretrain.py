@@ -295,6 +295,5 @@ STAGE = Stage(
     ready=_ready,
     revision=7,
     threaded=True,
-    together=True,
     estimate=estimate,
 )

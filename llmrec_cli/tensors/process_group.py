@@ -1,91 +1,86 @@
-"""The processes of one launch as a team: what they agree on goes through the launcher's own key-value store."""
+"""`torchrun llmrec pretrain`: the first process runs the stage as if it were alone, the others help it train."""
 
 from __future__ import annotations
 
 import gc
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
 import torch.distributed as dist
 from accelerate.state import AcceleratorState
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
+from accelerate.utils import broadcast_object_list
 
+from llmrec_cli.core import launch
 from llmrec_cli.core.errors import LlmrecError
-from llmrec_cli.core.launch import Launch, launch
+from llmrec_cli.core.readonly import read_only
+from llmrec_cli.core.stage import Context, Outcome, Report, Stage, execute
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.tensors import runtime
 
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-POLL = 0.1
 PEER_LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process has exited")
 
 
-class StoreTeam:
-    """A `core.launch.Team`. A store and not a collective, because the leader may clean for hours before it trains."""
+def run_together(stage: Stage, work: WorkDir, config: Any, context: Context, *, force: bool) -> list[Outcome]:
+    """Run a stage in all processes; the outcome in the first, nothing in the others, whose writes go nowhere.
 
-    def __init__(self, place: Launch) -> None:
-        self.place = place
-        store, *_ = next(iter(rendezvous("env://", place.rank, place.size, timeout=timedelta(minutes=10))))
-        # the store outlives a restart by the launcher
-        self.store = PrefixStore(f"llmrec/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        self.hidden = {name: os.environ.pop(name) for name in VARIABLES if name in os.environ}
-        self.first: bool | None = None
+    The first locks, decides and signs as if it were alone; the others get the ticket from it, "" if all is up to date.
+    """
 
-    def decide(self, ticket: str) -> None:
-        self.store.set("ticket", ticket)
+    def lead(work: WorkDir, config: Any, context: Context) -> Report:
+        _share(context.ticket)
+        return stage.run(work, config, context)
 
-    def decision(self) -> str:
-        self._wait("ticket")
-        return self.store.get("ticket").decode()
-
-    def total(self, value: float) -> float:
-        self.store.set(f"value/{self.place.rank}", repr(value))
-        if self.place.follows:
-            return value
-        names = [f"value/{rank}" for rank in range(self.place.size)]
-        for name in names:
-            self._wait(name)
-        return sum(float(self.store.get(name)) for name in names)
-
-    @contextmanager
-    def training(self) -> Iterator[None]:
-        os.environ.update(self.hidden)
-        try:
-            yield
-            _dissolve()
-        except BaseException as error:
-            self.first_to_fail()  # before the others can notice
-            if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in PEER_LOST):
-                raise LlmrecError(
-                    "another process of this training has ended",
-                    fix="see what its launcher says of it; run the same command again, it continues",
-                ) from error
-            raise
-        finally:
-            for name in self.hidden:
-                os.environ.pop(name, None)
-
-    def first_to_fail(self) -> bool:
-        if self.first is None:
-            try:
-                self.first = self.store.add("failed", 1) == 1
-            except RuntimeError:  # the store is gone with its launcher or with the leader
-                self.first = not self.place.follows
-        return self.first
-
-    def _wait(self, name: str) -> None:
-        """In short steps, so that a signal is answered at once."""
-        while not self.store.check([name]):
-            time.sleep(POLL)
+    with _group(context):
+        if launch.is_first():
+            with work.lock():
+                ready = partial(stage.ready, config, context)
+                outcome = execute(replace(stage, run=lead), work, config, context, force=force, begin=ready)
+            if not outcome.ran:
+                _share("")
+            return [outcome]
+        if ticket := _share(""):
+            with read_only(work, own_scratch=False) as reader:
+                stage.run(reader, config, replace(context, ticket=ticket))
+        return []
 
 
 @cache
-def join() -> StoreTeam:
-    """The team of this process's launch."""
-    return StoreTeam(launch())
+def is_first_to_fail() -> bool:
+    """True in the one process whose error is the cause; the others fail because of it."""
+    try:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(host, port, is_master=False)  # type: ignore[attr-defined]  # public, but not in __all__
+        # the launcher's store outlives a restart
+        return store.add(f"llmrec/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
+    except RuntimeError:  # the launcher has ended
+        return launch.is_first()
+
+
+def _share(ticket: str) -> str:
+    """The first process's ticket, in all of them."""
+    shared: str = broadcast_object_list([ticket])[0]
+    return shared
+
+
+@contextmanager
+def _group(context: Context) -> Iterator[None]:
+    """Inside, the processes see each other; LlmrecError where one of the others is lost."""
+    try:
+        runtime.start(context.device, context.threads)
+        yield
+        _dissolve()
+    except BaseException as error:
+        is_first_to_fail()  # before the others can notice
+        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in PEER_LOST):
+            raise LlmrecError(
+                "another process of this training has ended",
+                fix="see what its launcher says of it; run the same command again, it continues",
+            ) from error
+        raise
 
 
 def _dissolve() -> None:
