@@ -1,4 +1,4 @@
-"""The hallway: the stages in order, walking through them, and the backtest that replays them as of a cut-off."""
+"""The stages in order, walking through them, and the backtest that replays them as of a cut-off."""
 
 from __future__ import annotations
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
 
+from llmrec_cli import pipeline
 from llmrec_cli.core.config import leaves, literal, load
-from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.errors import RENAMED, SettingsError
+from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.stage import Context
 from llmrec_cli.stages.evaluate import EvaluateConfig
 from llmrec_cli.stages.pretrain import PretrainConfig
 
@@ -87,6 +91,40 @@ def test_an_unknown_section_is_told(file: Path) -> None:
     with pytest.raises(SettingsError) as told:
         load(file, ["recomend.k=1"], {})
     assert "did you mean 'recommend'?" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("clean.refused_below=0", "negative_below"),
+        ("pretrain.likeness=0.5", "content_weight"),
+        ("generate.painter=vae", "image_generator"),
+        ("evaluate.gates={}", "thresholds"),
+        ("evaluate.ceilings={}", "upper_bounds"),
+        ("evaluate.beats=[]", "must_beat"),
+        ('train-ranker.retrievers=["words"]', "tfidf"),
+        ('train-ranker.rankers=["mf"]', "als-linear"),
+        ('train-ranker.rankers=["mf-deep"]', "wide-deep"),
+        ("train-ranker.words={}", "retriever.tfidf"),
+        ("train-ranker.mf={}", "ranker.als-linear"),
+        ("train-ranker.retriever.words={}", "tfidf"),
+    ],
+)
+def test_an_old_name_is_answered_with_the_new_one(tmp_path: Path, old: str, new: str) -> None:
+    settings = load(None, ["clean.interactions={path='a', user='u', item='i'}", old], {})
+    context = Context(seed=0, base=tmp_path, progress=Lines(quiet=True))
+    with pytest.raises(SettingsError) as error:
+        pipeline.load("train-ranker").ready(pipeline.check(settings)["train-ranker"], context)
+    assert f"did you mean {new!r}?" in str(error.value)
+
+
+def test_the_changelog_lists_every_old_name_that_is_answered() -> None:
+    text = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8").partition("### Renamed")[2]
+    rows = [
+        [re.findall("`([^`]+)`", cell) for cell in line.split("|")[1:3]] for line in text.splitlines() if "`" in line
+    ]
+    listed = {(a.split(".")[-1], b.split(".")[-1]) for old, new in rows for a, b in zip(old, new, strict=False)}
+    assert set(RENAMED.items()) <= listed
 
 
 def test_a_value_out_of_range_says_which_and_where(file: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from llmrec_cli.core.errors import SettingsError, did_you_mean
+from llmrec_cli.core.errors import RENAMED, SettingsError, did_you_mean
 from llmrec_cli.core.registry import importable, plugins, sections_of
 from llmrec_cli.core.settings_draft import key
 
@@ -252,10 +252,10 @@ def check_sections(settings: Settings) -> None:
 
 
 def _nearest(config: type[BaseModel], path: list[str]) -> str:
-    """What may be meant by a setting that there is not: one of that name in a section beside it, or the most alike."""
-    known = _inside(config, path[:-1])
-    sections = [(name, found) for name, info in known.model_fields.items() if (found := sections_of(info))]
-    moved = [f"{name}.{path[-1]}" for name, found in sections if path[-1] in found.names]
+    """What may be meant by an unknown setting: the variant of that name in a family's section, or the nearest name."""
+    known, name = _inside(config, path[:-1]), RENAMED.get(path[-1], path[-1])
+    families = [(family, found) for family, info in known.model_fields.items() if (found := sections_of(info))]
+    moved = [f"{family}.{name}" for family, found in families if name in found.names]
     return f"did you mean {' or '.join(map(repr, moved))}?" if moved else did_you_mean(path[-1], known.model_fields)
 
 

@@ -75,14 +75,28 @@ class LockedError(LlmrecError):
 
 
 NEAR = 0.65
-"""Likeness from which on another name is proposed; below it the proposal misleads more often than a list does."""
+"""Similarity from which on another name is proposed; below it the proposal misleads more often than a list does."""
+RENAMED = {
+    "refused_below": "negative_below",
+    "likeness": "content_weight",
+    "painter": "image_generator",
+    "gates": "thresholds",
+    "ceilings": "upper_bounds",
+    "beats": "must_beat",
+    "words": "tfidf",
+    "mf": "als-linear",
+    "mf-deep": "wide-deep",
+}
+"""Settings and variants whose old name isn't like the new one, as the changelog lists them: old name -> new name."""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the nearest option, else the list of options."""
+    """`did you mean 'x'?` for the new name of a renamed option or the nearest one, else the list of options."""
     known = list(options)
     lowered = {option.lower(): option for option in reversed(known)}
     near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=NEAR)
+    if (new := RENAMED.get(word)) in known:
+        return f"did you mean {new!r}?"
     if near:
         return f"did you mean {lowered[near[0]]!r}?"
     return f"there are: {', '.join(known)}" if known else ""
