@@ -114,8 +114,8 @@ def test_a_negative_weight_turns_an_item_down(context: Context) -> None:
     told = {"position": [3, 2, 3], "item_id": ["a", "d", "e"], "user_id": ["u1"] * 3}
     assert work.read(NEGATIVE_FEEDBACK).to_pydict() == told
     assert column(work, SEQUENCES, "item_ids") == [["a", "b", "c"]]
-    assert column(work, REJECTS, "reason") == ["refusal"] * 4
-    assert any(line.startswith("refusal") for line in outcome.report.lines)
+    assert column(work, REJECTS, "reason") == ["negative feedback"] * 4
+    assert any(line.startswith("negative feedback") for line in outcome.report.lines)
     with pytest.raises(ValueError, match=r"negative_below needs the column clean\.interactions\.value"):
         run(context, {}, settings.replace('value = "n"', ""), "none", **weights)
     last, _ = run(context, {}, settings, "last", holdout="last", **weights)

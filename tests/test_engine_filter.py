@@ -12,7 +12,7 @@ from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context
 from llmrec_cli.ingest import engine_filter
 from llmrec_cli.ingest.column_mapping import FileConfig, InteractionsConfig
-from llmrec_cli.ingest.engine import Engine, Roles
+from llmrec_cli.ingest.engine import ColumnMapping, Engine
 from tests.test_clean import REJECTS, column, run
 
 LOG = 'user,item,quantity,"Customer ID","a""b",country,order,x\n'
@@ -145,7 +145,7 @@ def passes(folder: Path, where: str) -> list[int]:
     with Engine(256 << 20, 1, folder) as engine:
         inputs = engine.open(FileConfig(path="log.csv"), folder)
         raw = engine.raw(inputs, inputs[0].dialect.columns)
-        rows = engine.arrow(engine.log(raw, Roles("user", "item"), where)).to_pylist()
+        rows = engine.arrow(engine.log(raw, ColumnMapping("user", "item"), where)).to_pylist()
     return [row["source_row"] for row in rows if row["passes"]]
 
 
@@ -194,7 +194,7 @@ def test_an_error_while_the_filter_runs_is_one_of_the_settings(log: Path) -> Non
 
 def test_a_filter_has_a_time_limit(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (log / "log.csv").write_text("user,item,x\n" + "u,i,aaaaaaaa\n" * 200_000)
-    monkeypatch.setattr(engine_filter, "PATIENCE", 0.001)
+    monkeypatch.setattr(engine_filter, "TIME_LIMIT", 0.001)
     monkeypatch.setattr(engine_filter, "PER_ROW", 0.0)
     where = " AND ".join(f"NOT regexp_matches(lower(x), 'a*a*a*a*b{n}')" for n in range(30))
     with pytest.raises(SettingsError, match="it took more than"):

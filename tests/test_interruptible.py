@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmrec_cli.ingest.engine import Engine
-from llmrec_cli.ingest.interruptible import BackgroundRefit
+from llmrec_cli.ingest.interruptible import Interruptible
 
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 
@@ -46,14 +46,14 @@ def test_a_signal_ends_a_query_within_two_seconds(tmp_path: Path, number: int, e
 
 
 def test_work_that_does_not_hear_is_left_behind() -> None:
-    beside = BackgroundRefit(lambda: None)
+    beside = Interruptible(lambda: None)
     with pytest.raises(TimeoutError):
         beside.run(lambda: sleep(4), limit=0.1)
     assert beside.stuck
 
 
 def test_results_and_errors_come_through() -> None:
-    beside = BackgroundRefit(lambda: None)
+    beside = Interruptible(lambda: None)
     assert beside.run(lambda: 3) == 3
     with pytest.raises(ZeroDivisionError):
         beside.run(lambda: 1 // 0)

@@ -14,8 +14,8 @@ import pytest
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.ingest import raw_files
 from llmrec_cli.ingest.column_mapping import FileConfig, name_of
-from llmrec_cli.ingest.dialect import has_header, has_sequence_header, is_sequences, sniff, uses_quotes
-from llmrec_cli.ingest.engine import Engine, Roles
+from llmrec_cli.ingest.dialect import has_header, has_sequence_header, infer_dialect, is_sequences, uses_quotes
+from llmrec_cli.ingest.engine import ColumnMapping, Engine
 
 
 @pytest.fixture
@@ -193,34 +193,34 @@ def test_empty_and_damaged_files_are_told(engine: Engine, tmp_path: Path) -> Non
 def test_times(engine: Engine, tmp_path: Path, text: str, microseconds: int | None) -> None:
     (tmp_path / "log.csv").write_text(f"u,i,t\n1,2,{text}\n")
     raw = engine.raw(engine.open(FileConfig(path="log.csv", header=True), tmp_path), ["u", "i", "t"])
-    assert engine.arrow(engine.log(raw, Roles("u", "i", time="t"))).column("time").to_pylist() == [microseconds]
+    assert engine.arrow(engine.log(raw, ColumnMapping("u", "i", time="t"))).column("time").to_pylist() == [microseconds]
 
 
 def test_a_time_format(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("u;i;t\n1;2;31/12/2000 22:12\n1;2;12/31/2000 22:12\n")
     raw = engine.raw(engine.open(FileConfig(path="log.csv"), tmp_path), ["u", "i", "t"])
-    log = engine.log(raw, Roles("u", "i", time="t", time_format="%d/%m/%Y %H:%M"))
+    log = engine.log(raw, ColumnMapping("u", "i", time="t", time_format="%d/%m/%Y %H:%M"))
     assert engine.arrow(log).column("time").to_pylist() == [978300720_000000, None]
 
 
 def test_where_sees_numbers_as_numbers_and_codes_as_texts(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("u,i,n\n1,10,9\n2,POST,10\n3,11,x\n")
     raw = engine.raw(engine.open(FileConfig(path="log.csv"), tmp_path), ["u", "i", "n"])
-    log = engine.log(raw, Roles("u", "i", value="n"), "n > 9.5 AND i <> 'M'")
+    log = engine.log(raw, ColumnMapping("u", "i", value="n"), "n > 9.5 AND i <> 'M'")
     assert engine.arrow(log).column("passes").to_pylist() == [False, True, False]
     with pytest.raises(SettingsError, match="the row filter cannot be used"):
-        engine.log(raw, Roles("u", "i"), "quantity >")
+        engine.log(raw, ColumnMapping("u", "i"), "quantity >")
     with pytest.raises(SettingsError, match="the row filter cannot be used"):
-        engine.log(raw, Roles("u", "i"), "nosuch > 1")
+        engine.log(raw, ColumnMapping("u", "i"), "nosuch > 1")
     with pytest.raises(SettingsError, match="the row filter cannot be used"):
-        engine.log(raw, Roles("u", "i"), "i > 1")
+        engine.log(raw, ColumnMapping("u", "i"), "i > 1")
 
 
 def test_quotes_that_enclose_and_quotes_that_do_not() -> None:
     assert uses_quotes(['1,"a, b",x\n'], ",", 3)
     assert uses_quotes(['1,"say ""hi""",x\n'], ",", 3)
     assert not uses_quotes(['1\t"Weird Al" Yankovic\n', '2\tThe "x"\n'], "\t", 2)
-    assert sniff('id\tname\n1\t"Weird Al" Y\n2\tb\n', ['1\t"Weird Al" Y\n']).quoting is False
+    assert infer_dialect('id\tname\n1\t"Weird Al" Y\n2\tb\n', ['1\t"Weird Al" Y\n']).quoting is False
 
 
 def test_headers() -> None:
@@ -240,7 +240,7 @@ def test_sequences_are_recognised() -> None:
 def test_only_blanks_are_cut_off_ids(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text('u,i\n" vtrnf ",007\n"\t v\t",\\n\n')
     raw = engine.raw(engine.open(FileConfig(path="log.csv", header=True), tmp_path), ["u", "i"])
-    log = engine.log(raw, Roles("u", "i"))
+    log = engine.log(raw, ColumnMapping("u", "i"))
     table = engine.arrow(log.sort("source_row"))
     assert table.column("user_id").to_pylist() == ["vtrnf", "v"]
     assert table.column("item_id").to_pylist() == ["007", "\\n"]
@@ -329,7 +329,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_line_of_thousands_of_separators_does_not_fill_the_memory(
     engine: Engine, tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmrec_cli.ingest.engine_checks.MOST_TOLD", 1 << 28)
+    monkeypatch.setattr("llmrec_cli.ingest.engine_checks.MAX_OVERLONG_BYTES", 1 << 28)
     body = ["u,i,1"] * 50
     (tmp_path / "log.csv").write_text("\n".join(["user,item,n", *body, *lines, *body]) + "\n")
     with pytest.raises(DataError, match=r"line 52 of log.csv has 1?[0-9,]+ columns, the others 3"):

@@ -68,17 +68,17 @@ def test_each_row_has_the_first_verdict_that_fits(engine: Engine) -> None:
         None,
         None,
     ]
-    assert reasons(engine, rules.judge_rows(log(engine, rows), timed=True)) == expected
+    assert reasons(engine, rules.reject_invalid(log(engine, rows), timed=True)) == expected
 
 
 def test_duplicates_with_and_without_time(engine: Engine) -> None:
     rows = [{"time": 1}, {"time": 1}, {"time": 2}, {"time": 1, "event": "buy"}, {"time": 1, "user_id": None}]
-    judged = rules.judge_rows(log(engine, rows), timed=True)
-    judged = rules.judge_duplicates(judged, timed=True)
-    assert reasons(engine, judged) == [None, "duplicate", None, None, "missing user"]
+    checked = rules.reject_invalid(log(engine, rows), timed=True)
+    checked = rules.reject_duplicates(checked, timed=True)
+    assert reasons(engine, checked) == [None, "duplicate", None, None, "missing user"]
     rows = [{"value": 1.0}, {"value": 2.0}, {"value": 1.0}]
-    judged = rules.judge_duplicates(rules.judge_rows(log(engine, rows), timed=False), timed=False)
-    assert reasons(engine, judged) == [None, None, "duplicate"]
+    checked = rules.reject_duplicates(rules.reject_invalid(log(engine, rows), timed=False), timed=False)
+    assert reasons(engine, checked) == [None, None, "duplicate"]
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,16 @@ def test_duplicates_with_and_without_time(engine: Engine) -> None:
     [("keep", [None] * 3), ("first", ["repeat", None, "repeat"]), ("last", ["repeat"] * 2 + [None])],
 )
 def test_repeats_go_by_time(engine: Engine, repeats: rules.Repeats, expected: list[str | None]) -> None:
-    judged = rules.judge_rows(log(engine, [{"time": 5}, {"time": 1}, {"time": 9}]), timed=True)
-    assert reasons(engine, rules.judge_repeats(judged, repeats)) == expected
+    checked = rules.reject_invalid(log(engine, [{"time": 5}, {"time": 1}, {"time": 9}]), timed=True)
+    assert reasons(engine, rules.reject_repeats(checked, repeats)) == expected
 
 
 def test_outliers_are_far_out(engine: Engine) -> None:
     assert rules.outlier_limit(np.full(100, 10), 6.0) == pytest.approx(10 * np.exp(6))
     assert rules.outlier_limit(np.array([]), 6.0) == np.inf
     rows = [{"user_id": "bot"}] * 5 + [{"user_id": "a"}] * 2
-    judged = rules.judge_outliers(rules.judge_rows(log(engine, rows), timed=False), "user_id", 4, "outlier user")
-    assert reasons(engine, judged) == ["outlier user"] * 5 + [None] * 2
+    checked = rules.reject_outliers(rules.reject_invalid(log(engine, rows), timed=False), "user_id", 4, "outlier user")
+    assert reasons(engine, checked) == ["outlier user"] * 5 + [None] * 2
 
 
 def test_the_k_core_by_hand() -> None:
@@ -134,8 +134,8 @@ def test_order_sessions_and_weights(engine: Engine) -> None:
         {"time": 30 * minute, "item_id": "same time"},
         {"time": 5, "user_id": "v", "item_id": "other", "event": "click"},
     ]
-    judged = rules.judge_rows(log(engine, rows, {"buy": 3.0, "click": 0.5}), timed=True)
-    kept = rules.in_order(judged, 30)
+    checked = rules.reject_invalid(log(engine, rows, {"buy": 3.0, "click": 0.5}), timed=True)
+    kept = rules.in_order(checked, 30)
     table = engine.arrow(kept.sort("user_id", "position"))
     assert table.column("item_id").to_pylist() == ["first", "same session", "same time", "late", "other"]
     assert table.column("position").to_pylist() == [0, 1, 2, 3, 0]
@@ -144,7 +144,7 @@ def test_order_sessions_and_weights(engine: Engine) -> None:
 
 
 def test_without_time_the_order_is_that_of_the_rows_and_the_session_one(engine: Engine) -> None:
-    kept = rules.in_order(rules.judge_rows(log(engine, [{}, {}, {}]), timed=False), 30)
+    kept = rules.in_order(rules.reject_invalid(log(engine, [{}, {}, {}]), timed=False), 30)
     table = engine.arrow(kept.sort("position"))
     assert table.column("source_row").to_pylist() == [1, 2, 3]
     assert table.column("session").to_pylist() == [0, 0, 0]
@@ -185,13 +185,22 @@ def test_events_below_no_weight_turn_an_item_down_and_know_how_many_came_before(
         {"time": 6, "item_id": "d", "value_text": "-3", "value": -3.0},
         {"time": 1, "user_id": "v", "item_id": "a", "event": "hide"},
     ]
-    judged = rules.judge_rows(log(engine, rows, weights), timed=True)
-    assert reasons(engine, judged) == [None, "refusal", "no weight", None, "refusal", "refusal", None, "refusal"]
-    found = engine.arrow(rules.negative_feedback(judged).sort("user_id", "item_id")).to_pylist()
+    checked = rules.reject_invalid(log(engine, rows, weights), timed=True)
+    assert reasons(engine, checked) == [
+        None,
+        "negative feedback",
+        "no weight",
+        None,
+        "negative feedback",
+        "negative feedback",
+        None,
+        "negative feedback",
+    ]
+    found = engine.arrow(rules.negative_feedback(checked).sort("user_id", "item_id")).to_pylist()
     assert [(row["user_id"], row["item_id"], row["position"], row["time"]) for row in found] == [
         ("u", "b", 2, 5),
         ("u", "e", 0, 0),
         ("v", "a", 0, 1),
     ]
-    kept = rules.in_order(judged, 30)
+    kept = rules.in_order(checked, 30)
     assert engine.arrow(kept.sort("position")).column("item_id").to_pylist() == ["a", "d", "d"]

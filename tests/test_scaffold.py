@@ -155,7 +155,7 @@ def test_sequences(tmp_path: Path, context: Context) -> None:
 
 def test_only_times_are_times() -> None:
     table = pa.table({"unix": ["978300760", "978300999"], "n": ["1", "2"], "day": ["2020-01-02", "2020-01-03"]})
-    found = {name: bool(times.as_it_stands(fact)) for name, fact in facts(table).items()}
+    found = {name: bool(times.readable_as_is(fact)) for name, fact in facts(table).items()}
     assert found == {"unix": True, "n": False, "day": True}
 
 

@@ -83,7 +83,7 @@ def test_of_two_items_files_the_other_is_named(tmp_path: Path) -> None:
     items = csv(tmp_path / "items.csv", ("number", "code", "title", "tags"), rows)
     clean, said = written([log, links, items], tmp_path / "p")
     assert clean["items"] == {"path": "../items.csv", "item": "code", "title": "title", "tags": "tags"}
-    assert "links.csv: not used: items.csv says more of the items, and one file is read" in said
+    assert "links.csv: not used: items.csv describes the items in more columns, and one file is read" in said
     assert "left out   number    neither its name nor its values tell a role" in said
 
 
@@ -159,7 +159,7 @@ def test_what_a_person_says_replaces_guesses(tmp_path: Path) -> None:
     clean, lines = written([log], tmp_path / "p", said)
     assert (clean["interactions"]["user"], clean["interactions"]["item"], clean["repeats"]) == ("b", 0, "first")
     assert load(tmp_path / "p" / "llmrec.toml", environ={}).values["recommend"] == {"k": 5}
-    assert "as you say: clean.interactions.user = 'b'" in lines
+    assert "given: clean.interactions.user = 'b'" in lines
     with pytest.raises(DataError, match="there is no column 'who'"):
         init([log], tmp_path / "q", ["clean.interactions.user=who", "clean.interactions.item=a"])
     for wrong in ("clean.nix=3", "nix.k=3", "recommend.k=many", "recommend"):

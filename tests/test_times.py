@@ -88,7 +88,7 @@ def test_what_stands_as_it_is_is_read_as_it_stands() -> None:
         "1709634600123",
         "1709634600123456789",
     ):
-        assert times.as_it_stands(column([text])), text
+        assert times.readable_as_is(column([text])), text
         assert engine.execute(f"SELECT {sql.microseconds(sql.literal(text), '')}").fetchone() != (None,), text
     for text in (
         "2024-13-05",
@@ -100,7 +100,7 @@ def test_what_stands_as_it_is_is_read_as_it_stands() -> None:
         "17",
         "noon",
     ):
-        assert not times.as_it_stands(column([text])), text
+        assert not times.readable_as_is(column([text])), text
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_without_times_the_order_of_rows_is_said_to_count(tmp_path: Path) -> Non
 def test_days_in_one_number_are_no_seconds() -> None:
     """20100101 seconds after 1970 are in August of that year."""
     days = column(written("%Y%m%d"))
-    assert not times.as_it_stands(days) and times.formats(days) == ("%Y%m%d",)
+    assert not times.readable_as_is(days) and times.formats(days) == ("%Y%m%d",)
     assert times.formats(column(written("%Y%m%d"), "item_code")) == ()
 
 
@@ -178,9 +178,9 @@ def test_a_format_that_fits_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_lengths_of_time_are_no_times() -> None:
     for name in ("play_time", "time_spent", "candidate", "update", "timezone", "watchTime", "DwellTime", "valid"):
-        assert not times.telling(column(["1"], name)), name
+        assert not times.named_as_time(column(["1"], name)), name
     for name in ("timestamp", "Order Date", "InvoiceDate", "datum", "fecha", "zeit", "ts", "eventtime", "created_date"):
-        assert times.telling(column(["1"], name)), name
+        assert times.named_as_time(column(["1"], name)), name
 
 
 def test_the_commands_to_choose_from_stand_on_lines_of_their_own() -> None:

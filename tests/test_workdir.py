@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec_cli.core import artifacts, disk
-from llmrec_cli.core.disk import DISK_ERRORS, fingerprint, full_disk, told_disk_errors
+from llmrec_cli.core.disk import DISK_ERRORS, disk_errors, fingerprint, full_disk
 from llmrec_cli.core.errors import DataError, LockedError, UpstreamError
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from tests.signing import vouch
@@ -155,7 +155,7 @@ def test_scratch_of_another_ticket_is_cleared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_disk_errors_become_one_clear_line(code: int, tmp_path: Path) -> None:
-    with pytest.raises(DataError) as told, told_disk_errors(tmp_path):
+    with pytest.raises(DataError) as told, disk_errors(tmp_path):
         raise OSError(code, os.strerror(code))
     assert str(tmp_path) in str(told.value) and "fix:" in str(told.value)
 
@@ -164,7 +164,7 @@ def test_disk_errors_become_one_clear_line(code: int, tmp_path: Path) -> None:
 def test_the_fix_of_a_disk_error_names_the_option_of_its_place(code: int, tmp_path: Path) -> None:
     fixes = []
     for elsewhere in ((), ("a writable place with --output",)):
-        with pytest.raises(DataError) as told, told_disk_errors(tmp_path, *elsewhere):
+        with pytest.raises(DataError) as told, disk_errors(tmp_path, *elsewhere):
             raise OSError(code, os.strerror(code))
         fixes.append(told.value.fix)
     assert "{" not in "".join(fixes) and "--work" not in fixes[1]

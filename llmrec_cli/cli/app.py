@@ -241,9 +241,9 @@ def init(
     files: Annotated[list[Path], typer.Argument(help="The log; item and user files may follow.")],
     folder: Annotated[Path, typer.Option("--into", help="Where to write the project.")] = Path("."),
 ) -> None:
-    """Look at raw files, guess what their columns mean, and write llmrec.toml and a Makefile. Overwrites nothing.
+    """Look at raw files, infer what their columns mean, and write llmrec.toml and a Makefile. Overwrites nothing.
 
-    What --set names replaces a guess and is written into the file; --set clean.interactions.time= means that the log
+    What --set names replaces what is inferred and is written into the file; --set clean.interactions.time= means that the log
     has no times.
 
     Example: llmrec init sales.csv products.csv

@@ -31,7 +31,7 @@ IN_WORK = "a writable folder with --work"
 
 
 @contextmanager
-def told_disk_errors(path: Path, elsewhere: str = IN_WORK) -> Iterator[None]:
+def disk_errors(path: Path, elsewhere: str = IN_WORK) -> Iterator[None]:
     """Turn a full disk, a read-only folder and the like into one clear line; `elsewhere` is what to choose instead."""
     try:
         yield

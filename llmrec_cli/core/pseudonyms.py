@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec_cli.core.disk import put, told_disk_errors
+from llmrec_cli.core.disk import disk_errors, put
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
 
 KEY_FILE = "llmrec.key"
@@ -59,7 +59,7 @@ def make_key(base: Path) -> Key:
     """Write a new key beside the settings, for its owner alone to read."""
     file = base / KEY_FILE
     text = secrets.token_hex(32)
-    with told_disk_errors(file, f"a key of your own in {KEY_VARIABLE}"):
+    with disk_errors(file, f"a key of your own in {KEY_VARIABLE}"):
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as out:
             out.write(text + "\n")
@@ -132,7 +132,7 @@ def add_forgotten(work: Path, key: Key, hashes: Iterable[str]) -> Forgotten:
     told = {"format": FORMAT, "key_check": found.check, "people": sorted(found.people)}
     path = place(work)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    with told_disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps({**told, "signature": _digest(told)}, indent=1) + "\n", encoding="utf-8")
         put(temporary, path)

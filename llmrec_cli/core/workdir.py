@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from llmrec_cli.core import records
 from llmrec_cli.core.artifacts import Artifact, Folder, Table
-from llmrec_cli.core.disk import fingerprint, force, force_names, put, remove, sweep, told_disk_errors
+from llmrec_cli.core.disk import disk_errors, fingerprint, force, force_names, put, remove, sweep
 from llmrec_cli.core.errors import LockedError, UpstreamError
 from llmrec_cli.core.records import Json
 
@@ -108,7 +108,7 @@ class WorkDir:
         """
         final = self.where(artifact)
         temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
-        with told_disk_errors(final):
+        with disk_errors(final):
             final.parent.mkdir(parents=True, exist_ok=True)
             remove(temporary)
             if isinstance(artifact, Folder):
@@ -139,7 +139,7 @@ class WorkDir:
                 if old.name != ticket[:16]:
                     remove(old)
         folder = parent / ticket[:16]
-        with told_disk_errors(folder):
+        with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -171,7 +171,7 @@ class WorkDir:
         """Write the record, the last act of a stage: its existence means that everything before it is whole."""
         path = self._record(stage)
         temporary = path.with_name(f".tmp-{os.getpid()}-record.json")
-        with told_disk_errors(path):
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             force_names(path.parent)  # that every artifact has its name, before the record says so
             temporary.write_text(records.signed(record), encoding="utf-8")
@@ -191,7 +191,7 @@ class WorkDir:
         """Hold the work directory for this process; LockedError names the process that holds it."""
         import filelock
 
-        with told_disk_errors(self.path):
+        with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.path / ".lock", timeout=wait)
             holder = self.path / ".lock-holder"

@@ -1,1 +1,1 @@
-"""Raw files to sound tables: reading, inferring, rules and metadata. No torch."""
+"""Raw files to valid tables: dialects, inferred columns, rules and metadata. No torch."""

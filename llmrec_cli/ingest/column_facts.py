@@ -34,8 +34,8 @@ class Facts:
 
     name: str
     rows: int
-    filled: int
-    distinct: int
+    n_filled: int
+    n_distinct: int
     numbers: tuple[float, float] | None
     """Least and greatest where nearly all are numbers."""
     whole: bool
@@ -50,8 +50,8 @@ class Facts:
         """The words of the name in small letters."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])|[_\W]+", " ", self.name).lower().strip()
 
-    def named(self, role: str) -> bool:
-        return re.search(NAMES[role], self.plain_name) is not None
+    def named(self, field: str) -> bool:
+        return re.search(NAMES[field], self.plain_name) is not None
 
     def share(self, regex: str) -> float:
         """The share of the different values that match a regular expression (of RE2) from end to end."""

@@ -1,4 +1,4 @@
-"""The settings that say what the raw files are: [clean.interactions], [clean.items] and [clean.users]."""
+"""The settings that describe the raw files: [clean.interactions], [clean.items] and [clean.users]."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InteractionsConfig(FileConfig, frozen=True, extra="forbid"):
     @field_validator("where")
     @classmethod
     def _is_one_expression(cls, where: str) -> str:
-        """SettingsError for a filter that no log could be read with; whether its columns are there, the log says."""
+        """SettingsError for a filter that is invalid for every log; its columns are checked when the log is read."""
         if where:
             from llmrec_cli.ingest import engine_filter  # loads the engine
 

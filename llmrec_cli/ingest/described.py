@@ -1,4 +1,4 @@
-"""What the log and the files beside it say of items and users: the raw columns for `content`, one row for each id."""
+"""Raw columns that describe items and users, from files of their own or from the log: one row for each id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmrec_cli.ingest.column_mapping import Columns, ItemsConfig, UsersConfig, 
 from llmrec_cli.ingest.raw_files import Input
 
 if TYPE_CHECKING:
-    from llmrec_cli.ingest.engine import Engine, Roles
+    from llmrec_cli.ingest.engine import ColumnMapping, Engine
     from llmrec_cli.ingest.rules import Frame
 
 
@@ -28,10 +28,10 @@ class Log:
     raw: str
     columns: list[str]
     inputs: list[Input]
-    roles: Roles
+    mapping: ColumnMapping
     total: int
     people: People | None
-    """What is to be done with ids."""
+    """Pseudonyms and forgotten people; None where there are none."""
     forgotten: pa.Table | None
     """`source_row` of the rows of people who were forgotten."""
 
@@ -52,14 +52,14 @@ class Kept:
 
 
 def described(
-    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"], said: Frame
+    kept: Kept, config: ItemsConfig | UsersConfig, id_name: Literal["item_id", "user_id"], log_rows: Frame
 ) -> tuple[pa.Table, Callable[[Columns | None], list[str]]]:
     """One row for each id with events or in the file, with columns as text; and the names of columns in it.
 
-    `said` are the rows of the log that may speak, as `Engine.numbered` gives the log's columns.
+    `log_rows` are the rows of the log that may be read for it, as `Engine.numbered` gives the log's columns.
 
     Items whose events a backtest withholds are not among those with events: as of its cut-off nobody knew of them.
-    Users are, for they are asked about.
+    Users are, because they are evaluated.
     """
     engine = kept.engine
     inputs = kept.log.inputs if config.path is None else engine.open(config, kept.base)
@@ -70,14 +70,14 @@ def described(
     columns = list(dict.fromkeys(names(config.described())))
     counts = engine.arrow(metadata.event_counts(kept.events, id_name, met_only=id_name == ITEM))
     if config.path is None:
-        role = kept.log.roles.item if id_name == ITEM else kept.log.roles.user
-        place = {c: str(kept.log.columns.index(c)) for c in [role, *columns]}
-        values = [engine.arrow(metadata.most_frequent(said, place[role], place[c])) for c in columns]
+        field = kept.log.mapping.item if id_name == ITEM else kept.log.mapping.user
+        number = {c: str(kept.log.columns.index(c)) for c in [field, *columns]}
+        values = [engine.arrow(metadata.most_frequent(log_rows, number[field], number[c])) for c in columns]
         return metadata.from_log(counts, dict(zip(columns, values, strict=True))), names
     (key,) = names(config.key)
     raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
     if id_name == USER and kept.log.people:
-        ids.keep_out(engine, raw, key, kept.log.people)
+        ids.protect(engine, raw, key, kept.log.people)
     numbers = [str(1 + i) for i in range(len(columns))]
     rows = engine.arrow(metadata.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))
     rows = rows.rename_columns([metadata.ID, *columns, metadata.REPEATS])
@@ -90,9 +90,11 @@ def described(
     return metadata.from_file(counts, rows, only_seen=config.only_seen), names
 
 
-def ranges(kept: Kept, config: ItemsConfig, said: Frame, ids: pa.ChunkedArray) -> pa.Table:
+def ranges(kept: Kept, config: ItemsConfig, log_rows: Frame, ids: pa.ChunkedArray) -> pa.Table:
     """The rows of `clean/item_ranges`: attributes of the items `ids` whose number varies in the log; maybe none."""
     names = [] if config.path is not None else [name_of(c, kept.log.inputs) for c in listed(config.attributes)]
-    place = {c: str(kept.log.columns.index(c)) for c in [kept.log.roles.item, *names]}
-    pairs = {c: kept.engine.arrow(metadata.values_of(said, place[kept.log.roles.item], place[c])) for c in names}
+    number = {c: str(kept.log.columns.index(c)) for c in [kept.log.mapping.item, *names]}
+    pairs = {
+        c: kept.engine.arrow(metadata.values_of(log_rows, number[kept.log.mapping.item], number[c])) for c in names
+    }
     return metadata.ranges(pairs, ids)

@@ -37,7 +37,7 @@ class Dialect:
     quoting: bool = False
 
 
-def sniff(
+def infer_dialect(
     head: str,
     quoted_lines: Sequence[str] = (),
     *,
@@ -47,7 +47,7 @@ def sniff(
     columns: Sequence[str] = (),
     format: str = "auto",
 ) -> Dialect:
-    """The dialect of a text by its first lines and some lines with quotes; what is given is not questioned."""
+    """The dialect of a text by its first lines and some lines with quotes; what is given is taken as it is."""
     if format == "json" or (format == "auto" and head.lstrip().startswith(("{", "[{", "[\n"))):
         return Dialect("json", json_keys(head))
     text = _whole_lines(head)
@@ -131,10 +131,10 @@ def common_width(rows: Sequence[Sequence[str]]) -> int:
 
 
 def uses_quotes(lines: Sequence[str], separator: str, width: int) -> bool:
-    """Whether the quote character encloses values, or is but a character of names and measures (7" single).
+    """Whether the quote character encloses values, or is only a character of names and measures (7" single).
 
-    A line speaks for enclosing where a value begins and ends with a quote, or where only enclosing gives the common
-    number of columns; it speaks against where a value begins with a quote that nothing closes.
+    A line counts for enclosing where a value begins and ends with a quote, or where only enclosing gives the common
+    number of columns; it counts against where a value begins with a quote that nothing closes.
     """
     votes = 0
     for line in lines:
@@ -151,7 +151,7 @@ def uses_quotes(lines: Sequence[str], separator: str, width: int) -> bool:
 
 
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row holds names: none of them a number or a date, unlike the rows below or with telling words.
+    """Whether the first row holds names: none of them a number or a date, unlike rows below or with words of a header.
 
     By its words alone a row is one only if no name comes twice; a row without others also has no digit in it.
     """

@@ -19,9 +19,9 @@ from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.ingest import engine_filter, raw_files, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
-from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, sniff
-from llmrec_cli.ingest.engine_checks import PLACES, check_names, not_too_wide, told_of
-from llmrec_cli.ingest.interruptible import BackgroundRefit
+from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect
+from llmrec_cli.ingest.engine_checks import ROW_COLUMNS, check_names, check_width, read_errors
+from llmrec_cli.ingest.interruptible import Interruptible
 from llmrec_cli.ingest.raw_files import Input, RawFile
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Roles:
+class ColumnMapping:
     """Names of the columns of a log; None where there is none."""
 
     user: str
@@ -68,21 +68,21 @@ class Engine:
         )
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute("SET lock_configuration = true")
-        self._beside = BackgroundRefit(self.connection.interrupt)
+        self._worker = Interruptible(self.connection.interrupt)
         self._made = 0
 
     def __enter__(self) -> Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._beside.stuck:
+        if not self._worker.stuck:
             self.connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, work: Callable[[], Result]) -> Result:
-        """Work of the engine beside the main thread, so that signals end it."""
+        """Run work of the engine outside of the main thread, so that signals end it."""
         try:
-            return self._beside.run(work)
+            return self._worker.run(work)
         except duckdb.OutOfMemoryException as error:
             what = f"the memory does not suffice: {str(error).splitlines()[0]}"
             raise DataError(what, fix="--max-memory 8GB, or more room on the disk of the work directory") from error
@@ -152,7 +152,7 @@ class Engine:
             return Dialect("sequences", ("user", "item"), config.separator, named)
         if file.parquet or config.format == "parquet":
             return Dialect("parquet", tuple(self._types(file)))
-        dialect = sniff(
+        dialect = infer_dialect(
             file.head,
             file.quoted_lines,
             separator=config.separator,
@@ -162,21 +162,21 @@ class Engine:
             format=config.format,
         )
         if dialect.format == "json":
-            # a key may be rare: the first lines do not tell them all
+            # a key may be rare: the first lines need not have them all
             rare = [key for key in self._json_keys(file) if key not in dialect.columns]
             if not (*dialect.columns, *rare):
                 what = f"{file.location.name} has no JSON objects, one a line"
                 raise DataError(what, where=str(file.location), fix="for a JSON array: jq -c '.[]' FILE > LINES")
             dialect = Dialect("json", (*dialect.columns, *rare))
-        return not_too_wide(dialect, file)
+        return check_width(dialect, file)
 
     def _json_keys(self, file: RawFile) -> list[str]:
         query = f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {sql.lines(file)} WHERE json_valid(line)"
-        with told_of(file):
+        with read_errors(file):
             return sorted(key for (key,) in self._rows(query) if key)  # SQL has no column without a name
 
     def _types(self, file: RawFile) -> dict[str, str]:
-        with told_of(file):
+        with read_errors(file):
             relation = self._run(lambda: self.connection.sql(f"FROM {sql.parquet(file)} LIMIT 0"))
             return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
@@ -189,11 +189,11 @@ class Engine:
         """
         name = self._name()
         check_names(inputs, columns)
-        places = {**PLACES, **dict.fromkeys(columns, "VARCHAR")}
-        declared = ", ".join(f"{sql.quoted(c)} {kind}" for c, kind in places.items())
+        declared_types = {**ROW_COLUMNS, **dict.fromkeys(columns, "VARCHAR")}
+        declared = ", ".join(f"{sql.quoted(c)} {kind}" for c, kind in declared_types.items())
         self._execute(f"CREATE TEMP TABLE {name} ({declared})")
         for source, each in zip(raw_files.distinct_names(inputs), inputs, strict=True):
-            with told_of(each.file):
+            with read_errors(each.file):
                 self._append(name, source, each, columns, limit)
         return name
 
@@ -246,30 +246,30 @@ class Engine:
 
     # --- the log --------------------------------------------------------------------------------------------------
 
-    def log(self, raw: str, roles: Roles, where: str = "") -> Frame:
+    def log(self, raw: str, mapping: ColumnMapping, where: str = "") -> Frame:
         """The log as `cleaning` reads it, one row for each row of the raw table.
 
         source, row, source_row, parsable · user_id, item_id, event (null where empty) · time (microseconds since 1970)
         and value, null where they are missing or cannot be read · time_text and value_text, from which they were
         read · passes, the user's own row filter.
         """
-        if roles.time_format:
-            self._check_format(roles.time_format)
-        time, value = sql.column(roles.time), sql.column(roles.value)
+        if mapping.time_format:
+            self._check_format(mapping.time_format)
+        time, value = sql.column(mapping.time), sql.column(mapping.value)
         parsed = sql.number(value)
         columns = {
             "source": '"#source"',
             "row": '"#row"',
             "source_row": '"#source_row"',
             "parsable": '"#parsable"',
-            USER: sql.cell(roles.user),
-            ITEM: sql.cell(roles.item),
-            "event": sql.cell(roles.event),
+            USER: sql.cell(mapping.user),
+            ITEM: sql.cell(mapping.item),
+            "event": sql.cell(mapping.event),
             "time_text": time,
             "value_text": value,
-            "time": sql.microseconds(time, roles.time_format) if roles.time else "NULL::BIGINT",
+            "time": sql.microseconds(time, mapping.time_format) if mapping.time else "NULL::BIGINT",
             "value": f"CASE WHEN isfinite({parsed}) THEN {parsed} END",
-            "passes": self._filter(raw, roles, where) if where else "true",
+            "passes": self._filter(raw, mapping, where) if where else "true",
         }
         chosen = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
         return nw.from_native(self.connection.sql(f"SELECT {chosen} FROM {raw}"))
@@ -284,18 +284,18 @@ class Engine:
                 fix='for example "%d/%m/%Y %H:%M"',
             ) from error
 
-    def named_in(self, where: str, there: Sequence[str]) -> list[str]:
+    def filter_columns(self, where: str, there: Sequence[str]) -> list[str]:
         """Those of the columns that the row filter reads; SettingsError where it is no filter."""
         return engine_filter.columns(where, there) if where else []
 
-    def _filter(self, raw: str, roles: Roles, where: str) -> str:
+    def _filter(self, raw: str, mapping: ColumnMapping, where: str) -> str:
         """The user's condition as one on `#source_row`. Columns that hold nothing but numbers are numeric in it."""
-        there = [c for c in self.connection.table(raw).columns if c not in PLACES]
+        there = [c for c in self.connection.table(raw).columns if c not in ROW_COLUMNS]
         columns = engine_filter.columns(where, there)
         number = {c: sql.number(sql.quoted(c)) for c in columns}
         tests = [f"bool_and(trim({sql.quoted(c)}) = '' OR {number[c]} IS NOT NULL)" for c in columns]
         found = self._one(f"SELECT {', '.join(['count(*)', *tests])} FROM {raw}")
-        numeric = {c for c, only in zip(columns, found[1:], strict=True) if only or c == roles.value}
+        numeric = {c for c, only in zip(columns, found[1:], strict=True) if only or c == mapping.value}
         read = [f"{number[c]} AS {sql.quoted(c)}" if c in numeric else sql.quoted(c) for c in columns]
         query = f"SELECT {', '.join([sql.quoted(engine_filter.KEY), *read])} FROM {raw}"
         rows = self._run(lambda: self.connection.sql(query).to_arrow_reader(ROWS))

@@ -1,4 +1,4 @@
-"""What may go wrong between a raw file and the engine, told as what is wrong with the file."""
+"""Errors of the engine and limits of its tables, reported as what is wrong with a raw file."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.ingest.dialect import Dialect
 from llmrec_cli.ingest.raw_files import Input, RawFile, widest
 
-# The columns of a raw table beside those of the file.
-PLACES = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
-MOST_COLUMNS = 5000
-WRITTEN_AGAIN = "fetch or write the Parquet file again: it is damaged, or holds what the engine does not know"
-MOST_TOLD = 1 << 30
+# The columns that a raw table has in addition to those of the file.
+ROW_COLUMNS = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
+MAX_COLUMNS = 5000
+REWRITE_PARQUET = "fetch or write the Parquet file again: it is damaged, or holds what the engine does not know"
+MAX_OVERLONG_BYTES = 1 << 30
 """Bytes that the engine may keep of lines with too many columns."""
 
 
 @contextmanager
-def told_of(file: RawFile) -> Iterator[None]:
-    """Tell an error of the engine as one of the file that is read."""
+def read_errors(file: RawFile) -> Iterator[None]:
+    """Report an error of the engine as a DataError of the file that is read."""
     try:
         yield
     except (duckdb.Error, UnicodeDecodeError) as error:  # a damaged file may raise any of them
         raise DataError(
             f"{file.location.name} cannot be read: {str(error).splitlines()[0]}",
             where=str(file.location),
-            fix=WRITTEN_AGAIN
+            fix=REWRITE_PARQUET
             if file.parquet
-            else "say how it is written: format, separator, header, quoting, encoding",
+            else "set how it is written: format, separator, header, quoting, encoding",
         ) from error
 
 
-def not_too_wide(dialect: Dialect, file: RawFile) -> Dialect:
-    """The dialect; DataError for more columns than a table of the engine stands, or in one line of it.
+def check_width(dialect: Dialect, file: RawFile) -> Dialect:
+    """The dialect; DataError where it, or one line of the file, has more columns than the engine can read.
 
     Of every column too many the engine keeps the whole line: one line of 140,000 separators would take gigabytes.
     """
-    if len(dialect.columns) > MOST_COLUMNS:
+    if len(dialect.columns) > MAX_COLUMNS:
         kind = "different keys" if dialect.format == "json" else "columns"
-        what = f"{file.location.name} has {len(dialect.columns):,} {kind}; {MOST_COLUMNS:,} are the most that are read"
-        raise DataError(what, where=str(file.location), fix=_narrower(dialect))
+        what = f"{file.location.name} has {len(dialect.columns):,} {kind}; {MAX_COLUMNS:,} are the most that are read"
+        raise DataError(what, where=str(file.location), fix=_fix_for_width(dialect))
     if dialect.format == "csv" and dialect.separator.strip(" ") and file.long_lines:
-        line, n, told = widest(file, dialect)
-        if n > MOST_COLUMNS or told > MOST_TOLD:
+        line, n, n_bytes = widest(file, dialect)
+        if n > MAX_COLUMNS or n_bytes > MAX_OVERLONG_BYTES:
             what = f"line {line:,} of {file.location.name} has {n:,} columns, the others {len(dialect.columns):,}"
-            raise DataError(what, where=f"{file.location}:{line}", fix="mend or take out lines with so many columns")
+            raise DataError(what, where=f"{file.location}:{line}", fix="fix or take out lines with so many columns")
     return dialect
 
 
-def _narrower(dialect: Dialect) -> str:
+def _fix_for_width(dialect: Dialect) -> str:
     """What to do about a file that is too wide, by how it is written."""
     if dialect.format == "json":
         return 'give every record the same keys; ids belong in values, such as {"user": "u1", "item": "i1"}'
@@ -61,8 +61,8 @@ def _narrower(dialect: Dialect) -> str:
 
 
 def check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:
-    """Raise DataError where columns cannot stand beside each other in one table of SQL."""
-    taken = {name: "a name that the program needs" for name in PLACES}
+    """Raise DataError where columns cannot be in one table of SQL together."""
+    taken = {name: "a name that the program needs" for name in ROW_COLUMNS}
     for name in columns:
         fault = "a byte 0 in its name" if "\0" in name else taken.get(name.lower())
         if fault:
@@ -70,6 +70,6 @@ def check_names(inputs: Sequence[Input], columns: Sequence[str]) -> None:
             raise DataError(
                 f"the column {name!r} has {fault}",
                 where=where,
-                fix="name the columns anew: columns = [...], header = true",
+                fix="rename the columns: columns = [...], header = true",
             )
         taken[name.lower()] = f"the name of another, {name!r}, but for upper and lower case"

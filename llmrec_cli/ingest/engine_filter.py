@@ -14,17 +14,17 @@ import duckdb
 import pyarrow as pa
 
 from llmrec_cli.core.errors import SettingsError, did_you_mean
-from llmrec_cli.ingest.interruptible import BackgroundRefit
+from llmrec_cli.ingest.interruptible import Interruptible
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-PLACE = "clean.interactions.where"
+SETTING = "clean.interactions.where"
 FIX = "write the condition as SQL over the columns; TRY_CAST(x AS DOUBLE) reads a text as a number"
 KEY = "#source_row"
-LONGEST = 100_000
+MAX_CHARACTERS = 100_000
 """Characters of a filter: a long list of ids fits."""
-PATIENCE, PER_ROW = 60.0, 5e-5
+TIME_LIMIT, PER_ROW = 60.0, 5e-5
 """Seconds that a filter may take, and those for each row."""
 MEMORY = "512MiB"
 
@@ -61,7 +61,7 @@ FUNCTIONS = _words(
 def columns(where: str, there: Sequence[str]) -> list[str]:
     """The columns of a log that the filter reads, as the log spells them.
 
-    Raises SettingsError where the text is not exactly one expression, does more than to compare and compute, or names
+    Raises SettingsError where the text is not exactly one expression, does more than compare and compute, or names
     a column that is not there.
     """
     spelt = {name.lower(): name for name in reversed(there)}
@@ -70,7 +70,7 @@ def columns(where: str, there: Sequence[str]) -> list[str]:
         if node["class"] == "COLUMN_REF":
             (name,) = node["column_names"]
             if name.lower() not in spelt:
-                raise _refused(f"there is no column {name!r}", where, did_you_mean(name, there))
+                raise _invalid(f"there is no column {name!r}", where, did_you_mean(name, there))
             found[spelt[name.lower()]] = None
     return list(found)
 
@@ -81,15 +81,15 @@ def check(where: str) -> None:
         pass
 
 
-def passing(rows: pa.RecordBatchReader, total: int, where: str, beside: Sequence[Any]) -> pa.Table:
+def passing(rows: pa.RecordBatchReader, total: int, where: str, interrupts: Sequence[Any]) -> pa.Table:
     """`passed`, the `#source_row` of each row that meets the condition.
 
-    `rows` streams that number and the columns of the filter; `beside` are the interrupts of what the rows come from.
+    `rows` streams that number and the columns of the filter; `interrupts` stop what the rows come from.
     """
     check(where)
     connection = _closed()
-    limit = PATIENCE + PER_ROW * total
-    runner = BackgroundRefit(connection.interrupt, *beside)
+    limit = TIME_LIMIT + PER_ROW * total
+    runner = Interruptible(connection.interrupt, *interrupts)
 
     def query() -> pa.Table:
         connection.register("rows", rows)
@@ -98,9 +98,9 @@ def passing(rows: pa.RecordBatchReader, total: int, where: str, beside: Sequence
     try:
         return runner.run(query, limit)
     except duckdb.Error as error:
-        raise _refused(str(error).splitlines()[0], where) from error
+        raise _invalid(str(error).splitlines()[0], where) from error
     except TimeoutError as error:
-        raise _refused(f"it took more than {limit:.0f} seconds", where, "write a simpler condition") from error
+        raise _invalid(f"it took more than {limit:.0f} seconds", where, "write a simpler condition") from error
     finally:
         if not runner.stuck:
             connection.close()
@@ -125,13 +125,13 @@ def _closed() -> DuckDBPyConnection:
 
 def _expression(where: str) -> Any:
     """The tree of the filter; SettingsError where the text is not exactly one expression."""
-    if len(where) > LONGEST:
-        raise _refused(f"it has more than {LONGEST:,} characters", where)
+    if len(where) > MAX_CHARACTERS:
+        raise _invalid(f"it has more than {MAX_CHARACTERS:,} characters", where)
     with _closed() as connection:
         # whatever closes a bracket early, ends the statement or goes on after it makes the two differ
         bare, inside = (_parsed(connection, text, where) for text in (f"{where}\n", f"(\n{where}\n)"))
     if _plain(bare) != _plain(inside):
-        raise _refused("it is not one expression", where)
+        raise _invalid("it is not one expression", where)
     return bare
 
 
@@ -142,19 +142,19 @@ def _parsed(connection: DuckDBPyConnection, condition: str, where: str) -> Any:
         (text,) = connection.execute(query, [f"SELECT 1 FROM rows WHERE {condition}"]).fetchone() or ("",)
         found = json.loads(text)
     except (duckdb.Error, RecursionError, ValueError) as error:
-        raise _refused(str(error).splitlines()[0], where) from error
+        raise _invalid(str(error).splitlines()[0], where) from error
     if found.get("error"):
-        raise _refused(str(found.get("error_message", "")).splitlines()[0], where)
+        raise _invalid(str(found.get("error_message", "")).splitlines()[0], where)
     statements = found["statements"]
     node = statements[0]["node"]
     added = {"type", "select_list", "from_table", "where_clause", "aggregate_handling"}
     if len(statements) != 1 or not {"where_clause"} <= set(node) <= added:
-        raise _refused("it is not one expression", where)
+        raise _invalid("it is not one expression", where)
     return node["where_clause"]
 
 
 def _plain(tree: Any) -> Any:
-    """The tree without the places in the text."""
+    """The tree without the positions in the text."""
     if isinstance(tree, dict):
         return {key: _plain(value) for key, value in tree.items() if key != "query_location"}
     return [_plain(value) for value in tree] if isinstance(tree, list) else tree
@@ -164,36 +164,36 @@ def _nodes(tree: Any, where: str) -> Iterator[dict[str, Any]]:
     """Every node of the expression, each of them allowed."""
     if isinstance(tree, dict):
         if "class" in tree:
-            _allow(tree, where)
+            _check_node(tree, where)
             yield tree
         elif "node" in tree:
-            raise _refused("it has a query of its own", where)
+            raise _invalid("it has a query of its own", where)
     below: Iterable[Any] = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     for each in below:
         yield from _nodes(each, where)
 
 
-def _allow(node: dict[str, Any], where: str) -> None:
+def _check_node(node: dict[str, Any], where: str) -> None:
     """Raise SettingsError for a node that is not on the lists above."""
     kind = node["class"]
     if kind == "OPERATOR":
-        allowed, told = node["type"] in OPERATORS, node["type"]
+        allowed, description = node["type"] in OPERATORS, node["type"]
     elif kind == "CAST":
-        allowed, told = node["cast_type"]["id"] in TYPES, f"CAST AS {node['cast_type']['id']}"
+        allowed, description = node["cast_type"]["id"] in TYPES, f"CAST AS {node['cast_type']['id']}"
     elif kind == "FUNCTION":
         name = node["function_name"].lower()
         named_only = not ({"schema", "catalog"} & set(node))
-        allowed, told = named_only and name in FUNCTIONS and _short(name, node), f"{name}()"
+        allowed, description = named_only and name in FUNCTIONS and _short(name, node), f"{name}()"
     elif kind == "COLUMN_REF":
         names = node["column_names"]
-        allowed, told = len(names) == 1, ".".join(names)  # of a table there is none to name
+        allowed, description = len(names) == 1, ".".join(names)  # of a table there is none to name
     else:
-        allowed, told = kind in NODES, kind
+        allowed, description = kind in NODES, kind
     if not allowed:
         fix = (
             "compare and compute with the columns: AND OR NOT, = < >, IN, BETWEEN, LIKE, CASE, CAST, lower(), round() …"
         )
-        raise _refused(f"{told} has no place in a row filter", where, fix)
+        raise _invalid(f"{description} is not allowed in a row filter", where, fix)
 
 
 def _short(name: str, node: dict[str, Any]) -> bool:
@@ -204,6 +204,6 @@ def _short(name: str, node: dict[str, Any]) -> bool:
     return len(texts) == 2 and all(isinstance(t, str) for t in texts) and len(texts[1]) <= len(texts[0])
 
 
-def _refused(what: str, where: str, fix: str = FIX) -> SettingsError:
+def _invalid(what: str, where: str, fix: str = FIX) -> SettingsError:
     shown = where if len(where) <= 200 else f"{where[:200]}…"
-    return SettingsError(f"the row filter cannot be used: {what}", where=f"{PLACE} = {shown!r}", fix=fix)
+    return SettingsError(f"the row filter cannot be used: {what}", where=f"{SETTING} = {shown!r}", fix=fix)

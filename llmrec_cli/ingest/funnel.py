@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 READ, WITHHELD = "rows read", "withheld by the backtest"
-# The rules in the order in which they judge, each with what to try where it leaves nothing.
+# The rules in the order in which they apply, each with what to try where it leaves nothing.
 RULES = {
     "forgotten": "everybody in the log was forgotten by `llmrec forget`",
     "unparsable": "check format, separator, header and quoting of the file",
@@ -18,7 +18,7 @@ RULES = {
     "missing item": "check clean.interactions.item: the column is empty",
     "invalid time": 'set clean.interactions.time_format, such as "%d/%m/%Y %H:%M", or leave `time` out',
     "invalid value": "check clean.interactions.value: it has no numbers",
-    "refusal": "every event has a negative weight: check clean.event_weights and clean.negative_below",
+    "negative feedback": "every event has a negative weight: check clean.event_weights and clean.negative_below",
     "no weight": "raise the weights of clean.event_weights above 0",
     "duplicate": "check which columns are user, item and time",
     "repeat": 'set clean.repeats = "keep"',

@@ -27,7 +27,7 @@ def instant(text: str, where: str) -> datetime:
 
 
 def withheld(kept: Frame, how: Holdout, n: int = 1, after: int = 0) -> Frame:
-    """Add `withheld` to the kept events of `cleaning.in_order`.
+    """Add `withheld` to the kept events of `rules.in_order`.
 
     last: each user's last event; last-n: the last `n`; a user's first event always stays. time: all events at or after
     `after`, in microseconds since 1970: users who came later than that are new to the pipeline, as they were then.
@@ -52,7 +52,7 @@ def holdout(kept: Frame) -> Frame:
     return kept.filter(nw.col("withheld")).select(USER, "position", ITEM, "time").sort(USER, "position")
 
 
-def known(rows: Frame, judged: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
+def known(rows: Frame, checked: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
     """Those of the raw `rows`, kept or rejected, that were there before the cut-off of a backtest.
 
     A user's own cut-off is the first event that is withheld, so that a copy of it is unknown too; that of `time` is the
@@ -61,19 +61,19 @@ def known(rows: Frame, judged: Frame, kept: Frame, how: Holdout, after: int = 0)
     if how == "none":
         return rows
     if how == "time":
-        earlier = judged.filter(nw.col("time") < after)
+        earlier = checked.filter(nw.col("time") < after)
     else:
         first = kept.filter(nw.col("withheld")).filter(nw.col("position") == nw.col("position").min().over(USER))
         first = first.select(USER, nw.col("time").alias("#time"), nw.col("source_row").alias("#first"))
         # without times the rows alone are the order
         same = nw.col("#time").is_null() | (nw.col("time") == nw.col("#time"))
         before = (nw.col("time") < nw.col("#time")) | (same & (nw.col("source_row") < nw.col("#first")))
-        earlier = judged.join(first, on=USER, how="left").filter(nw.col("#first").is_null() | before)
+        earlier = checked.join(first, on=USER, how="left").filter(nw.col("#first").is_null() | before)
     return rows.join(earlier.select(nw.col("source_row").alias("#source_row")), on="#source_row", how="semi")
 
 
 def known_negatives(negative_feedback: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
-    """What was turned down before a backtest's cut-off, by users who have events then: `clean/negative_feedback`.
+    """Negative feedback before a backtest's cut-off, by users who have events then: `clean/negative_feedback`.
 
     A user's own cut-off is the first event that is withheld; that of `time` is the same for all.
     """

@@ -1,4 +1,4 @@
-"""What the columns of a raw file mean, guessed from their names and what stands in them; each guess has a reason."""
+"""What the columns of a raw file mean, inferred from their names and values, each with a reason."""
 
 from __future__ import annotations
 
@@ -23,88 +23,97 @@ OLDEST = 120
 
 
 @dataclass(frozen=True)
-class Guess:
-    """A role, the column that has it, and why."""
+class InferredColumn:
+    """The field of the settings that a column is for, and the reason."""
 
-    role: str
+    field: str
     column: str
-    why: str
+    reason: str
     formats: tuple[str, ...] = ()
     """Of a time: the strptime formats that fit it; none where it needs none."""
 
 
-def _first(role: str, candidates: Iterable[tuple[bool, Facts, str]]) -> Guess | None:
-    return next((Guess(role, fact.name, why) for fits, fact, why in candidates if fits), None)
+def _first(field: str, candidates: Iterable[tuple[bool, Facts, str]]) -> InferredColumn | None:
+    return next((InferredColumn(field, fact.name, reason) for fits, fact, reason in candidates if fits), None)
 
 
-def log_roles(columns: Sequence[Facts], given: Mapping[str, str] | None = None) -> list[Guess]:
-    """The roles of the columns of a log: user, item, and as far as there are time, event and value.
+def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None) -> list[InferredColumn]:
+    """The columns of a log: user, item, and where there are any time, event and value.
 
-    `given` are columns that a person named for a role, "" for none.
+    `given` maps fields to the columns that the settings name, "" for none.
     """
-    named = [Guess(role, column, "as you say") for role, column in (given or {}).items() if column and role != "time"]
+    named = [
+        InferredColumn(field, column, "given") for field, column in (given or {}).items() if column and field != "time"
+    ]
     taken = {g.column for g in named}
     time = _time([f for f in columns if f.name not in taken], (given or {}).get("time"))
     taken |= {time.column} if time else set()
-    open_roles = {"user", "item", "event", "value"} - set(given or {})
-    rest = [f for f in columns if f.distinct > 1 and f.name not in taken and not _dated(f)]
+    open_fields = {"user", "item", "event", "value"} - set(given or {})
+    rest = [f for f in columns if f.n_distinct > 1 and f.name not in taken and not _dated(f)]
     user, item = _ids(rest, named)
-    ids = [g for g in (user, item) if g is not None and g.role in open_roles]
+    ids = [g for g in (user, item) if g is not None and g.field in open_fields]
     taken |= {g.column for g in ids}
     rest = [f for f in rest if f.name not in taken]
-    few = [(f, f"{f.distinct} different texts") for f in rest if f.distinct <= 20 and f.words < 3 and not f.numbers]
-    event = _first("event", ((f.named("event"), f, why) for f, why in few))
-    numeric = [(f, _span(f)) for f in rest if f.numbers and 2 * f.filled > f.rows]
+    few = [(f, f"{f.n_distinct} different texts") for f in rest if f.n_distinct <= 20 and f.words < 3 and not f.numbers]
+    event = _first("event", ((f.named("event"), f, reason) for f, reason in few))
+    numeric = [(f, _span(f)) for f in rest if f.numbers and 2 * f.n_filled > f.rows]
     headless = all(f.name.isdigit() for f in columns)
     value = _first("value", _by_name_first("value", numeric, named_only=not headless))
-    found = {g.role: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
-    found |= {g.role: g for g in (event, value) if g is not None and g.role in open_roles}
-    return [found[role] for role in ("user", "item", "time", "event", "value") if role in found]
+    found = {g.field: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
+    found |= {g.field: g for g in (event, value) if g is not None and g.field in open_fields}
+    return [found[field] for field in ("user", "item", "time", "event", "value") if field in found]
 
 
-def _time(columns: Sequence[Facts], given: str | None) -> Guess | None:
+def _time(columns: Sequence[Facts], given: str | None) -> InferredColumn | None:
     """The column of the time of the events: that which is named so and needs no format first."""
     if given == "":
         return None
     if given is not None:
-        return Guess("time", given, "as you say", _formats(next(f for f in columns if f.name == given)))
-    dated = [f for f in columns if _dated(f) and (f.filled and (times.as_it_stands(f) or times.formats(f)))]
+        return InferredColumn("time", given, "given", _formats(next(f for f in columns if f.name == given)))
+    dated = [f for f in columns if _dated(f) and (f.n_filled and (times.readable_as_is(f) or times.formats(f)))]
     if not dated:
         return None
     chosen = min(
-        dated, key=lambda f: (not times.telling(f), not times.of_the_event(f), bool(_formats(f)), not f.numbers)
+        dated,
+        key=lambda f: (not times.named_as_time(f), not times.named_as_event_time(f), bool(_formats(f)), not f.numbers),
     )
-    why = times.as_it_stands(chosen) or f"values such as {_such_as(chosen)}"
-    return Guess("time", chosen.name, f"{_name(chosen, 'time')}{why}", _formats(chosen))
+    reason = times.readable_as_is(chosen) or f"values such as {_examples(chosen)}"
+    return InferredColumn("time", chosen.name, f"{_name(chosen, 'time')}{reason}", _formats(chosen))
 
 
 def _formats(fact: Facts) -> tuple[str, ...]:
-    return () if times.as_it_stands(fact) else times.formats(fact)
+    return () if times.readable_as_is(fact) else times.formats(fact)
 
 
 def _dated(fact: Facts) -> bool:
     """Whether a column is a time by its values or by its name, and is not named an id."""
-    if (fact.named("user") or fact.named("item")) and not times.telling(fact):
+    if (fact.named("user") or fact.named("item")) and not times.named_as_time(fact):
         return False
-    return times.telling(fact) or bool(times.as_it_stands(fact) or times.formats(fact))
+    return times.named_as_time(fact) or bool(times.readable_as_is(fact) or times.formats(fact))
 
 
 def unreadable_time(columns: Sequence[Facts], taken: Iterable[str]) -> Facts | None:
     """The first column that is named as a time and has other values than times."""
-    rest = [f for f in columns if f.filled and f.name not in taken and times.telling(f) and times.of_the_event(f)]
+    rest = [
+        f
+        for f in columns
+        if f.n_filled and f.name not in taken and times.named_as_time(f) and times.named_as_event_time(f)
+    ]
     return next((f for f in rest if _dated(f)), None)
 
 
 def _by_name_first(
-    role: str, told: Sequence[tuple[Facts, str]], *, named_only: bool = False
+    field: str, candidates: Sequence[tuple[Facts, str]], *, named_only: bool = False
 ) -> list[tuple[bool, Facts, str]]:
-    """Candidates with a reason: those with a name of the role first, numbers before texts."""
-    ranked = sorted(told, key=lambda t: (not t[0].named(role), t[0].numbers is None))
-    return [(bool(why) and (f.named(role) or not named_only), f, f"{_name(f, role)}{why}") for f, why in ranked]
+    """Candidates with a reason: those named after the field first, numbers before texts."""
+    ranked = sorted(candidates, key=lambda t: (not t[0].named(field), t[0].numbers is None))
+    return [
+        (bool(reason) and (f.named(field) or not named_only), f, f"{_name(f, field)}{reason}") for f, reason in ranked
+    ]
 
 
-def _name(fact: Facts, role: str) -> str:
-    return "its name; " if fact.named(role) else ""
+def _name(fact: Facts, field: str) -> str:
+    return "its name; " if fact.named(field) else ""
 
 
 def _span(fact: Facts) -> str:
@@ -112,28 +121,30 @@ def _span(fact: Facts) -> str:
     return f"numbers from {low:g} to {high:g}"
 
 
-def _ids(columns: Sequence[Facts], given: Sequence[Guess]) -> tuple[Guess | None, Guess | None]:
+def _ids(
+    columns: Sequence[Facts], given: Sequence[InferredColumn]
+) -> tuple[InferredColumn | None, InferredColumn | None]:
     """The user and the item: by name, "id" in it first; else the first two columns that repeat and look like ids.
 
-    A name of several words is an id too where the column is named so and has nothing better beside it.
+    A name of several words is an id too where the column is named so and no other column is better.
     """
     like_ids = [f for f in columns if f.words < 1.5 and (f.numbers is None or f.whole)]
-    names = [f for f in columns if 1.5 <= f.words < LONGEST_NAME and f.numbers is None and f.distinct < f.filled]
+    names = [f for f in columns if 1.5 <= f.words < LONGEST_NAME and f.numbers is None and f.n_distinct < f.n_filled]
 
-    def best(role: str, taken: str | None) -> Guess | None:
-        named = [f for f in like_ids if f.named(role) and f.name != taken]
-        named = named or [f for f in names if f.named(role) and f.name != taken]
+    def best(field: str, taken: str | None) -> InferredColumn | None:
+        named = [f for f in like_ids if f.named(field) and f.name != taken]
+        named = named or [f for f in names if f.named(field) and f.name != taken]
         named.sort(key=lambda f: (not re.search(r"id$|code$", f.name, re.I), f.named("value"), f.named("title")))
         if named:
-            return Guess(role, named[0].name, f"its name; {named[0].distinct:,} different values")
-        repeated = [f for f in like_ids if f.name != taken and f.distinct < f.rows and not f.named("value")]
-        other = "item" if role == "user" else "user"
+            return InferredColumn(field, named[0].name, f"its name; {named[0].n_distinct:,} different values")
+        repeated = [f for f in like_ids if f.name != taken and f.n_distinct < f.rows and not f.named("value")]
+        other = "item" if field == "user" else "user"
         repeated = [f for f in repeated if not f.named(other)]
         if not repeated:
             return None
-        return Guess(role, repeated[0].name, f"{repeated[0].distinct:,} different values that repeat")
+        return InferredColumn(field, repeated[0].name, f"{repeated[0].n_distinct:,} different values that repeat")
 
-    known = {g.role: g for g in given}
+    known = {g.field: g for g in given}
     user = known.get("user") or best("user", None)
     return user, known.get("item") or best("item", user.column if user else None)
 
@@ -157,36 +168,36 @@ def properties(table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
 
 def key_columns(columns: Sequence[Facts]) -> list[Facts]:
     """The columns whose values hardly ever repeat and are short, as ids are."""
-    sole = [f for f in columns if f.rows and f.filled == f.rows and f.distinct >= 0.9 * f.rows and f.words < 1.5]
+    sole = [f for f in columns if f.rows and f.n_filled == f.rows and f.n_distinct >= 0.9 * f.rows and f.words < 1.5]
     return [f for f in sole if (f.numbers is None or f.whole) and not _dated(f)]
 
 
-def item_roles(columns: Sequence[Facts]) -> list[Guess]:
-    """What the columns of an items file, its key left out, say of an item; several may be tags, text or attribute."""
-    found: list[Guess] = []
+def item_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
+    """The columns of an items file without its key, by field; several may be tags, text or attribute."""
+    found: list[InferredColumn] = []
     flags = [f for f in columns if f.numbers == (0.0, 1.0)]
     if len(flags) > 2:
-        found += [Guess("tags", f.name, "only 0 and 1") for f in flags]
-    rest = [f for f in columns if f.distinct > 1 and f not in flags]
+        found += [InferredColumn("tags", f.name, "only 0 and 1") for f in flags]
+    rest = [f for f in columns if f.n_distinct > 1 and f not in flags]
     for fact in sorted(rest, key=lambda f: (f.name.lower() != "title", not f.named("title"), f.named("text"))):
-        role, why = _item_role(fact, {g.role for g in found}, bool(flags))
-        if role:
-            found.append(Guess(role, fact.name, why))
+        field, reason = _item_field(fact, {g.field for g in found}, bool(flags))
+        if field:
+            found.append(InferredColumn(field, fact.name, reason))
     order = ("title", "text", "category", "tags", "image", "audio", "attribute")
-    return sorted(found, key=lambda g: order.index(g.role))
+    return sorted(found, key=lambda g: order.index(g.field))
 
 
-def _item_role(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
-    """The role of one column, given the roles that others have."""
+def _item_field(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
+    """The field of one column, given the fields that others have."""
     web, picture, recording = (fact.share(regex) > 0.5 for regex in (WEB, PICTURES, RECORDINGS))
     listed = fact.share(LISTED) > 0.3
-    varied = fact.distinct > 0.5 * fact.filled and fact.distinct > 10
+    varied = fact.n_distinct > 0.5 * fact.n_filled and fact.n_distinct > 10
     headless = fact.name.isdigit()
     tests = [
         ("", web, ""),
         ("image", picture and "image" not in have, f"{_name(fact, 'image')}names of picture files"),
         ("audio", recording and "audio" not in have, f"{_name(fact, 'audio')}names of recordings"),
-        ("", picture or recording or bool(times.as_it_stands(fact)), ""),
+        ("", picture or recording or bool(times.readable_as_is(fact)), ""),
         (
             "title",
             _titles(fact, varied, headless) and "title" not in have,
@@ -194,51 +205,51 @@ def _item_role(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
         ),
         ("category", fact.named("category") and not fact.numbers and "category" not in have, "its name"),
         ("tags", listed and not flags and "tags" not in have, "values separated by |"),
-        ("text", fact.named("text") and fact.words >= 3 and 2 * fact.filled > fact.rows, "its name; long texts"),
+        ("text", fact.named("text") and fact.words >= 3 and 2 * fact.n_filled > fact.rows, "its name; long texts"),
         ("attribute", fact.named("attribute"), "its name"),
     ]
-    return next(((role, why) for role, fits, why in tests if fits), ("", ""))
+    return next(((field, reason) for field, fits, reason in tests if fits), ("", ""))
 
 
 def _titles(fact: Facts, varied: bool, headless: bool) -> bool:
     return varied and fact.numbers is None and (fact.named("title") or (headless and fact.words > 1.5))
 
 
-def user_roles(columns: Sequence[Facts]) -> list[Guess]:
-    """What the columns of a users file, its key left out, say of a user: age, gender, region, attributes."""
-    found: list[Guess] = []
-    for fact in (f for f in columns if f.distinct > 1 and not f.share(WEB) > 0.5):
+def user_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
+    """The columns of a users file without its key, by field: age, gender, region, attributes."""
+    found: list[InferredColumn] = []
+    for fact in (f for f in columns if f.n_distinct > 1 and not f.share(WEB) > 0.5):
         low, high = fact.numbers or (0.0, 0.0)
-        ages = fact.whole and low >= 0 and 40 <= high <= OLDEST and fact.distinct > 4
+        ages = fact.whole and low >= 0 and 40 <= high <= OLDEST and fact.n_distinct > 4
         years = fact.numbers is not None and fact.named("age") and low < OLDEST
-        sexes = fact.distinct <= 8 and fact.share(GENDERS) >= MOST
-        have = {g.role for g in found}
+        sexes = fact.n_distinct <= 8 and fact.share(GENDERS) >= MOST
+        have = {g.field for g in found}
         if "gender" not in have and (sexes or fact.named("gender")):
-            found.append(Guess("gender", fact.name, f"values such as {_such_as(fact)}"))
+            found.append(InferredColumn("gender", fact.name, f"values such as {_examples(fact)}"))
         elif "age" not in have and (years or (ages and fact.name.isdigit())):
-            found.append(Guess("age", fact.name, f"{_name(fact, 'age')}{_span(fact)}"))
-        elif "region" not in have and fact.named("region") and fact.distinct < 0.5 * fact.filled:
-            found.append(Guess("region", fact.name, f"its name; {fact.distinct:,} different values"))
-        elif fact.distinct <= 100 or fact.named("attribute"):
-            no_age = f"no ages in years, but such as {_such_as(fact)}; " if fact.named("age") else ""
-            found.append(Guess("attribute", fact.name, f"{no_age}{fact.distinct:,} different values"))
+            found.append(InferredColumn("age", fact.name, f"{_name(fact, 'age')}{_span(fact)}"))
+        elif "region" not in have and fact.named("region") and fact.n_distinct < 0.5 * fact.n_filled:
+            found.append(InferredColumn("region", fact.name, f"its name; {fact.n_distinct:,} different values"))
+        elif fact.n_distinct <= 100 or fact.named("attribute"):
+            no_age = f"no ages in years, but such as {_examples(fact)}; " if fact.named("age") else ""
+            found.append(InferredColumn("attribute", fact.name, f"{no_age}{fact.n_distinct:,} different values"))
     return found
 
 
-def _such_as(fact: Facts) -> str:
+def _examples(fact: Facts) -> str:
     return ", ".join(fact.values.slice(0, 3).to_pylist())
 
 
-def why_left_out(fact: Facts, *, log: bool) -> str:
-    """Why a column of a file has no role."""
-    if not fact.filled:
+def unused_reason(fact: Facts, *, log: bool) -> str:
+    """Why a column of a file is not used."""
+    if not fact.n_filled:
         return "empty"
-    if fact.distinct == 1:
+    if fact.n_distinct == 1:
         return "the same value in every row"
     if fact.share(WEB) > 0.5:
         return "web addresses: only files below the settings file's folder are read"
-    if times.as_it_stands(fact) or times.formats(fact):
+    if times.readable_as_is(fact) or times.formats(fact):
         return "another time" if log else "a time; not used of items and users"
-    if times.telling(fact):
-        return f"no times, though named so: {_such_as(fact)}"
-    return "neither its name nor its values tell a role"
+    if times.named_as_time(fact):
+        return f"no times, though named so: {_examples(fact)}"
+    return "neither its name nor its values show what it is for"

@@ -1,4 +1,4 @@
-"""Work of an engine beside the main thread, so that Ctrl-C, SIGTERM and a time limit end it at once.
+"""Work of an engine outside of the main thread, so that Ctrl-C, SIGTERM and a time limit end it at once.
 
 An engine keeps Python's signal handlers waiting until its query is done; the main thread of a program must not.
 """
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 GRACE = 1.5
 
 
-class BackgroundRefit:
+class Interruptible:
     """Runs one piece of work at a time; `interrupts` are called, again and again, where it has to end early."""
 
     def __init__(self, *interrupts: Callable[[], object]) -> None:
@@ -30,7 +30,7 @@ class BackgroundRefit:
         def worker() -> None:
             try:
                 outcome["result"] = work()
-            except BaseException as error:  # raised below, in the thread that asked
+            except BaseException as error:  # raised below, in the thread that called
                 outcome["error"] = error
             finally:
                 done.set()

@@ -1,4 +1,4 @@
-"""What the raw files say of items and users, tidied: one row for each id, texts without entities, tags, attributes."""
+"""Items and users as tables, from the raw columns that describe them: one row for each id."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ def _id(column: str) -> nw.Expr:
 
 
 def first_rows(frame: Frame, key: str, columns: Sequence[str]) -> Frame:
-    """The first row of each id, with what is given of it, and `repeats`: how many rows the id has beside it."""
+    """The first row of each id with the columns, and `#repeats`: how many more rows the id has."""
     return (
         frame.with_columns(_id(key), *[_tidy(c) for c in dict.fromkeys(columns)])
         .filter(~nw.col("#id").is_null())
         .with_columns(
-            nw.col("#source_row").cum_count().over("#id", order_by="#source_row").alias("#place"),
+            nw.col("#source_row").cum_count().over("#id", order_by="#source_row").alias("#rank"),
             (nw.len().over("#id") - 1).alias("#repeats"),
         )
-        .filter(nw.col("#place") == 1)
+        .filter(nw.col("#rank") == 1)
         .select("#id", *dict.fromkeys(columns), "#repeats")
     )
 
 
 def most_frequent(frame: Frame, key: str, column: str) -> Frame:
-    """`#id` and `#value`, the one that stands most often beside it; of equally frequent ones the first."""
+    """`#id` and `#value`, the most frequent value of the id; of equally frequent ones the first."""
     return (
         frame.select(_id(key), _tidy(column).alias("#value"), nw.col("#source_row"))
         .filter(~nw.col("#id").is_null() & ~nw.col("#value").is_null())
         .group_by("#id", "#value")
         .agg(nw.len().alias("#n"), nw.col("#source_row").min().alias("#first"))
         .with_columns((0 - nw.col("#n")).alias("#rare"))
-        .with_columns(nw.col("#first").cum_count().over("#id", order_by=["#rare", "#first"]).alias("#place"))
-        .filter(nw.col("#place") == 1)
+        .with_columns(nw.col("#first").cum_count().over("#id", order_by=["#rare", "#first"]).alias("#rank"))
+        .filter(nw.col("#rank") == 1)
         .select("#id", "#value")
     )
 
 
 def values_of(frame: Frame, key: str, column: str) -> Frame:
-    """`#id` and every different value that stands beside it."""
+    """`#id` and each of its distinct values."""
     pairs = frame.select(_id(key), _tidy(column).alias("#value"))
     pairs = pairs.filter(~nw.col("#id").is_null() & ~nw.col("#value").is_null())
     return pairs.group_by("#id", "#value").agg(nw.len().alias("#n")).select("#id", "#value")
@@ -79,7 +79,7 @@ def ranges(pairs: Mapping[str, pa.Table], ids: pa.ChunkedArray) -> pa.Table:
 
 
 def _range(name: str, pairs: pa.Table) -> pa.Table:
-    """The rows of one attribute: items beside which there are two numbers or more."""
+    """The rows of one attribute: items with two different numbers or more."""
     plain = pc.match_substring_regex(pairs.column("#value"), r"^\D{0,4}\d[\d.,]*\D{0,4}$")
     pairs = pairs.filter(plain).combine_chunks()
     values = pairs.column("#value").combine_chunks()
@@ -103,10 +103,10 @@ def event_counts(events: Frame, column: str, *, met_only: bool = False) -> Frame
     return counts.filter(nw.col(COUNT) > 0) if met_only else counts
 
 
-def from_log(counts: pa.Table, said: Mapping[str, pa.Table]) -> pa.Table:
-    """One row for each id with events, sorted, with what the log says of it."""
+def from_log(counts: pa.Table, values_by_column: Mapping[str, pa.Table]) -> pa.Table:
+    """One row for each id with events, sorted, with its most frequent values in the log."""
     table = counts.sort_by(ID)
-    for column, values in said.items():
+    for column, values in values_by_column.items():
         rows = pc.index_in(table.column(ID), value_set=values.column(ID))
         table = table.append_column(column, values.column(VALUE).take(rows))
     return table

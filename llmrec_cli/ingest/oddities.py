@@ -14,26 +14,26 @@ import pyarrow.compute as pc
 NOTHING = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "undefined")
 OLDEST = 120
 UNUSUAL = 10
-"""A catalogue so many times as long as what was chosen is told."""
+"""A catalogue so many times as long as what was chosen is worth a warning."""
 
 
 def ids(column: pa.ChunkedArray, n_events: pa.ChunkedArray, kind: str) -> list[str]:
     """Warnings of (rows,) ids of one `kind`, user or item, with the number of events of each."""
-    told, lower = [], pc.utf8_lower(column)
+    data_warnings, lower = [], pc.utf8_lower(column)
     none = pc.and_(pc.is_in(lower, value_set=pa.array(NOTHING)), pc.greater(n_events, 0))
     if n := pc.sum(none).as_py():
         words = ", ".join(map(repr, sorted(column.filter(none).to_pylist())))
         events = pc.sum(n_events.filter(none)).as_py()
         what = f"{n:,} {kind} ids say that there is none ({words}; {events:,} events)"
-        told.append(f"{what}: kept as ids; clean.interactions.where can leave them out")
+        data_warnings.append(f"{what}: kept as ids; clean.interactions.where can leave them out")
     counted = pc.value_counts(lower)
     alike = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
     if len(alike):
         some = column.filter(pc.equal(lower, alike[0])).to_pylist()[:2] if kind == "item" else []
         shown = f" ({', '.join(map(repr, some))})" if some else ""
         what = f"{len(alike):,} {kind} ids are there in upper and in lower case{shown}"
-        told.append(f"{what}: kept apart, as different {kind}s")
-    return told
+        data_warnings.append(f"{what}: kept apart, as different {kind}s")
+    return data_warnings
 
 
 def catalogue(n_events: pa.ChunkedArray) -> list[str]:
@@ -50,19 +50,19 @@ def catalogue(n_events: pa.ChunkedArray) -> list[str]:
 
 def ages(texts: pa.Array, numbers: pa.ChunkedArray, columns: Sequence[str]) -> list[str]:
     """Warnings of (rows,) ages: what stands in `columns`, and the numbers that it was read as."""
-    place, name = "clean.users.age", " ".join(map(repr, columns))
-    told = []
+    setting, name = "clean.users.age", " ".join(map(repr, columns))
+    data_warnings = []
     unread = texts.filter(pc.and_(pc.is_valid(texts), pc.is_null(numbers.combine_chunks())))
-    filled = len(texts) - texts.null_count
+    n_filled = len(texts) - texts.null_count
     if len(unread):
         common = pc.mode(unread.dictionary_encode().indices)[0]["mode"].as_py()
         example = unread.dictionary_encode().dictionary[common].as_py()
         fix = "name the column under clean.users.attributes, or give one with the lower end of each band"
-        told.append(
-            f"{place}: {len(unread):,} of {filled:,} values of {name} are no numbers (most often {example!r}), "
+        data_warnings.append(
+            f"{setting}: {len(unread):,} of {n_filled:,} values of {name} are no numbers (most often {example!r}), "
             f"so no age is known there; {fix}"
         )
     odd = pc.or_kleene(pc.greater(numbers, OLDEST), pc.less(numbers, 0))
     if n := pc.sum(odd).as_py():
-        told.append(f"{place}: {n:,} values of {name} are below 0 or above {OLDEST}: kept; are they ages?")
-    return told
+        data_warnings.append(f"{setting}: {n:,} values of {name} are below 0 or above {OLDEST}: kept; are they ages?")
+    return data_warnings

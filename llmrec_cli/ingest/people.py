@@ -1,4 +1,4 @@
-"""Ids of people in the raw tables of the engine: who was forgotten leaves, and stand-ins take the place of ids."""
+"""Ids of people in the raw tables of the engine: rows of forgotten people are emptied, pseudonyms replace ids."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import pyarrow as pa
 
 from llmrec_cli.core.pseudonyms import People
 from llmrec_cli.ingest.engine import Engine
-from llmrec_cli.ingest.engine_checks import PLACES
+from llmrec_cli.ingest.engine_checks import ROW_COLUMNS
 from llmrec_cli.ingest.sql import cell, quoted
 
 
-def keep_out(engine: Engine, raw: str, column: str, people: People) -> pa.Table | None:
-    """Empty the rows of forgotten people in a raw table, so that nothing after it can tell of them.
+def protect(engine: Engine, raw: str, column: str, people: People) -> pa.Table | None:
+    """Empty the rows of forgotten people in a raw table, so that nothing after it knows of them.
 
     Returns their `source_row`, None where there are none. Pseudonyms take the place of the other ids if asked for.
     """
     ids = _selected(engine, f"SELECT DISTINCT {cell(column)} AS id FROM {raw}").column("id")
     known = [each for each in ids.to_pylist() if each is not None]
-    told = [people.describe(each) for each in known]
-    gone = [user_id for user_id, (_, out) in zip(known, told, strict=True) if out]
+    described = [people.describe(each) for each in known]
+    gone = [user_id for user_id, (_, out) in zip(known, described, strict=True) if out]
     rows = _emptied(engine, raw, column, gone) if gone else None
     if people.pseudonymise:
-        names = {"#id": pa.array(known, pa.string()), "#name": pa.array([name for name, _ in told], pa.string())}
+        names = {"#id": pa.array(known, pa.string()), "#name": pa.array([name for name, _ in described], pa.string())}
         statement = f'UPDATE {raw} SET {quoted(column)} = names."#name" FROM names WHERE {cell(column)} = names."#id"'
         engine.change(statement, names=pa.table(names))
     return rows
@@ -30,7 +30,7 @@ def keep_out(engine: Engine, raw: str, column: str, people: People) -> pa.Table 
 
 def _emptied(engine: Engine, raw: str, column: str, gone: list[str]) -> pa.Table:
     """Take every text out of their rows; the `source_row` of these."""
-    columns = [each for each in engine.connection.table(raw).columns if each not in PLACES]
+    columns = [each for each in engine.connection.table(raw).columns if each not in ROW_COLUMNS]
     ids = pa.table({"#id": pa.array(gone, pa.string())})
     engine.change("CREATE OR REPLACE TEMP TABLE gone AS FROM ids", ids=ids)
     theirs = f'{cell(column)} IN (SELECT "#id" FROM gone)'

@@ -25,7 +25,7 @@ HEAD = 1 << 18
 QUOTED_LINES = 1000
 # A line with a quote is looked at up to this length; lines of logs are shorter.
 LINE = 1 << 16
-# No log has lines of so many bytes but where texts are in it.
+# Lines of a log have so many bytes only where texts are in it.
 LONG = 5000
 # A packed log is a fifth to a hundredth of its size. What is far less, and large, was made to fill a disk.
 RATIO, SMALL = 250, 256 << 20
@@ -145,7 +145,7 @@ def _member(archive: Path, wanted: str) -> str:
         return names[0]
     if not wanted:
         some = ", ".join(names[:8])
-        fix = f'say which, "{archive.name}#{names[0] if names else "…"}"; there are: {some}'
+        fix = f'choose one, "{archive.name}#{names[0] if names else "…"}"; there are: {some}'
         raise DataError(f"{archive.name} holds {len(names)} files", where=str(archive), fix=fix)
     ends = [n for n in names if Path(n).name == Path(wanted).name]
     fix = f"did you mean {ends[0]!r}?" if ends else _did_you_mean(wanted, names)
@@ -171,11 +171,11 @@ def prepare(location: Location, encoding: str, folder: Path) -> RawFile:
         raise DataError(f"{location.name} is empty", where=str(location))
     if start == b"PAR1":
         return RawFile(location, path, "", "", parquet=True)
-    look = _look(path)
+    look = _scan(path)
     found = look.encoding if encoding == "auto" else encoding
     if found != "utf-8" or look.mixed_newlines:
         path = _decoded(path, found, location, _free(folder, f"{location.name}.utf8"))
-        look = _look(path)
+        look = _scan(path)
     return RawFile(location, path, found, look.head, look.quoted_lines, long_lines=look.long_lines)
 
 
@@ -199,9 +199,9 @@ def _room(out: IO[Any], size: int, location: Location) -> None:
 
 
 def _damaged(location: Location, error: BaseException) -> DataError:
-    why = str(error) or type(error).__name__
+    reason = str(error) or type(error).__name__
     fix = "is the file whole? fetch it again, or unpack it yourself and name what is in it"
-    return DataError(f"{location.name} cannot be unpacked: {why}", where=str(location), fix=fix)
+    return DataError(f"{location.name} cannot be unpacked: {reason}", where=str(location), fix=fix)
 
 
 @contextmanager
@@ -229,7 +229,7 @@ def _free(folder: Path, name: str) -> Path:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Scan:
     encoding: str
     mixed_newlines: bool
     head: str
@@ -237,7 +237,7 @@ class _Look:
     long_lines: bool
 
 
-def _look(path: Path) -> _Look:
+def _scan(path: Path) -> _Scan:
     """One pass over the bytes: is it UTF-8, are the line ends of one kind, how does it begin, where are quotes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     valid, long, lines, returns, quoted, head = True, False, 0, 0, list[bytes](), b""
@@ -255,7 +255,7 @@ def _look(path: Path) -> _Look:
                 valid = False
     marked = next((name for bom, name in BOMS.items() if head.startswith(bom)), "")
     encoding = marked or ("utf-8" if valid else FALLBACK)
-    return _Look(encoding, returns not in (0, lines), _text(head), tuple(_text(q) for q in quoted[:QUOTED_LINES]), long)
+    return _Scan(encoding, returns not in (0, lines), _text(head), tuple(_text(q) for q in quoted[:QUOTED_LINES]), long)
 
 
 def _has_long(chunk: bytes) -> bool:
@@ -288,15 +288,15 @@ def widest(file: RawFile, dialect: Dialect) -> tuple[int, int, int]:
 
     Only long lines are looked at.
     """
-    sep, best, told = dialect.separator.encode(), (0, 0), 0
+    sep, best, n_bytes = dialect.separator.encode(), (0, 0), 0
     with file.path.open("rb") as stream:
         for number, line in enumerate(iter(lambda: stream.readline(4 * CHUNK), b""), start=1):
             if len(line) > LONG:
                 quoted = dialect.quoting and b'"' in line
                 n = len(records(_text(line), dialect.separator, True)[0]) if quoted else line.count(sep) + 1
                 best = max(best, (number, n), key=lambda each: each[1])
-                told += n * len(line) if n > len(dialect.columns) else 0
-    return *best, told
+                n_bytes += n * len(line) if n > len(dialect.columns) else 0
+    return *best, n_bytes
 
 
 def distinct_names(inputs: Sequence[Input]) -> list[str]:

@@ -1,6 +1,6 @@
 """The rules by which rows of a log are kept or rejected, as Narwhals expressions that any engine can run.
 
-Frames are those of `Engine.log`; each rule fills `reason` where no earlier one did, so that every row has one verdict.
+Frames are those of `Engine.log`; each rule fills `reason` where no earlier one did, so that every row has at most one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Frame: TypeAlias = "nw.LazyFrame[Any]"
 Repeats = Literal["keep", "first", "last"]
 
 USER_RULE, ITEM_RULE, SUPPORT_RULE = "min_user_events", "min_item_events", "min_support"
-REFUSAL = "refusal"
+NEGATIVE = "negative feedback"
 FORGOTTEN = "forgotten"
 MAD_TO_SIGMA = 1.4826
 
@@ -33,8 +33,8 @@ def weighted(log: Frame, weights: dict[str, float], negative_below: float | None
     return log.with_columns(nw.coalesce(*low, *known, nw.lit(1.0)).alias("weight"))
 
 
-def judge_rows(log: Frame, *, timed: bool) -> Frame:
-    """Add `reason`: what is wrong with a row by itself, null for a sound one. `log` has a `weight` (`weighted`)."""
+def reject_invalid(log: Frame, *, timed: bool) -> Frame:
+    """Add `reason`: what is wrong with a row by itself, null for a valid one. `log` has a `weight` (`weighted`)."""
 
     def rule(broken: nw.Expr, reason: str) -> nw.Expr:
         return nw.when(broken).then(nw.lit(reason))
@@ -47,36 +47,36 @@ def judge_rows(log: Frame, *, timed: bool) -> Frame:
         rule(nw.col(ITEM).is_null(), "missing item"),
         *([rule(nw.col("time").is_null(), "invalid time")] if timed else []),
         rule(given & nw.col("value").is_null(), "invalid value"),
-        rule(nw.col("weight") < 0, REFUSAL),
+        rule(nw.col("weight") < 0, NEGATIVE),
         rule(nw.col("weight") == 0, "no weight"),
     ]
     return log.with_columns(nw.coalesce(*rules).alias("reason"))
 
 
 def _reject_later(frame: Frame, same: Sequence[str], order: Sequence[str], reason: str, *, last: bool = False) -> Frame:
-    """Reject all but the first (or last) of the sound rows that agree in the columns `same`."""
-    sound = nw.col("reason").is_null()
-    place = nw.col("source_row").cum_count(reverse=last).over("sound", *same, order_by=order)
+    """Reject all but the first (or last) of the valid rows that agree in the columns `same`."""
+    valid = nw.col("reason").is_null()
+    place = nw.col("source_row").cum_count(reverse=last).over("valid", *same, order_by=order)
     return (
-        frame.with_columns(sound.alias("sound"))
-        .with_columns(place.alias("place"))
+        frame.with_columns(valid.alias("valid"))
+        .with_columns(place.alias("rank"))
         .with_columns(
-            nw.when(nw.col("sound") & (nw.col("place") > 1))
+            nw.when(nw.col("valid") & (nw.col("rank") > 1))
             .then(nw.lit(reason))
             .otherwise(nw.col("reason"))
             .alias("reason")
         )
-        .drop("sound", "place")
+        .drop("valid", "rank")
     )
 
 
-def judge_duplicates(frame: Frame, *, timed: bool) -> Frame:
-    """Reject rows that say the same event again: the same user, item, time and event (without a time, value)."""
+def reject_duplicates(frame: Frame, *, timed: bool) -> Frame:
+    """Reject rows that repeat an event: the same user, item, time and event (without a time, value)."""
     same = [USER, ITEM, "event", "time" if timed else "value"]
     return _reject_later(frame, same, ["source_row"], "duplicate")
 
 
-def judge_repeats(frame: Frame, repeats: Repeats) -> Frame:
+def reject_repeats(frame: Frame, repeats: Repeats) -> Frame:
     """Keep all of a user's events with the same item, or the first or last of them in time."""
     if repeats == "keep":
         return frame
@@ -97,23 +97,23 @@ def outlier_limit(counts: npt.NDArray[Any], z: float) -> float:
 
 
 def counts_of(frame: Frame, column: str) -> Frame:
-    """`column` and `n`, the number of sound rows with each value."""
+    """`column` and `n`, the number of valid rows with each value."""
     return frame.filter(nw.col("reason").is_null()).group_by(column).agg(nw.len().alias("n"))
 
 
-def judge_outliers(frame: Frame, column: str, limit: float, reason: str) -> Frame:
-    """Reject the rows of users (items) with more than `limit` sound rows."""
-    n = nw.len().over("sound", column)
+def reject_outliers(frame: Frame, column: str, limit: float, reason: str) -> Frame:
+    """Reject the rows of users (items) with more than `limit` valid rows."""
+    n = nw.len().over("valid", column)
     return (
-        frame.with_columns(nw.col("reason").is_null().alias("sound"))
+        frame.with_columns(nw.col("reason").is_null().alias("valid"))
         .with_columns(n.alias("n"))
         .with_columns(
-            nw.when(nw.col("sound") & (nw.col("n") > limit))
+            nw.when(nw.col("valid") & (nw.col("n") > limit))
             .then(nw.lit(reason))
             .otherwise(nw.col("reason"))
             .alias("reason")
         )
-        .drop("sound", "n")
+        .drop("valid", "n")
     )
 
 
@@ -121,26 +121,26 @@ def judge_outliers(frame: Frame, column: str, limit: float, reason: str) -> Fram
 
 
 def k_core(users: Ints, items: Ints, min_user: int, min_item: int, min_people: int = 0) -> npt.NDArray[np.int8]:
-    """The verdict on each event: 0 kept, 1 its user has too few events, 2 its item has, 3 its item has too few people.
+    """The rule that each event violates: 0 none, 1 too few events of its user, 2 of its item, 3 too few people of it.
 
     Rounds go on until all users have at least `min_user` events, all items `min_item`, and these of at least
-    `min_people` distinct users; users are judged first in each. `users` and `items` are (events,) codes from 0.
+    `min_people` distinct users; users come first in each. `users` and `items` are (events,) codes from 0.
     """
-    verdict = np.zeros(len(users), dtype=np.int8)
+    violated = np.zeros(len(users), dtype=np.int8)
     left = np.arange(len(users))
     while len(left):
         before = len(left)
         for mark, codes, least in ((1, users, min_user), (2, items, min_item)):
             few = (np.bincount(codes[left]) < least)[codes[left]] if len(left) else np.zeros(0, dtype=bool)
-            verdict[left[few]] = mark
+            violated[left[few]] = mark
             left = left[~few]
         if min_people > 1:
             few = (_people(users[left], items[left]) < min_people)[items[left]]
-            verdict[left[few]] = 3
+            violated[left[few]] = 3
             left = left[~few]
         if len(left) == before:
             break
-    return verdict
+    return violated
 
 
 def _people(users: Ints, items: Ints) -> Ints:
@@ -162,24 +162,24 @@ def codes(column: pa.ChunkedArray) -> Ints:
     return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks] or [np.zeros(0)]).astype(np.int64)
 
 
-def sound(frame: Frame) -> Frame:
+def valid(frame: Frame) -> Frame:
     """What the k-core needs of the rows that no rule has rejected so far."""
     return frame.filter(nw.col("reason").is_null()).select("source_row", USER, ITEM)
 
 
-def judge_k_core(frame: Frame, removed: Frame) -> Frame:
-    """Put the verdicts of `k_core` (source_row, verdict) beside the others."""
-    rare = nw.when(nw.col("verdict") == 3).then(nw.lit(SUPPORT_RULE)).otherwise(nw.lit(ITEM_RULE))
-    named = nw.when(nw.col("verdict") == 1).then(nw.lit(USER_RULE)).otherwise(rare)
+def reject_rare(frame: Frame, removed: Frame) -> Frame:
+    """Reject the rows that `k_core` found (source_row, violated)."""
+    rare = nw.when(nw.col("violated") == 3).then(nw.lit(SUPPORT_RULE)).otherwise(nw.lit(ITEM_RULE))
+    named = nw.when(nw.col("violated") == 1).then(nw.lit(USER_RULE)).otherwise(rare)
     return (
         frame.join(removed, on="source_row", how="left")
-        .with_columns(nw.when(nw.col("verdict").is_null()).then(nw.col("reason")).otherwise(named).alias("reason"))
-        .drop("verdict")
+        .with_columns(nw.when(nw.col("violated").is_null()).then(nw.col("reason")).otherwise(named).alias("reason"))
+        .drop("violated")
     )
 
 
-def judge_forgotten(frame: Frame, rows: Frame) -> Frame:
-    """Rows (`source_row`) of people who were forgotten: nothing else is said of them."""
+def reject_forgotten(frame: Frame, rows: Frame) -> Frame:
+    """Rows (`source_row`) of people who were forgotten: no other reason is given."""
     return (
         frame.join(rows.with_columns(nw.lit(FORGOTTEN).alias("gone")), on="source_row", how="left")
         .with_columns(nw.coalesce("gone", "reason").alias("reason"))
@@ -228,17 +228,17 @@ def in_order(frame: Frame, gap_minutes: float) -> Frame:
     )
 
 
-def negative_feedback(judged: Frame) -> Frame:
-    """What users turned down, with `position`: how many of the user's kept events came before.
+def negative_feedback(checked: Frame) -> Frame:
+    """Negative feedback, with `position`: how many of the user's kept events came before.
 
     A row for each user and item, that of the last time; columns user_id, item_id, position, time.
     """
     kept = nw.col("reason").is_null().cast(nw.Int32)
     before = kept.cum_sum().over(USER, order_by=["time", "source_row"])
     return (
-        judged.filter(nw.col("reason").is_null() | (nw.col("reason") == REFUSAL))
+        checked.filter(nw.col("reason").is_null() | (nw.col("reason") == NEGATIVE))
         .with_columns(before.alias("position"))
-        .filter(nw.col("reason") == REFUSAL)
+        .filter(nw.col("reason") == NEGATIVE)
         .group_by(USER, ITEM)
         .agg(nw.col("position").max(), nw.col("time").max())
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from llmrec_cli.ingest.raw_files import Input, RawFile
 
 # No text has it, so a line is read as one column.
-NEVER = "\x01"
+NO_SEPARATOR = "\x01"
 BLANKS = " \t\n\r\v\f"
 # Seconds, milli-, micro- and nanoseconds since 1970 differ by magnitude: 1e11 seconds are the year 5138.
 UNIX = """CASE WHEN {n} <= 0 THEN NULL WHEN {n} < 1e11 THEN ({n} * 1e6)::BIGINT WHEN {n} < 1e14 THEN ({n} * 1e3)::BIGINT
@@ -100,7 +100,7 @@ def _sequences(each: Input) -> str:
 
 def lines(file: RawFile) -> str:
     return (
-        f"read_csv({path(file)}, delim={literal(NEVER)}, quote='', escape='', header=false, auto_detect=false, "
+        f"read_csv({path(file)}, delim={literal(NO_SEPARATOR)}, quote='', escape='', header=false, auto_detect=false, "
         "columns={'line': 'VARCHAR'}, compression='none', hive_partitioning=false, strict_mode=false)"
     )
 
@@ -141,14 +141,14 @@ def microseconds(text: str, time_format: str) -> str:
     A time without a zone is UTC. A number such as 20100101 is a day and needs its format, %Y%m%d.
     """
     if time_format:
-        return _in_reach(f"epoch_us(try_strptime(trim({text}), {literal(time_format)}))")
+        return _plausible(f"epoch_us(try_strptime(trim({text}), {literal(time_format)}))")
     # only what begins with a digit: 'infinity', 'epoch' and the like are words that a cast would take
     calendar = f"CASE WHEN trim({text}) SIMILAR TO '\\d.*' THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
     day = f"regexp_full_match(trim({text}), '(19|20|21)\\d{{6}}') AND try_strptime(trim({text}), '%Y%m%d') IS NOT NULL"
     since = f"CASE WHEN {day} THEN NULL ELSE {UNIX.format(n=number(text))} END"
-    return _in_reach(f"CASE WHEN {number(text)} IS NULL THEN {calendar} ELSE {since} END")
+    return _plausible(f"CASE WHEN {number(text)} IS NULL THEN {calendar} ELSE {since} END")
 
 
-def _in_reach(time: str) -> str:
+def _plausible(time: str) -> str:
     """The microseconds where they lie in years that a calendar of events can have."""
     return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"

@@ -19,16 +19,16 @@ from llmrec_cli.ingest.column_facts import Facts, facts
 from llmrec_cli.ingest.column_mapping import FileConfig, name_of
 from llmrec_cli.ingest.dialect import is_sequences
 from llmrec_cli.ingest.engine import Engine
-from llmrec_cli.ingest.engine_checks import not_too_wide
+from llmrec_cli.ingest.engine_checks import check_width
 from llmrec_cli.ingest.raw_files import Input
 
-# Rows that the guesses look at; a log may have billions.
+# Rows that are looked at; a log may have billions.
 SAMPLE = 200_000
 NEEDED = "a log has a row for each event, with a column of users and one of items"
 
 
 @dataclass(frozen=True)
-class Looked:
+class RawTable:
     """A raw file with its first rows as text; several files of a log are one."""
 
     given: str
@@ -72,17 +72,17 @@ class Looked:
         )
         header = ", header" if dialect.header else ""
         more = f" and {self.files - 1} more with the same columns" if self.files > 1 else ""
-        seen = f", judged by its first {SAMPLE:,} rows" if self.table.num_rows >= SAMPLE else ""
+        seen = f", seen in its first {SAMPLE:,} rows" if self.table.num_rows >= SAMPLE else ""
         return f"{self.name}{more}: {kind}{header}, {self.input.file.encoding or 'binary'}{seen} -> {use}"
 
 
 @dataclass
-class Found:
+class Assignment:
     """Which file is what."""
 
-    log: Looked
-    items: Looked | None = None
-    users: Looked | None = None
+    log: RawTable
+    items: RawTable | None = None
+    users: RawTable | None = None
     keys: dict[str, str] = field(default_factory=dict)
     """`items` and `users` -> the column of the id in that file."""
     unused: list[tuple[str, str]] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Found:
 # --- the first rows ---------------------------------------------------------------------------------------------------
 
 
-def look(engine: Engine, given: Path, folder: Path) -> tuple[list[Looked], list[tuple[str, str]]]:
+def read_tables(engine: Engine, given: Path, folder: Path) -> tuple[list[RawTable], list[tuple[str, str]]]:
     """The first rows of a file, of each file of a pattern or of each member of a zip file; and what was passed over.
 
     Raises DataError where a file, other than a member of a zip file, is no table with rows.
@@ -100,27 +100,27 @@ def look(engine: Engine, given: Path, folder: Path) -> tuple[list[Looked], list[
     if not given.exists() and glob.has_magic(str(given)):
         pattern = _from(folder, given)
         found = [location.path for location in raw_files.locate(str(given.absolute()), Path())]
-        return [replace(_look_at(engine, str(p), p, folder), pattern=pattern) for p in found], []
+        return [replace(_read_table(engine, str(p), p, folder), pattern=pattern) for p in found], []
     if not (given.is_file() and zipfile.is_zipfile(given)):
-        return [_look_at(engine, str(given), given, folder)], []
-    looked, passed = [], []
+        return [_read_table(engine, str(given), given, folder)], []
+    tables, passed = [], []
     try:
         members = raw_files.members(given)
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise DataError(f"{given.name} cannot be unpacked: {error}", where=str(given)) from error
     for member in members:
         try:
-            looked.append(_look_at(engine, f"{given}#{member}", given, folder, member))
+            tables.append(_read_table(engine, f"{given}#{member}", given, folder, member))
         except LlmrecError as error:
             passed.append((member, error.what))  # a readme, a picture
-    return looked, passed
+    return tables, passed
 
 
-def _look_at(engine: Engine, given: str, file: Path, folder: Path, member: str = "") -> Looked:
+def _read_table(engine: Engine, given: str, file: Path, folder: Path, member: str = "") -> RawTable:
     path = f"{file.absolute()}#{member}" if member else str(file.absolute())
     (each,) = engine.open(FileConfig.model_validate({"path": path}), Path())
     name = each.file.location.name
-    not_too_wide(each.dialect, each.file)  # a stage reads the columns that it needs, a look all of them
+    check_width(each.dialect, each.file)  # a stage reads the columns that it needs, a look all of them
     if each.dialect.format == "csv" and is_sequences(each.file.head):
         (each,) = engine.open(FileConfig.model_validate({"path": path}), Path(), sequences=True)
     elif len(each.dialect.columns) < 2:
@@ -132,7 +132,7 @@ def _look_at(engine: Engine, given: str, file: Path, folder: Path, member: str =
         what = f"a header and no rows: {header}" if each.dialect.header else "no rows that can be read"
         raise DataError(f"{name} has {what}", where=path, fix=NEEDED)
     near = _from(folder, file)
-    return Looked(given, [f"{near}#{member}" if member else near], each, table)
+    return RawTable(given, [f"{near}#{member}" if member else near], each, table)
 
 
 def _from(folder: Path, file: Path) -> str:
@@ -155,92 +155,92 @@ def _distinct(columns: Iterable[str]) -> list[str]:
 # --- which file is what -----------------------------------------------------------------------------------------------
 
 
-def sorted_out(looked: Sequence[Looked], given: Mapping[str, str | int]) -> Found:
+def assign(tables: Sequence[RawTable], given: Mapping[str, str | int]) -> Assignment:
     """The log, the items file and the users file, and why others are not used.
 
     A log has no column of ids that never repeat, or one of users and one of items by name; `given` are the columns
-    that a person named for roles of the log. Raises DataError where no file is a log, or several different ones are.
+    that the settings name for the log. Raises DataError where no file is a log, or several different ones are.
     """
-    logs = [each for each in looked if each.is_sequences or _is_log(each, named(each, given))]
+    logs = [each for each in tables if each.is_sequences or _is_log(each, named(each, given))]
     if not logs:
-        raise _no_log(looked, given)
-    log = max(logs, key=lambda each: (each.is_sequences, len(log_roles(each, given)), each.table.num_rows))
+        raise _no_log(tables, given)
+    log = max(logs, key=lambda each: (each.is_sequences, len(log_columns(each, given)), each.table.num_rows))
     for column in filter(lambda c: c != "", given.values()):
         name_of(column, [log.input])
-    same = [each for each in logs if _alike(each, log)]
+    same = [each for each in logs if _same_columns(each, log)]
     rivals = [each for each in logs if each not in same and (each.is_sequences or _by_name(each))]
     if rivals:
         raise _several_logs([log, *rivals])
-    found = Found(_together(same, looked))
-    rest = [each for each in looked if each not in same]
-    _describe(found, rest, log_roles(found.log, given))
+    found = Assignment(_concatenated(same, tables))
+    rest = [each for each in tables if each not in same]
+    _describe(found, rest, log_columns(found.log, given))
     return found
 
 
-def named(each: Looked, given: Mapping[str, str | int]) -> dict[str, str]:
+def named(each: RawTable, given: Mapping[str, str | int]) -> dict[str, str]:
     """The columns of a file that a person named, those that it has."""
     there = each.table.column_names
-    columns = {role: there[c] if isinstance(c, int) and c < len(there) else str(c) for role, c in given.items()}
-    return {role: c for role, c in columns.items() if c in there or c == ""}
+    columns = {field: there[c] if isinstance(c, int) and c < len(there) else str(c) for field, c in given.items()}
+    return {field: c for field, c in columns.items() if c in there or c == ""}
 
 
-def log_roles(each: Looked, given: Mapping[str, str | int]) -> list[infer.Guess]:
-    """The roles of the columns of a log, both ids among them; [] where a file is none."""
+def log_columns(each: RawTable, given: Mapping[str, str | int]) -> list[infer.InferredColumn]:
+    """The columns of a log, both ids among them; [] where a file is none."""
     if each.is_sequences:
-        return [infer.Guess("user", "user", ""), infer.Guess("item", "item", "")]
-    roles = infer.log_roles(list(each.facts.values()), named(each, given))
-    return roles if {"user", "item"} <= {g.role for g in roles} else []
+        return [infer.InferredColumn("user", "user", ""), infer.InferredColumn("item", "item", "")]
+    inferred = infer.log_columns(list(each.facts.values()), named(each, given))
+    return inferred if {"user", "item"} <= {g.field for g in inferred} else []
 
 
-def _is_log(each: Looked, given: Mapping[str, str]) -> bool:
-    ids = [g for g in log_roles(each, given) if g.role in ("user", "item")]
+def _is_log(each: RawTable, given: Mapping[str, str]) -> bool:
+    ids = [g for g in log_columns(each, given) if g.field in ("user", "item")]
     if {"user", "item"} <= given.keys():
         return bool(ids)
     return bool(ids) and (not each.keys or _by_name(each))
 
 
-def _by_name(each: Looked) -> bool:
+def _by_name(each: RawTable) -> bool:
     """Whether the columns of users and of items are named so, and neither is the one that never repeats."""
-    ids = [g for g in infer.log_roles(list(each.facts.values())) if g.role in ("user", "item")]
+    ids = [g for g in infer.log_columns(list(each.facts.values())) if g.field in ("user", "item")]
     keys = {key.name for key in each.keys}
-    return len(ids) == 2 and all(g.why.startswith("its name") and g.column not in keys for g in ids)
+    return len(ids) == 2 and all(g.reason.startswith("its name") and g.column not in keys for g in ids)
 
 
-def _alike(one: Looked, other: Looked) -> bool:
+def _same_columns(one: RawTable, other: RawTable) -> bool:
     kinds = [(each.input.dialect.format, each.input.dialect.columns, each.headless) for each in (one, other)]
     return kinds[0] == kinds[1]
 
 
-def _together(same: Sequence[Looked], looked: Sequence[Looked]) -> Looked:
+def _concatenated(same: Sequence[RawTable], tables: Sequence[RawTable]) -> RawTable:
     """Files with the same columns as one log; a pattern stays one where all of its files belong to it."""
     if len(same) == 1:
         return same[0]
     pattern = same[0].pattern
-    whole = pattern and list(same) == [each for each in looked if each.pattern == pattern]
+    whole = pattern and list(same) == [each for each in tables if each.pattern == pattern]
     paths = [pattern] if whole else [path for each in same for path in each.paths]
     return replace(same[0], paths=paths, table=pa.concat_tables([each.table for each in same]), files=len(same))
 
 
-def _no_log(looked: Sequence[Looked], given: Mapping[str, str | int]) -> DataError:
+def _no_log(tables: Sequence[RawTable], given: Mapping[str, str | int]) -> DataError:
     """Of each file what is in the way of its being a log."""
-    for each in looked:
+    for each in tables:
         for column in given.values():
-            if column != "" and len(looked) == 1:
+            if column != "" and len(tables) == 1:
                 name_of(column, [each.input])
-    told = [f"{each.name} {_why_no_log(each)}" for each in looked]
+    lines = [f"{each.name} {_why_no_log(each)}" for each in tables]
     return DataError(
         "none of the files is a log of events",
-        table=told,
-        where=", ".join(each.given for each in looked),
+        table=lines,
+        where=", ".join(each.given for each in tables),
         fix=f"{NEEDED}; or name them: --set clean.interactions.user=COLUMN --set clean.interactions.item=COLUMN",
     )
 
 
-def _why_no_log(each: Looked) -> str:
-    for role in ("user", "item"):
-        only = next((f for f in each.facts.values() if f.distinct == 1 and f.named(role)), None)
+def _why_no_log(each: RawTable) -> str:
+    for id_field in ("user", "item"):
+        only = next((f for f in each.facts.values() if f.n_distinct == 1 and f.named(id_field)), None)
         if only is not None:
-            return f"has only one {role}: {only.name} is {only.values[0].as_py()!r} in every row"
+            return f"has only one {id_field}: {only.name} is {only.values[0].as_py()!r} in every row"
     if each.table.num_rows == 1:
         return "has one row only"
     columns = ", ".join(each.table.column_names)
@@ -249,24 +249,24 @@ def _why_no_log(each: Looked) -> str:
     return f"has no column of users and one of items (columns: {columns})"
 
 
-def _several_logs(logs: Sequence[Looked]) -> DataError:
-    told = [f"{each.name} ({', '.join(each.table.column_names)})" for each in logs]
+def _several_logs(logs: Sequence[RawTable]) -> DataError:
+    lines = [f"{each.name} ({', '.join(each.table.column_names)})" for each in logs]
     return DataError(
         "several files are logs of events, with different columns",
-        table=told,
+        table=lines,
         where=", ".join(each.given for each in logs),
-        fix="give one log, and beside it the files that describe its items and users",
+        fix="give one log, and with it the files that describe its items and users",
     )
 
 
-def _describe(found: Found, files: Sequence[Looked], roles: Sequence[infer.Guess]) -> None:
+def _describe(found: Assignment, files: Sequence[RawTable], inferred: Sequence[infer.InferredColumn]) -> None:
     """Find the items file and the users file among the files: their ids are those of the log."""
-    ids = {g.role: pc.unique(found.log.table.column(g.column)) for g in roles if g.role in ("user", "item")}
-    items: list[Looked] = []
+    ids = {g.field: pc.unique(found.log.table.column(g.column)) for g in inferred if g.field in ("user", "item")}
+    items: list[RawTable] = []
     for each in files:
-        met = {role: {f.name: _met(f, values) for f in each.keys} for role, values in ids.items()}
-        best = {role: max(counts, key=lambda name: counts[name], default="") for role, counts in met.items()}
-        n_items, n_users = (met[role].get(best[role], 0) for role in ("item", "user"))
+        met = {field: {f.name: _n_matching(f, values) for f in each.keys} for field, values in ids.items()}
+        best = {field: max(counts, key=lambda name: counts[name], default="") for field, counts in met.items()}
+        n_items, n_users = (met[field].get(best[field], 0) for field in ("item", "user"))
         if found.users is None and n_users and (_describes_users(each, best["user"]) or not n_items):
             found.users, found.keys["users"] = each, best["user"]
         elif n_items:
@@ -276,26 +276,27 @@ def _describe(found: Found, files: Sequence[Looked], roles: Sequence[infer.Guess
             found.unused.append((each.name, "it has no column of ids that never repeat, and is not the log"))
         else:
             found.unused.append((each.name, f"none of its ids ({each.keys[0].name}) is an item or a user of the log"))
-    found.items = max(items, key=lambda each: _says(each, found.keys[each.paths[0]]), default=None)
+    found.items = max(items, key=lambda each: _n_item_columns(each, found.keys[each.paths[0]]), default=None)
     if found.items is not None:
         found.keys["items"] = found.keys[found.items.paths[0]]
         others = [each for each in items if each is not found.items]
         found.unused += [
-            (each.name, f"{found.items.name} says more of the items, and one file is read") for each in others
+            (each.name, f"{found.items.name} describes the items in more columns, and one file is read")
+            for each in others
         ]
 
 
-def _met(key: Facts, ids: pa.Array) -> int:
+def _n_matching(key: Facts, ids: pa.Array) -> int:
     """How many of the ids are in a column."""
     return pc.sum(pc.is_in(pc.utf8_trim_whitespace(ids), value_set=key.values)).as_py() or 0
 
 
-def _says(each: Looked, key: str) -> int:
-    return len(infer.item_roles([f for f in each.facts.values() if f.name != key]))
+def _n_item_columns(each: RawTable, key: str) -> int:
+    return len(infer.item_columns([f for f in each.facts.values() if f.name != key]))
 
 
-def _describes_users(each: Looked, key: str) -> bool:
+def _describes_users(each: RawTable, key: str) -> bool:
     others = [f for f in each.facts.values() if f.name != key]
-    roles = {g.role for g in infer.user_roles(others)}
-    titled = any(g.role == "title" for g in infer.item_roles(others))
-    return each.facts[key].named("user") or (bool(roles & {"age", "gender"}) and not titled)
+    inferred = {g.field for g in infer.user_columns(others)}
+    titled = any(g.field == "title" for g in infer.item_columns(others))
+    return each.facts[key].named("user") or (bool(inferred & {"age", "gender"}) and not titled)

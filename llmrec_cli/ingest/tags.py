@@ -11,7 +11,7 @@ from llmrec_cli.core.arrays import Ints
 TAG_LIST = pa.list_(pa.string())
 
 WORDS_OF_ITEM = 5
-# A word of more than a tenth of the titles says nothing; one of fewer than two (of 1 in 500 titles) is no tag.
+# A word of more than a tenth of the titles is no use; one of fewer than two (of 1 in 500 titles) is no tag.
 MOST_COMMON = 0.1
 RAREST = 1 / 500
 STOP_WORDS = frozenset(

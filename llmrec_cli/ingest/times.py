@@ -1,4 +1,4 @@
-"""Whether a raw column is a time: as it stands, or by which strptime formats; and what to say where it is none."""
+"""Whether a raw column is a time: as it is, or by which strptime formats."""
 
 from __future__ import annotations
 
@@ -75,22 +75,22 @@ _ISO = (
 )
 
 
-def telling(fact: Facts) -> bool:
-    """Whether the name says that the column is the time of the event."""
+def named_as_time(fact: Facts) -> bool:
+    """Whether the column is named as a time."""
     name = fact.plain_name
     return _NAME.search(name) is not None and _LENGTH.search(name) is None and not fact.named("value")
 
 
-def of_the_event(fact: Facts) -> bool:
-    """Whether the name does not say that it is another time, of release, of birth."""
+def named_as_event_time(fact: Facts) -> bool:
+    """Whether the name is not that of another time, of release, of birth."""
     return _OTHER.search(fact.plain_name) is None
 
 
-def as_it_stands(fact: Facts) -> str:
+def readable_as_is(fact: Facts) -> str:
     """Why `clean` reads the column as a time without a format, or ""."""
-    if not fact.filled:
+    if not fact.n_filled:
         return ""
-    if fact.numbers and _unix(fact.values) and (fact.distinct > 1 or telling(fact)):
+    if fact.numbers and _unix(fact.values) and (fact.n_distinct > 1 or named_as_time(fact)):
         return "numbers in the range of Unix times"
     return "ISO dates" if fact.share(_ISO) >= MOST else ""
 
@@ -105,11 +105,11 @@ def _unix(values: pa.Array) -> bool:
 def formats(fact: Facts) -> tuple[str, ...]:
     """The strptime formats that fit the values, all that fit most of them; () where none fits nearly all.
 
-    Numbers are times without separators only where the name says that they are times, or there is no name.
+    Numbers are times without separators only where the column is named as a time, or has no name.
     """
-    if not fact.filled:
+    if not fact.n_filled:
         return ()
-    if fact.numbers is not None and not (telling(fact) or fact.name.isdigit()):
+    if fact.numbers is not None and not (named_as_time(fact) or fact.name.isdigit()):
         return ()
     first = fact.values.slice(0, TRIED).to_pylist()
     dates = [f for f in _DATES if any(_compiled(f).match(value) for value in first)]

@@ -231,7 +231,7 @@ def _lines(data: Json) -> list[str]:
 def _write(work: WorkDir, data: Json) -> Path:
     """Keep a receipt; it names nobody."""
     folder = work.path / RECEIPTS
-    with disk.told_disk_errors(folder):
+    with disk.disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"forget-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json"
         path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
@@ -244,7 +244,7 @@ def retrained(receipt: Receipt) -> Receipt:
     data = {**receipt.data, "retrained": True, "still_stale": left}
     lines = [f"  the stages of {HERE} have been run again without them"]
     lines += [f"  still stale is {name}: `llmrec evaluate` runs it again, or remove it" for name in left]
-    with disk.told_disk_errors(receipt.path):
+    with disk.disk_errors(receipt.path):
         receipt.path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return Receipt([*receipt.lines, *lines], data, receipt.path)
 

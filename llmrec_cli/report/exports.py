@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from llmrec_cli.core.artifacts import RECOMMENDATIONS
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import STAGES
-from llmrec_cli.core.disk import told_disk_errors
+from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.core.printable import printable, printable_json
 from llmrec_cli.core.workdir import WorkDir
@@ -87,7 +87,7 @@ def _opened(output: str | None) -> Iterator[BinaryIO]:
         return
     final = Path(str(output))
     temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
-    with told_disk_errors(final, "a writable place with --output"):
+    with disk_errors(final, "a writable place with --output"):
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:

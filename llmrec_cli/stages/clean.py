@@ -1,4 +1,4 @@
-"""Read the raw log and what is known of items and users; keep the sound rows and account for each of the others.
+"""Read the raw log and what is known of items and users; keep the valid rows and account for each of the others.
 
 Reads: the files named under [clean].
 Writes: clean/interactions, clean/items, clean/item_ranges, clean/users, clean/sequences, clean/negative_feedback,
@@ -91,16 +91,16 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
             engine, config, context.base, people_of(work.path, context.base, pseudonymise=config.pseudonymise)
         )
         context.progress.log(f"{log.total:,} rows read from {log.where}")
-        judged = _judge(engine, log, config)
-        kept = Kept(engine, log, _kept_events(engine, judged, config, after), context.base, [])
-        _check_events(kept, judged, config)
-        account = _account(judged, kept, config)
-        said = holdout.known(engine.numbered(log.raw, log.columns), judged, kept.events, config.holdout, after)
-        items = metadata.items(*described(kept, config.items, ITEM, said), config.items)
-        about = described(kept, config.users, USER, said)
+        checked = _reject(engine, log, config)
+        kept = Kept(engine, log, _kept_events(engine, checked, config, after), context.base, [])
+        _check_events(kept, checked, config)
+        account = _account(checked, kept, config)
+        log_rows = holdout.known(engine.numbered(log.raw, log.columns), checked, kept.events, config.holdout, after)
+        items = metadata.items(*described(kept, config.items, ITEM, log_rows), config.items)
+        about = described(kept, config.users, USER, log_rows)
         users = metadata.users(*about, config.users)
         if config.min_support > 1:
-            rare = engine.arrow(rules.only_rejected(judged)).column(ITEM).combine_chunks()
+            rare = engine.arrow(rules.only_rejected(checked)).column(ITEM).combine_chunks()
             items = items.filter(pc.invert(pc.is_in(items.column(ITEM), value_set=rare)))
         _check_ids(kept, items, users)
         if ages := about[1](config.users.age):
@@ -108,16 +108,16 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
 
         work.write(ITEMS, items)
         work.write(USERS, users)
-        if (varied := ranges(kept, config.items, said, items.column(ITEM))).num_rows:
+        if (varied := ranges(kept, config.items, log_rows, items.column(ITEM))).num_rows:
             work.write(ITEM_RANGES, varied)
         work.write(FUNNEL, account)
         _write_events(work, kept)
-        _write(work, REJECTS, kept, rules.rejected(judged))
-        negative = holdout.known_negatives(rules.negative_feedback(judged), kept.events, config.holdout, after)
+        _write(work, REJECTS, kept, rules.rejected(checked))
+        negative = holdout.known_negatives(rules.negative_feedback(checked), kept.events, config.holdout, after)
         _write(work, NEGATIVE_FEEDBACK, kept, negative)
         if config.holdout != "none":
             _write(work, HOLDOUT, kept, holdout.holdout(kept.events))
-        lines = _lines(account, judged, kept, config)
+        lines = _lines(account, checked, kept, config)
     counts = {"rows": log.total, "events": account.column("left")[-1].as_py()}
     counts |= {"users": users.num_rows, "items": items.num_rows}
     return Report(counts=counts, lines=lines, warnings=kept.warnings)
@@ -135,7 +135,7 @@ def sources(work: WorkDir, config: CleanConfig, base: Path) -> list[Source]:
 def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | None) -> Log:
     from llmrec_cli.ingest import people as ids
     from llmrec_cli.ingest.described import Log
-    from llmrec_cli.ingest.engine import Roles
+    from llmrec_cli.ingest.engine import ColumnMapping
 
     settings = config.interactions
     inputs = engine.open(settings, base, sequences=settings.layout == "sequences")
@@ -144,7 +144,7 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | 
         return None if column is None else name_of(column, inputs)
 
     user, item = (settings.user, settings.item) if settings.layout == "rows" else ("user", "item")
-    roles = Roles(
+    mapping = ColumnMapping(
         user=name(user) or "",
         item=name(item) or "",
         time=name(settings.time),
@@ -152,53 +152,53 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | 
         event=name(settings.event),
         time_format=settings.time_format,
     )
-    wanted = [roles.user, roles.item, roles.time, roles.value, roles.event]
+    wanted = [mapping.user, mapping.item, mapping.time, mapping.value, mapping.event]
     wanted += [name(c) for each in (config.items, config.users) if each.path is None for c in each.described()]
-    wanted += engine.named_in(settings.where, inputs[0].dialect.columns)
+    wanted += engine.filter_columns(settings.where, inputs[0].dialect.columns)
     columns = list(dict.fromkeys(c for c in wanted if c is not None))
     raw = engine.raw(inputs, columns)
-    forgotten = ids.keep_out(engine, raw, roles.user, people) if people else None
-    return Log(raw, columns, inputs, roles, engine.count(raw), people, forgotten)
+    forgotten = ids.protect(engine, raw, mapping.user, people) if people else None
+    return Log(raw, columns, inputs, mapping, engine.count(raw), people, forgotten)
 
 
-def _judge(engine: Engine, log: Log, config: CleanConfig) -> Frame:
-    """Every row of the log with its verdict."""
+def _reject(engine: Engine, log: Log, config: CleanConfig) -> Frame:
+    """Every row of the log with the reason why it is rejected, if it is."""
     from llmrec_cli.ingest import rules
 
-    timed = log.roles.time is not None
-    rows = engine.log(log.raw, log.roles, config.interactions.where)
-    frame = rules.judge_rows(rules.weighted(rows, config.event_weights, config.negative_below), timed=timed)
+    timed = log.mapping.time is not None
+    rows = engine.log(log.raw, log.mapping, config.interactions.where)
+    frame = rules.reject_invalid(rules.weighted(rows, config.event_weights, config.negative_below), timed=timed)
     if log.forgotten is not None:
-        frame = rules.judge_forgotten(frame, engine.put(log.forgotten))
+        frame = rules.reject_forgotten(frame, engine.put(log.forgotten))
     if timed or config.interactions.layout == "rows":
-        frame = rules.judge_duplicates(frame, timed=timed)
-    frame = engine.keep(rules.judge_repeats(frame, config.repeats))
+        frame = rules.reject_duplicates(frame, timed=timed)
+    frame = engine.keep(rules.reject_repeats(frame, config.repeats))
     for column, z in ((USER, config.outlier_z), (ITEM, config.item_outlier_z)):
         counts = engine.arrow(rules.counts_of(frame, column)).column("n").to_numpy()
         limit = rules.outlier_limit(counts, z) if z else np.inf
         if (counts > limit).any():
-            frame = engine.keep(rules.judge_outliers(frame, column, limit, f"outlier {column[:4]}"))
-    sound = engine.arrow(rules.sound(frame))
-    users, items = (rules.codes(sound.column(column)) for column in (USER, ITEM))
-    verdicts = rules.k_core(users, items, config.min_user_events, config.min_item_events, config.min_support)
-    if not verdicts.any():
+            frame = engine.keep(rules.reject_outliers(frame, column, limit, f"outlier {column[:4]}"))
+    valid = engine.arrow(rules.valid(frame))
+    users, items = (rules.codes(valid.column(column)) for column in (USER, ITEM))
+    violated = rules.k_core(users, items, config.min_user_events, config.min_item_events, config.min_support)
+    if not violated.any():
         return frame
-    out = pa.table({"source_row": sound.column("source_row"), "verdict": verdicts}).filter(pa.array(verdicts > 0))
-    return engine.keep(rules.judge_k_core(frame, engine.put(out)))
+    out = pa.table({"source_row": valid.column("source_row"), "violated": violated}).filter(pa.array(violated > 0))
+    return engine.keep(rules.reject_rare(frame, engine.put(out)))
 
 
-def _kept_events(engine: Engine, judged: Frame, config: CleanConfig, after: int) -> Frame:
+def _kept_events(engine: Engine, checked: Frame, config: CleanConfig, after: int) -> Frame:
     """The kept events with position and session, and whether the backtest withholds them."""
     from llmrec_cli.ingest import holdout, rules
 
-    events = rules.in_order(judged, config.session_gap_minutes)
+    events = rules.in_order(checked, config.session_gap_minutes)
     return engine.keep(holdout.withheld(events, config.holdout, config.holdout_n, after))
 
 
-def _check_events(kept: Kept, judged: Frame, config: CleanConfig) -> None:
+def _check_events(kept: Kept, checked: Frame, config: CleanConfig) -> None:
     """Warn of a weight for a kind of event that does not occur, which is likely misspelt."""
     if config.event_weights:
-        there = kept.engine.counts(judged, "event")
+        there = kept.engine.counts(checked, "event")
         for name in (name for name in config.event_weights if name not in there):
             near = did_you_mean(name, filter(None, there))
             kept.warnings.append(f"event_weights: no event is called {name!r}; {near}")
@@ -224,23 +224,23 @@ def _microseconds(config: CleanConfig) -> int:
     return int(holdout.instant(config.holdout_after, "clean.holdout_after").timestamp() * 1_000_000)
 
 
-def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
+def _account(checked: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
     """Rows read, taken out by each rule and left. Raises DataError where nothing is left."""
     from llmrec_cli.ingest import funnel, rules
 
     engine, log = kept.engine, kept.log
-    removed = engine.counts(judged, "reason")
+    removed = engine.counts(checked, "reason")
     n_kept = removed.pop(None, 0)
     assert n_kept + sum(removed.values()) == log.total, "rows read = rows kept + rejects does not hold"
     removed[funnel.WITHHELD] = engine.counts(kept.events, "withheld").get(True, 0)
     unused = {
         rules.FORGOTTEN: log.forgotten is None,
         "where": not config.interactions.where,
-        "invalid time": log.roles.time is None,
-        "invalid value": log.roles.value is None,
-        "refusal": config.negative_below is None and all(w >= 0 for w in config.event_weights.values()),
+        "invalid time": log.mapping.time is None,
+        "invalid value": log.mapping.value is None,
+        "negative feedback": config.negative_below is None and all(w >= 0 for w in config.event_weights.values()),
         "no weight": 0 not in config.event_weights.values(),
-        "duplicate": log.roles.time is None and config.interactions.layout == "sequences",
+        "duplicate": log.mapping.time is None and config.interactions.layout == "sequences",
         "repeat": config.repeats == "keep",
         "outlier user": not config.outlier_z,
         "outlier item": not config.item_outlier_z,
@@ -256,12 +256,12 @@ def _account(judged: Frame, kept: Kept, config: CleanConfig) -> pa.Table:
     return table
 
 
-def _lines(account: pa.Table, judged: Frame, kept: Kept, config: CleanConfig) -> list[str]:
+def _lines(account: pa.Table, checked: Frame, kept: Kept, config: CleanConfig) -> list[str]:
     """The account in words: rows, the users or items behind them, and what is taken for the order in time."""
     from llmrec_cli.ingest import funnel, rules
 
-    lines = funnel.lines(account, kept.engine.arrow(rules.taken(judged)).to_pylist())
-    if kept.log.roles.time is None:
+    lines = funnel.lines(account, kept.engine.arrow(rules.taken(checked)).to_pylist())
+    if kept.log.mapping.time is None:
         order = "of rows" if config.interactions.layout == "rows" else "of the items in a line"
         lines.append(f"there are no times: the order {order} is taken as order in time")
     return lines
@@ -302,5 +302,5 @@ STAGE = Stage(
     run=run,
     sources=sources,
     beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=config.pseudonymise),
-    revision=7,
+    revision=8,
 )

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmrec_cli.core.disk import told_disk_errors
+from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.ticket import Source
@@ -123,7 +123,7 @@ def fetch(name: str, progress: Progress) -> Path:
     if found is not None:
         return found
     source, final = SOURCES[name], models_folder() / name
-    with told_disk_errors(final, "a writable folder with LLMREC_MODELS"):
+    with disk_errors(final, "a writable folder with LLMREC_MODELS"):
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=final.parent) as scratch:
             progress.log(f"{name}: installing {source.requirement}")
