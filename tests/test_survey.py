@@ -84,7 +84,7 @@ def test_of_two_items_files_the_other_is_named(tmp_path: Path) -> None:
     clean, said = written([log, links, items], tmp_path / "p")
     assert clean["items"] == {"path": "../items.csv", "item": "code", "title": "title", "tags": "tags"}
     assert "links.csv: not used: items.csv describes the items in more columns, and one file is read" in said
-    assert "left out   number    neither its name nor its values tell a role" in said
+    assert "left out   number    neither its name nor its values show what it is for" in said
 
 
 @pytest.mark.parametrize(
