@@ -243,8 +243,7 @@ def init(
 ) -> None:
     """Look at raw files, infer what their columns mean, and write llmrec.toml and a Makefile. Overwrites nothing.
 
-    A setting given with --set is written into the file as it is; --set clean.interactions.time= means that the log has no
-    times.
+    What is given by --set is written into the file; --set clean.interactions.time= means that the log has no times.
 
     Example: llmrec init sales.csv products.csv
     """
