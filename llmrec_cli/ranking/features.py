@@ -63,8 +63,8 @@ class Pairs:
         return self.users.sequences
 
     @cached_property
-    def negative(self) -> Sequences:
-        return self.sequences.negative_items()
+    def negative(self) -> Sequences | None:
+        return None if self.sequences.negative is None else self.sequences.negative_items()
 
     @cached_property
     def last(self) -> Codes:
@@ -77,8 +77,10 @@ class Pairs:
         return self.sequences.without_last().last()[self.rows]
 
     @cached_property
-    def popularity(self) -> tuple[Values, Values]:
+    def popularity(self) -> tuple[Values, Values] | tuple[None, None]:
         """Of all events of the history on average, and of the newest; 0 where there is none."""
+        if "popularity" not in self.retrievers:
+            return None, None
         sequences = self.sequences
         events = self.retrievers["popularity"].pairs(self.users, sequences.users, sequences.codes)
         total = np.bincount(sequences.users, weights=events, minlength=len(sequences))
@@ -88,8 +90,10 @@ class Pairs:
         return (total / np.maximum(sequences.lengths, 1))[self.rows], newest[self.rows]
 
     @cached_property
-    def had(self) -> tuple[Values, Values]:
+    def had(self) -> tuple[Values, Values] | tuple[None, None]:
         """log(1 + how often the user had the item), and 1 / (1 + events since then), 0 for never."""
+        if not self.repeat:
+            return None, None
         events = {"row": self.sequences.users, "item": self.sequences.codes, "age": self.sequences.ages}
         had = pd.DataFrame(events).groupby(["row", "item"])["age"].agg(["size", "min"])
         found = pd.DataFrame({"row": self.rows, "item": self.items}).join(had, on=["row", "item"])
@@ -108,10 +112,6 @@ class Scores:
     def values(self) -> Floats:
         return self.retriever.pairs(self.pairs.users, self.pairs.rows, self.pairs.items)
 
-    @cached_property
-    def positive(self) -> Floats:
-        return np.clip(self.values, 0, None)
-
 
 @dataclass(frozen=True)
 class OfPair:
@@ -119,8 +119,8 @@ class OfPair:
 
     name: str
     meaning: str
-    values: Callable[[Pairs], Values]
-    there: Callable[[Pairs], bool] = lambda pairs: True
+    values: Callable[[Pairs], Values | None]
+    """(pairs,); None where there is no such feature."""
 
 
 @dataclass(frozen=True)
@@ -130,24 +130,38 @@ class OfRetriever:
     name: str
     """What stands behind the retriever's name, the dot included."""
     meaning: str
-    values: Callable[[Scores], Values]
-    there: Callable[[Retriever], bool] = lambda retriever: True
+    values: Callable[[Scores], Values | None]
+    """(pairs,); None where the retriever has no such feature."""
 
 
-def _supports(retriever: Retriever) -> bool:
-    return isinstance(retriever, Supports)
+def _share(history: str, group: str) -> Callable[[Pairs], Values | None]:
+    def values(pairs: Pairs) -> Values | None:
+        events = getattr(pairs, history)
+        return None if events is None else group_shares(events, getattr(pairs.groups, group), pairs.rows, pairs.items)
+
+    return values
 
 
-def _same(groups: Ints, events: Codes, items: Codes) -> Values:
-    return ((events >= 0) & (groups[events] == groups[items]) & (groups[items] >= 0)).astype(np.float32)
+def _same(event: str, group: str) -> Callable[[Pairs], Values]:
+    def values(pairs: Pairs) -> Values:
+        groups, events = getattr(pairs.groups, group), getattr(pairs, event)
+        same: Values = (events >= 0) & (groups[events] == groups[pairs.items]) & (groups[pairs.items] >= 0)
+        return same
+
+    return values
 
 
-def _support(scores: Scores, events: Codes) -> Values:
-    assert isinstance(scores.retriever, Supports)
-    there = events >= 0
-    strength = np.zeros(len(events), dtype=np.float32)
-    strength[there] = scores.retriever.support(events[there], scores.pairs.items[there])
-    return np.log(1e-3 + strength)
+def _support(event: str) -> Callable[[Scores], Values | None]:
+    def values(scores: Scores) -> Values | None:
+        if not isinstance(scores.retriever, Supports):
+            return None
+        events = getattr(scores.pairs, event)
+        there = events >= 0
+        strength = np.zeros(len(events), dtype=np.float32)
+        strength[there] = scores.retriever.support(events[there], scores.pairs.items[there])
+        return np.log(1e-3 + strength)
+
+    return values
 
 
 def _standardised(scores: Scores) -> Values:
@@ -155,96 +169,45 @@ def _standardised(scores: Scores) -> Values:
     return np.clip((scores.values - of_user.mean[rows]) / of_user.std[rows], -1e4, 1e4)
 
 
-Z, RAW, RATIO, LEVEL, LAST, PREVIOUS = ".z", ".raw", ".ratio", ".level", ".last", ".previous"
+def _raw(scores: Scores) -> Values | None:
+    return scores.values if scores.retriever.signed else None
+
+
+def _ratio(scores: Scores) -> Values | None:
+    if scores.retriever.signed:
+        return None
+    return np.log(1e-3 + np.clip(scores.values, 0, None) / scores.of_user.top[scores.pairs.rows])
+
+
+def _level(scores: Scores) -> Values | None:
+    return None if scores.retriever.signed else np.log(1e-4 + np.clip(scores.values, 0, None))
+
+
+Z, RAW = ".z", ".raw"
 FEATURES: tuple[OfPair | OfRetriever, ...] = (
     OfRetriever(Z, "the score, standardised over all items for this user", _standardised),
-    OfRetriever(
-        RAW, "the score as it is, where scores below zero mean something", lambda s: s.values, lambda r: r.signed
-    ),
-    OfRetriever(
-        RATIO,
-        "log of the score's share of the user's highest, where no score is below zero",
-        lambda s: np.log(1e-3 + s.positive / s.of_user.top[s.pairs.rows]),
-        lambda r: not r.signed,
-    ),
-    OfRetriever(
-        LEVEL,
-        "log of the score, where no score is below zero",
-        lambda s: np.log(1e-4 + s.positive),
-        lambda r: not r.signed,
-    ),
+    OfRetriever(RAW, "the score as it is, where scores below zero mean something", _raw),
+    OfRetriever(".ratio", "log of the score's share of the highest, where none is below zero", _ratio),
+    OfRetriever(".level", "log of the score, where none is below zero", _level),
     OfPair("history.length", "log(1 + events of the user)", lambda p: np.log1p(p.sequences.lengths)[p.rows]),
     OfPair(
         "category.share",
-        "how much of the history is of the item's category, newer events counting more",
-        lambda p: group_shares(p.sequences, p.groups.category, p.rows, p.items),
+        "share of the item's category in the history, newer events more",
+        _share("sequences", "category"),
     ),
-    OfPair(
-        "tag.share",
-        "how much of the history has the item's first tag, newer events counting more",
-        lambda p: group_shares(p.sequences, p.groups.tag, p.rows, p.items),
-    ),
-    OfPair(
-        "category.negative",
-        "how much of the user's negative feedback is of the item's category, newer feedback counting more",
-        lambda p: group_shares(p.negative, p.groups.category, p.rows, p.items),
-        lambda p: p.sequences.negative is not None,
-    ),
-    OfPair(
-        "tag.negative",
-        "how much of the user's negative feedback has the item's first tag, newer feedback counting more",
-        lambda p: group_shares(p.negative, p.groups.tag, p.rows, p.items),
-        lambda p: p.sequences.negative is not None,
-    ),
-    OfPair(
-        "category.last",
-        "1 where the newest event has the item's category",
-        lambda p: _same(p.groups.category, p.last, p.items),
-    ),
-    OfPair(
-        "tag.last", "1 where the newest event has the item's first tag", lambda p: _same(p.groups.tag, p.last, p.items)
-    ),
-    OfRetriever(
-        LAST,
-        "log of how strongly the newest event speaks for the item",
-        lambda s: _support(s, s.pairs.last),
-        _supports,
-    ),
-    OfPair(
-        "category.previous",
-        "1 where the event before the newest has the item's category",
-        lambda p: _same(p.groups.category, p.previous, p.items),
-    ),
-    OfPair(
-        "tag.previous",
-        "1 where the event before the newest has the item's first tag",
-        lambda p: _same(p.groups.tag, p.previous, p.items),
-    ),
-    OfRetriever(
-        PREVIOUS,
-        "log of how strongly the event before the newest speaks for the item",
-        lambda s: _support(s, s.pairs.previous),
-        _supports,
-    ),
-    OfPair(
-        "history.popularity",
-        "mean popularity of the user's events",
-        lambda p: p.popularity[0],
-        lambda p: "popularity" in p.retrievers,
-    ),
-    OfPair(
-        "newest.popularity",
-        "popularity of the user's newest event",
-        lambda p: p.popularity[1],
-        lambda p: "popularity" in p.retrievers,
-    ),
-    OfPair("repeat.count", "log(1 + how often the user had the item)", lambda p: p.had[0], lambda p: p.repeat),
-    OfPair(
-        "repeat.recency",
-        "1 / (1 + events since the user had the item), 0 for never",
-        lambda p: p.had[1],
-        lambda p: p.repeat,
-    ),
+    OfPair("tag.share", "share of the item's first tag in the history, newer events more", _share("sequences", "tag")),
+    OfPair("category.negative", "share of the category in the negative feedback", _share("negative", "category")),
+    OfPair("tag.negative", "share of the tag in the negative feedback", _share("negative", "tag")),
+    OfPair("category.last", "1 where the newest event has the item's category", _same("last", "category")),
+    OfPair("tag.last", "1 where the newest event has the item's first tag", _same("last", "tag")),
+    OfRetriever(".last", "log of how strongly the newest event speaks for the item", _support("last")),
+    OfPair("category.previous", "1 where the event before has the item's category", _same("previous", "category")),
+    OfPair("tag.previous", "1 where the event before has the item's first tag", _same("previous", "tag")),
+    OfRetriever(".previous", "log of how strongly the event before speaks for the item", _support("previous")),
+    OfPair("history.popularity", "mean popularity of the user's events", lambda p: p.popularity[0]),
+    OfPair("newest.popularity", "popularity of the user's newest event", lambda p: p.popularity[1]),
+    OfPair("repeat.count", "log(1 + how often the user had the item)", lambda p: p.had[0]),
+    OfPair("repeat.recency", "1 / (1 + events since the user had the item), 0 for never", lambda p: p.had[1]),
 )
 """In the order of the columns; features of retrievers that follow each other stand retriever by retriever."""
 MEANINGS = {feature.name: feature.meaning for feature in FEATURES}
@@ -252,19 +215,17 @@ MEANINGS = {feature.name: feature.meaning for feature in FEATURES}
 
 def computed(pairs: Pairs) -> tuple[tuple[str, ...], Floats]:
     """The names of the features that there are, and (pairs, features) their finite values."""
-    names, columns = zip(*_columns(pairs), strict=True)
-    return names, np.stack(columns, axis=1)
+    found = {name: values.astype(np.float32) for name, values in _columns(pairs) if values is not None}
+    return tuple(found), np.stack(list(found.values()), axis=1)
 
 
-def _columns(pairs: Pairs) -> Iterator[tuple[str, Floats]]:
+def _columns(pairs: Pairs) -> Iterator[tuple[str, Values | None]]:
     scores = {name: Scores(pairs, each, pairs.statistics[name]) for name, each in pairs.retrievers.items()}
     for _, block in groupby(FEATURES, type):
         features = list(block)
-        of_pair = [f for f in features if isinstance(f, OfPair) and f.there(pairs)]
-        yield from ((f.name, f.values(pairs).astype(np.float32)) for f in of_pair)
+        yield from ((f.name, f.values(pairs)) for f in features if isinstance(f, OfPair))
         for name, each in scores.items():
-            there = [f for f in features if isinstance(f, OfRetriever) and f.there(each.retriever)]
-            yield from ((name + f.name, f.values(each).astype(np.float32)) for f in there)
+            yield from ((name + f.name, f.values(each)) for f in features if isinstance(f, OfRetriever))
 
 
 def family(feature: str) -> str:
