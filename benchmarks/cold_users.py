@@ -53,7 +53,7 @@ def one(log: Sequences, columns: dict[str, np.ndarray], ties: np.ndarray, seed: 
     kept = ~is_new[log.users]
     lengths = np.where(is_new, 0, log.lengths)
     past = replace(log, codes=log.codes[kept], offsets=offsets_of(lengths), times=None)
-    leaning, found = segmented(columns, past, SMALLEST, seed)
+    leaning, found = segmented(columns, past, ties, SMALLEST, seed)
     popular = Backfill.of(past, found.of_user, leaning.weights(found), np.ones(log.n_items, dtype=bool), ties)
     ours, everyone = (
         popular.leading(segment, ranking.K)[0] for segment in (found.of_user[new], np.full(len(new), len(found.names)))

@@ -7,14 +7,14 @@ import numpy.typing as npt
 
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.segments import Segments, segments
-from llmrec_cli.profiles.segment_smoothing import Leaning, choose, subsets
+from llmrec_cli.profiles.segment_smoothing import Leaning, _Crowd, choose, subsets
 
 Ints = npt.NDArray[np.int64]
 
 
-def log(people: int, items: int, own: bool) -> tuple[Sequences, npt.NDArray[np.object_]]:
+def log(people: int, items: int, own: bool, seed: int = 7) -> tuple[Sequences, npt.NDArray[np.object_]]:
     """Five events each; with `own` each of four groups chooses from a quarter of the items of its own."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     group = rng.integers(0, 4, people)
     low, width = (group * (items // 4), items // 4) if own else (np.zeros(people, dtype=np.int64), items)
     codes = np.concatenate([start + rng.permutation(width)[:5] for start in low]).astype(np.int32)
@@ -28,7 +28,7 @@ def chosen(histories: Sequences, group: npt.NDArray[np.object_]) -> tuple[Leanin
         return segments(nobody, nobody, region, histories.lengths[rows] > 0, 20)
 
     everyone = np.arange(len(group))
-    return choose(("region",), histories, found, 3), found(("region",), everyone)
+    return choose(("region",), histories, found, np.arange(histories.n_items), 3), found(("region",), everyone)
 
 
 def test_groups_with_tastes_of_their_own_are_believed() -> None:
@@ -45,6 +45,19 @@ def test_groups_that_mean_nothing_have_what_everyone_chooses() -> None:
     assert leaning.attributes == () and np.isinf(leaning.prior)
     assert not leaning.weights(found).any()
     assert "no segment is surely better" in leaning.line()
+
+
+def test_equal_scores_say_nothing_of_the_choice_that_is_asked_for() -> None:
+    """Others chose all items alike: where the chosen one stands is a matter of the hash, not of how popular it is."""
+    others = np.tile(np.arange(12, dtype=np.int32), 3)
+    histories = Sequences(np.append(np.int32(0), others), np.array([0, 1, 13, 25, 37]), 12)
+    for ties, gain in ((np.arange(12), 1.0), (np.arange(12)[::-1].copy(), 0.0)):
+        (gains,) = _Crowd.of(histories, np.array([0]), ties, 1).gains(None, (np.inf,))
+        assert gains.tolist() == [[gain, gain]]
+
+
+def test_chance_is_believed_in_no_log() -> None:
+    assert not [seed for seed in range(12) if chosen(*log(800, 80, own=False, seed=seed))[0].attributes]
 
 
 def test_few_users_choose_nothing() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
@@ -16,6 +15,7 @@ from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.stage import Report
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import coverage
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.lists.constraints import Constraints, broken, choose, overlap
 from llmrec_cli.ranking.candidates import Candidates
 
@@ -167,9 +167,9 @@ def filled(
 
 
 def most_chosen(items: pa.Table, allowed: Bools, k: int, rules: Constraints) -> pa.Table:
-    """The k rows of `items` (item_id, people) with the most people that the rules allow, of equals by their id."""
-    order = pc.sort_indices(items, sort_keys=[("people", "descending"), (ITEM, "ascending")]).to_numpy()
-    order = order[allowed[order]].astype(np.int32)
+    """The k rows of `items` (item_id, people) with the most people that the rules allow."""
+    by_people = np.lexsort((tie_order(items.column(ITEM).to_pylist()), -items.column("people").to_numpy()))
+    order = by_people[allowed[by_people]].astype(np.int32)
     chosen = choose(order[None], -np.arange(len(order), dtype=np.float32)[None], k, rules)[0]
     return items.take(pa.array(order[chosen[chosen >= 0]]))
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Doubles, Floats, Ints
+from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.segments import EVERYONE, Segments
+from llmrec_cli.ranking.topk import topk
 
 Segmented = Callable[[tuple[str, ...], Ints], Segments]
 """The segments of some users (row numbers) by the named attributes alone."""
 
 PRIORS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
-K, POOL, BLOCK = 10, 500, 500
+K, POOL, FOLDS = 10, 500, 10
 ASKED, CROWD = 2_000, 20_000
 """Users who are treated as if they had no events, and users whose choices are counted."""
 FEWEST = 50
@@ -57,18 +58,19 @@ class Leaning:
         return f"users without events have what people of like {by} choose, {self.prior:g} of everyone beside ({told})"
 
 
-def choose(names: tuple[str, ...], histories: Sequences, segmented: Segmented, seed: int) -> Leaning:
+def choose(names: tuple[str, ...], histories: Sequences, segmented: Segmented, ties: Ints, seed: int) -> Leaning:
     """The attributes and the prior whose lists are best for users whose own events are left out of all counts.
 
     Two questions are asked of each user: the first event, which is what a new user comes to, and all of them, which say
     more. Everyone's popularity stays unless a segment's is surely better for all events and surely not worse, by
-    more than HARM, for the first; of equals the first set, which is the finest, and the least prior win.
+    more than HARM, for the first; of equals the first set, which is the finest, and the least prior win. Items of equal
+    score stand by `ties` (items,), `tie_order` of the catalogue.
     """
     users = np.sort(np.random.default_rng([seed, 11]).permutation(np.flatnonzero(histories.lengths))[:CROWD])
     if not names or len(users) < FEWEST:
         return Leaning((), np.inf)
     asked = np.sort(np.random.default_rng([seed, 12]).permutation(len(users))[:ASKED])
-    crowd = _Crowd.of(histories.select(users), asked)
+    crowd = _Crowd.of(histories.select(users), asked, ties, seed)
     (plain,) = crowd.gains(None, (np.inf,))
     mean, best = plain.mean(axis=0), None
     for kept in subsets(names):
@@ -92,58 +94,60 @@ def subsets(names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class _Crowd:
-    """Who chose what among the most popular items, and whom the questions are asked of."""
+    """Who chose what among the most popular items, and which of them are eval users.
+
+    They are in folds: a user's lists are made of the counts of the other folds. So what a user chose is in none of the
+    counts, and users of a fold are as independent as the intervals need them to be.
+    """
 
     chosen: sp.csr_matrix
     """(users, pool) 1 where the user chose the item; columns by falling popularity."""
+    ties: Ints
+    """(pool,) the order of items of equal score."""
     first: Ints
     """(users,) column of the first event, -1 where it is outside of the pool."""
     asked: Ints
     """Rows of `chosen`."""
     ideal: Doubles
     """(asked,) the gain of a perfect list of all that the user chose."""
+    fold: Ints
+    """(users,) the fold that a user is in."""
 
     @classmethod
-    def of(cls, histories: Sequences, asked: Ints) -> _Crowd:
+    def of(cls, histories: Sequences, asked: Ints, ties: Ints, seed: int) -> _Crowd:
         chosen = histories.matrix()
         chosen.data[:] = 1.0
-        order = np.argsort(-np.asarray(chosen.sum(axis=0)).ravel(), kind="stable")[:POOL]
+        order = np.lexsort((ties, -np.asarray(chosen.sum(axis=0)).ravel()))[:POOL]
         column = np.full(chosen.shape[1], -1)
         column[order] = np.arange(len(order))
         wanted = np.minimum(np.diff(chosen.indptr)[asked], K)
         ideal = np.cumsum(DISCOUNTS)[np.maximum(wanted, 1) - 1]
-        return cls(chosen[:, order].tocsr(), column[histories.codes[histories.offsets[:-1]]], asked, ideal)
+        first = column[histories.codes[histories.offsets[:-1]]]
+        fold = np.random.default_rng([seed, 13]).permutation(len(histories)) % FOLDS
+        return cls(chosen[:, order].tocsr(), ties[order], first, asked, ideal, fold)
 
     def gains(self, found: Segments | None, priors: Sequence[float]) -> list[Doubles]:
-        """For each prior (asked, 2) NDCG@10 of the first event and of all; nobody's own events are counted."""
-        total, n = np.asarray(self.chosen.sum(axis=0)).ravel(), self.chosen.shape[0]
-        if found is not None:
-            counts = ((found.members > 0).astype(np.float32) @ self.chosen).tocsr()
-            sizes = np.diff(found.members.indptr)
-        parts: list[list[Doubles]] = [[] for _ in priors]
-        for start in range(0, len(self.asked), BLOCK):
-            rows = self.asked[start : start + BLOCK]
+        """For each prior (asked, 2) NDCG@10 of the first event and of all."""
+        everyone = sp.csr_matrix(np.ones((1, len(self.fold)), dtype=np.float32))
+        members = everyone if found is None else (found.members > 0).astype(np.float32).tocsr()
+        segment = np.zeros(len(self.fold), dtype=np.int64) if found is None else found.of_user
+        out = [np.zeros((len(self.asked), 2)) for _ in priors]
+        for fold in range(FOLDS):
+            known, at = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold[self.asked] == fold)
+            rows = self.asked[at]
             own = self.chosen[rows].toarray().astype(np.float64)
-            share = (total - own) / max(n - 1, 1)
-            theirs, people = np.zeros_like(own), np.zeros((len(rows), 1))
-            if found is not None:
-                segment = found.of_user[rows]
-                theirs, people = counts[segment].toarray() - own, np.maximum(sizes[segment] - 1, 0)[:, None]
-            for part, prior in zip(parts, priors, strict=True):
+            share = np.asarray(self.chosen[known].sum(axis=0), dtype=np.float64) / max(len(known), 1)
+            theirs = (members[:, known] @ self.chosen[known]).toarray().astype(np.float64)
+            people = np.asarray(members[:, known].sum(axis=1), dtype=np.float64)
+            for gains, prior in zip(out, priors, strict=True):
                 score = share if np.isinf(prior) else (theirs + prior * share) / (people + prior)
-                part.append(self._gained(_top(score), own, self.first[rows], self.ideal[start : start + BLOCK]))
-        return [np.concatenate(part) for part in parts]
+                top, _ = topk(score, min(K, score.shape[1]), ties=self.ties)
+                lists = top[np.zeros(len(rows), dtype=np.int64) if np.isinf(prior) else segment[rows]]
+                gains[at] = self._gained(lists, own, self.first[rows], self.ideal[at])
+        return out
 
     @staticmethod
-    def _gained(top: Ints, own: Doubles, first: Ints, ideal: Doubles) -> Doubles:
+    def _gained(top: Codes, own: Doubles, first: Ints, ideal: Doubles) -> Doubles:
         discounts = DISCOUNTS[: top.shape[1]]
         whole = np.take_along_axis(own, top, axis=1) @ discounts / ideal
         return np.stack([(top == first[:, None]) @ discounts, whole], axis=1)
-
-
-def _top(score: Doubles) -> Ints:
-    """(users, K) the best columns of each row; of equals the more popular one, which is further to the left."""
-    cost = np.arange(score.shape[1]) * 1e-12 - score
-    width = min(K, score.shape[1])
-    top = np.argpartition(cost, width - 1, axis=1)[:, :width]
-    return np.take_along_axis(top, np.argsort(np.take_along_axis(cost, top, axis=1), axis=1), axis=1)

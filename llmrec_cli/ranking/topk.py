@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Ints
+
+F = TypeVar("F", np.float32, np.float64)
 
 BLOCK_USERS = 512
 """More users at a time are not faster; fewer where the memory asks for it."""
 
 
 def topk(
-    scores: Floats, k: int, *, forbidden: Bools | sp.csr_matrix | None = None, ties: Ints | None = None
-) -> tuple[Codes, Floats]:
+    scores: npt.NDArray[F], k: int, *, forbidden: Bools | sp.csr_matrix | None = None, ties: Ints | None = None
+) -> tuple[Codes, npt.NDArray[F]]:
     """(users, k) codes and scores of the best items, best first; −1 and −inf where a row has fewer that are allowed.
 
     `scores` is (users, items); −inf takes an item out, as does `forbidden`: a mask of the same shape or a sparse matrix
@@ -39,11 +43,11 @@ def topk(
     return padded[0].numpy(), padded[1].numpy()
 
 
-def _without(scores: Floats, forbidden: Bools | sp.csr_matrix | None) -> Floats:
+def _without(scores: npt.NDArray[F], forbidden: Bools | sp.csr_matrix | None) -> npt.NDArray[F]:
     if forbidden is None:
         return np.ascontiguousarray(scores)
     if isinstance(forbidden, np.ndarray):
-        return np.where(forbidden, np.float32(-np.inf), scores)
+        return np.where(forbidden, scores.dtype.type(-np.inf), scores)
     out = scores.copy()
     out[np.repeat(np.arange(len(out)), np.diff(forbidden.indptr)), forbidden.indices] = -np.inf
     return out

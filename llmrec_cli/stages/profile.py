@@ -53,6 +53,7 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.data.segments import shrink
     from llmrec_cli.profiles.interests import tagged
     from llmrec_cli.profiles.topics.coherence import npmi
@@ -69,8 +70,8 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     tags = tagged(items.column("tags").to_pylist())
     tags = tags.keep(tags.common(histories.matrix(), least))
 
-    attributes = attributes_of(users, least)
-    leaning, found = segmented(attributes, histories, config.min_segment_users, context.seed, least)
+    attributes, ties = attributes_of(users, least), tie_order(items.column(ITEM).to_pylist())
+    leaning, found = segmented(attributes, histories, ties, config.min_segment_users, context.seed, least=least)
     bought, habits_line = habits(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.log(f"profile: encoding {len(histories):,} histories")
@@ -121,7 +122,7 @@ def attributes_of(users: pa.Table, least: int) -> dict[str, Texts]:
 
 
 def segmented(
-    columns: dict[str, Texts], histories: Sequences, smallest: int, seed: int, least: int = 0
+    columns: dict[str, Texts], histories: Sequences, ties: Ints, smallest: int, seed: int, *, least: int = 0
 ) -> tuple[Leaning, Segments]:
     """Everybody's segment by the attributes that are best for users without events, all where none is."""
     from llmrec_cli.data.segments import segments
@@ -142,7 +143,7 @@ def segmented(
         )
 
     names = tuple(name for name, values in columns.items() if any(value is not None for value in values))
-    leaning = choose(names, histories, found, seed)
+    leaning = choose(names, histories, found, ties, seed)
     return leaning, found(leaning.attributes or names, slice(None))
 
 
@@ -305,5 +306,5 @@ STAGE = Stage(
     run=run,
     beside=min_support.beside,
     ready=lambda config, context: _topic_model(config),
-    revision=9,
+    revision=10,
 )
