@@ -9,6 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -17,6 +19,33 @@ from llmrec_cli.core.registry import sections_of
 
 HERE = Path(__file__).resolve().parent
 COMMON_PANEL = re.compile(r"╭─ Where things are and how to run .*?╯", re.DOTALL)
+
+
+def fields() -> str:
+    """The fields of the stages' settings that an option of the command line can set: kind and meaning, as JSON."""
+    from llmrec_cli import pipeline
+
+    found = {
+        name: {
+            field: [kind, info.description]
+            for field, info in pipeline.load(name).config.model_fields.items()
+            if (kind := _kind(info.annotation))
+        }
+        for name in (*pipeline.STAGES, "evaluate")
+    }
+    return json.dumps(found, indent=1) + "\n"
+
+
+def _kind(annotation: Any) -> str:
+    """What may be typed: a type, "list" of names, choices, "auto" for a word or a number; empty: no option."""
+    parts = [part for part in get_args(annotation) or (annotation,) if part is not NoneType]
+    if get_origin(annotation) in (tuple, list):
+        return "list" if parts[0] is str else ""
+    if all(isinstance(part, str) for part in parts):
+        return "|".join(parts)
+    if get_origin(parts[0]) is Literal:
+        return "auto"
+    return parts[0].__name__ if len(parts) == 1 and parts[0] in (int, float, bool, str) else ""
 
 
 def commands() -> str:
@@ -202,7 +231,14 @@ COPIES = 6  # llmrec_cli.sequence.training_plan.COPIES; a test holds them togeth
 H100_FLOPS, H100_BYTES = 989e12, 3.35e12
 RATES = HERE.parent / "benchmarks" / "results" / "speed.json"
 MAP_START, MAP_END = "<!-- file map: written by `make docs` -->", "<!-- end of the file map -->"
-PAGES = {"commands.md": commands, "settings.md": settings, "artifacts.md": artifacts, "features.md": features}
+# the fields first: the commands are made of them
+PAGES = {
+    "../llmrec_cli/cli/fields.json": fields,
+    "commands.md": commands,
+    "settings.md": settings,
+    "artifacts.md": artifacts,
+    "features.md": features,
+}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():

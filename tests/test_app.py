@@ -54,18 +54,37 @@ def test_each_command_has_help_and_an_example_or_is_plain(name: str) -> None:
         assert "Example: llmrec" in shown.output and "Reads" in shown.output and "Writes" in shown.output
 
 
-def test_named_options_are_settings_of_their_stage() -> None:
-    from llmrec_cli.cli.app import Common
+@pytest.mark.parametrize(
+    ("command", "field", "typed", "value"),
+    [
+        ("clean", "repeats", "last", "last"),
+        ("pretrain", "epochs", "3", 3),  # a number, or the word auto
+        ("pretrain", "epochs", "auto", "auto"),
+        ("pretrain", "lm", "135", "135"),  # a folder's name
+        ("train-ranker", "retrievers", "ease,als", ["ease", "als"]),
+        ("recommend", "diversity", "0.5", 0.5),
+        ("evaluate", "fail_under", "0.1", 0.1),
+    ],
+)
+def test_an_option_sets_the_field_that_it_is_made_from(
+    monkeypatch: pytest.MonkeyPatch, command: str, field: str, typed: str, value: object
+) -> None:
+    from llmrec_cli.core import config
 
-    common = set(Common.__dataclass_fields__) | {"force", "user", "format_", "output", "dry_run", "finish"}
-    seen = 0
-    for info in app.registered_commands:
-        name = info.name or info.callback.__name__  # type: ignore[union-attr]
-        if name in pipeline.STAGES:
-            options = set(info.callback.__annotations__) - common  # type: ignore[union-attr]
-            assert options <= set(pipeline.load(name).config.model_fields), name
-            seen += len(options)
-    assert seen >= 15
+    seen = {}
+
+    def load(path: object, overrides: object, options: dict[str, object]) -> None:
+        seen.update(options)
+        raise SettingsError("far enough")
+
+    monkeypatch.setattr(config, "load", load)
+    assert runner.invoke(app, [command, f"--{field.replace('_', '-')}", typed]).exit_code == 2
+    assert seen[f"{command}.{field}"] == value
+
+
+def test_a_choice_that_there_is_not_ends_before_anything() -> None:
+    done = runner.invoke(app, ["clean", "--repeats", "never"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2 and "'keep', 'first', 'last'" in done.output
 
 
 def test_version() -> None:

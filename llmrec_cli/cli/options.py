@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import re
 import signal
@@ -102,11 +103,11 @@ class Common:
             raise SettingsError(f"there is no device {self.device!r}", where="--device", fix=near)
         return parse_bytes(self.max_memory)
 
-    def settings(self, **options: Any) -> Settings:
-        """The settings file with everything laid over it; `options` are dotted keys with `__` for the dot."""
+    def settings(self, stage: str = "", **options: Any) -> Settings:
+        """The settings file with everything laid over it, the options of a stage last."""
         from llmrec_cli.core import config
 
-        dotted = {key.replace("__", ".").replace("train_ranker", "train-ranker"): v for key, v in options.items()}
+        dotted = {f"{stage}.{name}": value for name, value in options.items()}
         return config.load(self.config, self.overrides or (), options={"seed": self.seed, **dotted})
 
     def context(self, settings: Settings, *, finish: bool = False, works: bool = False) -> Context:
@@ -129,17 +130,51 @@ class Common:
         )
 
 
-def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command: give it the common options and turn its errors into messages and exit codes."""
+Force = Annotated[bool, typer.Option("--force", "-f", help="Run even when it is up to date.")]
+FIELDS: dict[str, dict[str, list[str]]] = json.loads(Path(__file__).with_name("fields.json").read_text("utf-8"))
+"""Stage -> field of its settings -> kind and meaning. `make docs` writes it, so that no option is typed twice and
+`llmrec --help` loads no stage."""
+KINDS = {"int": int, "float": float, "bool": bool}
+SHORT = {"k": "-k"}
+
+
+def _option(name: str, kind: str, meaning: str) -> inspect.Parameter:
+    """The option that sets a field of a stage's settings."""
+    annotation = KINDS.get(kind) or (Literal[tuple(kind.split("|"))] if "|" in kind else str)
+    names = (f"--{name.replace('_', '-')}", *filter(None, [SHORT.get(name)]))
+    told = typer.Option(*names, help=meaning[:1].upper() + meaning[1:] + ("; by commas." if kind == "list" else "."))
+    option = Annotated[annotation | None, told]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+
+
+def _value(kind: str, typed: Any) -> Any:
+    """What was typed, as the settings file would hold it."""
+    from llmrec_cli.core.config import literal
+
+    if typed is None or kind not in ("list", "auto"):
+        return typed
+    return typed.split(",") if kind == "list" else literal(typed)
+
+
+def command(
+    panel: str, name: str | None = None, settings: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command: give it the common options and those of `settings`, fields of its stage, and turn its errors
+    into messages and exit codes.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(function, eval_str=True).parameters
+        signature = inspect.signature(function, eval_str=True).parameters
+        chosen = FIELDS.get(name or function.__name__, {})
+        own = {field: _option(field, *chosen[field]) for field in settings}
+        own |= {key: p for key, p in signature.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
         shared = inspect.signature(Common, eval_str=True).parameters
         names = [field.name for field in fields(Common)]
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
             common = Common(**{key: given.pop(key) for key in names})
+            given |= {field: _value(chosen[field][0], given[field]) for field in settings}
             _guarded(common, functools.partial(_checked, function, common, given))
 
         parameters = [p for key, p in own.items() if key != "common"]

@@ -61,8 +61,12 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
     min_support: int = Field(
         0, ge=0, description="what fewer people did is not shown: items, tags, topics, segments, evidence; 0 shows all"
     )
-    repeats: Literal["keep", "first", "last"] = Field("keep", description="of a user's events with the same item")
-    outlier_z: float = Field(6.0, ge=0, description="users so many robust deviations above the median; 0 keeps all")
+    repeats: Literal["keep", "first", "last"] = Field(
+        "keep", description="which of a user's events with the same item stay"
+    )
+    outlier_z: float = Field(
+        6.0, ge=0, description="leave out users so many robust deviations above the median; 0 keeps all"
+    )
     item_outlier_z: float = Field(0.0, ge=0, description="the same for items; 0 keeps all, for popular items are real")
     session_gap_minutes: float = Field(30.0, gt=0, description="a longer pause starts a new session")
     event_weights: dict[str, float] = Field(

@@ -49,7 +49,7 @@ KINDS: tuple[Kind, ...] = ("text", "image", "audio")
 class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[pretrain]`. "auto" is what suits the log and the other settings (`defaults.settled`)."""
 
-    architecture: Literal["gpt", "bert"] = Field("gpt", description="gpt (causal) or bert (masked items)")
+    architecture: Literal["gpt", "bert"] = Field("gpt", description="causal (gpt) or masked items (bert)")
     dim: int = Field(128, ge=4, description="width of the model and of its vectors")
     layers: int = Field(2, ge=1, description="transformer blocks")
     heads: int = Field(2, ge=1, description="attention heads of a block")
@@ -81,7 +81,9 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     )
     tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
     text_encoder: str = Field(
-        "auto", min_length=1, description="auto, minilm, hashed, a transformers folder, a hub name, or module:Class"
+        "auto",
+        min_length=1,
+        description="what reads titles: auto, minilm, hashed, a transformers folder, a hub name, or module:Class",
     )
     image_encoder: str = Field("", description="transformers folder or hub name of a vision model; empty: no images")
     audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")

@@ -1,0 +1,179 @@
+"""The stages as commands. An option that sets a field of a stage's settings is made from that field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmrec_cli.cli.options import Common, Force, command
+from llmrec_cli.core import launch
+from llmrec_cli.core.errors import SettingsError
+
+STAGES = "Stages, in order"
+
+
+def _stage(
+    common: Common, name: str, following: str, *, force: bool, dry: bool = False, finish: bool = False, **options: Any
+) -> None:
+    """Run one stage with its named options and print what comes next, or only what the stage would cost."""
+    from llmrec_cli import pipeline
+
+    settings = common.settings(name, **options)
+    context = common.context(settings, finish=finish, works=True)
+    if settings.without_data and not (common.work / "clean").exists():  # nothing was begun here
+        pipeline.check(settings, ["clean"])
+    if dry:
+        common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name))
+        return
+    if launch.processes() > 1:
+        outcomes = pipeline.pretrain_together(common.workdir, settings, context, force=force)
+    else:
+        outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force)
+    for outcome in outcomes:
+        common.console.outcome(outcome)
+    if launch.is_first():
+        common.console.finish(outcomes, str(common.work), following)
+
+
+@command(STAGES, settings=("min_user_events", "min_item_events", "repeats", "outlier_z"))
+def clean(common: Common, *, force: Force = False, **options: Any) -> None:
+    """Read the raw log, item and user files; drop what is broken and say why.
+
+    Reads the files that the section clean of the settings names. Writes interactions, items, users, sequences,
+    rejects and funnel under WORK/clean/.
+
+    Example: llmrec clean --min-user-events 5
+    """
+    _stage(common, "clean", "llmrec pretrain", force=force, **options)
+
+
+PRETRAIN = ("architecture", "epochs", "dim", "layers", "max_length", "text_encoder", "init_from", "lm", "dp_epsilon")
+
+
+@command(STAGES, settings=PRETRAIN)
+def pretrain(
+    common: Common,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Settle for the epochs done before Ctrl-C.")] = False,
+    force: Force = False,
+    **options: Any,
+) -> None:
+    """Train the sequence transformer on behaviour and on the items' texts.
+
+    Reads clean. Writes item_vectors, item_text_vectors, encoder and pretrain_curve under WORK/pretrain/. Killed and
+    run again, it continues after the last finished epoch. Under torchrun, many processes train as one.
+
+    Example: llmrec pretrain --architecture bert --epochs 20
+    """
+    if options["init_from"]:
+        options["init_from"] = str(Path(options["init_from"]).absolute())  # from where it was typed
+    _stage(common, "pretrain", "llmrec profile", force=force, dry=dry_run, finish=finish, **options)
+
+
+@command(STAGES, settings=("n_topics", "topic_model"))
+def profile(
+    common: Common,
+    *,
+    user: Annotated[list[str] | None, typer.Argument(metavar="show USER", help="Print the profile of a user.")] = None,
+    force: Force = False,
+    **options: Any,
+) -> None:
+    """Describe each user: vectors, interests, topics, habits and demographics, for users without events too.
+
+    Reads clean and pretrain. Writes profiles and topics under WORK/profile/.
+
+    `profile show USER` changes nothing: it prints what is known of a user, as `show user` does.
+
+    Example: llmrec profile && llmrec profile show 17048
+    """
+    if user:
+        if len(user) != 2 or user[0] != "show":
+            raise SettingsError("`profile` takes nothing, or `show USER`", fix="llmrec profile show USER")
+        from llmrec_cli.commands import show
+        from llmrec_cli.privacy.held import as_written
+
+        (name,) = as_written(common.workdir, common.settings(), user[1:])
+        shown = show.user(common.workdir, name)
+        return common.console.either(shown.lines, shown.data)
+    _stage(common, "profile", "llmrec train-ranker", force=force, **options)
+
+
+@command(STAGES, "train-ranker", settings=("retrievers", "rankers"))
+def train_ranker(common: Common, *, force: Force = False, **options: Any) -> None:
+    """Fit candidate sources and rankers, compare them on each user's last event, keep the best.
+
+    Reads clean, pretrain and profile. Writes retrievers, ranker, ranker_features and ranker_report under
+    WORK/train-ranker/.
+
+    Example: llmrec train-ranker --rankers fusion,lambdarank
+    """
+    _stage(common, "train-ranker", "llmrec generate", force=force, **options)
+
+
+@command(STAGES, settings=("writer", "model"))
+def generate(common: Common, *, force: Force = False, **options: Any) -> None:
+    """Write item descriptions and taste summaries, each checked against the facts.
+
+    Reads clean and profile. Writes item_texts, taste_texts and, where items have images, item_images under
+    WORK/generate/.
+
+    Example: llmrec models fetch smollm2-135m && llmrec generate --writer hf --model smollm2-135m
+    """
+    _stage(common, "generate", "llmrec recommend", force=force, **options)
+
+
+@command(STAGES, settings=("k", "diversity", "max_per_category"))
+def recommend(
+    common: Common,
+    *,
+    user: Annotated[
+        list[str] | None, typer.Option(help="Print this user's list, change nothing; may be repeated.")
+    ] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
+    force: Force = False,
+    **options: Any,
+) -> None:
+    """Make the top-k list of every user, each row with a reason, and the page to look at.
+
+    Reads everything before it. Writes recommendations and report.html under WORK/recommend/.
+
+    With --user it answers for these users under the given options and leaves the work directory as it is.
+
+    Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
+    """
+    from llmrec_cli.report import exports
+
+    wanted = exports.agreed(common.workdir, format_, output, as_json=common.as_json)
+    if user:
+        return _ask(common, user, wanted, output, force=force, **options)
+    following = "" if output == "-" else f"open {common.work}/recommend/report.html, or `llmrec evaluate`"
+    _stage(common, "recommend", following, force=force, **options)
+    if wanted:
+        exports.export(common.workdir, wanted, output)
+
+
+def _ask(
+    common: Common, users: list[str], format: str | None, output: str | None, *, force: bool, **options: Any
+) -> None:
+    """Print or export the lists of some users under the given options; the work directory stays as it is."""
+    from llmrec_cli.commands import answers
+    from llmrec_cli.privacy.held import as_written
+    from llmrec_cli.report import exports
+
+    settings = common.settings("recommend", **options)
+    users = as_written(common.workdir, settings, users)
+    answer = answers.ask(common.workdir, settings, common.context(settings), users, force=force)
+    if format:
+        rows = answers.rows_to_export(common.workdir, answer)
+        exports.export(common.workdir, format, output, rows)
+        if common.as_json:
+            describe = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
+            common.console.print_json(describe)
+        return
+    shown = answers.shown(common.workdir, answer)
+    data = [each.data for each in shown]
+    common.console.either([line for each in shown for line in each.lines], data if len(data) > 1 else data[0])
