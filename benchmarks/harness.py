@@ -25,7 +25,7 @@ from benchmarks.data_sets import DATA_SETS, HERE, REPOSITORY, SETTINGS, DataSet,
 from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, PRETRAIN_CURVE, SEQUENCES
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.data.interactions import Sequences, from_table, with_codes
 
 Json = dict[str, Any]
 Ints = np.ndarray
@@ -223,7 +223,7 @@ def known(sequences: pa.Table, items: pa.Table) -> pa.Table:
     users = pc.list_parent_indices(lists).filter(there).to_numpy()
     offsets = offsets_of(np.bincount(users, minlength=len(lists))).astype(np.int32)
     kept = pa.ListArray.from_arrays(pa.array(offsets), lists.flatten().filter(there))
-    return pa.table({"user_id": sequences.column("user_id"), "item_ids": kept})
+    return with_codes(pa.table({"user_id": sequences.column("user_id"), "item_ids": kept}), items)
 
 
 def codes(ids: pa.ChunkedArray, items: pa.Table) -> Ints:

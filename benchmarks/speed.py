@@ -58,7 +58,7 @@ MALLOCS = {"stock": {}, "tuned": TUNED}
 def measure(data: DataSet, options: Options) -> Json:
     """All systems on one data set; a system that cannot run is told with its reason."""
     source = harness.cleaned(data, options.work)
-    histories = from_table(source.read(SEQUENCES, ["item_ids"]), source.read(ITEMS, ["item_id"])).without_last()
+    histories = from_table(source.read(SEQUENCES, ["item_codes"]), source.read(ITEMS, ["item_id"])).without_last()
     rows = [] if options.own.peers_only else [ours(data, source, name, options) for name in OURS]
     if not options.own.ours_only:
         python = peers.ready(options.own.venv.resolve())

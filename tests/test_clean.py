@@ -156,6 +156,9 @@ def test_items_and_users_of_files_and_log_are_one_catalogue(context: Context) ->
         {"user_id": "u1", "age": None, "gender": "m", "n_events": 3},
         {"user_id": "u9", "age": 30.0, "gender": "f", "n_events": 0},
     ]
+    # rows of the catalogue, in which "aa" comes before them
+    more, _ = run(context, {**files, "items.csv": ITEMS_FILE + "aa\tAa\tx\n"}, DESCRIBED, "more")
+    assert column(work, SEQUENCES, "item_codes") == [[0, 1, 2]] and column(more, SEQUENCES, "item_codes") == [[0, 2, 3]]
     repeated, unread = outcome.report.warnings
     assert repeated == "items.csv: 1 rows repeat the id of an earlier row, which counts"
     assert unread.startswith("clean.users.age: 1 of 2 values of 'years' are no numbers (most often 'unknown')")

@@ -70,7 +70,8 @@ def work(tmp_path: Path) -> WorkDir:
     made.write(ITEMS, pa.Table.from_pylist(items, schema=ITEMS.schema))
     users = [f"u{u}" for u in range(N_USERS)]
     sequences = [
-        {"user_id": u, "item_ids": ["i01", "i02"], "times": [None] * 2, "weights": [1.0] * 2} for u in users[1:]
+        {"user_id": u, "item_ids": ["i01", "i02"], "item_codes": [1, 2], "times": [None] * 2, "weights": [1.0] * 2}
+        for u in users[1:]
     ]
     made.write(SEQUENCES, pa.Table.from_pylist(sequences, schema=SEQUENCES.schema))
     likes = [{"tag": "round", "weight": 1.0}]

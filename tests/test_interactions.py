@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.data.interactions import Sequences, from_table, with_codes
 
 ITEMS = pa.table({"item_id": list("abcdef")})
 LOG = pa.table(
     {
         "user_id": ["u", "v"],
-        "item_ids": [list("abc"), list("d")],
+        "item_codes": [[0, 1, 2], [3]],
         "weights": pa.array([[1, 1, 5], [1]], type=pa.list_(pa.float32())),
     }
 )
@@ -65,7 +66,7 @@ def test_weights_count_in_the_matrix_and_follow_their_events(log: Sequences) -> 
 
 
 def test_histories_need_no_users() -> None:
-    found = from_table(LOG.select(["item_ids"]), ITEMS)
+    found = from_table(LOG.select(["item_codes"]), ITEMS)
     assert found.lengths.tolist() == [3, 1] and found.weights is None
 
 
@@ -73,3 +74,12 @@ def test_weights_of_one_and_no_refusals_are_nothing_to_know() -> None:
     plain = LOG.set_column(2, "weights", pa.array([[1, 1, 1], [1]], type=pa.list_(pa.float32())))
     found = from_table(plain, ITEMS, negative_feedback=NEGATIVE_FEEDBACK.slice(0, 0))
     assert found.weights is None and found.negative is None and describe(found) == [[], []]
+
+
+def test_codes_are_rows_of_the_catalogue() -> None:
+    lists = pa.table({"item_ids": [["x"], ["f", "a"], [], ["c"]]}).slice(1)
+    assert with_codes(lists, ITEMS).column("item_codes").to_pylist() == [[5, 0], [], [2]]
+    with pytest.raises(UpstreamError, match="not in clean/items"):
+        with_codes(pa.table({"item_ids": [["a", "x"]]}), ITEMS)
+    with pytest.raises(UpstreamError, match="not in clean/items"):
+        from_table(LOG, ITEMS.slice(0, 3))

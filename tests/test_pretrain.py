@@ -52,6 +52,7 @@ def work_with(folder: Path, histories: list[list[int]]) -> WorkDir:
         {
             "user_id": f"u{user:03d}",
             "item_ids": [f"i{n:02d}" for n in items],
+            "item_codes": [int(n) for n in items],
             "times": [None] * len(items),
             "weights": [1.0] * len(items),
         }

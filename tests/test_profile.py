@@ -47,6 +47,7 @@ def clean(work: WorkDir) -> None:
                 {
                     "user_id": f"u{u:02d}",
                     "item_ids": [ids[i] for i in chosen],
+                    "item_codes": chosen.tolist(),
                     "times": times,
                     "weights": [1.0] * n,
                 }
@@ -186,7 +187,8 @@ def test_interests_tell_their_events_and_what_changed(work: WorkDir, context: Co
     rows = work.read(SEQUENCES).to_pylist()
     assert rows[3]["user_id"] == "u04"
     rows[3]["item_ids"] = ["i01", "i04", "i07", "i10", "i02", "i05", "i08", "i11"]
-    rows[3] |= {"times": [None] * 8, "weights": [1.0] * 8}
+    codes = [int(item[1:]) for item in rows[3]["item_ids"]]
+    rows[3] |= {"item_codes": codes, "times": [None] * 8, "weights": [1.0] * 8}
     work.write(SEQUENCES, pa.Table.from_pylist(rows, schema=SEQUENCES.schema))
     user = profiled(work, context, recent_events=4)[4]
     assert {each["tag"]: each["support"] for each in user["interests"]} == {"garden": 4, "office": 4}

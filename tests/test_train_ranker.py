@@ -190,8 +190,8 @@ def test_a_ranker_of_your_own_is_taken_by_its_path(context: Context, tmp_path: P
 def test_users_with_one_event_only_cannot_teach(context: Context, tmp_path: Path) -> None:
     work = ready(tmp_path)
     table = work.read(SEQUENCES)
-    ids = pa.array([[each[0]] for each in table.column("item_ids").to_pylist()])
-    work.write(SEQUENCES, table.set_column(table.column_names.index("item_ids"), "item_ids", ids))
+    rows = [row | {"item_codes": row["item_codes"][:1]} for row in table.to_pylist()]
+    work.write(SEQUENCES, pa.Table.from_pylist(rows, schema=SEQUENCES.schema))
     with pytest.raises(DataError, match="two events"):
         run(work, replace(context, seed=1))
 
@@ -199,8 +199,10 @@ def test_users_with_one_event_only_cannot_teach(context: Context, tmp_path: Path
 def circling(work: WorkDir) -> None:
     """Everybody's last event is their first item again."""
     table = work.read(SEQUENCES)
-    ids = pa.array([[*each[:-1], each[0]] for each in table.column("item_ids").to_pylist()])
-    work.write(SEQUENCES, table.set_column(table.column_names.index("item_ids"), "item_ids", ids))
+    rows = table.to_pylist()
+    for row in rows:
+        row["item_ids"][-1], row["item_codes"][-1] = row["item_ids"][0], row["item_codes"][0]
+    work.write(SEQUENCES, pa.Table.from_pylist(rows, schema=SEQUENCES.schema))
 
 
 def test_repeats_are_answers_only_where_they_are_asked_for(context: Context, tmp_path: Path) -> None:

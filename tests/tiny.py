@@ -103,6 +103,7 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
     columns = {
         "user_id": users[:WALKERS],
         "item_ids": [[item_id(code) for code in history] for history in histories],
+        "item_codes": histories,
         "times": pa.array([[None] * STEPS] * WALKERS, type=pa.list_(artifacts.TIME)),
         "weights": [[1.0] * STEPS] * WALKERS,
     }

@@ -81,11 +81,12 @@ USERS = Table(
 SEQUENCES = Table(
     "clean",
     "sequences",
-    "The events of each user with at least one, oldest first, sorted by user_id.",
+    "The events of each user with at least one, oldest first, sorted by user_id; codes are row numbers of clean/items.",
     (USER,),
     _schema(
         user_id=ID,
         item_ids=pa.list_(ID),
+        item_codes=pa.list_(pa.int32()),
         times=pa.list_(TIME),
         weights=pa.list_(pa.float32()),
     ),

@@ -174,14 +174,14 @@ def from_table(
     profiles: pa.Table | None = None,
     negative_feedback: pa.Table | None = None,
 ) -> Sequences:
-    """Encode `clean/sequences` by the order of `clean/items`; with times where that column is given and complete.
+    """`clean/sequences` as arrays, with times where that column is given and complete; `items` is `clean/items`.
 
     With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events; with
     `profiles` (user_id and segment of `profile/profiles`) each has its segment, with `negative_feedback` (of `clean`)
     what was turned down. Weights are read where they are given and not all 1.
-    Raises UpstreamError where a sequence has an item that is not in the catalogue.
+    Raises UpstreamError where a sequence has a code of another catalogue.
     """
-    codes, lengths, seconds = _encoded(sequences, items.column(ITEM).combine_chunks())
+    codes, lengths, seconds = _flat(sequences, items.num_rows)
     offsets = offsets_of(lengths).astype(np.int64)
     found = Sequences(codes, offsets, items.num_rows, seconds, weights=_weights(sequences))
     if user_ids is not None:
@@ -227,10 +227,9 @@ def _segments(user_ids: pa.ChunkedArray, profiles: pa.Table) -> Ints:
 
 def from_batches(batches: Iterable[pa.RecordBatch], items: pa.Table, codes: IO[bytes], times: IO[bytes]) -> Sequences:
     """`from_table` for a log that may be larger than memory: what it has of events lies in the two open files."""
-    ids = items.column(ITEM).combine_chunks()
     lengths, timed = [np.zeros(1, dtype=np.int64)], True
     for batch in batches:
-        part, n, seconds = _encoded(pa.Table.from_batches([batch]), ids)
+        part, n, seconds = _flat(pa.Table.from_batches([batch]), items.num_rows)
         codes.write(part.tobytes())
         lengths.append(n)
         timed = timed and seconds is not None
@@ -247,11 +246,21 @@ def _mapped(file: IO[bytes], kind: type) -> Any:
     return np.memmap(file, dtype=kind, mode="r") if file.tell() else np.zeros(0, dtype=kind)
 
 
-def _encoded(table: pa.Table, ids: pa.Array) -> tuple[Codes, Ints, Ints | None]:
-    """(item codes of all events, events of each user, seconds of all events where all are known)."""
-    lists = table.column("item_ids").combine_chunks()
-    codes = pc.index_in(lists.flatten(), value_set=ids)
+def with_codes(sequences: pa.Table, items: pa.Table) -> pa.Table:
+    """Add `item_codes` to sequences with `item_ids`: row numbers of `items`. UpstreamError for an unknown item."""
+    lists = sequences.column("item_ids").combine_chunks()
+    codes = pc.index_in(lists.flatten(), value_set=items.column(ITEM).combine_chunks())
     if codes.null_count:
+        raise UpstreamError("a sequence has an item that is not in clean/items", fix="llmrec clean --force")
+    offsets = offsets_of(np.asarray(pc.list_value_length(lists)))
+    return sequences.append_column("item_codes", pa.ListArray.from_arrays(offsets.astype(np.int32), codes))
+
+
+def _flat(table: pa.Table, n_items: int) -> tuple[Codes, Ints, Ints | None]:
+    """(item codes of all events, events of each user, seconds of all events where all are known)."""
+    lists = table.column("item_codes").combine_chunks()
+    codes = np.asarray(lists.flatten(), dtype=np.int32)
+    if codes.max(initial=-1) >= n_items:
         raise UpstreamError("a sequence has an item that is not in clean/items", fix="llmrec clean --force")
     lengths = np.asarray(pc.list_value_length(lists)).astype(np.int64)
     seconds = None
@@ -259,7 +268,7 @@ def _encoded(table: pa.Table, ids: pa.Array) -> tuple[Codes, Ints, Ints | None]:
         flat = table.column("times").combine_chunks().flatten()
         if not flat.null_count:
             seconds = np.asarray(flat.cast(pa.int64()), dtype=np.int64) // 1_000_000
-    return np.asarray(codes, dtype=np.int32), lengths, seconds
+    return codes, lengths, seconds
 
 
 def some_with_two(sequences: Sequences, limit: int, seed: int) -> Ints:

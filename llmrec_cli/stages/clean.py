@@ -115,7 +115,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         if (varied := ranges(kept, config.items, log_rows, items.column(ITEM))).num_rows:
             work.write(ITEM_RANGES, varied)
         work.write(FUNNEL, account)
-        _write_events(work, kept)
+        _write_events(work, kept, items)
         _write(work, REJECTS, kept, rules.rejected(checked))
         negative = holdout.known_negatives(rules.negative_feedback(checked), kept.events, config.holdout, after)
         _write(work, NEGATIVE_FEEDBACK, kept, negative)
@@ -274,8 +274,9 @@ def _lines(account: pa.Table, checked: Frame, kept: Kept, config: CleanConfig) -
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _write_events(work: WorkDir, kept: Kept) -> None:
+def _write_events(work: WorkDir, kept: Kept, items: pa.Table) -> None:
     """Interactions and sequences in one pass over the kept events, by user and in time order."""
+    from llmrec_cli.data.interactions import with_codes
     from llmrec_cli.ingest import holdout, rules
 
     events = holdout.training(kept.events)
@@ -283,7 +284,7 @@ def _write_events(work: WorkDir, kept: Kept) -> None:
         for piece in rules.grouped(kept.engine.batches(events)):
             timed = _with_time(piece)
             interactions(timed)
-            sequences(rules.sequences(timed))
+            sequences(with_codes(rules.sequences(timed), items))
 
 
 def _write(work: WorkDir, table: Table, kept: Kept, rows: Frame) -> None:

@@ -170,7 +170,7 @@ def replayed(
     from llmrec_cli.ingest.holdout import before
 
     profiles = work.read(PROFILES, [USER, "segment"])
-    log = work.read(SEQUENCES, [USER, "item_ids", "weights"])
+    log = work.read(SEQUENCES, [USER, "item_codes", "weights"])
     sequences = from_table(log, items, users.column(USER), profiles)
     given = lists_of(work.read(RECOMMENDATIONS, [USER, "rank", ITEM]), users, items)
     longest = max(config.ks)

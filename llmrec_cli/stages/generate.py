@@ -109,7 +109,7 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
         else None
     )
     items, profiles = work.read(ITEMS), work.read(PROFILES, [USER, "interests", "n_events"])
-    histories = from_table(work.read(SEQUENCES), items, profiles.column(USER))
+    histories = from_table(work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]), items, profiles.column(USER))
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
 
     popular, active = (most_events_first(table.column("n_events")) for table in (items, profiles))

@@ -191,7 +191,7 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
     from llmrec_cli.data.interactions import from_batches
 
     items = work.read(ITEMS)
-    columns = ["item_ids", "times"] if config.time_bias else ["item_ids"]
+    columns = ["item_codes", "times"] if config.time_bias else ["item_codes"]
     with TemporaryFile(dir=scratch) as codes, TemporaryFile(dir=scratch) as times:
         log = from_batches(work.batches(SEQUENCES, columns=columns), items, codes, times)
         if config.time_bias and log.times is None:

@@ -63,7 +63,11 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
     topic_model = _topic_model(config)
     set_threads(context.threads)
-    users, items, table = work.read(USERS), work.read(ITEMS), work.read(SEQUENCES)
+    users, items, table = (
+        work.read(USERS),
+        work.read(ITEMS),
+        work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]),
+    )
     encoder = SequenceEncoder.load(fits(work.need(ENCODER), items.column(ITEM).to_pylist()), context.device)
     histories = from_table(table, items, users.column(USER))
     least = min_support.least_people(work)

@@ -126,7 +126,7 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     from llmrec_cli.lists.build import most_chosen
 
     items = work.read(ITEMS, [ITEM, "title", "category"])
-    chosen = from_table(work.read(SEQUENCES, [USER, "item_ids"]), items).matrix()
+    chosen = from_table(work.read(SEQUENCES, [USER, "item_codes"]), items).matrix()
     people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
     allow, deny = (constraints.ids_of(given, context.base) for given in (config.allow, config.deny))
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
@@ -242,7 +242,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     catalogue = catalogues.from_tables(items, texts, vectors)
     depths, retrievers, ranker = _models(work, config, context, catalogue.item_ids)
     profiles = work.read(PROFILES, [USER, "interests", "segment", "segment_weight"])
-    histories = work.read(SEQUENCES, [USER, "item_ids", "times", "weights"])
+    histories = work.read(SEQUENCES, [USER, "item_codes", "times", "weights"])
     sequences = from_table(histories, items, users.column(USER), profiles, work.read(NEGATIVE_FEEDBACK))
     least = min_support.least_people(work)
     allowed = _allowed(config, context, catalogue, sequences.people(), least)

@@ -171,7 +171,10 @@ def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     text, vectors = (aligned(work, t, items.column(ITEM)) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
     profiles = work.read(PROFILES, [USER, "segment"])
     histories = interactions.from_table(
-        work.read(SEQUENCES), items, profiles=profiles, negative_feedback=work.read(NEGATIVE_FEEDBACK)
+        work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]),
+        items,
+        profiles=profiles,
+        negative_feedback=work.read(NEGATIVE_FEEDBACK),
     )
     return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
 

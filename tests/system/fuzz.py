@@ -151,6 +151,9 @@ def account(work: Path) -> list[str]:
         wrong.append("kept rows are not rows of the log, or come twice")
     if (pc.sum(pc.list_value_length(sequences.column("item_ids"))).as_py() or 0) != kept.num_rows:
         wrong.append("sequences have other events than interactions")
+    ids, codes = (pc.list_flatten(sequences.column(name)).combine_chunks() for name in ("item_ids", "item_codes"))
+    if not read("items").column("item_id").combine_chunks().take(codes).equals(ids):
+        wrong.append("item codes are not rows of items")
     for name, column in (("users", "user_id"), ("items", "item_id")):
         if not set(kept.column(column).to_pylist()) <= set(read(name).column(column).to_pylist()):
             wrong.append(f"{name} lacks ids of the events")
