@@ -24,7 +24,7 @@ from llmrec_cli.core.artifacts import (
     SEQUENCES,
 )
 from llmrec_cli.core.config import load
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data import catalogue
@@ -85,7 +85,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     """
     seconds, started = _seconds(work, ("pretrain", "profile"), data, options, seed), time.monotonic()
     config = load(data.settings, options.settings).section("train-ranker", TrainRankerConfig)
-    context = Context(seed, data.settings.parent, Lines(quiet=True), "cpu", options.threads, MAX_MEMORY)
+    context = Context(seed, data.settings.parent, PlainProgress(quiet=True), "cpu", options.threads, MAX_MEMORY)
     set_threads(options.threads)
     sources, rankers = train_ranker.build(config)
     items, sequences = train_ranker.read(work)

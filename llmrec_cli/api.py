@@ -20,8 +20,8 @@ from llmrec_cli.core.artifacts import REGISTRY, Table
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import SettingsError, did_you_mean
-from llmrec_cli.core.lineage import vouched
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.lineage import verified_inputs
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
@@ -55,7 +55,7 @@ def open(
     context = Context(
         seed=loaded.seed,
         base=loaded.base,
-        progress=Lines(quiet=quiet),
+        progress=PlainProgress(quiet=quiet),
         device=device,
         threads=threads,
         max_memory=settings_files.parse_bytes(max_memory),
@@ -120,7 +120,7 @@ class Work:
         known = {each.path.removesuffix(".parquet"): each for each in REGISTRY if isinstance(each, Table)}
         if name not in known:
             raise SettingsError(f"there is no table {name!r}", fix=did_you_mean(name, known))
-        vouched(self.workdir, [known[name]])
+        verified_inputs(self.workdir, [known[name]])
         return self.workdir.read(known[name], columns).to_pandas()
 
     def retriever(self, name: str) -> LoadedRetriever:

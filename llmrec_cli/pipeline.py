@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import DataError, GateError, LlmrecError, UpstreamError
+from llmrec_cli.core.errors import DataError, LlmrecError, ThresholdError, UpstreamError
 from llmrec_cli.core.stage import (
     Context,
     Outcome,
@@ -141,7 +141,7 @@ def backtests(
                     outcome = execute(stage, nested, config, context, force=force)
                 describe(outcome)
                 outcomes.append(outcome)
-            except GateError as error:
+            except ThresholdError as error:
                 failed.append(error)
             finally:  # also when a gate failed: the page must not keep an older verdict
                 redraw_page(work, context)

@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    return Context(seed=42, base=tmp_path, progress=Lines(quiet=True), device="cpu", threads=1, max_memory=1 << 30)
+    return Context(
+        seed=42, base=tmp_path, progress=PlainProgress(quiet=True), device="cpu", threads=1, max_memory=1 << 30
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli import pipeline
 from llmrec_cli.core.config import leaves, literal, load
 from llmrec_cli.core.errors import RENAMED, SettingsError
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context
 from llmrec_cli.stages.evaluate import EvaluateConfig
 from llmrec_cli.stages.pretrain import PretrainConfig
@@ -112,7 +112,7 @@ def test_an_unknown_section_is_told(file: Path) -> None:
 )
 def test_an_old_name_is_answered_with_the_new_one(tmp_path: Path, old: str, new: str) -> None:
     settings = load(None, ["clean.interactions={path='a', user='u', item='i'}", old], {})
-    context = Context(seed=0, base=tmp_path, progress=Lines(quiet=True))
+    context = Context(seed=0, base=tmp_path, progress=PlainProgress(quiet=True))
     with pytest.raises(SettingsError) as error:
         pipeline.load("train-ranker").ready(pipeline.check(settings)["train-ranker"], context)
     assert f"did you mean {new!r}?" in str(error.value)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from llmrec_cli.content import cache, encoding, image, media, pretrained, text
 from llmrec_cli.core.errors import DataError, LlmrecError, MissingExtraError, SettingsError
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.extras import audio
 from tests.test_audio import save, tone
 from tests.test_audio import saved as saved_audio
@@ -80,7 +80,7 @@ PICTURES += ["files/b.png", "files/copy.png", "files/a.png"]
 def encode(
     modality: encoding.Modality, values: list[Any], base: Path, name: str = "", **changed: Any
 ) -> encoding.Encoded:
-    settings = {"base": base, "cache": base / "cache", "device": "cpu", "progress": Lines(quiet=True)}
+    settings = {"base": base, "cache": base / "cache", "device": "cpu", "progress": PlainProgress(quiet=True)}
     return encoding.encode(modality, values, name or f"models/{modality}", **settings | changed)
 
 

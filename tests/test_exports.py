@@ -13,7 +13,7 @@ import pytest
 
 from llmrec_cli.core.artifacts import RECOMMENDATIONS
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import exports
@@ -26,7 +26,7 @@ from tests import tiny
 def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("exporting")
     made = tiny.make(folder, {3: '=HYPERLINK("http://x")', 4: 'a, "quoted"\nline'})
-    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
     recommend.run(made, recommend.RecommendConfig(k=3, report=False), context)
     return made
 

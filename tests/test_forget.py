@@ -87,9 +87,9 @@ def test_a_key_is_made_for_its_owner_and_a_wrong_or_missing_one_is_told(
     assert pseudonyms.find_key(tmp_path) == key
     pseudonyms.add_forgotten(work, key, [key.hash("ann")])
     told = pseudonyms.people(work, tmp_path, pseudonymise=False)
-    assert told and told.describe("ann") == ("ann", True) and told.describe("bob") == ("bob", False)
+    assert told and told.look_up("ann") == ("ann", True) and told.look_up("bob") == ("bob", False)
     nested = pseudonyms.people(work / "evaluate" / "last", tmp_path, pseudonymise=False)
-    assert nested and nested.describe("ann")[1]
+    assert nested and nested.look_up("ann")[1]
     monkeypatch.setenv(pseudonyms.KEY_VARIABLE, "another key that is long enough")
     with pytest.raises(SettingsError, match="not the one"):
         pseudonyms.people(work, tmp_path, pseudonymise=False)

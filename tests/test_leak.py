@@ -57,10 +57,10 @@ def replayed(folder: Path, lines: list[str], context: Context, **settings: Any) 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[WorkDir, Any, Context]:
-    from llmrec_cli.core.progress import Lines
+    from llmrec_cli.core.progress import PlainProgress
 
     folder = tmp_path_factory.mktemp("leak")
-    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
     return replayed(folder / "as it was", log(), context)
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from llmrec_cli.core import records
 from llmrec_cli.core.artifacts import ENCODER, ITEM_TEXT_VECTORS, ITEM_VECTORS, ITEMS, TOPICS, Artifact
 from llmrec_cli.core.errors import LlmrecError, UpstreamError
-from llmrec_cli.core.lineage import vouched
+from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.stage import Context, Report, Stage, execute, redrawn, state
 from llmrec_cli.core.workdir import WorkDir, vectors
 
@@ -184,7 +184,7 @@ def test_a_signed_record_of_another_shape_is_not_believed(work: WorkDir) -> None
     record = json.loads(path.read_text())
     del record["signature"], record["ticket"]
     path.write_text(records.signed(record))
-    assert work.record("pretrain") is None and work.unbelieved("pretrain") == "its record is damaged"
+    assert work.record("pretrain") is None and work.record_problem("pretrain") == "its record is damaged"
 
 
 def test_signing_anew_does_not_vouch_for_what_else_was_changed(work: WorkDir, context: Context) -> None:
@@ -205,5 +205,5 @@ def test_of_records_that_are_not_believed_the_first_stage_is_named(work: WorkDir
     for stage in ("pretrain", "profile"):
         (work.path / stage / "record.json").write_text("{}")
     with pytest.raises(UpstreamError) as caught:
-        vouched(work, [TOPICS, ITEM_VECTORS])
+        verified_inputs(work, [TOPICS, ITEM_VECTORS])
     assert "llmrec pretrain" in str(caught.value) and "pretrain/item_vectors.parquet has no record" in str(caught.value)

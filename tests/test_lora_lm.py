@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, UpstreamError
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import lora_lm
 from llmrec_cli.tensors import causal_lm, checkpoints, runtime
@@ -42,7 +42,7 @@ def ring(users: int = USERS, steps: int = 6) -> Sequences:
 def tuned(model: Path, machine: runtime.Runtime, scratch: Path, **changed: Any) -> lora_lm.Tuned:
     given: dict[str, Any] = {"sequences": ring(), "titles": TITLES, "rank": 8, "steps": 30, "seed": 1, **changed}
     scratch.mkdir(parents=True, exist_ok=True)
-    return lora_lm.tune(model=str(model), machine=machine, scratch=scratch, progress=Lines(quiet=True), **given)
+    return lora_lm.tune(model=str(model), machine=machine, scratch=scratch, progress=PlainProgress(quiet=True), **given)
 
 
 def saved(found: lora_lm.Tuned, folder: Path) -> dict[str, bytes]:

@@ -60,8 +60,8 @@ def test_none_or_enough_may_be_shown() -> None:
     assert min_support.enough([0, 1, 2, 3, 9], 3).tolist() == [True, False, False, True, True]
     assert min_support.enough([0, 1, 2], 0).all() and min_support.enough([0, 1, 2], 1).all()
     values = np.array(["x", "x", "y", None], dtype=object)
-    assert min_support.common(values, 2).tolist() == ["x", "x", None, None]
-    assert min_support.common(values, 1).tolist() == values.tolist()
+    assert min_support.hide_rare(values, 2).tolist() == ["x", "x", None, None]
+    assert min_support.hide_rare(values, 1).tolist() == values.tolist()
 
 
 def test_people_are_counted_not_events() -> None:
@@ -84,7 +84,7 @@ def test_items_of_too_few_people_leave_the_catalogue(context: Context) -> None:
     assert min_support.least_people(work) == 3
     work, _ = run(context, files, SETTINGS, work="all")
     assert len(column(work, artifacts.ITEMS, "item_id")) == 5 and not column(work, artifacts.REJECTS, "reason")
-    assert min_support.beside(work, artifacts, context) == {}  # type: ignore[arg-type]
+    assert min_support.ticket_part(work, artifacts, context) == {}  # type: ignore[arg-type]
     with pytest.raises(DataError, match="min_support"):
         run(context, files, SETTINGS, work="none", min_support=4)
 

@@ -10,11 +10,11 @@ import pytest
 
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.tensors import model_store
 
 CONTENT = b"weights"
-QUIET = Lines(quiet=True)
+QUIET = PlainProgress(quiet=True)
 
 
 @pytest.fixture

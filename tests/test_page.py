@@ -49,11 +49,11 @@ def read(html: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
-    from llmrec_cli.core.progress import Lines
+    from llmrec_cli.core.progress import PlainProgress
 
     folder = tmp_path_factory.mktemp("page")
     made = tiny.make(folder / "work", {0: HOSTILE, 9: HOSTILE + " again"})
-    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
     execute(STAGE, made, RecommendConfig(k=3, report_users=40), context)
     return made
 

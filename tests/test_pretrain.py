@@ -21,7 +21,7 @@ from llmrec_cli.core.artifacts import (
     SEQUENCES,
 )
 from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
-from llmrec_cli.core.progress import Lines, sparkline
+from llmrec_cli.core.progress import PlainProgress, sparkline
 from llmrec_cli.core.stage import Context, Report, estimate, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import Sequences, from_table
@@ -201,9 +201,9 @@ def test_a_refit_that_was_ahead_of_the_best_epoch_goes_back_to_it(tmp_path: Path
     ahead, wanted = tmp_path / "refit.safetensors", tmp_path / "refit-3.safetensors"
     for path, epochs in ((ahead, 5), (wanted, 3)):
         checkpoints.save_state(path, {}, {"history": [{"epoch": n + 1} for n in range(epochs)]})
-    BackgroundRefit(ahead).settle(3, Lines(quiet=True))
+    BackgroundRefit(ahead).settle(3, PlainProgress(quiet=True))
     assert len(checkpoints.describe(ahead)["history"]) == 3 and not wanted.exists()
-    BackgroundRefit(ahead).settle(4, Lines(quiet=True))  # not made yet: `train` goes on from where it stands
+    BackgroundRefit(ahead).settle(4, PlainProgress(quiet=True))  # not made yet: `train` goes on from where it stands
     assert len(checkpoints.describe(ahead)["history"]) == 3
 
 

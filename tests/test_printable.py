@@ -17,7 +17,7 @@ from llmrec_cli.cli.console import Console
 from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.printable import printable, printable_json
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.workdir import WorkDir
 from tests import tiny
 
@@ -73,8 +73,8 @@ def test_messages_progress_and_tables_are_one_line_each(capsys: pytest.CaptureFi
     console.error(DataError(HOSTILE, where=HOSTILE, fix=HOSTILE, table=["rows 3", HOSTILE]))
     console.bug(ValueError(HOSTILE))
     console.log(HOSTILE)
-    Lines().log(HOSTILE)
-    with Lines(every=-1).task(HOSTILE, 2, HOSTILE) as task:
+    PlainProgress().log(HOSTILE)
+    with PlainProgress(every=-1).task(HOSTILE, 2, HOSTILE) as task:
         task.advance(1, HOSTILE)
     told = capsys.readouterr().err
     assert not ACTIVE.findall(told) and len(told.splitlines()) == 10

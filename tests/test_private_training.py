@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import private_training, user_gradients
 from llmrec_cli.extras.private_training import Privacy, Spent
@@ -55,7 +55,7 @@ def trained(
     schedule = replace(SCHEDULE, epochs=epochs)
     history, spent = private_training.train(
         model, lessons, schedule, Privacy(**privacy), seeds=(1,), machine=runtime.start("cpu", 1),
-        progress=Lines(quiet=True), name="test", checkpoint=checkpoint, **others,
+        progress=PlainProgress(quiet=True), name="test", checkpoint=checkpoint, **others,
     )  # fmt: skip
     return model, history, spent
 
@@ -144,7 +144,7 @@ def test_with_a_budget_without_bounds_it_learns_the_ring_as_the_plain_one_does(i
     job = runtime.Job(
         "plain", (1,), runtime.Schedule(15, lessons.steps(1), 0.01), lambda e: lessons.epoch(1, (1, e)), lessons.targets
     )
-    runtime.train(plain, job, runtime.start("cpu", 1), Lines(quiet=True))
+    runtime.train(plain, job, runtime.start("cpu", 1), PlainProgress(quiet=True))
     with torch.no_grad():
         (rows,) = user_gradients.user_rows(lessons, np.flatnonzero(lessons.log.lengths >= 2), N_USERS)
         ours, theirs = float(model.eval()(*rows)), float(plain(*rows))

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 from torch import nn
 
 from llmrec_cli.core.errors import SettingsError
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.tensors import checkpoints, runtime
 from llmrec_cli.tensors.runtime import Epoch, Schedule
 
@@ -21,7 +21,7 @@ TWO_PROCESSES = """
 import json, sys
 import torch
 from torch import nn
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.tensors import runtime
 
 class Line(nn.Module):
@@ -42,7 +42,7 @@ def train():
         "test", (1,), runtime.Schedule(20, 4, 0.1),
         lambda epoch: [(x[i : i + 16][rank::size], y[i : i + 16][rank::size]) for i in range(0, 64, 16)], 64,
         evaluate=lambda: {"rank": rank + 0.5}, watch="rank", patience=6,
-    ), machine, Lines(quiet=True))
+    ), machine, PlainProgress(quiet=True))
     weights = [float(value) for value in model.state_dict().values() for value in value.flatten()]
     with open(f"{sys.argv[1]}/{rank}-of-{size}.json", "w") as file:
         told = [(epoch.loss, epoch.metrics) for epoch in epochs]
@@ -109,7 +109,7 @@ def test_frozen_parameters_stay_and_are_not_in_the_checkpoint(tmp_path: Path) ->
             "test", (1,), Schedule(2, 3, 0.1), lambda epoch: [(torch.randn(4, 3),) for _ in range(3)], 12,
             stop_after=epochs, checkpoint=checkpoint,
         )  # fmt: skip
-        runtime.train(model, job, runtime.start("cpu", 1), Lines(quiet=True))
+        runtime.train(model, job, runtime.start("cpu", 1), PlainProgress(quiet=True))
         return model.state_dict()
 
     first, whole = trained(1, tmp_path / "killed"), trained(2, tmp_path / "whole")
@@ -135,7 +135,7 @@ def shaky(checkpoint: Path, *, interrupted: bool = False, finish: bool = False, 
         "search", (1,), Schedule(6, 3, 0.1), batches, 12, lambda: {"ndcg": next(watched)}, "ndcg",
         checkpoint=checkpoint, finish=finish,
     )  # fmt: skip
-    lines = Lines(quiet=True)
+    lines = PlainProgress(quiet=True)
     lines.log = (said if said is not None else []).append  # type: ignore[method-assign]
     return len(runtime.train(model, job, runtime.start("cpu", 1), lines))
 

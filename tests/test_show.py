@@ -20,11 +20,11 @@ from tests.signing import vouch
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
-    from llmrec_cli.core.progress import Lines
+    from llmrec_cli.core.progress import PlainProgress
 
     folder = tmp_path_factory.mktemp("tiny")
     made = tiny.make(folder / "work")
-    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
     execute(STAGE, made, RecommendConfig(k=3, report=False), context)
     return made
 

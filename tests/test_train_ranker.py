@@ -66,10 +66,10 @@ def run(work: WorkDir, context: Context, **settings: Any) -> Outcome:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[WorkDir, Outcome]:
-    from llmrec_cli.core.progress import Lines
+    from llmrec_cli.core.progress import PlainProgress
 
     folder = tmp_path_factory.mktemp("train-ranker")
-    context = Context(seed=42, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    context = Context(seed=42, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
     work = ready(folder)
     return work, run(work, context)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.imaging.generators import GENERATORS, ImageGenerator
 from llmrec_cli.imaging.generators.vae import VaeConfig
@@ -27,7 +27,7 @@ def test_painters_paint_the_kind_they_are_asked_for(name: str) -> None:
     colours = np.array([RED, BLUE])[kinds][:, None, None, :] + rng.integers(-20, 20, (40, 16, 16, 1))
     images = np.clip(colours, 0, 255).astype(np.uint8)
     config = VaeConfig(steps=60, batch_size=16, latent_dim=4, width=8)
-    with Lines(quiet=True).task("", 60) as task:
+    with PlainProgress(quiet=True).task("", 60) as task:
         first, second = (
             load_variant("image generator", GENERATORS, name, ImageGenerator).fit(
                 config, images, kinds, seed=1, device="cpu", task=task

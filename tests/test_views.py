@@ -11,7 +11,7 @@ import pytest
 import llmrec_cli as llmrec
 from llmrec_cli.commands import show
 from llmrec_cli.core.artifacts import ITEM_TEXTS, RECOMMENDATIONS, SEQUENCES
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import page_data, views
@@ -25,7 +25,7 @@ from tests.signing import vouch
 def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("views")
     made = tiny.make(folder / "work", {5: ""})
-    context = Context(seed=1, base=folder, progress=Lines(quiet=True), device="cpu", threads=1)
+    context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
     execute(STAGE, made, RecommendConfig(k=3, report=False), context)
     return made
 

@@ -116,10 +116,10 @@ def test_a_record_with_a_wrong_signature_counts_as_none(tmp_path: Path) -> None:
     work = WorkDir(tmp_path)
     work.write(artifacts.ITEMS, artifacts.ITEMS.schema.empty_table())
     vouch(work)
-    assert work.record("clean") and not work.unbelieved("clean")
+    assert work.record("clean") and not work.record_problem("clean")
     path = tmp_path / "clean" / "record.json"
     path.write_text(path.read_text().replace('"by hand"', '"by foot"'))
-    assert work.record("clean") is None and work.unbelieved("clean") == "its record was changed"
+    assert work.record("clean") is None and work.record_problem("clean") == "its record was changed"
 
 
 def _hold(path: Path, ready: object, done: object) -> None:
@@ -195,6 +195,6 @@ def test_what_killed_processes_left_is_swept_in_backtests_too_and_nothing_else(t
     for name in (*left, *kept):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    disk.sweep(tmp_path)
+    disk.remove_leftovers(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
     assert not [*tmp_path.rglob(".tmp-[0-9]*")]

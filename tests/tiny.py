@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core import artifacts
-from llmrec_cli.core.columns import CHANGES, HABITS, INTERESTS, PRICE
+from llmrec_cli.core.columns import AFFINITIES, CHANGES, INTERESTS, PRICE
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from llmrec_cli.data import catalogue as catalogues
 from llmrec_cli.data.interactions import from_table
@@ -134,7 +134,7 @@ def _profiles(work: WorkDir) -> None:
         "recent_interests": pa.array(told, type=INTERESTS),
         "changes": pa.nulls(people, CHANGES),
         "topics": pa.array(tags, type=artifacts.TAGS),
-        "brands": pa.nulls(people, HABITS),
+        "brands": pa.nulls(people, AFFINITIES),
         "price": pa.nulls(people, PRICE),
         "age_band": pa.nulls(people, pa.string()),
         "gender": pa.nulls(people, pa.string()),

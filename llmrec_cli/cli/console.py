@@ -13,11 +13,11 @@ from typing import Any
 from llmrec_cli.core import launch
 from llmrec_cli.core.errors import INTERRUPTED, LlmrecError
 from llmrec_cli.core.printable import printable, printable_json
-from llmrec_cli.core.progress import Lines, Task
+from llmrec_cli.core.progress import PlainProgress, Task
 from llmrec_cli.core.stage import Outcome, Report
 
 
-class _JsonLines(Lines):
+class _JsonLines(PlainProgress):
     """`--log-format json`: one object a line, for log collectors."""
 
     def log(self, text: str) -> None:
@@ -40,7 +40,7 @@ class Console:
     def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False, log: str = "text") -> None:
         quiet |= not launch.is_first()
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
-        self.lines = (_JsonLines if log == "json" else Lines)(quiet=quiet)
+        self.lines = (_JsonLines if log == "json" else PlainProgress)(quiet=quiet)
         # isatty and not rich's own guess: with FORCE_COLOR rich would animate into files
         self.interactive = sys.stderr.isatty() and not quiet and log == "text"
 

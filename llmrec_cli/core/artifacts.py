@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from llmrec_cli.core.columns import ATTRIBUTES, CHANGES, EVIDENCE, HABITS, INTERESTS, ITEM, PRICE, TAGS, USER, VECTOR
+from llmrec_cli.core.columns import (
+    AFFINITIES,
+    ATTRIBUTES,
+    CHANGES,
+    EVIDENCE,
+    INTERESTS,
+    ITEM,
+    PRICE,
+    TAGS,
+    USER,
+    VECTOR,
+)
 from llmrec_cli.core.kinds import Artifact, File, Folder, Forgets, Table
 
 ID = pa.string()
@@ -171,7 +182,7 @@ PROFILES = Table(
         recent_interests=INTERESTS,
         changes=CHANGES,
         topics=TAGS,
-        brands=HABITS,
+        brands=AFFINITIES,
         price=PRICE,
         age_band=pa.string(),
         gender=pa.string(),

@@ -19,7 +19,7 @@ EVIDENCE = pa.list_(
 ATTRIBUTES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 INTERESTS = pa.list_(pa.struct([("tag", pa.string()), ("weight", pa.float32()), ("support", pa.int32())]))
 CHANGES = pa.list_(pa.struct([("tag", pa.string()), ("before", pa.float32()), ("lately", pa.float32())]))
-HABITS = pa.list_(
+AFFINITIES = pa.list_(
     pa.struct([("tag", pa.string()), ("share", pa.float32()), ("lift", pa.float32()), ("support", pa.int32())])
 )
 PRICE = pa.struct([("typical", pa.float64()), ("level", pa.float32()), ("support", pa.int32())])

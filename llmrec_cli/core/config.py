@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from llmrec_cli.core.errors import RENAMED, SettingsError, did_you_mean
-from llmrec_cli.core.registry import importable, plugins, sections_of
+from llmrec_cli.core.registry import add_to_path, plugins, sections_of
 from llmrec_cli.core.settings_draft import key
 
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
@@ -158,7 +158,7 @@ def load(
             settings.put(dotted, value, f"option --{dotted.rpartition('.')[2].replace('_', '-')}")
     check_sections(settings)
     if settings.classes():
-        importable(settings.base)
+        add_to_path(settings.base)
     return settings
 
 

@@ -39,14 +39,14 @@ class Cost:
         return f"{wall} wall, {cores} core-seconds, {peak}"
 
 
-NOTHING = Cost()
+NO_COST = Cost()
 
 
 class Meter:
     """Measures from its creation on; `read()` as often as wanted."""
 
     def __init__(self) -> None:
-        self.own_peak = _forget_peak()
+        self.own_peak = _reset_peak()
         self.started, self.worked, self.children = time.monotonic(), _core_seconds(), _peak_of_children()
 
     def read(self) -> Cost:
@@ -60,7 +60,7 @@ def _core_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
-def _forget_peak() -> bool:
+def _reset_peak() -> bool:
     """Let the kernel count the peak of this process anew (proc(5), clear_refs); False where it cannot."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -77,14 +77,14 @@ def _peak_memory() -> int:
         found = None
     if found:
         return int(found[1]) << 10
-    return _highest(resource.RUSAGE_SELF)
+    return _max_rss(resource.RUSAGE_SELF)
 
 
 def _peak_of_children() -> int:
     """Highest resident memory in bytes of any finished child process."""
-    return _highest(resource.RUSAGE_CHILDREN)
+    return _max_rss(resource.RUSAGE_CHILDREN)
 
 
-def _highest(who: int) -> int:
+def _max_rss(who: int) -> int:
     highest = resource.getrusage(who).ru_maxrss
     return highest if sys.platform == "darwin" else highest << 10  # macOS counts bytes, others KiB

@@ -79,15 +79,15 @@ def fingerprint(path: Path) -> str:
     return _HASHED[key]
 
 
-def force(path: Path) -> None:
+def fsync_tree(path: Path) -> None:
     """Have a file, or a folder with all that is in it, on the disk itself: a power cut must not take it back."""
     for each in [*path.rglob("*")] if path.is_dir() else []:
         if each.is_dir() or each.is_file():
-            force_names(each)
-    force_names(path)
+            fsync(each)
+    fsync(path)
 
 
-def force_names(path: Path) -> None:
+def fsync(path: Path) -> None:
     """The same of one file, or of the names in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -96,13 +96,23 @@ def force_names(path: Path) -> None:
         os.close(handle)
 
 
-def put(temporary: Path, path: Path) -> None:
+def move_into_place(temporary: Path, path: Path) -> None:
     """Give a finished file its name, on the disk itself; what stands there, a folder too, is whole until then."""
-    force(temporary)
+    fsync_tree(temporary)
     if path.is_dir():
         remove(path)
     os.replace(temporary, path)
-    force_names(path.parent)
+    fsync(path.parent)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file, and the folders on its way, with errors of the disk explained."""
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fsync(path.parent)  # that every file beside it has its name before this one says so
+        temporary.write_text(text, encoding="utf-8")
+        move_into_place(temporary, path)
 
 
 def remove(path: Path) -> None:
@@ -113,7 +123,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left half-written anywhere in the folder: `.tmp-<process>-<name>`."""
     for left in [*folder.rglob(".tmp-[0-9]*-*")]:
         remove(left)

@@ -62,7 +62,7 @@ class MissingExtraError(LlmrecError):
     exit_code = 5
 
 
-class GateError(LlmrecError):
+class ThresholdError(LlmrecError):
     """A quality gate that the user set was not reached."""
 
     exit_code = 7

@@ -15,19 +15,19 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 Inputs = dict[str, str | None]
 
 
-def vouched(work: WorkDir, artifacts: Iterable[Artifact]) -> Inputs:
+def verified_inputs(work: WorkDir, artifacts: Iterable[Artifact]) -> Inputs:
     """sha256 of each of them by path; None for an optional one that was never made.
 
     UpstreamError for one that is missing, that no record vouches for, whose content is not the signed one, or that was
     made from other inputs than lie here; it names the first stage of the chain that has to run again.
     """
-    asked, followed = list(artifacts), set[str]()
+    wanted, visited = list(artifacts), set[str]()
     found: Inputs = {}
     # in the order of the stages: a record that is not believed does not say what it was made from
-    for artifact in sorted(asked, key=lambda each: STAGES.index(each.stage)):
-        _follow(work, artifact.stage, followed)
-        found[artifact.path] = _checked(work, artifact)
-    return {artifact.path: found[artifact.path] for artifact in asked}
+    for artifact in sorted(wanted, key=lambda each: STAGES.index(each.stage)):
+        _check_chain(work, artifact.stage, visited)
+        found[artifact.path] = _verified_sha256(work, artifact)
+    return {artifact.path: found[artifact.path] for artifact in wanted}
 
 
 def aligned(work: WorkDir, table: Table, ids: pa.ChunkedArray) -> Any:
@@ -41,23 +41,23 @@ def aligned(work: WorkDir, table: Table, ids: pa.ChunkedArray) -> Any:
     return to_numpy(found.column("vector")).reshape(len(ids), -1)
 
 
-def _follow(work: WorkDir, stage: str, followed: set[str]) -> None:
+def _check_chain(work: WorkDir, stage: str, visited: set[str]) -> None:
     """What the record of the stage says it was made from is what the makers' records say lies here, back to the log."""
-    if stage in followed:
+    if stage in visited:
         return
-    followed.add(stage)
+    visited.add(stage)
     record = work.record(stage)
     inputs: Inputs = record["parts"]["inputs"] if record else {}
     for path in sorted(inputs):  # all of them before any is compared: the first stage of the chain is to be named
-        _follow(work, path.partition("/")[0], followed)
+        _check_chain(work, path.partition("/")[0], visited)
     for path, sha256 in sorted(inputs.items()):
         maker = path.partition("/")[0]
-        if _signed(work, maker, path) != sha256:
+        if _signed_sha256(work, maker, path) != sha256:
             raise work.upstream(f"{stage} was made from another {path.removesuffix('.parquet')}", stage)
 
 
-def _checked(work: WorkDir, artifact: Artifact) -> str | None:
-    sha256 = _signed(work, artifact.stage, artifact.path)
+def _verified_sha256(work: WorkDir, artifact: Artifact) -> str | None:
+    sha256 = _signed_sha256(work, artifact.stage, artifact.path)
     if not work.has(artifact):
         if artifact.optional and sha256 is None and not os.path.lexists(work.where(artifact)):
             return None
@@ -65,7 +65,7 @@ def _checked(work: WorkDir, artifact: Artifact) -> str | None:
             raise work.upstream(f"{artifact.path} is gone: `{artifact.stage}` had made it", artifact.stage)
         work.need(artifact)
     if sha256 is None:
-        why = work.unbelieved(artifact.stage)
+        why = work.record_problem(artifact.stage)
         what = f"{artifact.path} has no record that vouches for it" + (f": {why}" if why else "")
         raise work.upstream(what, artifact.stage)
     if work.fingerprint(artifact) != sha256:
@@ -73,7 +73,7 @@ def _checked(work: WorkDir, artifact: Artifact) -> str | None:
     return sha256
 
 
-def _signed(work: WorkDir, stage: str, path: str) -> str | None:
+def _signed_sha256(work: WorkDir, stage: str, path: str) -> str | None:
     """The sha256 that the maker signed; None where it signed none."""
     record = work.record(stage)
     output = record["outputs"].get(path) if record else None

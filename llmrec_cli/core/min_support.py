@@ -19,7 +19,7 @@ def least_people(work: WorkDir) -> int:
     return int(record["parts"]["settings"].get("min_support", 0)) if record else 0
 
 
-def beside(work: WorkDir, config: BaseModel, context: object) -> dict[str, str]:
+def ticket_part(work: WorkDir, config: BaseModel, context: object) -> dict[str, str]:
     """For the tickets of stages that hide by it: another number, another result."""
     least = least_people(work)
     return {"min_support": str(least)} if least > 1 else {}
@@ -34,7 +34,7 @@ def enough(people: npt.ArrayLike, least: int) -> Bools:
     return np.asarray((n == 0) | (n >= least))
 
 
-def common(values: npt.NDArray[np.object_], least: int) -> npt.NDArray[np.object_]:
+def hide_rare(values: npt.NDArray[np.object_], least: int) -> npt.NDArray[np.object_]:
     """(people,) values of one attribute, None in place of those that fewer people have."""
     known = np.array([value is not None for value in values], dtype=bool)
     _, codes, people = np.unique(values[known].astype(str), return_inverse=True, return_counts=True)

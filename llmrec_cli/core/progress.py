@@ -25,22 +25,22 @@ class Progress(Protocol):
     def log(self, text: str) -> None: ...
 
 
-class _LineTask:
-    def __init__(self, lines: Lines, label: str, total: int, unit: str) -> None:
+class _PlainTask:
+    def __init__(self, lines: PlainProgress, label: str, total: int, unit: str) -> None:
         self.lines, self.label, self.total, self.unit = lines, label, total, unit
-        self.done, self.start, self.describe = 0, time.monotonic(), time.monotonic()
+        self.done, self.start, self.last_line = 0, time.monotonic(), time.monotonic()
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
         now = time.monotonic()
-        if now - self.describe >= self.lines.every:
-            self.describe = now
+        if now - self.last_line >= self.lines.every:
+            self.last_line = now
             rate = self.done / max(now - self.start, 1e-9)
             text = f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s {note}"
             self.lines.log(text.rstrip())
 
 
-class Lines:
+class PlainProgress:
     """For cron and pipes: at most one dated line every `every` seconds for each task."""
 
     def __init__(self, every: float = 30.0, quiet: bool = False) -> None:
@@ -48,7 +48,7 @@ class Lines:
 
     @contextmanager
     def task(self, label: str, total: int, unit: str = "") -> Iterator[Task]:
-        yield _LineTask(self, label, total, unit)
+        yield _PlainTask(self, label, total, unit)
 
     def log(self, text: str) -> None:
         if not self.quiet:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import json
 import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final, Literal
 
-from llmrec_cli.core.disk import disk_errors, put
+from pydantic import BaseModel
+
+from llmrec_cli.core import records
+from llmrec_cli.core.disk import disk_errors, write_atomically
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
+from llmrec_cli.core.records import signature
 
 KEY_FILE = "llmrec.key"
 """Beside the settings."""
@@ -22,7 +24,7 @@ SHORTEST_KEY = 16
 HEX = 32
 """Characters of a hash: 128 bits."""
 LIST = "forgotten.json"
-FORMAT = "llmrec.forgotten/1"
+FORMAT: Final = "llmrec.forgotten/1"
 
 
 @dataclass(frozen=True)
@@ -75,30 +77,31 @@ def need_key(base: Path, why: str) -> Key:
     return key
 
 
-@dataclass(frozen=True)
-class Forgotten:
+class Forgotten(BaseModel, frozen=True, extra="forbid"):
     """The people whom a work directory has forgotten, as hashes, and by which key these were made."""
 
-    check: str
-    people: frozenset[str]
+    format: Literal["llmrec.forgotten/1"] = FORMAT
+    key_check: str
+    people: tuple[str, ...]
+    """Sorted."""
 
     @property
     def digest(self) -> str:
         """For tickets: another list, another result."""
-        return _digest({"key_check": self.check, "people": sorted(self.people)})
+        return signature(self.model_dump(mode="json", exclude={"format"}))
 
-    def fitting(self, key: Key, path: Path) -> Key:
+    def check_key(self, key: Key, path: Path) -> Key:
         """The same key; SettingsError for one by which nobody on the list would be recognised."""
-        if key.check != self.check:
+        if key.check != self.key_check:
             raise SettingsError(
                 "the key is not the one by which people were forgotten: nobody of them could be kept out",
-                where=str(place(path)),
+                where=str(list_path(path)),
                 fix=f"put the old key back ({KEY_FILE} beside the settings, or {KEY_VARIABLE})",
             )
         return key
 
 
-def place(work: Path) -> Path:
+def list_path(work: Path) -> Path:
     """Where the list lies; a backtest goes by that of the work directory around it."""
     outer = work.absolute()
     while outer.parent.name == "evaluate":
@@ -108,35 +111,26 @@ def place(work: Path) -> Path:
 
 def forgotten(work: Path) -> Forgotten | None:
     """The list of a work directory; None where nobody was forgotten; UpstreamError where it is damaged."""
-    path = place(work)
-    if not path.exists():
-        return None
+    path = list_path(work)
     try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        signature = told.pop("signature")
-        found = Forgotten(told["key_check"], frozenset(told["people"]))
-        whole = signature == _digest(told) and told["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path) from error
-    if not whole:
-        raise _damaged(path)
-    return found
+        content = records.read(path, Forgotten, FORMAT)
+    except records.InvalidRecordError as error:
+        raise UpstreamError(
+            "the list of forgotten people is damaged: nobody on it could be kept out",
+            where=str(path),
+            fix="put it back from a backup, or move it away and run `llmrec forget` for these people again",
+        ) from error
+    return Forgotten(**content) if content else None
 
 
-def add_forgotten(work: Path, key: Key, hashes: Iterable[str]) -> Forgotten:
+def add_forgotten(work: Path, key: Key, hashes: Iterable[str]) -> None:
     """Put people on the list, atomically."""
     known = forgotten(work)
     if known is not None:
-        known.fitting(key, work)
-    found = Forgotten(key.check, frozenset(hashes) | (known.people if known else frozenset()))
-    told = {"format": FORMAT, "key_check": found.check, "people": sorted(found.people)}
-    path = place(work)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({**told, "signature": _digest(told)}, indent=1) + "\n", encoding="utf-8")
-        put(temporary, path)
-    return found
+        known.check_key(key, work)
+    people = sorted({*hashes, *(known.people if known else ())})
+    content = Forgotten(key_check=key.check, people=tuple(people)).model_dump(mode="json")
+    write_atomically(list_path(work), records.signed(content))
 
 
 @dataclass(frozen=True)
@@ -147,7 +141,7 @@ class People:
     gone: frozenset[str]
     pseudonymise: bool
 
-    def describe(self, user_id: str) -> tuple[str, bool]:
+    def look_up(self, user_id: str) -> tuple[str, bool]:
         """What to write for an id, and whether the person was forgotten."""
         hashed = self.key.hash(user_id)
         return (hashed if self.pseudonymise else user_id), hashed in self.gone
@@ -159,26 +153,14 @@ def people(work: Path, base: Path, *, pseudonymise: bool) -> People | None:
     if known is None and not pseudonymise:
         return None
     key = need_key(base, "ids are pseudonymised by it" if known is None else "forgotten people are kept out by it")
-    return People(known.fitting(key, work) if known else key, known.people if known else frozenset(), pseudonymise)
+    return People(known.check_key(key, work) if known else key, frozenset(known.people if known else ()), pseudonymise)
 
 
-def ticket(work: Path, base: Path, *, pseudonymise: bool) -> dict[str, str]:
+def ticket_part(work: Path, base: Path, *, pseudonymise: bool) -> dict[str, str]:
     """What of this a result depends on; empty where nobody was forgotten and ids are written as they are."""
     known = forgotten(work)
-    told = {"the list of forgotten people": known.digest} if known else {}
+    parts = {"the list of forgotten people": known.digest} if known else {}
     if pseudonymise:
         key = find_key(base)
-        told["the key of people's hashes"] = key.check if key else ""
-    return told
-
-
-def _digest(told: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _damaged(path: Path) -> UpstreamError:
-    return UpstreamError(
-        "the list of forgotten people is damaged: nobody on it could be kept out",
-        where=str(path),
-        fix="put it back from a backup, or move it away and run `llmrec forget` for these people again",
-    )
+        parts["the key of people's hashes"] = key.check if key else ""
+    return parts

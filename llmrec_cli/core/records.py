@@ -66,29 +66,29 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     """People in what it was made from who were forgotten since."""
 
 
-class NotBelievedError(Exception):
+class InvalidRecordError(Exception):
     """Why the record that lies there does not count."""
 
 
-def read(path: Path) -> Json | None:
-    """The record, or None where there is none; NotBelievedError for one that is damaged or of another version."""
+def read(path: Path, model: type[BaseModel] = Record, version: str = FORMAT) -> Json | None:
+    """A signed file, or None where there is none; InvalidRecordError for one that is damaged or of another version."""
     if not path.is_file():
         if path.exists():
-            raise NotBelievedError("what stands in the place of its record is no file")
+            raise InvalidRecordError("what stands in the place of its record is no file")
         return None
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise NotBelievedError("its record cannot be read") from error
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
-        raise NotBelievedError("its record is not one of this version of llmrec")
+        raise InvalidRecordError("its record cannot be read") from error
+    if not isinstance(body, dict) or body.get("format") != version:
+        raise InvalidRecordError("its record is not one of this version of llmrec")
     found = body.pop("signature", None)
     try:
-        Record.model_validate(body)
+        model.model_validate(body)
     except ValidationError as error:
-        raise NotBelievedError("its record is damaged") from error
+        raise InvalidRecordError("its record is damaged") from error
     if found != signature(body):
-        raise NotBelievedError("its record was changed")
+        raise InvalidRecordError("its record was changed")
     return body
 
 

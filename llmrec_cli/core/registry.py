@@ -34,9 +34,9 @@ def load_variant(family: str, variants: Mapping[str, str], name: str, protocol: 
         raise SettingsError(f"no {family} is called {name!r}", fix=hint)
     module_name, _, class_name = variants.get(name, name).partition(":")
     found = _imported(family, name, module_name, class_name)
-    if wrong := _wrong(found, protocol):
+    if mismatch := _mismatch(found, protocol):
         raise SettingsError(
-            f"{name!r} is no {family}: {wrong}", fix=f"see {protocol.__name__} in {protocol.__module__}"
+            f"{name!r} is no {family}: {mismatch}", fix=f"see {protocol.__name__} in {protocol.__module__}"
         )
     return found
 
@@ -138,13 +138,13 @@ def code(classes: Iterable[str]) -> dict[str, str]:
     return out
 
 
-def importable(folder: Path) -> None:
+def add_to_path(folder: Path) -> None:
     """Let the modules of this folder be named as plugins; what is installed goes first."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
-def _wrong(found: Any, protocol: type) -> str:
+def _mismatch(found: Any, protocol: type) -> str:
     """What makes a class no member of the family, in words; empty where it is one."""
     if not isinstance(found, type):
         return "it is no class"
@@ -152,7 +152,7 @@ def _wrong(found: Any, protocol: type) -> str:
     for name in _members(protocol):
         if not hasattr(found, name) or name in abstract:
             return f"it has no {name!r}"
-        if callable(getattr(protocol, name, None)) and not _takes(getattr(found, name), getattr(protocol, name)):
+        if callable(getattr(protocol, name, None)) and not _accepts(getattr(found, name), getattr(protocol, name)):
             wanted = ", ".join(inspect.signature(getattr(protocol, name)).parameters)
             return f"its {name!r} does not take ({wanted})"
     if hasattr(found, "Config") and not (isinstance(found.Config, type) and issubclass(found.Config, BaseModel)):
@@ -167,7 +167,7 @@ def _members(protocol: type) -> list[str]:
     return [*variables, *(name for name in methods if not name.startswith("_"))]
 
 
-def _takes(method: Any, like: Any) -> bool:
+def _accepts(method: Any, like: Any) -> bool:
     """Whether a method can be called with the arguments of another."""
     wanted = inspect.signature(like).parameters.values()
     by_name = {each.name: None for each in wanted if each.kind is each.KEYWORD_ONLY}

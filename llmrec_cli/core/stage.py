@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from llmrec_cli.core.artifacts import Artifact
-from llmrec_cli.core.cost import NOTHING, Cost, Meter
+from llmrec_cli.core.cost import NO_COST, Cost, Meter
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.launch import threads
-from llmrec_cli.core.lineage import vouched
+from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.records import FORMAT, Json, Report
@@ -106,12 +106,12 @@ class Outcome:
     ran: bool
     why: str
     report: Report
-    cost: Cost = NOTHING
+    cost: Cost = NO_COST
 
 
 def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> Json:
     """Everything the result depends on; UpstreamError for an input that is missing, damaged or stale."""
-    inputs = vouched(work, stage.reads)
+    inputs = verified_inputs(work, stage.reads)
     settings = config.model_dump(mode="json")
     plugged = {f"the code of {module}": sha256 for module, sha256 in code(plugins(settings)).items()}
     return {
@@ -130,7 +130,7 @@ def state(stage: Stage, work: WorkDir, config: BaseModel, context: Context) -> S
     parts = ticket_parts(stage, work, config, context)
     ticket = ticket_of(parts)
     record = work.record(stage.name)
-    why = work.unbelieved(stage.name) or NOT_RUN
+    why = work.record_problem(stage.name) or NOT_RUN
     touched = False
     if record is not None:
         why = difference(record["parts"], parts) if record["ticket"] != ticket else _changed(stage, work, record)

@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 
 from llmrec_cli.core import records
 from llmrec_cli.core.artifacts import Artifact, Folder, Table
-from llmrec_cli.core.disk import disk_errors, fingerprint, force, force_names, put, remove, sweep
+from llmrec_cli.core.disk import (
+    disk_errors,
+    fingerprint,
+    fsync_tree,
+    remove,
+    remove_leftovers,
+    write_atomically,
+)
 from llmrec_cli.core.errors import LockedError, UpstreamError
 from llmrec_cli.core.records import Json
 
@@ -117,7 +124,7 @@ class WorkDir:
                 yield temporary
                 if isinstance(artifact, Table):
                     _verify(artifact, temporary)
-                force(temporary)
+                fsync_tree(temporary)
                 self.unsign(artifact.stage)
                 if final.is_dir() or isinstance(artifact, Folder):
                     remove(final)
@@ -156,26 +163,20 @@ class WorkDir:
         """What the last finished run of the stage wrote about itself; None also where it is not believed."""
         try:
             return records.read(self._record(stage))
-        except records.NotBelievedError:
+        except records.InvalidRecordError:
             return None
 
-    def unbelieved(self, stage: str) -> str:
+    def record_problem(self, stage: str) -> str:
         """Why the record that lies there does not count; empty where it does, or where there is none."""
         try:
             records.read(self._record(stage))
-        except records.NotBelievedError as error:
+        except records.InvalidRecordError as error:
             return str(error)
         return ""
 
     def sign(self, stage: str, record: Json) -> None:
         """Write the record, the last act of a stage: its existence means that everything before it is whole."""
-        path = self._record(stage)
-        temporary = path.with_name(f".tmp-{os.getpid()}-record.json")
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            force_names(path.parent)  # that every artifact has its name, before the record says so
-            temporary.write_text(records.signed(record), encoding="utf-8")
-            put(temporary, path)
+        write_atomically(self._record(stage), records.signed(record))
 
     def unsign(self, stage: str) -> None:
         """Take the record away: the artifacts of the stage are about to change."""
@@ -206,7 +207,7 @@ class WorkDir:
                 ) from error
             try:
                 remove(holder)
-                sweep(self.path)
+                remove_leftovers(self.path)
                 holder.write_text(f"process {os.getpid()} on {os.uname().nodename}\n", encoding="utf-8")
                 yield
             finally:

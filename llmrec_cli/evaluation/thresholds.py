@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from llmrec_cli.core.errors import GateError, SettingsError, did_you_mean
+from llmrec_cli.core.errors import SettingsError, ThresholdError, did_you_mean
 
 Json = dict[str, Any]
 POPULARITY, BEST = "popularity", "best"
@@ -40,7 +40,7 @@ def hold(
     most: Mapping[str, float],
     must: Sequence[str],
 ) -> None:
-    """GateError where less (or, for `most`, more) was reached than the user allows, or a baseline of `must` stands.
+    """ThresholdError where less (or, for `most`, more) was reached than allowed, or a baseline of `must` stands.
 
     `versus` has the outcome against each baseline, as `Comparison.against` gives it. SettingsError for a gate on a
     metric that these data do not have.
@@ -55,7 +55,7 @@ def hold(
     outcomes = {each["baseline"]: each["outcome"] for each in versus}
     failed += [f"the pipeline {outcomes[name]} {name}" for name in must if outcomes[name] != "beats"]
     if failed:
-        raise GateError(
+        raise ThresholdError(
             "; ".join(failed),
             where="evaluate.fail_under, evaluate.thresholds, evaluate.upper_bounds, evaluate.must_beat",
             fix="look at evaluate/verdict.json: what changed since the last backtest?",

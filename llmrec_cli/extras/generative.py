@@ -12,7 +12,7 @@ from torch import nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
 from llmrec_cli.core.arrays import Floats, Ints, within_groups
-from llmrec_cli.core.progress import Lines
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import semantic_ids
@@ -87,7 +87,7 @@ class Generative(DenseRetriever):
                 batches=batches.epoch,
                 targets=len(recent.codes),
             )
-            runtime.train(speller, job, machine, Lines(quiet=True))
+            runtime.train(speller, job, machine, PlainProgress(quiet=True))
         return cls(config, ids, sequences.counts(), speller.to("cpu"))
 
     def score(self, histories: Histories) -> Floats:

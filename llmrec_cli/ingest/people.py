@@ -18,11 +18,11 @@ def protect(engine: Engine, raw: str, column: str, people: People) -> pa.Table |
     """
     ids = _selected(engine, f"SELECT DISTINCT {cell(column)} AS id FROM {raw}").column("id")
     known = [each for each in ids.to_pylist() if each is not None]
-    described = [people.describe(each) for each in known]
-    gone = [user_id for user_id, (_, out) in zip(known, described, strict=True) if out]
+    found = [people.look_up(each) for each in known]
+    gone = [user_id for user_id, (_, out) in zip(known, found, strict=True) if out]
     rows = _emptied(engine, raw, column, gone) if gone else None
     if people.pseudonymise:
-        names = {"#id": pa.array(known, pa.string()), "#name": pa.array([name for name, _ in described], pa.string())}
+        names = {"#id": pa.array(known, pa.string()), "#name": pa.array([name for name, _ in found], pa.string())}
         statement = f'UPDATE {raw} SET {quoted(column)} = names."#name" FROM names WHERE {cell(column)} = names."#id"'
         engine.change(statement, names=pa.table(names))
     return rows

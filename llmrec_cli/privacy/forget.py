@@ -190,7 +190,7 @@ def _key(work: WorkDir, base: Path) -> pseudonyms.Key:
     known = pseudonyms.forgotten(work.path)
     if known is None:
         return pseudonyms.find_key(base) or pseudonyms.make_key(base)
-    return known.fitting(pseudonyms.need_key(base, "people were forgotten by it"), work.path)
+    return known.check_key(pseudonyms.need_key(base, "people were forgotten by it"), work.path)
 
 
 def _receipt(theirs: Mapping[str, str], changes: Mapping[str, Change]) -> Json:

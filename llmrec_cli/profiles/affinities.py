@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Doubles, Ints
-from llmrec_cli.core.columns import HABITS, PRICE
+from llmrec_cli.core.columns import AFFINITIES, PRICE
 from llmrec_cli.core.errors import DataError, did_you_mean
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.profiles.interests import PRIOR_EVENTS, Tagged, Window, at, describe, population_shares
@@ -69,7 +69,7 @@ def brands(histories: Sequences, values: pa.Array[Any]) -> pa.Array[Any]:
         "lift": pa.array(lift[order].astype(np.float32)),
         "support": pa.array(at(matrix, users[order], brand[order]).round().astype(np.int32)),
     }
-    return describe(users[order], brand[order], fields, names, len(histories)).cast(HABITS)
+    return describe(users[order], brand[order], fields, names, len(histories)).cast(AFFINITIES)
 
 
 def prices(histories: Sequences, price: Doubles, categories: pa.Array[Any]) -> pa.Array[Any]:

@@ -25,7 +25,7 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.core.lineage import vouched
+from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.min_support import enough, least_people
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.catalogue import names
@@ -123,7 +123,7 @@ def items(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
 
 def similar(work: WorkDir, item_id: str, n: int) -> list[Json]:
     """The n items nearest to this one, as the sequence model sees them; DataError with near ids or titles."""
-    vouched(work, [ITEMS, ITEM_VECTORS])
+    verified_inputs(work, [ITEMS, ITEM_VECTORS])
     return _neighbours(work, _known_item(work, item_id), n, Titles(work))
 
 
@@ -185,7 +185,7 @@ def unknown(kind: str, wanted: str, ids: pa.ChunkedArray[Any], titles: pa.Chunke
 
 def _whole(work: WorkDir, *tables: Table) -> None:
     """What is there of these is what its makers signed, of one log; UpstreamError otherwise. None must be there yet."""
-    vouched(work, [replace(table, optional=True) for table in tables])
+    verified_inputs(work, [replace(table, optional=True) for table in tables])
 
 
 def _by(

@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from llmrec_cli.core.disk import put
-from llmrec_cli.core.progress import Lines, Progress
+from llmrec_cli.core.disk import move_into_place
+from llmrec_cli.core.progress import PlainProgress, Progress
 from llmrec_cli.sequence.training_plan import COPIES, TrainingPlan
 from llmrec_cli.sequence.validation import WATCH
 from llmrec_cli.sequence.warm_start import Start
@@ -56,7 +56,7 @@ class BackgroundRefit:
                 time.sleep(POLL)
         self.stop()
         if wanted.exists():
-            put(wanted, self.checkpoint)
+            move_into_place(wanted, self.checkpoint)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -116,7 +116,7 @@ def _train(
     def keep(epoch: int) -> None:
         temporary = checkpoint.with_stem(f".tmp-{checkpoint.stem}-{epoch}")
         shutil.copyfile(checkpoint, temporary)
-        put(temporary, _kept(checkpoint, epoch))  # the parent must not see half of it
+        move_into_place(temporary, _kept(checkpoint, epoch))  # the parent must not see half of it
         if history := _history(watched):
             best = runtime.best_epoch(history, WATCH)
             for earlier in range(1, len(history)):
@@ -125,7 +125,7 @@ def _train(
 
     if done := len(_history(checkpoint)):
         keep(done)  # it may have been killed between the two
-    plan.train(name, 0, Lines(quiet=True), start=start, after=keep)
+    plan.train(name, 0, PlainProgress(quiet=True), start=start, after=keep)
 
 
 def end_with(parent: Connection) -> None:

@@ -13,7 +13,7 @@ from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEM_VECTORS
 from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.core.lineage import vouched
+from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.sequence.encoder import SequenceEncoder
 
@@ -47,7 +47,7 @@ def needed(init_from: str, base: Path) -> list[Path]:
     """The files of that work directory that `starts` reads; UpstreamError where its records do not vouch for them."""
     other = _other(init_from, base)
     try:
-        vouched(other, READ)
+        verified_inputs(other, READ)
     except UpstreamError as error:
         raise UpstreamError(
             f"pretrain.init_from: {error.what}",

@@ -31,7 +31,7 @@ from llmrec_cli.core.artifacts import (
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import IsoTime
 from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
-from llmrec_cli.core.pseudonyms import People, ticket
+from llmrec_cli.core.pseudonyms import People, ticket_part
 from llmrec_cli.core.pseudonyms import people as people_of
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
@@ -306,6 +306,6 @@ STAGE = Stage(
     writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
-    beside=lambda work, config, context: ticket(work.path, context.base, pseudonymise=config.pseudonymise),
+    beside=lambda work, config, context: ticket_part(work.path, context.base, pseudonymise=config.pseudonymise),
     revision=8,
 )

@@ -313,6 +313,6 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
-    beside=min_support.beside,
+    beside=min_support.ticket_part,
     revision=4,
 )

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core import min_support
 from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
-from llmrec_cli.core.columns import HABITS, ITEM, PRICE, USER
+from llmrec_cli.core.columns import AFFINITIES, ITEM, PRICE, USER
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir, vectors
@@ -122,7 +122,7 @@ def attributes_of(users: pa.Table, least: int) -> dict[str, Texts]:
     columns = {"age": age_bands(users.column("age").to_numpy())}
     columns |= {name: texts(users.column(name)) for name in ("gender", "region")}
     columns |= {name: texts(values) for name, values in by_name(users.column("attributes")).items()}
-    return {name: min_support.common(values, least) for name, values in columns.items()}
+    return {name: min_support.hide_rare(values, least) for name, values in columns.items()}
 
 
 def segmented(
@@ -222,7 +222,7 @@ def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tupl
     brand = attribute(columns, config.brand, BRANDS, "profile.brand")
     price = attribute(columns, config.price, PRICES, "profile.price")
     n = len(histories)
-    found = {"brands": pa.nulls(n, HABITS), "price": pa.nulls(n, PRICE)}
+    found = {"brands": pa.nulls(n, AFFINITIES), "price": pa.nulls(n, PRICE)}
     if brand:
         found["brands"] = brands(histories, columns[brand])
     if price:
@@ -308,7 +308,7 @@ STAGE = Stage(
     reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
     writes=(PROFILES, TOPICS),
     run=run,
-    beside=min_support.beside,
+    beside=min_support.ticket_part,
     ready=lambda config, context: _topic_model(config),
     revision=10,
 )

@@ -310,7 +310,7 @@ STAGE = Stage(
     writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
     run=run,
     sources=lambda work, config, base: [Source("lists of ids", base, id_files(config, base))],
-    beside=min_support.beside,
+    beside=min_support.ticket_part,
     ready=lambda config, context: id_files(config, context.base),
     revision=5,
 )

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from llmrec_cli.core.disk import put
+from llmrec_cli.core.disk import move_into_place
 from llmrec_cli.core.errors import UpstreamError
 
 Tensors = dict[str, torch.Tensor]
@@ -134,7 +134,7 @@ def save_state(path: Path, tensors: Tensors, told: Json) -> None:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     plain, words = _plain(tensors), json.dumps(told)
     save_file(plain, temporary, metadata={"told": words, "sha256": _content(plain, words)})
-    put(temporary, path)
+    move_into_place(temporary, path)
 
 
 def load_state(path: Path) -> tuple[Tensors, Json]:
