@@ -15,6 +15,7 @@ from torch import nn
 from llmrec_cli.core.arrays import Ints, length_sorted, offsets_of
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence.packing import NO_TARGET
 from llmrec_cli.tensors import causal_lm, runtime
@@ -132,7 +133,7 @@ class _Teller:
 
     def __call__(self, histories: Sequences) -> tuple[list[list[int]], Ints]:
         """(the tokens of each history's text, how many of them are its last title)."""
-        said = [" " + " ".join(self._titles[code].split()) for code in histories.codes]
+        said = [" " + one_line(self._titles[code]) for code in histories.codes]
         tokens = self._tokenizer(
             said, add_special_tokens=False, split_special_tokens=True, truncation=True, max_length=TITLE_TOKENS
         )["input_ids"]

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import ITEM_RANGES
 from llmrec_cli.core.columns import ATTRIBUTES, ITEM, USER
+from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.data.attributes import amounts
 from llmrec_cli.ingest.column_mapping import Columns, ItemsConfig, UsersConfig
 from llmrec_cli.ingest.tags import item_tags
@@ -189,7 +190,7 @@ def _walk(value: Any) -> list[str]:
         value = list(value.values())
     if isinstance(value, list):
         return [part for each in value for part in _walk(each)]
-    return [] if value is None or str(value).strip() == "" else [" ".join(str(value).split())]
+    return [] if value is None or str(value).strip() == "" else [one_line(str(value))]
 
 
 def flat(values: pa.Array, joiner: str | None) -> pa.Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +10,10 @@ import numpy as np
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, unit
 from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.text_cleaning import comparable
 from llmrec_cli.data.catalogue import group_numbers
 
 Groups = Ints
-
-_NO_WORD = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
@@ -103,12 +100,7 @@ def agree(repeat: bool, filter_seen: bool, kept: str = "keep") -> None:
 
 def title_groups(titles: Sequence[str]) -> Groups:
     """(items,) the same number for titles that differ only in case, spacing, accents' encoding or punctuation."""
-    return group_numbers([normalised(title) or f"\0{code}" for code, title in enumerate(titles)])
-
-
-def normalised(title: str) -> str:
-    """Lower case, one space between words, nothing else."""
-    return _NO_WORD.sub(" ", unicodedata.normalize("NFKC", title).casefold()).strip()
+    return group_numbers([comparable(title) or f"\0{code}" for code, title in enumerate(titles)])
 
 
 def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[str]) -> Bools:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmrec_cli.core.arrays import Bools, Ints
+from llmrec_cli.core.text_cleaning import one_line, shortened
 from llmrec_cli.lists.evidence import (
     EVERYONE,
     FOLLOWED,
@@ -95,7 +96,5 @@ class Wording:
 
 def quoted(title: str) -> str:
     """The title in quotation marks, cut at a word to `LONGEST_TITLE` characters."""
-    line = " ".join(title.replace("“", "'").replace("”", "'").split())
-    if len(line) > LONGEST_TITLE:
-        line = line[: LONGEST_TITLE - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
-    return f"“{line}”"
+    line = one_line(title.replace("“", "'").replace("”", "'"))
+    return f"“{shortened(line, LONGEST_TITLE, ' ,;:')}”"

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from llmrec_cli.writing.claims import above
 
 LONGEST_TITLE = 120
-LONGEST_PHRASE = 40
-
-_MARKUP = re.compile(r"<[^<>]*>")
-_HARMLESS = str.maketrans({**dict.fromkeys('"“”„«»<>`', "'"), "[": "(", "]": ")"})
-_LINK = re.compile(r"(?:https?:|ftp:|www\.)\S*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -157,15 +149,6 @@ class TasteFacts:
 
 
 Facts = ItemFacts | TasteFacts
-
-
-def plain(text: str | None, longest: int = LONGEST_PHRASE) -> str:
-    """The text on one line without markup, links, control characters and double quotes, cut at a word to `longest`."""
-    bare = _LINK.sub(" ", _MARKUP.sub(" ", html.unescape(text or "")))
-    visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in bare)
-    words = visible.translate(_HARMLESS).split()
-    line = " ".join(words).strip(" .,;:")
-    return line if len(line) <= longest else line[: longest - 1].rsplit(" ", 1)[0].rstrip(" .,;:") + "…"
 
 
 def counted(n: int, noun: str) -> str:

@@ -11,10 +11,11 @@ import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Ints
 from llmrec_cli.core.columns import ITEM
+from llmrec_cli.core.text_cleaning import plain
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.profiles.interests import tagged
 from llmrec_cli.writing.claims import usual_shares
-from llmrec_cli.writing.facts import LONGEST_TITLE, Claim, ItemFacts, TasteFacts, plain
+from llmrec_cli.writing.facts import LONGEST_TITLE, Claim, ItemFacts, TasteFacts
 from llmrec_cli.writing.grounding import GLUE
 
 LEVELS, TAGS, ATTRIBUTES = 5, 5, 3  # at most so many are told of an item

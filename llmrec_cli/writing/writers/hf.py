@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import torch
 
+from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.tensors import causal_lm
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype, set_threads
 from llmrec_cli.writing.constrained_decoding import PhraseConstraint
@@ -68,7 +69,7 @@ class HfWriter:
         told = self._tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [
             Draft(
-                " ".join((start + rest).split()),
+                one_line(start + rest),
                 self.name,
                 self.config.model + " + adapter" * bool(self.config.adapter),
                 hashlib.sha256(prompt.encode()).hexdigest(),

@@ -9,6 +9,7 @@ from typing import Self
 
 import jinja2
 
+from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.writing.facts import Facts, chosen_by, counted, listing, quoted
 from llmrec_cli.writing.writers import Draft, WriterConfig
 
@@ -31,7 +32,7 @@ class TemplateWriter:
         drafts = []
         for each in facts:
             template, sha256 = self._templates[each.kind]
-            drafts.append(Draft(" ".join(template.render(f=each).split()), self.name, "", sha256))
+            drafts.append(Draft(one_line(template.render(f=each)), self.name, "", sha256))
         return drafts
 
 
