@@ -99,7 +99,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     check = candidates_for(fitted, encoder, longer.without_last(), before, config.candidates, targets=longer.last())
     results = {}
     for name, variant in rankers.items():
-        ranker = train_ranker.fit_ranker(variant, known, seed)
+        ranker = variant.fit(known, seed)
         found = check.target_ranks(ranker.score(check))
         results[name] = (ranking.means(ranking.metrics(found))[f"ndcg@{ranking.K}"], ranker)
         harness.say(f"{data.name} seed {seed}, last event but one: {name} {results[name][0]:.4f}")

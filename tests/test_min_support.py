@@ -94,8 +94,13 @@ def test_small_segments_go_into_coarser_ones() -> None:
     gender = np.array(["F"] * 6 + [None] * 2 + ["F"] * 2, dtype=object)
     region = np.full(10, None, dtype=object)
     has = np.ones(10, dtype=bool)
-    assert set(segments(age, gender, region, has, 3).names) == {"25-34 · F", "25-34", "F", EVERYONE}
-    found = segments(age, gender, region, has, 3, least=3)
+    assert set(segments({"age": age, "gender": gender, "region": region}, has, 3).names) == {
+        "25-34 · F",
+        "25-34",
+        "F",
+        EVERYONE,
+    }
+    found = segments({"age": age, "gender": gender, "region": region}, has, 3, least=3)
     assert found.names == ["25-34 · F", EVERYONE] and found.sizes().tolist() == [6, 4]
 
 

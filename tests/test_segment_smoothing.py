@@ -25,7 +25,7 @@ def chosen(histories: Sequences, group: npt.NDArray[np.object_]) -> tuple[Leanin
     def found(kept: tuple[str, ...], rows: Ints) -> Segments:
         nobody = np.full(len(group[rows]), None)
         region = group[rows] if "region" in kept else nobody
-        return segments(nobody, nobody, region, histories.lengths[rows] > 0, 20)
+        return segments({"age": nobody, "gender": nobody, "region": region}, histories.lengths[rows] > 0, 20)
 
     everyone = np.arange(len(group))
     return choose(("region",), histories, found, np.arange(histories.n_items), 3), found(("region",), everyone)

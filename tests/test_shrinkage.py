@@ -33,7 +33,7 @@ def log(*histories: list[int]) -> Sequences:
 
 def everyone(n: int) -> Segments:
     none = np.full(n, None, dtype=object)
-    return segments(none, none, none, np.ones(n, dtype=bool), smallest=1)
+    return segments({"age": none, "gender": none, "region": none}, np.ones(n, dtype=bool), smallest=1)
 
 
 def test_where_only_others_know_what_comes_next_the_vector_leans_on_them() -> None:
@@ -68,7 +68,7 @@ def test_nothing_to_learn_from() -> None:
 def test_means_leave_out_the_one_who_is_asked() -> None:
     gender = np.array(["F", "F", "F", "M", "F"], dtype=object)
     none = np.full(5, None, dtype=object)
-    found = segments(none, gender, none, np.ones(5, dtype=bool), smallest=1)
+    found = segments({"age": none, "gender": gender, "region": none}, np.ones(5, dtype=bool), smallest=1)
     states = np.array([[1.0], [3.0], [5.0], [20.0]], dtype=np.float32)
     means = means_of_others(states, found, np.array([0, 1, 2, 3]))  # the last user is not in the sample
     assert means[:, 0].tolist() == pytest.approx([4.0, 3.0, 2.0, 3.0])  # the only man has the mean of all others

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
@@ -35,6 +35,8 @@ class Sequences:
     """(events,) how much each event counts, above 0; None where all count 1."""
     negative: sp.csr_matrix | None = None
     """(users, items) 1 + how many events the user had before turning the item down; None where nobody ever did."""
+    shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What models count of these very histories and share, by its settings; histories made from them begin without."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -24,7 +24,7 @@ EVERYONE = "everyone"
 # Which of (age band, gender, region) a segment is made of, from the finest to the coarsest, and which of them go with
 # one of the further attributes, whose levels follow those of the same size.
 LEVELS = ((0, 1, 2), (0, 1), (0, 2), (1, 2), (0,), (1,), (2,))
-BESIDE = ((0, 1), (0,), (1,), (2,), ())
+AND_ANOTHER = ((0, 1), (0,), (1,), (2,), ())
 
 
 @dataclass(frozen=True)
@@ -56,26 +56,20 @@ def age_bands(ages: npt.ArrayLike) -> Strings:
     return bands
 
 
-def segments(
-    age: Strings,
-    gender: Strings,
-    region: Strings,
-    has_events: Bools,
-    smallest: int,
-    *,
-    least: int = 0,
-    further: Mapping[str, Strings] | None = None,
-) -> Segments:
+def segments(columns: Mapping[str, Strings], has_events: Bools, smallest: int, *, least: int = 0) -> Segments:
     """Put each user into the finest level with at least `smallest` members with events, else everyone.
 
     A segment that fewer than `least` users would be put into goes into a coarser one.
 
-    `further` has more attributes by name. The levels are those of `LEVELS`, and each of `BESIDE` with one further
-    attribute. A level asks for attributes that the user has: one whose region is unknown starts at age band × gender. A
-    segment's members are all users with its attributes, those who found a finer segment included.
+    `columns` are attributes by name, None where one is unknown: age, gender and region first, then others. The levels
+    are those of `LEVELS`, and each of `AND_ANOTHER` with one other attribute. A level asks for attributes that the user
+    has: one whose region is unknown starts at age band × gender. A segment's members are all users with its attributes,
+    those who found a finer segment included.
     """
-    attributes = [_codes(column) for column in (age, gender, region)]
-    attributes += [_named(name, *_codes(column)) for name, column in (further or {}).items()]
+    attributes = [_codes(column) for column in columns.values()]
+    for i, name in list(enumerate(columns))[len(LEVELS[0]) :]:  # the value alone ("10001", "yes") would not say of what
+        values, codes = attributes[i]
+        attributes[i] = np.array([f"{name}: {value}" for value in values], dtype=object), codes
     # an attribute without one value that is frequent enough (a name, a number) is in no segment
     frequent = [np.bincount(codes[has_events & (codes >= 0)]).max(initial=0) >= smallest for _, codes in attributes]
     chosen = np.full(len(has_events), -1, dtype=np.int64)
@@ -119,22 +113,17 @@ def shrink(vectors: Floats, n_events: Ints, found: Segments, full_weight: int) -
 
 
 def _levels(n_attributes: int) -> list[tuple[int, ...]]:
-    """Places of attributes, from the finest level to the coarsest; larger levels first."""
-    more = [(*level, place) for level in BESIDE for place in range(len(LEVELS[0]), n_attributes)]
+    """Numbers of attributes, from the finest level to the coarsest; larger levels first."""
+    more = [(*level, another) for level in AND_ANOTHER for another in range(len(LEVELS[0]), n_attributes)]
     return sorted([*LEVELS, *more], key=len, reverse=True)
 
 
-def _named(name: str, values: Strings, codes: Ints) -> tuple[Strings, Ints]:
-    """The same with values that say what they are of: the value alone ("10001", "yes") would not."""
-    return np.array([f"{name}: {value}" for value in values], dtype=object), codes
-
-
 def _codes(column: Strings) -> tuple[Strings, Ints]:
-    """The distinct values in order, and each row's place among them; -1 for None."""
+    """The distinct values in order, and each row's number among them; -1 for None."""
     known = np.array([value is not None for value in column], dtype=bool)
-    values, places = np.unique(column[known].astype(str), return_inverse=True)
+    values, numbers = np.unique(column[known].astype(str), return_inverse=True)
     codes = np.full(len(column), -1, dtype=np.int64)
-    codes[known] = places
+    codes[known] = numbers
     return values.astype(object), codes
 
 

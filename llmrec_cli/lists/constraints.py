@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, unit
 from llmrec_cli.core.errors import DataError, SettingsError
@@ -117,30 +118,25 @@ def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[
     return mask
 
 
-def broken(lists: Codes, excluded: Ints, allowed: Bools, rules: Constraints) -> dict[str, int]:
-    """How many rows of (users, k) lists break each rule; `barred` are keys user x items + item."""
-    there = lists >= 0
-    users, _ = np.nonzero(there)
-    items = lists[there].astype(np.int64)
-    n_items = len(allowed)
-    keys = users * n_items + items
-    outside = int((items >= n_items).sum())
+def broken(lists: Codes, excluded: Ints, allowed: Bools, constraints: Constraints) -> dict[str, int]:
+    """How many rows of (users, k) lists break each constraint; `excluded` are keys user x items + item."""
+    users, ranks = np.nonzero(lists >= 0)
+    items, n_items = lists[users, ranks].astype(np.int64), len(allowed)
     inside = np.minimum(items, n_items - 1)
-    titles = users * (rules.titles.max(initial=0) + 1) + rules.titles[inside]
-    counts = {
-        "outside the catalogue": outside,
-        "repeated": len(keys) - len(np.unique(keys)),
-        "same title": len(titles) - len(np.unique(titles)),
-        "seen or turned down": int(np.isin(keys, excluded).sum()),
+    titles, categories = constraints.titles[inside], constraints.categories[inside]
+    rows = pd.DataFrame({"user": users, "item": items, "title": titles, "category": categories})
+    over = 0
+    if constraints.max_per_category:
+        sizes = rows[rows["category"] >= 0].groupby(["user", "category"]).size()
+        over = int((sizes - constraints.max_per_category).clip(lower=0).sum())
+    return {
+        "outside the catalogue": int((items >= n_items).sum()),
+        "repeated": int(rows.duplicated(["user", "item"]).sum()),
+        "same title": int(rows.duplicated(["user", "title"]).sum()),
+        "seen or turned down": int(np.isin(users * n_items + items, excluded).sum()),
         "not allowed": int((~allowed[inside]).sum()),
-        "over the cap of a category": 0,
+        "over the cap of a category": over,
     }
-    if rules.max_per_category:
-        category = rules.categories[inside]
-        groups = (users * (rules.categories.max(initial=0) + 1) + category)[category >= 0]
-        sizes = np.unique(groups, return_counts=True)[1]
-        counts["over the cap of a category"] = int(np.maximum(sizes - rules.max_per_category, 0).sum())
-    return counts
 
 
 def overlap(lists: Codes, seed: int, pairs: int = 20_000) -> float:

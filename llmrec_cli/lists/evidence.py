@@ -47,6 +47,13 @@ class Evidence:
     often: Bools
     """Whether many people did what it says."""
 
+    @classmethod
+    def of(cls, rows: Ints, kinds: Any, weights: Floats, *, items: Any = -1, tags: Any = -1) -> Evidence:
+        """Pieces that are counted by nobody yet; `kinds`, `items` and `tags` are one for all or (pieces,)."""
+        given = {"kinds": (kinds, np.int8), "items": (items, np.int32), "tags": (tags, np.int64)}
+        arrays = {name: np.full(len(rows), each, dtype=dtype) for name, (each, dtype) in given.items()}
+        return cls(rows, **arrays, weights=weights.astype(np.float32), often=np.zeros(len(rows), dtype=bool))
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -91,7 +98,7 @@ def speaking_events(rows: Ints, events: Codes, support: Mapping[int, Floats], ca
     0 for one that has no part in the row's score.
     """
     if not support or len(rows) == 0:
-        return _no_evidence()
+        return Evidence.of(rows[:0], -1, np.zeros(0, dtype=np.float32))
     kinds = np.array(list(support), dtype=np.int8)
     values = np.stack([support[int(kind)] for kind in kinds])
     values = np.where(values >= LEAST[kinds][:, None], values, 0)
@@ -101,9 +108,8 @@ def speaking_events(rows: Ints, events: Codes, support: Mapping[int, Floats], ca
     worth, weights = worth[best, pairs], values[best, pairs]
     order = np.lexsort((events, -worth, rows))
     order = order[worth[order] > 0]
-    order = order[_place_within(rows[order]) < LOOKED_AT]
-    none = np.full(len(order), -1, dtype=np.int64)
-    return Evidence(rows[order], kinds[best[order]], events[order], none, weights[order], none >= 0)
+    order = order[_rank_within(rows[order]) < LOOKED_AT]
+    return Evidence.of(rows[order], kinds[best[order]], weights[order], items=events[order])
 
 
 def shared_interests(interests: sp.csr_matrix, item_tags: sp.csr_matrix, users: Ints, items: Codes) -> Evidence:
@@ -111,21 +117,8 @@ def shared_interests(interests: sp.csr_matrix, item_tags: sp.csr_matrix, users: 
 
     `interests` is (users, tags) with the weights of the profile, `item_tags` (items, tags) with ones.
     """
-    if interests.shape[1] == 0:
-        return _no_evidence()
-    shared = interests[users].multiply(item_tags[items]).tocoo()
-    order = np.lexsort((shared.col, -shared.data, shared.row))
-    rows = shared.row[order].astype(np.int64)
-    kept = _place_within(rows) < MOST_TAGS
-    order, rows = order[kept], rows[kept]
-    return Evidence(
-        rows,
-        np.full(len(rows), INTEREST, dtype=np.int8),
-        np.full(len(rows), -1, dtype=np.int32),
-        shared.col[order].astype(np.int64),
-        shared.data[order].astype(np.float32),
-        np.zeros(len(rows), dtype=bool),
-    )
+    rows, tags, weights = _largest(interests[users].multiply(item_tags[items]), MOST_TAGS)
+    return Evidence.of(rows, INTEREST, weights, tags=tags)
 
 
 def kind_numbers(names: Iterable[str]) -> Ints:
@@ -174,15 +167,20 @@ def held(evidence: Evidence, users: Ints, items: Codes, people: People, alike: s
 
 def rarest_shared(alike: sp.csr_matrix, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Ints:
     """(n,) the tag that both items have and that weighs most in `alike` (items, tags); -1 where they share none."""
-    if not len(one) or not alike.shape[1]:
-        return np.full(len(one), -1, dtype=np.int64)
-    shared = alike[one].minimum(alike[other]).tocoo()
-    order = np.lexsort((shared.col, -shared.data, shared.row))
-    rows = shared.row[order]
-    leading = np.flatnonzero(_place_within(rows) == 0)
     out = np.full(len(one), -1, dtype=np.int64)
-    out[rows[leading]] = shared.col[order][leading]
+    rows, tags, _ = _largest(alike[one].minimum(alike[other]), 1)
+    out[rows] = tags
     return out
+
+
+def _largest(matrix: sp.csr_matrix, n: int) -> tuple[Ints, Ints, Floats]:
+    """Rows, columns and values of the n largest entries of each row, largest first; equal ones by column."""
+    entries = matrix.tocoo()
+    order = np.lexsort((entries.col, -entries.data, entries.row))
+    rows = entries.row[order].astype(np.int64)
+    kept = _rank_within(rows) < n
+    order = order[kept]
+    return rows[kept], entries.col[order].astype(np.int64), entries.data[order]
 
 
 def popularity(sources: Ints, strategies: Sequence[str], segments: Ints, shares: Floats) -> Evidence:
@@ -193,14 +191,7 @@ def popularity(sources: Ints, strategies: Sequence[str], segments: Ints, shares:
     carried = np.array([name == POPULARITY for name in strategies], dtype=bool)
     rows = np.flatnonzero((sources < 0) | carried)
     own = sources[rows] == OF_SEGMENT
-    return Evidence(
-        rows,
-        np.where(own, SEGMENT, EVERYONE).astype(np.int8),
-        np.full(len(rows), -1, dtype=np.int32),
-        np.where(own, segments[rows], -1),
-        shares[rows],
-        np.zeros(len(rows), dtype=bool),
-    )
+    return Evidence.of(rows, np.where(own, SEGMENT, EVERYONE), shares[rows], tags=np.where(own, segments[rows], -1))
 
 
 def together(*parts: Evidence) -> Evidence:
@@ -208,7 +199,7 @@ def together(*parts: Evidence) -> Evidence:
     part = np.repeat(np.arange(len(parts)), [len(each) for each in parts])
     joined = Evidence(**{f.name: np.concatenate([getattr(each, f.name) for each in parts]) for f in fields(Evidence)})
     order = np.lexsort((np.arange(len(part)), part, joined.rows))
-    return joined.keep(order[_place_within(joined.rows[order]) < MOST_EVIDENCE])
+    return joined.keep(order[_rank_within(joined.rows[order]) < MOST_EVIDENCE])
 
 
 def interest_matrix(profiles: pa.ChunkedArray[Any], tags: pa.Array[Any]) -> sp.csr_matrix:
@@ -223,12 +214,6 @@ def interest_matrix(profiles: pa.ChunkedArray[Any], tags: pa.Array[Any]) -> sp.c
     return sp.csr_matrix((weights, (users, columns)), shape=(len(lists), len(tags)))
 
 
-def _place_within(rows: Ints) -> Ints:
+def _rank_within(rows: Ints) -> Ints:
     """(n,) how many of the same row stand before; `rows` ascend."""
-    starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1])) if len(rows) else np.zeros(0, dtype=np.int64)
-    return within_groups(np.diff(np.append(starts, len(rows))))
-
-
-def _no_evidence() -> Evidence:
-    none = np.zeros(0, dtype=np.int64)
-    return Evidence(none, none.astype(np.int8), none.astype(np.int32), none, none.astype(np.float32), none > 0)
+    return within_groups(np.unique(rows, return_counts=True)[1])

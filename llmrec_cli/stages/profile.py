@@ -136,15 +136,7 @@ def segmented(
         of = {
             name: values[rows] if name in kept else np.full(len(values[rows]), None) for name, values in columns.items()
         }
-        return segments(
-            of.pop("age"),
-            of.pop("gender"),
-            of.pop("region"),
-            histories.lengths[rows] > 0,
-            max(smallest, least),
-            least=least,
-            further=of,
-        )
+        return segments(of, histories.lengths[rows] > 0, max(smallest, least), least=least)
 
     names = tuple(name for name, values in columns.items() if any(value is not None for value in values))
     leaning = choose(names, histories, found, ties, seed)

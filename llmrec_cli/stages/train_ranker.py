@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
     from llmrec_cli.ranking.candidates import Candidates
     from llmrec_cli.ranking.leaderboard import Score
-    from llmrec_cli.ranking.rankers import Ranker
     from llmrec_cli.ranking.retrievers import Retriever
 
 RETRIEVER_SECTIONS = Sections("llmrec_cli.ranking.retrievers:RETRIEVERS", "llmrec_cli.ranking.retrievers:load_class")
@@ -83,6 +82,9 @@ class Variant:
     kind: Any
     config: Any
 
+    def fit(self, *given: Any) -> Any:
+        return self.kind.fit(self.config, *given)
+
 
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.ranking import leaderboard, private_sources
@@ -106,7 +108,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     scores += cross_fitted(rankers, candidates, config.folds, context)
     chosen = leaderboard.best(scores)
     context.progress.log(f"train-ranker: {chosen.name} is best; fitting it on all validation users")
-    ranker = fit_ranker(rankers[chosen.name], candidates, context.seed)
+    ranker = rankers[chosen.name].fit(candidates, context.seed)
     with work.writing(RANKER) as folder:
         save_ranker(folder, chosen.name, ranker)
     features = leaderboard.features_table(candidates, importance(ranker, candidates))
@@ -195,7 +197,7 @@ def validation(
     from llmrec_cli.data.interactions import some_with_two
     from llmrec_cli.ranking.leaderboard import Score
     from llmrec_cli.ranking.retrieval import Retrieval
-    from llmrec_cli.ranking.retrievers import Histories, fit
+    from llmrec_cli.ranking.retrievers import Histories
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
 
@@ -207,7 +209,7 @@ def validation(
     for name, variant in sources.items():
         started = time.monotonic()
         context.progress.log(f"train-ranker: fitting {name}")
-        fitted[name] = fit(variant.kind, variant.config, histories, before, seed=context.seed, fitted=fitted)
+        fitted[name] = variant.fit(histories, before, context.seed)
         seconds[name] = time.monotonic() - started
     users = some_with_two(sequences, config.train_users, context.seed)
     some = histories.select(users)
@@ -216,11 +218,6 @@ def validation(
     candidates = retrieval.candidates(eval_users, sequences.last()[users], context.progress)
     scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.source_ranks.items()]
     return candidates, fitted, scores
-
-
-def fit_ranker(variant: Variant, candidates: Candidates, seed: int) -> Ranker:
-    ranker: Ranker = variant.kind.fit(variant.config, candidates, seed)
-    return ranker
 
 
 def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
@@ -236,7 +233,7 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
             known, asked = (candidates.keep(candidates.rows(mask)) for mask in (fold != part, fold == part))
             for name, variant in rankers.items():
                 started = time.monotonic()
-                ranker = fit_ranker(variant, known, context.seed)
+                ranker = variant.fit(known, context.seed)
                 seconds[name] += time.monotonic() - started
                 found = asked.target_ranks(ranker.score(asked))
                 ranks[name][fold == part] = found[fold == part]

@@ -19,7 +19,6 @@ from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.features import Z, family
 from llmrec_cli.ranking.rankers import BaseRanker
 
-Columns = Ints
 IMPERSONAL = ("popularity", "segments")
 """Sources that do not look at the user's events: no part of the equal weights."""
 BELOW = 1e6
@@ -34,17 +33,33 @@ class FusionConfig(BaseModel, frozen=True, extra="forbid"):
     max_users: int = Field(6000, ge=1, description="users that the weights are fitted on at most")
 
 
-class Fusion(BaseRanker):
-    """score = standardised features @ weights. All fields are (features,); `spread` is that of `spreads`."""
+class LinearRanker(BaseRanker):
+    """score = standardised features @ weights. All fields are (features,)."""
 
-    config: FusionConfig
     mean: Floats
     std: Floats
     weights: Floats
     spread: Floats
+    """That of `spreads`."""
+
+    def score(self, candidates: Candidates) -> Floats:
+        scaled = self.weights / self.std
+        return candidates.features @ scaled - np.float32(self.mean @ scaled)
+
+    def parts(self, candidates: Candidates, rows: Ints) -> Floats:
+        return centred(candidates, rows) * (self.weights / self.std)
+
+    def importance(self) -> Floats:
+        return self.spread
+
+
+class Fusion(LinearRanker):
+    """Weights of a conditional logit, near equal ones of the retrievers."""
+
+    config: FusionConfig
 
     @classmethod
-    def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Columns | None = None) -> Self:
+    def fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Ints | None = None) -> Self:
         """With `columns`, only these features get a weight. Fitted once for each table: others build on it."""
         key = (cls, config, seed, None if columns is None else tuple(columns))
         if key not in candidates.fitted:
@@ -53,7 +68,7 @@ class Fusion(BaseRanker):
         return known
 
     @classmethod
-    def _fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Columns | None) -> Self:
+    def _fit(cls, config: FusionConfig, candidates: Candidates, seed: int, columns: Ints | None) -> Self:
         mean, std = standardisation(candidates)
         used = np.arange(len(candidates.names)) if columns is None else columns
         sample = labelled(candidates, config.max_users, seed)
@@ -65,18 +80,8 @@ class Fusion(BaseRanker):
             spread[used] = spreads(x.numpy(), weights[used], [sample.names[i] for i in used], sample.offsets)
         return cls(config, mean, std, weights, spread)
 
-    def score(self, candidates: Candidates) -> Floats:
-        scaled = self.weights / self.std
-        return candidates.features @ scaled - np.float32(self.mean @ scaled)
 
-    def parts(self, candidates: Candidates, rows: Columns) -> Floats:
-        return centred(candidates, rows) * (self.weights / self.std)
-
-    def importance(self) -> Floats:
-        return self.spread
-
-
-def centred(candidates: Candidates, rows: Columns) -> Floats:
+def centred(candidates: Candidates, rows: Ints) -> Floats:
     """(n, features) of some rows (their numbers), less the mean of all candidates of the same user."""
     lengths = np.diff(candidates.offsets)
     some = np.flatnonzero(lengths)

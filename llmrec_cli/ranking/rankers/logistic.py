@@ -7,10 +7,9 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.core.arrays import Floats
 from llmrec_cli.ranking.candidates import Candidates
-from llmrec_cli.ranking.rankers import BaseRanker
-from llmrec_cli.ranking.rankers.conditional_logit import centred, labelled, spreads, standardisation
+from llmrec_cli.ranking.rankers.conditional_logit import LinearRanker, labelled, spreads, standardisation
 
 
 class LogisticConfig(BaseModel, frozen=True, extra="forbid"):
@@ -21,17 +20,10 @@ class LogisticConfig(BaseModel, frozen=True, extra="forbid"):
     max_users: int = Field(6000, ge=1, description="users that the weights are fitted on at most")
 
 
-class Logistic(BaseRanker):
-    """score = log odds, with the sampling of negatives taken back out of the intercept (King and Zeng 2001).
-
-    The arrays are (features,); `spread` is that of `spreads`.
-    """
+class Logistic(LinearRanker):
+    """score = log odds, with the sampling of negatives taken back out of the intercept (King and Zeng 2001)."""
 
     config: LogisticConfig
-    mean: Floats
-    std: Floats
-    weights: Floats
-    spread: Floats
     intercept: float
 
     @classmethod
@@ -53,11 +45,4 @@ class Logistic(BaseRanker):
         return cls(config, mean, std, weights, spread, intercept)
 
     def score(self, candidates: Candidates) -> Floats:
-        scaled = self.weights / self.std
-        return (candidates.features @ scaled + (self.intercept - self.mean @ scaled)).astype(np.float32)
-
-    def parts(self, candidates: Candidates, rows: Ints) -> Floats:
-        return centred(candidates, rows) * (self.weights / self.std)
-
-    def importance(self) -> Floats:
-        return self.spread
+        return super().score(candidates) + np.float32(self.intercept)

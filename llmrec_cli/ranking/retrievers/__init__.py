@@ -152,29 +152,12 @@ class Supports(Protocol):
         ...
 
 
-@runtime_checkable
-class BuildsOn(Protocol):
-    """A retriever that takes over what an earlier one has learnt from the same events."""
-
-    @classmethod
-    def fit_beside(
-        cls, config: Any, sequences: Sequences, catalogue: Catalogue, seed: int, fitted: Mapping[str, object]
-    ) -> Retriever:
-        """The same as `fit`; `fitted` are those that were fitted on these events before."""
-        ...
-
-
-@runtime_checkable
-class Remembers(Protocol):
-    """A retriever that keeps the histories of the users of `fit`, in their order, and can leave some of them out."""
-
-    def without(self, users: Ints) -> Self:
-        """The same without the users of these row numbers."""
-        ...
-
-
 class BaseRetriever(FittedModel):
-    """A retriever as a class declares it: `config: MySettings`, and what `fit` learns as fields."""
+    """A retriever as a class declares it: `config: MySettings`, and what `fit` learns as fields.
+
+    One that keeps the histories of the users of `fit` has a method `without(users)`, which gives the same without the
+    users of these row numbers: `forget` calls it.
+    """
 
     signed: ClassVar[bool] = False
     label: ClassVar[str] = ""
@@ -233,29 +216,11 @@ def load_class(name: str) -> type[Retriever]:
     return cls
 
 
-def fit(
-    kind: type[Retriever],
-    config: Any,
-    sequences: Sequences,
-    catalogue: Catalogue,
-    *,
-    seed: int,
-    fitted: Mapping[str, Retriever],
-) -> Retriever:
-    """A source of this kind; `fitted` are those that these events have taught already."""
-    if issubclass(kind, BuildsOn):
-        return kind.fit_beside(config, sequences, catalogue, seed, fitted)
-    return kind.fit(config, sequences, catalogue, seed)
-
-
 def refit(
     fitted: Mapping[str, Retriever], sequences: Sequences, catalogue: Catalogue, seed: int
 ) -> dict[str, Retriever]:
-    """The same sources with the same settings, learnt from other events."""
-    found: dict[str, Retriever] = {}
-    for name, source in fitted.items():
-        found[name] = fit(type(source), source.config, sequences, catalogue, seed=seed, fitted=found)
-    return found
+    """The same retrievers with the same settings, learnt from other events."""
+    return {name: type(each).fit(each.config, sequences, catalogue, seed) for name, each in fitted.items()}
 
 
 def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:

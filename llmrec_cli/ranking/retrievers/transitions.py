@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -49,7 +48,7 @@ class Transitions(DenseRetriever):
 
     @classmethod
     def fit(cls, config: TransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        config = config.model_copy(update={"tau": settled_tau(config, sequences)})
+        config = config.model_copy(update={"tau": resolve_tau(config, sequences)})
         frequency = sequences.counts() + 1.0
         prior = config.popularity * np.log(frequency / frequency.sum())
         return cls(config, strengths(config, sequences), prior.astype(np.float32))
@@ -77,40 +76,34 @@ class ContentTransitions(DenseRetriever):
 
     @classmethod
     def fit(cls, config: ContentTransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        return cls.fit_beside(config, sequences, catalogue, seed, {})
-
-    @classmethod
-    def fit_beside(
-        cls,
-        config: ContentTransitionsConfig,
-        sequences: Sequences,
-        catalogue: Catalogue,
-        seed: int,
-        fitted: Mapping[str, object],
-    ) -> Self:
-        """With the counts of `transitions`, where it was fitted on these events and counts in the same way."""
-        config = config.model_copy(update={"tau": settled_tau(config, sequences)})
-        counted = [other for other in fitted.values() if isinstance(other, Transitions)]
-        same = [other.strength for other in counted if _counts_as(other.config) == _counts_as(config)]
+        config = config.model_copy(update={"tau": resolve_tau(config, sequences)})
         vectors = catalogue.text_vectors
         alike = nearest(lambda rows: vectors[rows] @ vectors.T, sequences, config.neighbours)
         alike.data **= 2
         total = np.maximum(np.asarray(alike.sum(1)).ravel(), 1e-6)
         mean = (sp.diags(1 / total) @ alike).tocsr().astype(np.float32)
-        return cls(config, mean, same[0] if same else strengths(config, sequences))
+        return cls(config, mean, strengths(config, sequences))
 
     def score(self, histories: Histories) -> Floats:
         start = recent_weights(histories.sequences, self.config) @ self.alike
         return np.asarray((start @ self.strength).toarray(), dtype=np.float32)
 
 
-def settled_tau(config: TransitionsConfig, sequences: Sequences) -> float:
+def resolve_tau(config: TransitionsConfig, sequences: Sequences) -> float:
     """`tau`, also where it was left to the data."""
     return config.tau or 50.0 * _n_chosen(sequences) ** 0.5
 
 
 def strengths(config: TransitionsConfig, sequences: Sequences) -> sp.csr_matrix:
-    """(items, items) how strongly the item of a column tends to follow that of a row."""
+    """(items, items) how strongly the item of a column tends to follow that of a row; counted once for both models."""
+    key = "transitions", config.distances, config.power, config.rate, config.tau
+    if key not in sequences.shared:
+        sequences.shared[key] = _strengths(config, sequences)
+    found: sp.csr_matrix = sequences.shared[key]
+    return found
+
+
+def _strengths(config: TransitionsConfig, sequences: Sequences) -> sp.csr_matrix:
     further = np.arange(config.distances)
     counts = sequences.successors(((1.0 + further) ** -config.power * config.rate**further).tolist())
     counts.data = np.log1p(counts.data * (_n_chosen(sequences) / config.tau)).astype(np.float32)
@@ -119,11 +112,6 @@ def strengths(config: TransitionsConfig, sequences: Sequences) -> sp.csr_matrix:
 
 def _n_chosen(sequences: Sequences) -> int:
     return max(int(np.count_nonzero(sequences.counts())), 1)
-
-
-def _counts_as(config: TransitionsConfig) -> tuple[float, ...]:
-    """What `strengths` goes by."""
-    return config.distances, config.power, config.rate, config.tau
 
 
 def recent_weights(sequences: Sequences, config: TransitionsConfig) -> sp.csr_matrix:
