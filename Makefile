@@ -14,7 +14,7 @@ demo: .venv/installed
 	$(BIN)/llmrec run --config configs/retail.toml --work $(DEMO)
 	$(BIN)/llmrec evaluate --config configs/retail.toml --work $(DEMO)
 	@echo
-	@echo "Look at the page:  $(CURDIR)/$(DEMO)/recommend/report.html"
+	@echo "Look at the page:  $(CURDIR)/$(DEMO)/report/report.html"
 	@echo "Look at a user:    $(BIN)/llmrec show user 17048 --work $(DEMO)"
 
 test: .venv/installed-dev

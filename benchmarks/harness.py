@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from benchmarks.data_sets import DATA_SETS, HERE, REPOSITORY, SETTINGS, DataSet, data_folder
 from llmrec_cli.core.arrays import offsets_of
-from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, PRETRAIN_CURVE, SEQUENCES
+from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, PRETRAIN_CURVE, SEQUENCES, Table
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences, from_table, with_codes
 
@@ -207,6 +207,14 @@ def with_clean_of(source: WorkDir, path: Path) -> WorkDir:
     shutil.rmtree(path / "clean", ignore_errors=True)
     shutil.copytree(source.path / "clean", path / "clean", ignore=shutil.ignore_patterns(".*"))
     return WorkDir(path)
+
+
+def rewrite(work: WorkDir, table: Table, data: pa.Table) -> None:
+    """Give a finished table another content, and have the record of its maker vouch for that."""
+    record = work.record(table.stage) or {}
+    work.write(table, data)
+    output = {"sha256": work.fingerprint(table), "mtime_ns": work.where(table).stat().st_mtime_ns}
+    work.sign(table.stage, {**record, "outputs": record["outputs"] | {table.path: output}})
 
 
 def asked(work: WorkDir) -> tuple[Sequences, Ints]:

@@ -97,7 +97,7 @@ def stages(work: WorkDir, log: pa.Table, names: tuple[str, ...], options: Option
     write = pacsv.WriteOptions(include_header=False, delimiter="\t")
     pacsv.write_csv(log, file, write)
     paths = [f"clean.{key}.path={data_folder() / path}" for key, path in FILES.items()]
-    settings = [*paths, f"clean.interactions.path={file}", "clean.min_user_events=1", "recommend.report=false"]
+    settings = [*paths, f"clean.interactions.path={file}", "clean.min_user_events=1"]
     settings += options.settings
     for name in names:
         threads = ["--threads", str(options.threads)]

@@ -19,7 +19,6 @@ from benchmarks.protocols import PIPELINE, PROTOCOLS, as_strict, as_told, test_r
 from benchmarks.tables import Table, interval, score, show, thousands
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.config import load
-from llmrec_cli.core.stage import redrawn
 from llmrec_cli.data.metrics import paired_bootstrap
 from llmrec_cli.stages import pretrain, profile, train_ranker
 
@@ -40,8 +39,7 @@ def measure(data: DataSet, protocol: str, options: Options) -> Json:
     for seed in options.seeds:
         work = harness.with_clean_of(reduced, options.work / data.name / variant / f"seed-{seed}")
         if options.own.wordless:
-            with redrawn(work, ITEMS):
-                work.write(ITEMS, without_words(work.read(ITEMS)))
+            harness.rewrite(work, ITEMS, without_words(work.read(ITEMS)))
         trained = (as_strict if withheld > 1 else as_told)(work, source, data, options, seed)
         ranks = test_ranks(work, source, trained)
         mine = ranking.means(ranking.metrics(ranks["filtered"][PIPELINE]))

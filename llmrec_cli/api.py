@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.privacy.held import as_written
 from llmrec_cli.ranking.retrieval import best_items
 from llmrec_cli.report import views
-from llmrec_cli.stages.recommend import FOR_LISTS, STAGE, Maker, maker_of
+from llmrec_cli.stages.recommend import STAGE, Maker, maker_of
 
 LIST = [USER, "rank", ITEM, "title", "score", "strategy", "reason", "evidence"]
 SCORED = [USER, "rank", ITEM, "score"]
@@ -145,7 +145,7 @@ class Work:
 
     def _maker(self) -> Maker:
         config = pipeline.check(self.settings, ["recommend"])["recommend"]
-        state(replace(STAGE, reads=FOR_LISTS), self.workdir, config, self.context)
+        state(STAGE, self.workdir, config, self.context)
         with read_only(self.workdir, own_scratch=False) as reader:
             return maker_of(reader, config, self.context)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from llmrec_cli.core.artifacts import RECOMMENDATIONS
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, LlmrecError, ThresholdError, UpstreamError
 from llmrec_cli.core.stage import (
@@ -17,15 +18,14 @@ from llmrec_cli.core.stage import (
     State,
     estimate,
     execute,
-    redrawn,
     state,
 )
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.privacy import forget
 
 # In the order in which `llmrec run` walks them. The order is the data flow: each artifact has one maker.
-STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend")
-# What a backtest needs: texts and pictures do not change what is recommended.
+STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "report")
+# What a backtest needs: texts, pictures and the page do not change what is recommended.
 REPLAYED = ("clean", "pretrain", "profile", "train-ranker", "recommend")
 
 
@@ -119,8 +119,8 @@ def backtests(
     """Replay the pipeline in `WORK/evaluate/<name>/` without the events that came later, and compare with them.
 
     Several cut-offs are replayed one after the other, each in a folder of its own, `<name>-<cut-off>`; a gate that
-    fails at one is told when all are done. The comparison is the last stage of the nested work directory; the page of
-    the main one is redrawn with its verdict.
+    fails at one is told when all are done. The comparison is the last stage of the nested work directory; then the page
+    of the main one is drawn, also when a gate failed: it must not keep an older verdict.
     """
     from llmrec_cli.evaluation import thresholds
     from llmrec_cli.ranking import private_sources
@@ -133,7 +133,7 @@ def backtests(
     thresholds.agree(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
     outcomes, failed = [], []
     with work.lock():
-        for at, config in asked.cut_offs():
+        for at, config in asked.backtests(filter_seen=configs["recommend"].filter_seen):
             nested = WorkDir(work.path / "evaluate" / (f"{name}-{at.replace(':', '')}" if at else name))
             walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, describe=describe)
             try:
@@ -143,8 +143,7 @@ def backtests(
                 outcomes.append(outcome)
             except ThresholdError as error:
                 failed.append(error)
-            finally:  # also when a gate failed: the page must not keep an older verdict
-                redraw_page(work, context)
+        draw(work, settings, context, describe)
     if failed:
         raise failed[0]
     return outcomes
@@ -163,15 +162,17 @@ def across(settings: Settings, outcomes: Sequence[Outcome]) -> list[str]:
 def as_of_the_past(settings: Settings, config: Any) -> Settings:
     """The same settings, with `clean` told to withhold what the backtest asks about."""
     asked = {f"clean.{key}": getattr(config, key) for key in ("holdout", "holdout_n", "holdout_after")}
-    return settings.over({**asked, "recommend.k": max(config.ks), "recommend.report": False}, "the backtest")
+    return settings.over({**asked, "recommend.k": max(config.ks)}, "the backtest")
 
 
-def redraw_page(work: WorkDir, context: Context) -> None:
-    """Draw the page again where there is one, so that it shows the newest verdict."""
-    from llmrec_cli.core.artifacts import REPORT_PAGE
-    from llmrec_cli.report import page
+def draw(work: WorkDir, settings: Settings, context: Context, describe: Callable[[Outcome], None]) -> None:
+    """Draw the page as things stand now, where there are lists to show; the caller holds the lock.
 
-    if not work.has(REPORT_PAGE) or work.record("recommend") is None:
+    Where it cannot be drawn because something before it is stale, that is logged: `run` mends it and draws then.
+    """
+    if not work.has(RECOMMENDATIONS):
         return
-    with redrawn(work, REPORT_PAGE), work.writing(REPORT_PAGE) as path:
-        path.write_text(page.render(work), encoding="utf-8")
+    try:
+        describe(execute(load("report"), work, check(settings, ["report"])["report"], context))
+    except UpstreamError as error:
+        context.progress.log(f"report: not drawn, {error.what}")

@@ -33,7 +33,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
 
 
 def llmrec(work: WorkDir, *options: str) -> Result:
-    given = ["--work", str(work.path), "--set", "recommend.report=false", "--threads", "1", *options]
+    given = ["--work", str(work.path), "--threads", "1", *options]
     return runner.invoke(app, ["recommend", *given], env={"LLMREC_CONFIG": ""})
 
 
@@ -122,7 +122,7 @@ def test_a_stranger_is_told_what_is_popular_under_the_same_rules(work: WorkDir) 
     assert lines[0] == "user nobody" and "not among the users" in lines[1]
 
 
-def test_what_the_page_alone_needs_may_be_missing_and_models_may_not(tmp_path: Path) -> None:
+def test_what_lists_are_not_made_of_may_be_missing_and_models_may_not(tmp_path: Path) -> None:
     made = tiny.make(tmp_path / "work")
     made.where(FUNNEL).unlink()  # by hand: what the program removes itself is no longer vouched for
     assert asked(made, "--user", "u00")["items"][0]["item_id"] == "i03"

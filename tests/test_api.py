@@ -23,7 +23,7 @@ SCORED = ["user_id", "rank", "item_id", "score"]
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> llmrec.Work:
     made = tiny.make(tmp_path_factory.mktemp("api") / "work")
-    return llmrec.open(made.path, settings={"recommend.report": False}, threads=1)
+    return llmrec.open(made.path, threads=1)
 
 
 def test_importing_it_loads_neither_torch_nor_pandas() -> None:

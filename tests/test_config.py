@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from llmrec_cli import pipeline
-from llmrec_cli.core.config import leaves, literal, load
+from llmrec_cli.core.config import MOVED, leaves, literal, load
 from llmrec_cli.core.errors import RENAMED, SettingsError
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context
@@ -118,6 +118,13 @@ def test_an_old_name_is_answered_with_the_new_one(tmp_path: Path, old: str, new:
     assert f"did you mean {new!r}?" in str(error.value)
 
 
+@pytest.mark.parametrize("old", MOVED)
+def test_a_setting_that_went_to_another_section_is_found_there(file: Path, old: str) -> None:
+    with pytest.raises(SettingsError, match=f"unknown setting '{old}'") as told:
+        load(file, [f"{old}=1"], {}).section("recommend", Config)
+    assert told.value.fix == f"did you mean {MOVED[old]!r}?"
+
+
 def test_the_changelog_lists_every_old_name_that_is_answered() -> None:
     text = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8").partition("### Renamed")[2]
     rows = [
@@ -125,6 +132,7 @@ def test_the_changelog_lists_every_old_name_that_is_answered() -> None:
     ]
     listed = {(a.split(".")[-1], b.split(".")[-1]) for old, new in rows for a, b in zip(old, new, strict=False)}
     assert set(RENAMED.items()) <= listed
+    assert set(MOVED.items()) <= {pair for old, new in rows for pair in zip(old, new, strict=False)}
 
 
 def test_a_value_out_of_range_says_which_and_where(file: Path) -> None:

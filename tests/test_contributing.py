@@ -58,7 +58,9 @@ def test_the_plugins_are_fitted_and_make_lists_with_their_own_label(project: Pat
     first = {row["user_id"]: row["item_id"] for row in rows if row["rank"] == 1}
     assert sum(first[f"u{user:02d}"] == tiny.item_id(tiny.following(user)) for user in range(8)) == 8
     assert any(row["strategy"] == "my_models:Next" for row in rows)
-    assert "What came right after" in (project / "work" / "recommend" / "report.html").read_text()
+    drawn = llmrec(project, "report")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "What came right after" in (project / "work" / "report" / "report.html").read_text()
     again = llmrec(project, "train-ranker")
     assert "up to date" in again.stderr
     module = project / "my_models.py"

@@ -22,7 +22,7 @@ from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, Traits, histo
 from llmrec_cli.evaluation.eval_users import EvalUsers
 from llmrec_cli.ingest.holdout import before
 from llmrec_cli.stages import recommend
-from llmrec_cli.stages.evaluate import METRICS, STAGE, EvaluateConfig, best_source, traits
+from llmrec_cli.stages.evaluate import METRICS, STAGE, BacktestConfig, EvaluateConfig, best_source
 from tests import tiny
 from tests.signing import vouch
 
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("tiny")
     work = tiny.make(folder / "work")
     context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
-    execute(recommend.STAGE, work, recommend.RecommendConfig(k=5, report=False), context)
+    execute(recommend.STAGE, work, recommend.RecommendConfig(k=5), context)
     return work
 
 
@@ -51,7 +51,8 @@ def evaluated(work: WorkDir, context: Context, happened: Next, **settings: Any) 
         for place, item in enumerate(items)
     ]
     work.write(HOLDOUT, pa.Table.from_pylist(rows, schema=HOLDOUT.schema))
-    config = EvaluateConfig(**{"ks": [1, 5], "baselines": ["itemknn"], "bootstrap": 200, **settings})
+    given = {"ks": [1, 5], "baselines": ["itemknn"], "bootstrap": 200, "filter_seen": True, **settings}
+    config = BacktestConfig(**given)
     return execute(STAGE, vouch(work), config, context, force=True).report
 
 
@@ -121,8 +122,8 @@ def test_the_filter_is_told_both_ways(made: WorkDir, context: Context, tmp_path:
     assert any(line.startswith("ndcg@5 with seen items left in: popularity 0.") for line in report.lines)
     unfiltered = WorkDir(tmp_path / "unfiltered")
     shutil.copytree(made.path, unfiltered.path)
-    execute(recommend.STAGE, unfiltered, recommend.RecommendConfig(k=5, report=False, filter_seen=False), context)
-    report = evaluated(unfiltered, context, again, ks=[5])
+    execute(recommend.STAGE, unfiltered, recommend.RecommendConfig(k=5, filter_seen=False), context)
+    report = evaluated(unfiltered, context, again, ks=[5], filter_seen=False)
     assert values(unfiltered)["itemknn", "ndcg@5"] == other["itemknn"]
     assert json.loads(unfiltered.where(VERDICT).read_text())["other_filter"]["itemknn"] == 0
     assert "seen items not filtered" in report.lines[-1] and not report.warnings
@@ -195,6 +196,19 @@ def test_popularity_is_counted_where_no_retriever_of_it_was_fitted(
     assert values(made) == before and any(system == "popularity" for system, _ in before)
 
 
+def test_of_records_only_the_least_number_of_people_is_read(
+    made: WorkDir, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether seen items were filtered is a setting: no other stage's record is asked."""
+    from llmrec_cli.stages import evaluate
+
+    evaluated(made, context, came_next())
+    read, record = set[str](), WorkDir.record
+    monkeypatch.setattr(WorkDir, "record", lambda self, name: read.add(name) or record(self, name))
+    evaluate.run(made, BacktestConfig(ks=[1, 5], bootstrap=200, filter_seen=True), context)
+    assert read == {"clean"}
+
+
 def test_cold_users_and_items_are_counted(made: WorkDir, context: Context) -> None:
     report = evaluated(made, context, came_next() | {"z0": ["i00"], "z1": ["brand new"], "u00": ["brand new", "i01"]})
     cold = json.loads(made.where(VERDICT).read_text())["cold"]
@@ -225,7 +239,7 @@ def test_a_cut_off_without_quotes_is_a_time_too() -> None:
 
 def test_each_of_several_cut_offs_asks_up_to_the_next() -> None:
     given = ["evaluate.holdout=time", "evaluate.holdout_after=[2010-11-01, 2010-12-01]"]
-    found = config.load(None, given, {}, {}).section("evaluate", EvaluateConfig).cut_offs()
+    found = config.load(None, given, {}, {}).section("evaluate", EvaluateConfig).backtests(filter_seen=True)
     assert [(name, each.holdout_after, each.holdout_until) for name, each in found] == [
         ("2010-11-01", "2010-11-01", "2010-12-01"),
         ("2010-12-01", "2010-12-01", ""),
@@ -252,7 +266,7 @@ def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_pa
     with pytest.raises(DataError, match="nothing was withheld"):
         evaluated(made, context, {"stranger": ["i01"]})
     with pytest.raises(UpstreamError):
-        execute(STAGE, WorkDir(tmp_path), EvaluateConfig(), context)
+        execute(STAGE, WorkDir(tmp_path), BacktestConfig(filter_seen=True), context)
 
 
 def test_the_same_seed_gives_the_same_bytes(made: WorkDir, context: Context) -> None:
@@ -313,5 +327,5 @@ def test_tags_are_those_of_the_catalogue_and_are_not_made_again(tmp_path: Path) 
     for name, column in (("tags", tags), ("title", titles)):
         items = items.set_column(items.column_names.index(name), name, column)
     work.write(ITEMS, items)
-    found = traits(vouch(work)).tags
+    found = Traits.of(work.read(ITEMS).column("tags"), np.zeros((items.num_rows, 1), dtype=np.float32)).tags
     assert found is not None and found.shape == (items.num_rows, 1) and found.nnz == 1

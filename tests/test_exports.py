@@ -27,7 +27,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("exporting")
     made = tiny.make(folder, {3: '=HYPERLINK("http://x")', 4: 'a, "quoted"\nline'})
     context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
-    recommend.run(made, recommend.RecommendConfig(k=3, report=False), context)
+    recommend.run(made, recommend.RecommendConfig(k=3), context)
     return made
 
 

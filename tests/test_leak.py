@@ -15,8 +15,9 @@ from llmrec_cli.core import config
 from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, RECOMMENDATIONS, SEQUENCES, VERDICT
 from llmrec_cli.core.artifacts import ITEMS as ITEM_TABLE
 from llmrec_cli.core.artifacts import USERS as USER_TABLE
-from llmrec_cli.core.stage import Context, execute, redrawn
+from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
+from tests.signing import rewrite
 
 pytestmark = pytest.mark.slow
 USERS, ITEMS, STEPS = 120, 60, 8
@@ -51,7 +52,7 @@ def replayed(folder: Path, lines: list[str], context: Context, **settings: Any) 
         made.put(key, value, "the test")
     context = dataclasses.replace(context, base=folder)
     pipeline.backtests(WorkDir(folder / "work"), made, context)
-    evaluate = made.section("evaluate", pipeline.load("evaluate").config)
+    (_, evaluate), *_ = made.section("evaluate", pipeline.load("evaluate").config).backtests(filter_seen=True)
     return WorkDir(folder / "work" / "evaluate" / "last"), evaluate, context
 
 
@@ -76,13 +77,11 @@ def test_shuffled_targets_drop_to_chance(made: tuple[WorkDir, Any, Context]) -> 
     items = np.array(holdout.column("item_id").to_pylist())
     try:
         shuffled = np.random.default_rng(0).permutation(items)
-        with redrawn(work, HOLDOUT):
-            work.write(HOLDOUT, holdout.set_column(2, "item_id", [shuffled.tolist()]))
+        rewrite(work, HOLDOUT, holdout.set_column(2, "item_id", [shuffled.tolist()]))
         execute(pipeline.load("evaluate"), work, settings, context)
         after = recall(work)["pipeline"]
     finally:
-        with redrawn(work, HOLDOUT):
-            work.write(HOLDOUT, holdout)
+        rewrite(work, HOLDOUT, holdout)
         execute(pipeline.load("evaluate"), work, settings, context)
     assert recall(work)["pipeline"] == before
     # a list holds 5 of the 52 items that the user has not seen; a shuffled target is one of 60

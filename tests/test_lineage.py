@@ -18,7 +18,7 @@ from llmrec_cli.core import records
 from llmrec_cli.core.artifacts import ENCODER, ITEM_TEXT_VECTORS, ITEM_VECTORS, ITEMS, TOPICS, Artifact
 from llmrec_cli.core.errors import LlmrecError, UpstreamError
 from llmrec_cli.core.lineage import verified_inputs
-from llmrec_cli.core.stage import Context, Report, Stage, execute, redrawn, state
+from llmrec_cli.core.stage import Context, Report, Stage, execute, state
 from llmrec_cli.core.workdir import WorkDir, vectors
 
 HINTS = replace(ITEM_TEXT_VECTORS, name="hints", optional=True)
@@ -185,13 +185,6 @@ def test_a_signed_record_of_another_shape_is_not_believed(work: WorkDir) -> None
     del record["signature"], record["ticket"]
     path.write_text(records.signed(record))
     assert work.record("pretrain") is None and work.record_problem("pretrain") == "its record is damaged"
-
-
-def test_signing_anew_does_not_vouch_for_what_else_was_changed(work: WorkDir, context: Context) -> None:
-    work.where(ITEM_VECTORS).write_bytes(b"by hand")
-    with redrawn(work, ENCODER), work.writing(ENCODER) as folder:
-        (folder / "config.json").write_text("drawn again")
-    assert "item_vectors.parquet is damaged" in refusal(PROFILE, work, context)
 
 
 def test_no_error_is_a_bug(work: WorkDir, context: Context) -> None:

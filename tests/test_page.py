@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.core.artifacts import FUNNEL, ITEM_IMAGES, PRETRAIN_CURVE, RANKER_REPORT, SLICES, VERDICT
+from llmrec_cli.core.artifacts import FUNNEL, ITEM_IMAGES, PRETRAIN_CURVE, RANKER_REPORT, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import figures, page, page_data
@@ -54,12 +54,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("page")
     made = tiny.make(folder / "work", {0: HOSTILE, 9: HOSTILE + " again"})
     context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
-    execute(STAGE, made, RecommendConfig(k=3, report_users=40), context)
+    execute(STAGE, made, RecommendConfig(k=3), context)
     return made
 
 
 def test_hostile_titles_stay_text(work: WorkDir) -> None:
-    html = page.render(work)
+    html = page.render(work, 40)
     reader = read(html)
     assert [script.get("type") for script in reader.first("script")] == ["application/json", None]
     assert reader.first("img") == []
@@ -69,7 +69,7 @@ def test_hostile_titles_stay_text(work: WorkDir) -> None:
 
 
 def test_the_page_loads_nothing_and_runs_only_its_own_script(work: WorkDir) -> None:
-    html = page.render(work)
+    html = page.render(work, 40)
     reader = read(html)
     policy = next(m["content"] for m in reader.first("meta") if m.get("http-equiv") == "Content-Security-Policy")
     assert policy and "default-src 'none'" in policy and "unsafe" not in policy
@@ -85,8 +85,8 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(work: WorkDir) -> N
 
 
 def test_the_page_holds_lists_with_reasons_and_history(work: WorkDir) -> None:
-    data = json.loads(read(page.render(work)).scripts[0])
-    assert len(data["users"]) == 40  # asked for in the settings of the lists
+    data = json.loads(read(page.render(work, 40)).scripts[0])
+    assert len(data["users"]) == 40
     titles = [item["title"] for item in data["items"]]
     user = next(user for user in data["users"] if user["id"] == "u02")
     assert [titles[place] for place in user["history"]] == ["Thing 3", "Thing 2", "Thing 1"]
@@ -126,15 +126,15 @@ def test_head_figures_and_both_verdicts(work: WorkDir) -> None:
     (kind,) = figures.slices(nested, "ndcg@10")
     assert [(row["at"], row["to"], row["other"]) for row in kind["rows"]] == [(40, 60, None), (80, 100, 20)]
     assert kind["gap"]["value"] == 0.25
-    html = page.render(work)
+    html = page.render(work, 40)
     assert "<b>4.0×</b> popularity" in html and "Beats popularity by a mile" in html
     assert "What 51 people may want next" in html
     assert "<b>6.0×</b> popularity" in html  # validation: 0.6 against 0.1
     assert "by group" in html and "0.2500, 95 % 0.1250 to 0.3750, 12 users" in html and "<script>alert" not in html
     nested.remove(SLICES)
-    assert "by group" not in page.render(work)
+    assert "by group" not in page.render(work, 40)
     nested.remove(VERDICT)
-    assert "by a mile" not in page.render(work)
+    assert "by a mile" not in page.render(work, 40)
 
 
 def test_a_verdict_that_is_none_is_said_plainly(work: WorkDir) -> None:
@@ -180,9 +180,9 @@ def test_geometry_of_the_figures(work: WorkDir) -> None:
     ]
 
 
-def test_a_page_without_the_optional_figures(work: WorkDir) -> None:
-    for artifact in (FUNNEL, RANKER_REPORT, PRETRAIN_CURVE):
-        work.remove(artifact)
+def test_a_page_of_few_users_and_without_what_there_is_nothing_to_say_of(work: WorkDir) -> None:
+    for table in (FUNNEL, RANKER_REPORT, PRETRAIN_CURVE, TOPICS):
+        work.write(table, table.schema.empty_table())
     html = page.render(work, 5)
     assert len(json.loads(read(html).scripts[0])["users"]) == 5
     assert "Who did how well" not in html and "From the raw log" not in html

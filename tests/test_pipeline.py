@@ -15,7 +15,7 @@ from tests.conftest import ROOT, SAMPLE
 from tests.test_app import llmrec
 
 pytestmark = pytest.mark.slow
-STAGES = ["clean", "pretrain", "profile", "train-ranker", "generate", "recommend"]
+STAGES = ["clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "report"]
 
 
 class Project:
@@ -26,11 +26,11 @@ class Project:
         self.raw = folder / SAMPLE.name
         shutil.copy(SAMPLE, self.raw)
 
-    def run(self, *arguments: str) -> dict[str, Any]:
+    def run(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         settings = ["--set", f"clean.interactions.path={self.raw}", "--set", "pretrain.epochs=3"]
         config = str(ROOT / "configs" / "retail.toml")
         done = llmrec(*arguments, "--config", config, "--json", "-q", *settings, cwd=self.folder)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
@@ -53,7 +53,7 @@ def test_every_user_has_a_full_list_with_reasons(project: Project) -> None:
     table = pq.read_table(project.folder / "work" / "recommend" / "recommendations.parquet")
     assert table.num_rows == 210 * 10
     assert all(table.column("reason").to_pylist())
-    page = (project.folder / "work" / "recommend" / "report.html").read_text(encoding="utf-8")
+    page = (project.folder / "work" / "report" / "report.html").read_text(encoding="utf-8")
     assert "17048" in page and "default-src &#39;none&#39;" in page
 
 
@@ -91,8 +91,9 @@ def test_what_each_stage_cost_is_told(project: Project) -> None:
 
 def test_a_second_run_does_nothing_and_only_what_changed_is_rerun(project: Project) -> None:
     assert project.ran() == []
-    assert project.ran("--set", "recommend.k=5") == ["recommend"]
-    assert project.ran() == ["recommend"]
+    assert project.ran("--set", "recommend.k=5") == ["recommend", "report"]
+    assert project.ran() == ["recommend", "report"]
+    assert project.ran("--set", "report.users=5") == ["report"] and project.ran() == ["report"]
 
 
 def test_the_same_seed_gives_the_same_bytes(project: Project) -> None:
@@ -113,8 +114,17 @@ def test_a_backtest_tells_whether_popularity_is_beaten(project: Project) -> None
     verdict = json.loads((project.folder / "work" / "evaluate" / "last" / "evaluate" / "verdict.json").read_text())
     assert told["stages"][0]["stage"] == "evaluate"
     assert verdict["n_users"] == 210 and verdict["metric"] == "ndcg@10"
-    page = (project.folder / "work" / "recommend" / "report.html").read_text(encoding="utf-8")
+    page = (project.folder / "work" / "report" / "report.html").read_text(encoding="utf-8")
     assert "Backtest" in page
+    assert project.ran() == []
+
+
+def test_the_page_has_the_verdict_also_where_a_gate_failed(project: Project) -> None:
+    page = project.folder / "work" / "report" / "report.html"
+    before = page.read_bytes()
+    failed = project.run("evaluate", "--fail-under", "0.99", "--set", "evaluate.bootstrap=300", code=7)
+    assert failed["error"]["code"] == 7 and page.read_bytes() != before
+    assert "300 bootstrap resamples" in page.read_text(encoding="utf-8")
     assert project.ran() == []
 
 

@@ -30,7 +30,7 @@ ACTIVE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e
 def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("printable") / "work"
     made = tiny.make(folder, {code: f"{HOSTILE} {code}" for code in range(tiny.N_ITEMS)})
-    assert llmrec(made, "recommend", "-q", "--set", "recommend.report=false").exit_code == 0
+    assert llmrec(made, "recommend", "-q").exit_code == 0
     return made
 
 
@@ -43,7 +43,7 @@ def llmrec(work: WorkDir, *words: str) -> Result:
     [
         (["show", "item", "i03"], 0),
         (["show", "user", "u00"], 0),
-        (["recommend", "--user", "u00", "--set", "recommend.report=false"], 0),
+        (["recommend", "--user", "u00"], 0),
         (["recommend", "--user", HOSTILE, "-k", "2"], 0),
         (["show", "item", "pwned"], 3),
         (["show", "user", HOSTILE], 3),

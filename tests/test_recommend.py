@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS, REPORT_PAGE, SEQUENCES
+from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.stage import Context, Outcome, execute
 from llmrec_cli.core.workdir import WorkDir
@@ -24,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
 
 
 def recommended(work: WorkDir, context: Context, **settings: Any) -> Outcome:
-    return execute(STAGE, work, RecommendConfig(**{"k": 3, "report": False, **settings}), context, force=True)
+    return execute(STAGE, work, RecommendConfig(**{"k": 3, **settings}), context, force=True)
 
 
 def lists(work: WorkDir) -> dict[str, list[dict[str, Any]]]:
@@ -157,13 +156,6 @@ def test_reruns_do_not_change_a_byte_and_blocks_nothing_but_the_last_digit(
     assert np.allclose(pieces.column("score").to_numpy(), whole.column("score").to_numpy(), rtol=1e-4)
 
 
-def test_the_page_is_drawn_only_when_asked(made: WorkDir, context: Context) -> None:
-    recommended(made, context, report=True)
-    assert made.has(REPORT_PAGE)
-    recommended(made, replace(context, seed=1), report=False)
-    assert not made.has(REPORT_PAGE)
-
-
 def test_a_missing_list_of_ids_is_told(tmp_path: Path) -> None:
     from llmrec_cli.core.errors import DataError
     from llmrec_cli.stages.recommend import RecommendConfig, id_files
@@ -182,7 +174,7 @@ def test_a_cap_on_categories_where_there_are_none_is_told(tmp_path: Path, contex
 
     def warnings(categories: list[str | None]) -> list[str]:
         work.write(ITEMS, items.set_column(place, "category", pa.array(categories, pa.string())))
-        config = RecommendConfig(k=3, max_per_category=2, report=False)
+        config = RecommendConfig(k=3, max_per_category=2)
         return recommend.run(work, config, context).warnings
 
     assert told in warnings([None] * items.num_rows)

@@ -25,7 +25,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("tiny")
     made = tiny.make(folder / "work")
     context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
-    execute(STAGE, made, RecommendConfig(k=3, report=False), context)
+    execute(STAGE, made, RecommendConfig(k=3), context)
     return made
 
 

@@ -19,7 +19,7 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.launch import threads
-from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, redrawn, state
+from llmrec_cli.core.stage import Context, Report, Stage, estimate, execute, state
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 
@@ -169,13 +169,6 @@ def test_a_stage_that_fails_before_it_writes_leaves_what_was_there(work: WorkDir
 def test_a_stage_that_forgets_an_output_is_caught(work: WorkDir, context: Context) -> None:
     with pytest.raises(UpstreamError, match="encoder"):
         execute(replace(FIRST, writes=(*FIRST.writes, ENCODER)), work, Config(), context)
-
-
-def test_signing_anew_accepts_what_the_program_redrew(work: WorkDir, context: Context) -> None:
-    execute(FIRST, work, Config(), context)
-    with redrawn(work, ITEM_TEXT_VECTORS):
-        work.write(ITEM_TEXT_VECTORS, _table(5))
-    assert state(FIRST, work, Config(), context).fresh
 
 
 def test_what_a_stage_cost_is_in_its_record(work: WorkDir, context: Context) -> None:

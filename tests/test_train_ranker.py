@@ -216,7 +216,7 @@ def test_repeats_are_answers_only_where_they_are_asked_for(context: Context, tmp
     weights = dict(zip(features["feature"], features["importance"], strict=True))
     assert weights["repeat.count"] > 0 and weights["repeat.recency"] > 0
     assert load_config(work.need(RETRIEVERS)).repeat
-    lists = execute(RECOMMEND, work, RecommendConfig(k=3, report=False, filter_seen=False), context)
+    lists = execute(RECOMMEND, work, RecommendConfig(k=3, filter_seen=False), context)
     assert lists.report.lines[1].startswith("seen items not filtered")
     histories = {row["user_id"]: row["item_ids"] for row in work.read(SEQUENCES).to_pylist()}
     shown = work.read(RECOMMENDATIONS).to_pylist()
@@ -224,7 +224,7 @@ def test_repeats_are_answers_only_where_they_are_asked_for(context: Context, tmp
         row["item_id"] in histories[row["user_id"]] for row in shown if row["rank"] == 1 and row["user_id"] < "z"
     )
     with pytest.raises(SettingsError, match=r"recommend\.filter_seen"):
-        execute(RECOMMEND, work, RecommendConfig(k=3, report=False), context)
+        execute(RECOMMEND, work, RecommendConfig(k=3), context)
 
 
 def test_every_source_and_ranker_can_be_had_by_name(context: Context, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     folder = tmp_path_factory.mktemp("views")
     made = tiny.make(folder / "work", {5: ""})
     context = Context(seed=1, base=folder, progress=PlainProgress(quiet=True), device="cpu", threads=1)
-    execute(STAGE, made, RecommendConfig(k=3, report=False), context)
+    execute(STAGE, made, RecommendConfig(k=3), context)
     return made
 
 
@@ -34,7 +34,7 @@ def test_a_list_has_the_same_rows_everywhere(work: WorkDir, tmp_path: Path) -> N
     export(work, "jsonl", str(tmp_path / "lists.jsonl"))
     exported = {row["user_id"]: row["items"] for row in map(json.loads, (tmp_path / "lists.jsonl").open("rb"))}
     page = page_data.gather(work, n_users=100)
-    asked = llmrec.open(work.path, settings={"recommend.report": False}, threads=1)
+    asked = llmrec.open(work.path, threads=1)
     for user in page["users"]:
         shown = show.user(work, user["id"]).data["recommendations"]
         on_page = [{**row, "item_id": page["items"][row["item"]]["id"]} for row in user["list"]]

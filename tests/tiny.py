@@ -46,7 +46,7 @@ def following(user: int) -> int:
 def make(
     folder: Path, titles: dict[int, str] | None = None, negative: dict[str, str] | None = None, *, fit: bool = True
 ) -> WorkDir:
-    """Everything that `recommend` reads; `refused` is the item that a user turned down last of all, by user.
+    """Everything that `recommend` and `report` read; `negative` is the item that a user turned down last of all.
 
     `fit=False` leaves the models out.
     """
@@ -108,6 +108,7 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
         "weights": [[1.0] * STEPS] * WALKERS,
     }
     work.write(artifacts.SEQUENCES, pa.table(columns, schema=artifacts.SEQUENCES.schema))
+    work.write(artifacts.INTERACTIONS, artifacts.INTERACTIONS.schema.empty_table())
     work.write(artifacts.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, ()))
 
 
@@ -169,6 +170,8 @@ def _rest(work: WorkDir) -> None:
     work.write(artifacts.RANKER_REPORT, pa.Table.from_pylist(rows, schema=artifacts.RANKER_REPORT.schema))
     curve = {"phase": ["search"] * 3, "epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "recall": [0.1, 0.2, 0.25]}
     curve["ndcg"] = [0.05, 0.1, 0.09]
+    topic = {"topic": "rings", "words": ["ring 0", "ring 1"], "weight": 1.0, "coherence": None}
+    work.write(artifacts.TOPICS, pa.Table.from_pylist([topic], schema=artifacts.TOPICS.schema))
     work.write(artifacts.PRETRAIN_CURVE, pa.table(curve, schema=artifacts.PRETRAIN_CURVE.schema))
 
 

@@ -57,7 +57,7 @@ def run(
     pipeline.check(settings)
     context = common.context(settings, works=True)
     outcomes = pipeline.walk(common.workdir, settings, context, names, force=force, describe=common.console.outcome)
-    following = "" if until else f"open {common.work}/recommend/report.html; check it with `llmrec evaluate`"
+    following = "" if until else f"open {common.work}/report/report.html; check it with `llmrec evaluate`"
     common.console.finish(outcomes, str(common.work), following)
 
 
@@ -152,17 +152,22 @@ def forget(
     Example: llmrec forget 17048 --retrain
     """
     from llmrec_cli import pipeline
+    from llmrec_cli.core.artifacts import REPORT_PAGE
     from llmrec_cli.privacy import forget
 
     settings, ids = common.settings(), forget.asked(users, file)
     if retrain:  # what cannot be run again is told before anything is changed
         pipeline.check(settings)
     context = common.context(settings, works=retrain)
+    drawn = common.workdir.has(REPORT_PAGE)
     receipt = forget.forget(common.workdir, settings.base, ids, pseudonymised=settings.pseudonymised)
     if retrain:
         common.console.log(f"{receipt.lines[0]}; receipt: {receipt.path}; running the stages again without them")
         pipeline.walk(common.workdir, settings, context, describe=common.console.outcome)
         receipt = forget.retrained(receipt)
+    elif drawn:
+        with common.workdir.lock():
+            pipeline.draw(common.workdir, settings, context, common.console.outcome)
     common.console.either([*receipt.lines, f"receipt: {receipt.path}"], receipt.data)
 
 

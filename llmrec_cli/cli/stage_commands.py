@@ -137,9 +137,9 @@ def recommend(
     force: Force = False,
     **options: Any,
 ) -> None:
-    """Make the top-k list of every user, each row with a reason, and the page to look at.
+    """Make the top-k list of every user, each row with a reason.
 
-    Reads everything before it. Writes recommendations and report.html under WORK/recommend/.
+    Reads clean, pretrain, profile and train-ranker. Writes recommendations under WORK/recommend/.
 
     With --user it answers for these users under the given options and leaves the work directory as it is.
 
@@ -150,10 +150,20 @@ def recommend(
     wanted = exports.agreed(common.workdir, format_, output, as_json=common.as_json)
     if user:
         return _ask(common, user, wanted, output, force=force, **options)
-    following = "" if output == "-" else f"open {common.work}/recommend/report.html, or `llmrec evaluate`"
-    _stage(common, "recommend", following, force=force, **options)
+    _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
     if wanted:
         exports.export(common.workdir, wanted, output)
+
+
+@command(STAGES, settings=("users",))
+def report(common: Common, *, force: Force = False, **options: Any) -> None:
+    """Draw the page to look at: lists with reasons, how they came about, the verdicts of backtests.
+
+    Reads everything before it. Writes report.html under WORK/report/. `run` and `evaluate` draw it at their end.
+
+    Example: llmrec report --users 1000
+    """
+    _stage(common, "report", f"open {common.work}/report/report.html, or `llmrec evaluate`", force=force, **options)
 
 
 def _ask(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from llmrec_cli.commands.show import Shown, list_lines
 from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import SettingsError, UpstreamError
+from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
@@ -69,12 +69,7 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
 
 def _fresh(work: WorkDir, config: recommend.RecommendConfig, context: Context) -> bool:
     """Whether the lists in the work directory are those that are asked for."""
-    try:
-        return state(recommend.STAGE, work, config, context).fresh
-    except UpstreamError:
-        # what only the page shows may be missing; what lists are made of may not
-        state(replace(recommend.STAGE, reads=recommend.FOR_LISTS), work, config, context)
-        return False
+    return state(recommend.STAGE, work, config, context).fresh
 
 
 def shown(work: WorkDir, answer: Answer) -> list[Shown]:

@@ -282,10 +282,11 @@ RECOMMENDATIONS = Table(
     forgets=Forgets.ROWS,
 )
 REPORT_PAGE = File(
-    "recommend",
+    "report",
     "report.html",
     "The page to look at: lists with reasons, the funnel, the verdict.",
-    forgets=Forgets.REDRAWN,
+    optional=True,
+    forgets=Forgets.REMOVED,
 )
 
 EVALUATION = Table(

@@ -18,7 +18,7 @@ from llmrec_cli.core.errors import RENAMED, SettingsError, did_you_mean
 from llmrec_cli.core.registry import add_to_path, plugins, sections_of
 from llmrec_cli.core.settings_draft import key
 
-STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "evaluate")
+STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "report", "evaluate")
 FILE_NAME = "llmrec.toml"
 PREFIX = "LLMREC_"
 NO_FILE = "no settings file"
@@ -34,6 +34,8 @@ _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|
 EXAMPLES = {"{}": """'{path = "items.csv", item = "sku"}'""", "[]": """'["a", "b"]'"""}
 
 Nested = dict[str, Any]
+MOVED = {"recommend.report": "report.draw", "recommend.report_users": "report.users"}
+"""Settings that have gone to another section, as the changelog lists them."""
 IsoTime = Annotated[str, BeforeValidator(lambda given: given.isoformat() if isinstance(given, date) else given)]
 """A time as text; TOML reads 2010-11-01 without quotes as a date."""
 
@@ -110,7 +112,8 @@ class Settings:
         dotted = ".".join([stage, *map(key, path)])
         where = self._origin(dotted)
         if first["type"] == "extra_forbidden":
-            return SettingsError(f"unknown setting {dotted!r}", where=where, fix=_nearest(config, path))
+            fix = f"did you mean {MOVED[dotted]!r}?" if dotted in MOVED else _nearest(config, path)
+            return SettingsError(f"unknown setting {dotted!r}", where=where, fix=fix)
         if first["type"] == "missing":
             if self.without_data:
                 return SettingsError(f"there is no {FILE_NAME} here", where=str(self.base), fix=START)

@@ -13,7 +13,7 @@ class Forgets(Enum):
 
     ROWS = "the person's rows are taken out"
     MODELS = "what keeps people's events is made again without them, or removed; the rest is marked as stale"
-    REDRAWN = "it is drawn again without the person, or removed"
+    REMOVED = "it is removed, to be made again without the person"
     LEARNT = "made of everyone, with no row of a person: marked as stale until it is made again"
     NOBODY = "it says nothing of people"
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ __all__ = [
     "State",
     "estimate",
     "execute",
-    "redrawn",
     "state",
 ]
 
@@ -221,20 +219,6 @@ def _outputs(artifacts: Iterable[Artifact], work: WorkDir) -> dict[str, Json]:
         for a in artifacts
         if work.has(a)
     }
-
-
-@contextmanager
-def redrawn(work: WorkDir, *artifacts: Artifact) -> Iterator[None]:
-    """Around a change of finished artifacts of one stage by the program itself: their maker's record vouches for them
-    again at the end, and for its other outputs as it did before. Without a record nothing is signed.
-    """
-    (stage,) = {artifact.stage for artifact in artifacts}
-    record = work.record(stage)
-    yield
-    if record is not None:
-        changed = {artifact.path for artifact in artifacts}
-        kept = {path: output for path, output in record["outputs"].items() if path not in changed}
-        work.sign(stage, {**record, "outputs": kept | _outputs(artifacts, work)})
 
 
 def _written(work: WorkDir, artifact: Artifact) -> int | None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
+from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints, offsets_of
 from llmrec_cli.core.artifacts import EVALUATION
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import (
@@ -46,6 +47,17 @@ class Traits:
     """(items, d) unit-length content vectors, zero where an item has none: it is like no other."""
     tags: sp.csr_matrix | None = None
     """(items, tags) rows that sum to 1; empty for items without tags."""
+
+    @classmethod
+    def of(cls, tags: pa.ChunkedArray[Any], vectors: Floats) -> Traits:
+        """From the (items,) lists of tags of the catalogue and the (items, d) vectors of its texts."""
+        lists = tags.combine_chunks()
+        names = pc.list_flatten(lists).dictionary_encode()
+        codes = np.asarray(names.indices).astype(np.int32)
+        offsets = offsets_of(np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))
+        shape = (len(lists), len(names.dictionary))
+        shares = row_shares(sp.csr_matrix((np.ones(len(codes)), codes, offsets), shape=shape))
+        return cls(vectors if vectors.any() else None, shares if len(codes) else None)
 
 
 @dataclass(frozen=True)

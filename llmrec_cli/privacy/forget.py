@@ -129,12 +129,12 @@ def leave(work: WorkDir, ids: Collection[str]) -> Change:
             _leave_models(work, models, _rows(work, before, models, ids), change)
     take_out(work, ids, change)
     if work.has(REPORT_PAGE):
-        _redraw(work, before, change)
+        remove(work, REPORT_PAGE, change)
     mend_records(work, before, change)
     return change
 
 
-# --- models and page --------------------------------------------------------------------------------------------------
+# --- models --------------------------------------------------------------------------------------------------
 
 
 def _leave_models(work: WorkDir, models: Folder, users: Rows | None, change: Change) -> None:
@@ -167,19 +167,6 @@ def _rows(work: WorkDir, before: Mapping[str, Json], models: Folder, ids: Collec
         return None
     of = work.read(SEQUENCES, [USER]).column(USER)
     return np.flatnonzero(pc.is_in(of, value_set=pa.array(sorted(ids), pa.string())).to_numpy())
-
-
-def _redraw(work: WorkDir, before: Mapping[str, Json], change: Change) -> None:
-    from llmrec_cli.report import page
-
-    settings = before["recommend"]["parts"]["settings"] if "recommend" in before else {}
-    try:
-        text = page.render(work, settings.get("report_users"))
-    except UpstreamError:
-        remove(work, REPORT_PAGE, change)
-        return
-    with changing(work, REPORT_PAGE, change), work.writing(REPORT_PAGE) as path:
-        path.write_text(text, encoding="utf-8")
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from llmrec_cli.core.arrays import Doubles
 from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, RETRIEVERS, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ranking.private_sources import BEGIN
-from llmrec_cli.ranking.retrievers import saved_labels
 
 Json = dict[str, Any]
 METRIC = "ndcg@10"
@@ -24,8 +24,9 @@ BACKFILL_NAMES = {"popularity": "Popular with everyone", "segment-popularity": "
 
 def strategy_names(work: WorkDir) -> dict[str, str]:
     """Strategy -> what the page calls it: the labels of the retrievers, and of what lists were filled with."""
-    labels = saved_labels(work.need(RETRIEVERS)) if work.has(RETRIEVERS) else {}
-    return {**BACKFILL_NAMES, **labels}
+    from llmrec_cli.ranking.retrievers import saved_labels  # imports torch, which a ticket does without
+
+    return {**BACKFILL_NAMES, **saved_labels(work.need(RETRIEVERS))}
 
 
 def funnel(table: pa.Table) -> list[Json]:
@@ -77,10 +78,15 @@ def validation(boards: list[Json]) -> Json | None:
     }
 
 
+def verdicts(work: WorkDir) -> list[Path]:
+    """The verdict of each backtest of this work directory, by name."""
+    return sorted(work.path.glob(f"evaluate/*/{VERDICT.path}"))
+
+
 def backtests(work: WorkDir) -> list[Json]:
     """The verdicts of the backtests of this work directory, by name; the bars of each on one scale."""
     out = []
-    for path in sorted(work.path.glob(f"evaluate/*/{VERDICT.path}")):
+    for path in verdicts(work):
         found = json.loads(path.read_text(encoding="utf-8"))
         systems = [{"name": "llmrec", **found["pipeline"]}]
         systems += [{"name": each["baseline"], **each["value"]} for each in found["versus"]]
@@ -172,22 +178,20 @@ def strategies(column: pa.ChunkedArray[Any], names: Mapping[str, str]) -> list[J
 
 def topics(work: WorkDir, n: int = 8) -> list[Json]:
     """The largest topics with their leading words; none where profiles found none."""
-    rows = work.read(TOPICS).to_pylist() if work.has(TOPICS) else []
-    rows = sorted(rows, key=lambda row: -row["weight"])[:n]
+    rows = sorted(work.read(TOPICS).to_pylist(), key=lambda row: -row["weight"])[:n]
     largest = max((row["weight"] for row in rows), default=0) or 1
     return [{"words": row["words"][:5], "share": row["weight"], "width": 100 * row["weight"] / largest} for row in rows]
 
 
 def all_of(work: WorkDir) -> Json:
-    """Every figure for which the work directory has the data."""
-    report = work.read(RANKER_REPORT) if work.has(RANKER_REPORT) else RANKER_REPORT.schema.empty_table()
-    boards = leaderboard(report, strategy_names(work))
+    """Every figure for which there are data."""
+    boards = leaderboard(work.read(RANKER_REPORT), strategy_names(work))
     return {
-        "funnel": funnel(work.read(FUNNEL)) if work.has(FUNNEL) else [],
+        "funnel": funnel(work.read(FUNNEL)),
         "leaderboard": boards,
         "validation": validation(boards),
         "backtests": backtests(work),
-        "curve": curve(work.read(PRETRAIN_CURVE)) if work.has(PRETRAIN_CURVE) else None,
+        "curve": curve(work.read(PRETRAIN_CURVE)),
         "topics": topics(work),
         "privacy": privacy(work),
     }

@@ -21,14 +21,12 @@ from llmrec_cli.report import figures, page_data
 
 Json = dict[str, Any]
 HERE = Path(__file__).parent
-USERS = 200
-"""Users on the page where nothing else is asked for."""
 
 
-def render(work: WorkDir, n_users: int | None = None) -> str:
-    """The page as HTML. `n_users` defaults to what the lists of this work directory were made with."""
+def render(work: WorkDir, n_users: int) -> str:
+    """The page as HTML, with at most `n_users` users to look at."""
     script, style = _asset("page.js"), _asset("page.css")
-    book = page_data.gather(work, n_users or _users_asked_for(work))
+    book = page_data.gather(work, n_users)
     names = {"strategies": figures.strategy_names(work)}
     return _template().render(
         policy=policy(script, style),
@@ -63,8 +61,6 @@ def facts(work: WorkDir) -> Json:
 
 def _period(work: WorkDir) -> tuple[str, str] | None:
     """First and last day of the log; None where the times are not known."""
-    if not work.has(INTERACTIONS):
-        return None
     times = work.read(INTERACTIONS, ["time"]).column("time").drop_null()
     if len(times) == 0:
         return None
@@ -92,11 +88,6 @@ def policy(script: str, style: str) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _users_asked_for(work: WorkDir) -> int:
-    record = work.record("recommend")
-    return int(record["parts"]["settings"].get("report_users", USERS)) if record else USERS
 
 
 @cache

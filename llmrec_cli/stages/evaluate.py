@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from llmrec_cli.core import min_support
-from llmrec_cli.core.arrays import Codes, offsets_of
+from llmrec_cli.core.arrays import Codes
 from llmrec_cli.core.artifacts import (
     EVALUATION,
     HOLDOUT,
@@ -44,7 +42,7 @@ from llmrec_cli.evaluation.thresholds import BEST, POPULARITY, agree, hold
 
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
-    from llmrec_cli.evaluation.comparison import Comparison, Traits
+    from llmrec_cli.evaluation.comparison import Comparison
     from llmrec_cli.evaluation.eval_users import EvalUsers
     from llmrec_cli.evaluation.slices import Sliced
     from llmrec_cli.ranking.retrievers import Histories, Retriever
@@ -100,13 +98,14 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
         """Metric -> lowest value allowed, `fail_under` among them."""
         return ({} if self.fail_under is None else {f"ndcg@{max(self.ks)}": self.fail_under}) | self.thresholds
 
-    def cut_offs(self) -> list[tuple[str, EvaluateConfig]]:
+    def backtests(self, *, filter_seen: bool) -> list[tuple[str, BacktestConfig]]:
         """A name and the settings of each backtest; the name is empty where there is one."""
+        given = self.model_dump() | {"filter_seen": filter_seen}
         if isinstance(self.holdout_after, str):
-            return [("", self)]
+            return [("", BacktestConfig(**given))]
         ends = [*self.holdout_after[1:], self.holdout_until]
-        pairs = zip(self.holdout_after, ends, strict=True)
-        return [(at, self.model_copy(update={"holdout_after": at, "holdout_until": end})) for at, end in pairs]
+        cuts = zip(self.holdout_after, ends, strict=True)
+        return [(at, BacktestConfig(**given | {"holdout_after": at, "holdout_until": end})) for at, end in cuts]
 
     @field_validator("thresholds", "upper_bounds")
     @classmethod
@@ -119,8 +118,14 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
         return thresholds
 
 
-def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
-    from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, mean_of
+class BacktestConfig(EvaluateConfig, frozen=True):
+    """What one backtest is compared by: the settings of `[evaluate]`, and what the lists were made with."""
+
+    filter_seen: bool = Field(description="recommend.filter_seen: the baselines' lists are made the same way")
+
+
+def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
+    from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, Traits, mean_of
     from llmrec_cli.ranking.retrievers import RETRIEVERS as SOURCES
     from llmrec_cli.ranking.retrievers import Histories
     from llmrec_cli.ranking.retrievers.popularity import Popularity
@@ -128,7 +133,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
 
     set_threads(context.threads)
     best = best_source(work.read(RANKER_REPORT))
-    items, users = work.read(ITEMS, [ITEM]), work.read(USERS)
+    items, users = work.read(ITEMS, [ITEM, "tags"]), work.read(USERS)
     fitted = sources_of(work, items, context)
     compared = agree(fitted, config.baselines, config.must_beat, SOURCES)
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.must_beat))
@@ -138,8 +143,9 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
     baselines = {name: fitted.get(name, everybody) for name in names}
     of_sources, other = by_sources(baselines, histories, question, items=items, k=max(config.ks), context=context)
     lists = {PIPELINE: given} | of_sources
+    traits = Traits.of(items.column("tags"), aligned(work, ITEM_TEXT_VECTORS, items.column(ITEM)))
     sure = {"seed": context.seed, "resamples": config.bootstrap}
-    found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits(work))
+    found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits)
     sliced = by_slices(found, lists, sequences, users, min_support.least_people(work))
     verdict = {
         **found.verdict(),
@@ -159,7 +165,7 @@ def run(work: WorkDir, config: EvaluateConfig, context: Context) -> Report:
 
 
 def replayed(
-    work: WorkDir, config: EvaluateConfig, users: pa.Table, items: pa.Table
+    work: WorkDir, config: BacktestConfig, users: pa.Table, items: pa.Table
 ) -> tuple[Sequences, EvalUsers, Codes]:
     """The histories up to the cut-off, what is asked of them, and (users asked, k) the lists that were made from them.
 
@@ -178,9 +184,8 @@ def replayed(
         raise SettingsError(
             f"the lists have {given.shape[1]} items, too few for ks = {config.ks}", fix=f"--set recommend.k={longest}"
         )
-    filter_seen = recommend_settings(work).get("filter_seen", True)
     withheld = before(work.read(HOLDOUT), config.holdout_until)
-    question = ask(withheld, users, items, sequences, given, filter_seen=filter_seen)
+    question = ask(withheld, users, items, sequences, given, filter_seen=config.filter_seen)
     return sequences, question, given[question.users]
 
 
@@ -259,24 +264,6 @@ def best_source(report: pa.Table) -> str:
     return name
 
 
-def traits(work: WorkDir) -> Traits:
-    """Text vectors and tags of the items, each None where the catalogue has none."""
-    import scipy.sparse as sp
-
-    from llmrec_cli.data.metrics import row_shares
-    from llmrec_cli.evaluation.comparison import Traits
-
-    items = work.read(ITEMS, [ITEM, "tags"]).combine_chunks()
-    vectors = aligned(work, ITEM_TEXT_VECTORS, items.column(ITEM))
-    lists = items.column("tags").combine_chunks()
-    names = pc.list_flatten(lists).dictionary_encode()
-    offsets = offsets_of(np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))
-    codes = np.asarray(names.indices).astype(np.int32)
-    shape = (items.num_rows, len(names.dictionary))
-    tags = row_shares(sp.csr_matrix((np.ones(len(codes)), codes, offsets), shape=shape))
-    return Traits(vectors if vectors.any() else None, tags if len(codes) else None)
-
-
 def protocol(config: EvaluateConfig, question: EvalUsers, seed: int) -> str:
     """What was asked, so that the figures can be compared with others."""
     withheld = {
@@ -288,12 +275,6 @@ def protocol(config: EvaluateConfig, question: EvalUsers, seed: int) -> str:
     seen = "seen items filtered" if question.filter_seen else "seen items not filtered"
     ranking = f"full ranking over {question.histories.n_items:,} items"
     return f"protocol: {withheld}, {ranking}, {seen}, {config.bootstrap:,} bootstrap resamples of users, seed {seed}"
-
-
-def recommend_settings(work: WorkDir) -> Json:
-    """The settings that the lists were made with; empty where there is no record of them."""
-    record = work.record("recommend")
-    return record["parts"]["settings"] if record else {}
 
 
 STAGE = Stage(
@@ -314,5 +295,5 @@ STAGE = Stage(
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
     beside=min_support.ticket_part,
-    revision=4,
+    revision=5,
 )

@@ -134,7 +134,7 @@ def _sources(work: WorkDir, config: GenerateConfig, base: Path) -> Iterator[Sour
     from llmrec_cli.content import encoder_files
     from llmrec_cli.tensors import model_store
 
-    if config.writer == "hf":
+    if config.writer != "template":
         yield from model_store.source("language model", model_store.folder_of(config.model))
     if config.image_generator:
         yield from encoder_files.of_items("image", work.read(ITEMS, ["image"]), base)

@@ -1,9 +1,8 @@
-"""Make the top-k list of every user, each row with a reason and its evidence, and the page to look at.
+"""Make the top-k list of every user, each row with a reason and its evidence.
 
-Reads: clean/items, clean/users, clean/sequences, clean/negative_feedback, clean/funnel, pretrain/item_vectors,
-pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker,
-train-ranker/ranker_report, generate/item_texts, generate/taste_texts.
-Writes: recommend/recommendations, recommend/report.html.
+Reads: clean/items, clean/users, clean/sequences, clean/negative_feedback, pretrain/item_vectors,
+pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_report.
+Writes: recommend/recommendations.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core import min_support
 from llmrec_cli.core.arrays import Bools, Ints
 from llmrec_cli.core.artifacts import (
-    FUNNEL,
     ITEM_TEXT_VECTORS,
-    ITEM_TEXTS,
     ITEM_VECTORS,
     ITEMS,
     NEGATIVE_FEEDBACK,
@@ -32,10 +29,8 @@ from llmrec_cli.core.artifacts import (
     RANKER,
     RANKER_REPORT,
     RECOMMENDATIONS,
-    REPORT_PAGE,
     RETRIEVERS,
     SEQUENCES,
-    TASTE_TEXTS,
     USERS,
 )
 from llmrec_cli.core.columns import ITEM, USER
@@ -68,8 +63,6 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     deny: list[str] | str = Field([], description="never these items: ids, or a text file with one id a line")
     max_per_category: int = Field(0, ge=0, description="cap for one category in a list; 0 is none")
     diversity: float = Field(0.0, ge=0, le=1, description="0 accuracy only … 1 variety only")
-    report: bool = Field(True, description="draw report.html")
-    report_users: int = Field(200, ge=1, le=5000, description="users that the page can show")
 
 
 def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
@@ -100,11 +93,6 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
         report.warnings.append(
             f"{len(missing):,} ids of allow and deny are not in the catalogue, such as {missing[0]!r}"
         )
-    if config.report:
-        from llmrec_cli.report import page
-
-        with work.writing(REPORT_PAGE) as path:
-            path.write_text(page.render(work, config.report_users), encoding="utf-8")
     return report
 
 
@@ -294,20 +282,22 @@ def _models(
     return depths, load_retrievers(fits(folder, item_ids), context.named), ranker
 
 
-# what lists are made of; the rest that the stage reads is for the page
-FOR_LISTS = (ITEMS, USERS, SEQUENCES, NEGATIVE_FEEDBACK, ITEM_VECTORS, ITEM_TEXT_VECTORS, PROFILES, RETRIEVERS, RANKER)
 STAGE = Stage(
     "recommend",
     RecommendConfig,
     reads=(
-        *FOR_LISTS,
-        FUNNEL,
+        ITEMS,
+        USERS,
+        SEQUENCES,
+        NEGATIVE_FEEDBACK,
+        ITEM_VECTORS,
+        ITEM_TEXT_VECTORS,
+        PROFILES,
+        RETRIEVERS,
+        RANKER,
         RANKER_REPORT,
-        # a backtest does without texts
-        replace(ITEM_TEXTS, optional=True),
-        replace(TASTE_TEXTS, optional=True),
     ),
-    writes=(RECOMMENDATIONS, replace(REPORT_PAGE, optional=True)),
+    writes=(RECOMMENDATIONS,),
     run=run,
     sources=lambda work, config, base: [Source("lists of ids", base, id_files(config, base))],
     beside=min_support.ticket_part,
