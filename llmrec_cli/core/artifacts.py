@@ -79,14 +79,7 @@ USERS = Table(
     "users",
     "Every user with kept events or a row in the users file, sorted by user_id, with demographics as given.",
     (USER,),
-    _schema(
-        user_id=ID,
-        age=pa.float64(),
-        gender=pa.string(),
-        region=pa.string(),
-        attributes=ATTRIBUTES,
-        n_events=pa.int64(),
-    ),
+    _schema(user_id=ID, age=NUMBER, gender=TEXT, region=TEXT, attributes=ATTRIBUTES, n_events=pa.int64()),
     forgets=Forgets.ROWS,
 )
 SEQUENCES = Table(
@@ -227,13 +220,7 @@ RANKER_REPORT = Table(
     "ranker_report",
     "Validation accuracy of each retriever and ranker with a 95 % bootstrap interval; chosen marks the one kept.",
     ("kind", "name", "metric"),
-    _schema(
-        kind=pa.string(),
-        name=pa.string(),
-        metric=pa.string(),
-        **_INTERVAL,
-        chosen=pa.bool_(),
-    ),
+    _schema(kind=TEXT, name=TEXT, metric=TEXT, **_INTERVAL, chosen=pa.bool_()),
     forgets=Forgets.LEARNT,
 )
 
@@ -270,15 +257,7 @@ RECOMMENDATIONS = Table(
     "recommendations",
     "k rows for each user: the item, why it is there, and the events that speak for it.",
     (USER, "rank"),
-    _schema(
-        user_id=ID,
-        rank=pa.int32(),
-        item_id=ID,
-        score=pa.float32(),
-        strategy=pa.string(),
-        reason=pa.string(),
-        evidence=EVIDENCE,
-    ),
+    _schema(user_id=ID, rank=pa.int32(), item_id=ID, score=pa.float32(), strategy=TEXT, reason=TEXT, evidence=EVIDENCE),
     forgets=Forgets.ROWS,
 )
 REPORT_PAGE = File(

@@ -114,24 +114,18 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     from llmrec_cli.lists.build import most_chosen
 
     items = work.read(ITEMS, [ITEM, "title", "category"])
-    chosen = from_table(work.read(SEQUENCES, [USER, "item_codes"]), items).matrix()
-    people = pa.array(np.bincount(chosen.indices, minlength=items.num_rows))
-    allow, deny = (constraints.ids_of(given, context.base) for given in (config.allow, config.deny))
+    people = from_table(work.read(SEQUENCES, [USER, "item_codes"]), items).people()
+    allowed = _allowed(config, context, items.column(ITEM).to_pylist(), people, min_support.least_people(work))
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
     kept = constraints.Constraints.of(titles, categories, config.max_per_category)
-    allowed = constraints.allowed_items(items.column(ITEM).to_pylist(), allow, deny)
-    allowed &= min_support.enough(people.to_numpy(), min_support.least_people(work))
-    return most_chosen(items.select([ITEM]).append_column("people", people), allowed, config.k, kept)
+    return most_chosen(items.select([ITEM]).append_column("people", pa.array(people)), allowed, config.k, kept)
 
 
 def id_files(config: RecommendConfig, base: Path) -> list[Path]:
     """The files that `allow` and `deny` name; DataError for one that is not there."""
     paths = [base / given for given in (config.allow, config.deny) if isinstance(given, str)]
-    for path in paths:
-        if not path.is_file():
-            raise DataError(
-                f"there is no list of item ids {str(path)!r}", fix="check recommend.allow and recommend.deny"
-            )
+    if gone := [str(path) for path in paths if not path.is_file()]:
+        raise DataError(f"there is no list of item ids {gone[0]!r}", fix="check recommend.allow and recommend.deny")
     return paths
 
 
@@ -233,7 +227,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     histories = work.read(SEQUENCES, [USER, "item_codes", "times", "weights"])
     sequences = from_table(histories, items, users.column(USER), profiles, work.read(NEGATIVE_FEEDBACK))
     least = min_support.least_people(work)
-    allowed = _allowed(config, context, catalogue, sequences.people(), least)
+    allowed = _allowed(config, context, catalogue.item_ids, sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
     held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
@@ -257,12 +251,12 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     )
 
 
-def _allowed(config: RecommendConfig, context: Context, catalogue: Catalogue, people: Ints, least: int) -> Bools:
+def _allowed(config: RecommendConfig, context: Context, item_ids: list[str], people: Ints, least: int) -> Bools:
     """(items,) which items lists may have: by the user's own lists of ids, and by how many `people` had them."""
     from llmrec_cli.lists.constraints import allowed_items, ids_of
 
     allow, deny = (ids_of(given, context.base) for given in (config.allow, config.deny))
-    return allowed_items(catalogue.item_ids, allow, deny) & min_support.enough(people, least)
+    return allowed_items(item_ids, allow, deny) & min_support.enough(people, least)
 
 
 def _models(
