@@ -38,7 +38,7 @@ def _sign(work: WorkDir, name: str) -> None:
         if work.has(artifact)
     }
     inputs = {artifact.path: work.fingerprint(artifact) if work.has(artifact) else None for artifact in stage.reads}
-    parts = {"settings": {}, "seed": 0, "inputs": inputs, "sources": {}, "code": BY_HAND, "beside": {}, "threads": None}
+    parts = {"settings": {}, "seed": 0, "inputs": inputs, "sources": {}, "code": BY_HAND, "facts": {}, "threads": None}
     report = {"counts": {}, "metrics": {}, "lines": [], "warnings": [], "timings": {}}
     cost = {"seconds": 0.0, "core_seconds": 0.0, "peak_memory_mb": 0}
     made = {"format": FORMAT, "stage": name, "ticket": BY_HAND, "parts": parts, "outputs": outputs, "report": report}

@@ -17,7 +17,7 @@ SAME: dict[str, Any] = {
     "inputs": {"clean/items.parquet": "a"},
     "sources": {"pictures of items": {"img/a.jpg": "a", "img/b.jpg": "b"}},
     "code": "1",
-    "beside": {"min_support": "3"},
+    "facts": {"min_support": "3"},
     "threads": 2,
 }
 
@@ -33,7 +33,7 @@ SAME: dict[str, Any] = {
         ({"sources": {"pictures of items": {"img/b.jpg": "y"}}}, "pictures of items changed: img/a.jpg and 1 more"),
         ({"sources": {}}, "pictures of items changed: img/a.jpg and 1 more"),
         ({"inputs": {"clean/items.parquet": "b"}}, "clean/items.parquet is new"),
-        ({"beside": {}}, "min_support has changed"),
+        ({"facts": {}}, "min_support has changed"),
         ({"threads": 3}, "it was made with 2 threads, these are 3"),
         ({"seed": 2}, "the seed has changed"),
         ({"code": "2"}, "llmrec itself is newer"),

@@ -56,7 +56,7 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
     config = pipeline.check(settings, ["recommend"])["recommend"]
     recommend.STAGE.ready(config, context)
     asked = list(dict.fromkeys(map(readable, users)))
-    fresh = _fresh(work, config, context)
+    fresh = state(recommend.STAGE, work, config, context).fresh
     with read_only(work, own_scratch=False) as reader:
         if fresh:
             rows = rows_of(reader, RECOMMENDATIONS, USER, asked)
@@ -65,11 +65,6 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
         unknown_too = len(pc.unique(rows.column(USER))) < len(asked)
         popular = recommend.popular(reader, config, context) if unknown_too else NOBODY
     return Answer(asked, rows, popular)
-
-
-def _fresh(work: WorkDir, config: recommend.RecommendConfig, context: Context) -> bool:
-    """Whether the lists in the work directory are those that are asked for."""
-    return state(recommend.STAGE, work, config, context).fresh
 
 
 def shown(work: WorkDir, answer: Answer) -> list[Shown]:

@@ -37,7 +37,7 @@ class Parts(BaseModel, frozen=True, extra="forbid"):
     sources: dict[str, dict[str, str]]
     """What files outside of the work directory are -> name and sha256 of each."""
     code: str
-    beside: dict[str, str]
+    facts: dict[str, str]
     """What else, in words -> what it was."""
     threads: int | None
     """None for a stage whose result does not depend on their number."""

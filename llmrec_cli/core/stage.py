@@ -70,7 +70,7 @@ class Stage:
     run: Callable[[WorkDir, Any, Context], Report]
     sources: Callable[[WorkDir, Any, Path], Iterable[Source]] = lambda work, config, base: ()
     """Files outside of the work directory whose content the stage depends on; asked when its inputs are whole."""
-    beside: Callable[[WorkDir, Any, Context], dict[str, str]] = lambda work, config, context: {}
+    facts: Callable[[WorkDir, Any, Context], dict[str, str]] = lambda work, config, context: {}
     """What else the result depends on, in words -> what it is now."""
     ready: Callable[[Any, Context], object] = lambda config, context: None
     """Raises what is wrong with the variants, models and files that the settings name, before any stage works."""
@@ -118,7 +118,7 @@ def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Contex
         "inputs": inputs,
         "sources": contents(stage.sources(work, config, context.base)),
         "code": f"{__version__}/{stage.name}/{stage.revision}",
-        "beside": {**stage.beside(work, config, context), **plugged},
+        "facts": {**stage.facts(work, config, context), **plugged},
         "threads": threads(context.threads) if stage.threaded else None,
     }
 

@@ -59,7 +59,7 @@ def difference(old: Json, new: Json) -> str:
         return f"{what[0]} changed" + (f": {names[0]}{more}" if names and names[0] else "")
     if paths := _unequal(old["inputs"], new["inputs"]):
         return f"{paths[0]} is new"
-    if names := _unequal(old["beside"], new["beside"]):
+    if names := _unequal(old["facts"], new["facts"]):
         return f"{names[0]} has changed"
     if old["threads"] != new["threads"]:
         return f"it was made with {old['threads']} threads, these are {new['threads']}"

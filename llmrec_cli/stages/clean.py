@@ -306,6 +306,6 @@ STAGE = Stage(
     writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
-    beside=lambda work, config, context: ticket_part(work.path, context.base, pseudonymise=config.pseudonymise),
+    facts=lambda work, config, context: ticket_part(work.path, context.base, pseudonymise=config.pseudonymise),
     revision=8,
 )

@@ -294,6 +294,6 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
-    beside=min_support.ticket_part,
+    facts=min_support.ticket_part,
     revision=5,
 )

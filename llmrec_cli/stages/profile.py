@@ -300,7 +300,7 @@ STAGE = Stage(
     reads=(USERS, SEQUENCES, ITEMS, ENCODER, ENCODER_VALIDATION),
     writes=(PROFILES, TOPICS),
     run=run,
-    beside=min_support.ticket_part,
+    facts=min_support.ticket_part,
     ready=lambda config, context: _topic_model(config),
     revision=10,
 )

@@ -294,7 +294,7 @@ STAGE = Stage(
     writes=(RECOMMENDATIONS,),
     run=run,
     sources=lambda work, config, base: [Source("lists of ids", base, id_files(config, base))],
-    beside=min_support.ticket_part,
+    facts=min_support.ticket_part,
     ready=lambda config, context: id_files(config, context.base),
     revision=5,
 )

@@ -100,5 +100,5 @@ STAGE = Stage(
     writes=(REPORT_PAGE,),
     run=run,
     sources=_verdicts,
-    beside=_privacy,
+    facts=_privacy,
 )
