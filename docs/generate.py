@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -102,8 +103,8 @@ def artifacts() -> str:
     """Every artifact with its columns, by stage."""
     from llmrec_cli import pipeline
     from llmrec_cli.core.artifacts import Table
-    from llmrec_cli.core.columns import MEANINGS
 
+    meanings = tomllib.loads((HERE / "columns.toml").read_text("utf-8"))
     parts = ["# Artifacts\n\nWritten by `make docs` from the code. Ids are your own, as strings; times are UTC.\n"]
     for name in (*pipeline.STAGES, "evaluate"):
         stage = pipeline.load(name)
@@ -113,7 +114,7 @@ def artifacts() -> str:
             note = " (only where there is such content)" if artifact.optional else ""
             parts.append(f"**`{artifact.path}`**{note}: {artifact.about}\n")
             if isinstance(artifact, Table):
-                parts.append(_columns(artifact.schema, MEANINGS.get(artifact.path, {})))
+                parts.append(_columns(artifact.schema, meanings.get(artifact.path, {})))
     return "\n".join(parts)
 
 

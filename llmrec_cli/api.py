@@ -96,7 +96,7 @@ class Work:
         given = {**settings, **({} if k is None else {"k": k})}
         asked = self._asked(**given)
         answer = answers.ask(self.workdir, asked, self.context, self._users(user))
-        shown = answers.shown(self.workdir, answer)
+        shown = answers.display(self.workdir, answer)
         rows = [{USER: each.data[USER], **row} for each in shown for row in each.data["items"]]
         return pd.DataFrame(rows, columns=LIST)
 
@@ -136,7 +136,7 @@ class Work:
         return LoadedRanker(self, self._maker())
 
     def _asked(self, **options: Any) -> Settings:
-        return self.settings.over({f"recommend.{key}": value for key, value in options.items()}, "the call")
+        return self.settings.overridden({f"recommend.{key}": value for key, value in options.items()}, "the call")
 
     def _users(self, user: str | Sequence[str]) -> list[str]:
         """Ids as they stand in the work directory, each once."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,7 +212,6 @@ def test_further_attributes_of_users_make_segments(work: WorkDir, context: Conte
 
 
 def test_every_column_is_explained() -> None:
-    from llmrec_cli.core.columns import MEANINGS
-
+    meanings = tomllib.loads((Path(__file__).parents[1] / "docs" / "columns.toml").read_text("utf-8"))
     for table in (PROFILES, TOPICS):
-        assert list(MEANINGS[table.path]) == table.schema.names
+        assert list(meanings[table.path]) == table.schema.names

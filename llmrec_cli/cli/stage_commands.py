@@ -184,6 +184,6 @@ def _ask(
             describe = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
             common.console.print_json(describe)
         return
-    shown = answers.shown(common.workdir, answer)
+    shown = answers.display(common.workdir, answer)
     data = [each.data for each in shown]
     common.console.either([line for each in shown for line in each.lines], data if len(data) > 1 else data[0])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli import pipeline
-from llmrec_cli.commands.show import Shown, list_lines
+from llmrec_cli.commands.show import Display, list_lines
 from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
@@ -20,7 +20,7 @@ from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report.views import Json, Titles, list_row, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
 
-NOBODY = pa.table({ITEM: pa.array([], pa.string()), "people": pa.array([], pa.int64())})
+NO_ITEMS = pa.table({ITEM: pa.array([], pa.string()), "people": pa.array([], pa.int64())})
 
 POPULAR: Json = {
     "strategy": "popularity",
@@ -40,7 +40,7 @@ class Answer:
     """(item_id, people), the most first; none where everybody asked for is known."""
 
     @property
-    def strangers(self) -> list[str]:
+    def unknown_users(self) -> list[str]:
         known = set(self.rows.column(USER).to_pylist())
         return [user for user in self.users if user not in known]
 
@@ -63,30 +63,30 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
         else:
             rows = recommend.answer(reader, config, context, asked)
         unknown_too = len(pc.unique(rows.column(USER))) < len(asked)
-        popular = recommend.popular(reader, config, context) if unknown_too else NOBODY
+        popular = recommend.popular(reader, config, context) if unknown_too else NO_ITEMS
     return Answer(asked, rows, popular)
 
 
-def shown(work: WorkDir, answer: Answer) -> list[Shown]:
+def display(work: WorkDir, answer: Answer) -> list[Display]:
     """The answer for each user in turn; for one who is not known what is popular, said so."""
-    titles, strangers = Titles(work), set(answer.strangers)
+    titles, unknown_users = Titles(work), set(answer.unknown_users)
     by_user: dict[str, list[Json]] = {}
     for row in answer.rows.sort_by("rank").to_pylist():
         by_user.setdefault(row[USER], []).append(list_row(row, titles))
     out = []
     for user in answer.users:
-        known = user not in strangers
+        known = user not in unknown_users
         items = by_user[user] if known else _popular(answer, titles)
         note = [] if known else ["not among the users of this work directory: what is popular with everyone"]
         data: Json = {USER: user, "known": known, "items": items}
-        out.append(Shown([f"user {user}", *note, *list_lines(items)], data))
+        out.append(Display([f"user {user}", *note, *list_lines(items)], data))
     return out
 
 
 def rows_to_export(work: WorkDir, answer: Answer) -> pa.Table:
     """The rows in the order in which the users were asked for; DataError with near ids for one who is not known."""
-    if answer.strangers:
-        raise unknown("user", answer.strangers[0], work.read(PROFILES, [USER]).column(USER))
+    if answer.unknown_users:
+        raise unknown("user", answer.unknown_users[0], work.read(PROFILES, [USER]).column(USER))
     place = {user: n for n, user in enumerate(answer.users)}
     order = [place[user] for user in answer.rows.column(USER).to_pylist()]
     keyed = answer.rows.append_column("place", pa.array(order, type=pa.int64()))

@@ -18,14 +18,14 @@ WIDTH = 110
 
 
 @dataclass(frozen=True)
-class Shown:
+class Display:
     """The same twice: lines for a person, plain data for a program."""
 
     lines: list[str]
     data: Json
 
 
-def user(work: WorkDir, user_id: str) -> Shown:
+def user(work: WorkDir, user_id: str) -> Display:
     """Profile, newest choices and recommendations of a user; DataError with near ids for one that is not known."""
     data = views.user(work, user_id)
     about = [f"{data['n_events']:,} events", *filter(None, (data["age_band"], data["gender"], data["region"]))]
@@ -34,25 +34,25 @@ def user(work: WorkDir, user_id: str) -> Shown:
         lines += ["newest choices", *(f"  {_day(each['time'])}{each['title']}" for each in data["history"])]
     made = work.has(RECOMMENDATIONS)
     listed = list_lines(data["recommendations"]) if made else ["  none yet: `llmrec recommend` makes them"]
-    return Shown([*lines, "recommendations", *listed], data)
+    return Display([*lines, "recommendations", *listed], data)
 
 
-def item(work: WorkDir, item_id: str) -> Shown:
+def item(work: WorkDir, item_id: str) -> Display:
     """Facts, description, nearest items and how often an item is recommended; DataError with near ids or titles."""
     data, least = views.item(work, item_id), least_people(work)
     title = "(no title)" if data["title"] == item_id else data["title"]
     facts = {"category": data["category"], "tags": ", ".join(data["tags"]), **data["attributes"], "text": data["text"]}
     lines = [f"item {item_id}: {title}", f"  chosen     by {_counted(data['people'], least)}"]
     lines += [f"  {name:<10} {value}" for name, value in facts.items() if value]
-    told = data["recommended"]
-    if told is not None:
-        mean = f", at place {told['mean_rank']:.1f} on average" if told["mean_rank"] else ""
-        of = f"fewer than {least}" if told["users"] is None else f"{told['users']:,}"
+    lists = data["recommended"]
+    if lists is not None:
+        mean = f", at place {lists['mean_rank']:.1f} on average" if lists["mean_rank"] else ""
+        of = f"fewer than {least}" if lists["users"] is None else f"{lists['users']:,}"
         lines.append(f"  in lists   of {of} users{mean}")
     if data["neighbours"]:
         lines.append("nearest items, as the sequence model sees them")
         lines += [f"  {each['similarity']:.2f}  {each['title']}" for each in data["neighbours"]]
-    return Shown(lines, data)
+    return Display(lines, data)
 
 
 def list_lines(rows: Sequence[Json]) -> list[str]:

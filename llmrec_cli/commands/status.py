@@ -89,29 +89,29 @@ def fetch_model(name: str, progress: Progress) -> Path:
 
 def doctor(work: Path, device: str) -> list[Row]:
     """Checks of this machine; state is ok, -- for something optional that is missing, or bad."""
-    rows = [_found("ok", f"llmrec {__version__}", f"python {platform.python_version()} on {platform.platform()}")]
+    rows = [_check("ok", f"llmrec {__version__}", f"python {platform.python_version()} on {platform.platform()}")]
     rows += [_package(name) for name in CORE]
     for module, (purpose, extra) in EXTRAS.items():
         here = importlib.util.find_spec(module) is not None
         how = "installed" if here else f"not installed ({purpose}): pip install 'llmrec-cli[{extra}]'"
-        rows.append(_found("ok" if here else "--", module, how))
+        rows.append(_check("ok" if here else "--", module, how))
     rows.append(_device(device))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    rows.append(_found("ok" if pages > 2 << 30 else "bad", "memory", f"{pages / 2**30:.1f} GB, {os.cpu_count()} cores"))
+    rows.append(_check("ok" if pages > 2 << 30 else "bad", "memory", f"{pages / 2**30:.1f} GB, {os.cpu_count()} cores"))
     return [*rows, *_folder(work)]
 
 
 def _package(name: str) -> Row:
     try:
-        return _found("ok", name, importlib.metadata.version(name))
+        return _check("ok", name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return _found("bad", name, f"missing: pip install {name}")
+        return _check("bad", name, f"missing: pip install {name}")
 
 
 def _device(device: str) -> Row:
     from llmrec_cli.tensors import runtime
 
-    return _found("ok", "device", runtime.describe(device))
+    return _check("ok", "device", runtime.describe(device))
 
 
 def _folder(work: Path) -> list[Row]:
@@ -119,12 +119,12 @@ def _folder(work: Path) -> list[Row]:
     free = shutil.disk_usage(place).free / 2**30
     writable = os.access(place, os.W_OK)
     return [
-        _found("ok" if free > 1 else "bad", "free disk", f"{free:.1f} GB at {place}"),
-        _found("ok" if writable else "bad", "work directory", f"{work} ({'writable' if writable else 'read-only'})"),
+        _check("ok" if free > 1 else "bad", "free disk", f"{free:.1f} GB at {place}"),
+        _check("ok" if writable else "bad", "work directory", f"{work} ({'writable' if writable else 'read-only'})"),
     ]
 
 
-def _found(state: str, what: str, found: str) -> Row:
+def _check(state: str, what: str, found: str) -> Row:
     return {"state": state, "what": what, "found": found}
 
 

@@ -15,20 +15,20 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from llmrec_cli.core.errors import RENAMED, SettingsError, did_you_mean
-from llmrec_cli.core.registry import add_to_path, plugins, sections_of
+from llmrec_cli.core.registry import add_to_path, plugin_names, sections_of
 from llmrec_cli.core.settings_draft import key
 
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "report", "evaluate")
 FILE_NAME = "llmrec.toml"
 PREFIX = "LLMREC_"
 NO_FILE = "no settings file"
-START = f"`llmrec init FILE` writes {FILE_NAME} for your data; -c names one that lies elsewhere"
+HOW_TO_START = f"`llmrec init FILE` writes {FILE_NAME} for your data; -c names one that lies elsewhere"
 # Environment variables that are options of the command line, not settings of a stage.
 OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG", "KEY")
-# What pydantic puts into the place of an error beside the keys, for a setting that may be of several types.
 _KEYS = re.compile(r'"([^"]*)"|([^."]+)')
 """The parts of a dotted key; one in quotes may hold dots."""
 _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")
+"""What pydantic puts among the keys of an error's place, for a setting that may be of several types."""
 
 # How lists and tables are written, by their brackets; with the quotes of a shell around them.
 EXAMPLES = {"{}": """'{path = "items.csv", item = "sku"}'""", "[]": """'["a", "b"]'"""}
@@ -65,7 +65,7 @@ class Settings:
 
     def classes(self) -> frozenset[str]:
         """Every "module:Class" that is a value, or the name of a section, anywhere in the settings."""
-        return frozenset(plugins(self.values))
+        return frozenset(plugin_names(self.values))
 
     @property
     def without_data(self) -> bool:
@@ -89,12 +89,12 @@ class Settings:
         node[last] = value
         self.origins[dotted] = origin
 
-    def over(self, values: Mapping[str, Any], origin: str) -> Settings:
+    def overridden(self, values: Mapping[str, Any], origin: str) -> Settings:
         """A copy with these values, by dotted key, laid over it."""
-        laid = Settings(copy.deepcopy(self.values), dict(self.origins), self.base, self.source)
+        changed = Settings(copy.deepcopy(self.values), dict(self.origins), self.base, self.source)
         for dotted, value in values.items():
-            laid.put(dotted, value, origin)
-        return laid
+            changed.put(dotted, value, origin)
+        return changed
 
     def section(self, stage: str, config: type[BaseModel]) -> Any:
         """The checked settings of one stage; SettingsError says which key, what is wrong and where it was set."""
@@ -104,9 +104,9 @@ class Settings:
         try:
             return config.model_validate(raw)
         except ValidationError as error:
-            raise self._explained(stage, config, error) from error
+            raise self._error(stage, config, error) from error
 
-    def _explained(self, stage: str, config: type[BaseModel], error: ValidationError) -> SettingsError:
+    def _error(self, stage: str, config: type[BaseModel], error: ValidationError) -> SettingsError:
         errors = error.errors()
         first, path = errors[0], _path(errors[0]["loc"])
         dotted = ".".join([stage, *map(key, path)])
@@ -116,7 +116,7 @@ class Settings:
             return SettingsError(f"unknown setting {dotted!r}", where=where, fix=fix)
         if first["type"] == "missing":
             if self.without_data:
-                return SettingsError(f"there is no {FILE_NAME} here", where=str(self.base), fix=START)
+                return SettingsError(f"there is no {FILE_NAME} here", where=str(self.base), fix=HOW_TO_START)
             return SettingsError(f"the setting {dotted!r} is needed", where=where, fix=f"add it under [{stage}]")
         # of a setting that may be one of several types there is an error for each of them
         wrong = dict.fromkeys(
@@ -229,7 +229,7 @@ def _from_file(path: Path | None) -> Settings:
         near = did_you_mean(
             chosen.name, [p.name for p in chosen.parent.glob("*.toml")] if chosen.parent.is_dir() else []
         )
-        raise SettingsError(f"there is no settings file {str(chosen)!r}", fix=near or START) from error
+        raise SettingsError(f"there is no settings file {str(chosen)!r}", fix=near or HOW_TO_START) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"the settings file cannot be read: {error}", where=str(chosen)) from error
     origins = dict.fromkeys(_dotted(values), str(chosen))
@@ -256,20 +256,20 @@ def check_sections(settings: Settings) -> None:
 
 def _nearest(config: type[BaseModel], path: list[str]) -> str:
     """What may be meant by an unknown setting: the variant of that name in a family's section, or the nearest name."""
-    known, name = _inside(config, path[:-1]), RENAMED.get(path[-1], path[-1])
+    known, name = _section_model(config, path[:-1]), RENAMED.get(path[-1], path[-1])
     families = [(family, found) for family, info in known.model_fields.items() if (found := sections_of(info))]
     moved = [f"{family}.{name}" for family, found in families if name in found.names]
     return f"did you mean {' or '.join(map(repr, moved))}?" if moved else did_you_mean(path[-1], known.model_fields)
 
 
-def _inside(config: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+def _section_model(config: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
     """The settings of the section that `path` leads to, as far as there are such."""
     for place, part in enumerate(path):
         info = config.model_fields.get(part)
         if info is None:
             break
         if (sections := sections_of(info)) and place + 1 < len(path):
-            return _inside(sections.config(path[place + 1]), path[place + 2 :])
+            return _section_model(sections.config(path[place + 1]), path[place + 2 :])
         kinds = [info.annotation, *get_args(info.annotation)]
         inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
         if not inner:

@@ -26,12 +26,12 @@ DISK_ERRORS = {
     errno.EEXIST: ("a file stands where a folder is needed", "choose {elsewhere}"),
     errno.ENAMETOOLONG: ("the name is too long", "choose {elsewhere}"),
 }
-IN_WORK = "a writable folder with --work"
+OTHER_WORK_DIRECTORY = "a writable folder with --work"
 """Where artifacts could lie instead. What lies elsewhere names the option of its own place."""
 
 
 @contextmanager
-def disk_errors(path: Path, elsewhere: str = IN_WORK) -> Iterator[None]:
+def disk_errors(path: Path, elsewhere: str = OTHER_WORK_DIRECTORY) -> Iterator[None]:
     """Turn a full disk, a read-only folder and the like into one clear line; `elsewhere` is what to choose instead."""
     try:
         yield

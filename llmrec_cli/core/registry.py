@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
+from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError, did_you_mean
 
 PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -105,7 +105,7 @@ def saved_variant(
 
 def check_code(saved: Any, name: str, folder: Path) -> None:
     """UpstreamError where the code of a plugin is not that which the model in `folder` was fitted with."""
-    if saved != code(plugins(name)):
+    if saved != plugin_code(name):
         raise UpstreamError(
             f"the code of {name!r} has changed since it was fitted",
             where=str(folder),
@@ -113,28 +113,28 @@ def check_code(saved: Any, name: str, folder: Path) -> None:
         )
 
 
-def plugins(value: Any) -> Iterator[str]:
+def plugin_names(value: Any) -> Iterator[str]:
     """Every "module:Class" that is a value or a key anywhere in settings."""
     if isinstance(value, str):
         if PLUGIN.fullmatch(value):
             yield value
     elif isinstance(value, Mapping):
-        yield from plugins([*value, *value.values()])
+        yield from plugin_names([*value, *value.values()])
     elif isinstance(value, (list, tuple)):
         for each in value:
-            yield from plugins(each)
+            yield from plugin_names(each)
 
 
-def code(classes: Iterable[str]) -> dict[str, str]:
-    """Module -> sha256 of its file, of the classes "module:Class" whose module has one; what the result depends on."""
+def plugin_code(settings: Any) -> dict[str, str]:
+    """Module -> sha256 of its file, of the plugins in settings whose module has one; what the result depends on."""
     out = {}
-    for module in sorted({name.partition(":")[0] for name in classes}):
+    for module in sorted({name.partition(":")[0] for name in plugin_names(settings)}):
         try:
             found = importlib.util.find_spec(module)
         except (ImportError, ValueError):
             continue  # whoever loads the class says what is wrong with it
         if found and found.origin and Path(found.origin).is_file():
-            out[module] = hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+            out[module] = fingerprint(Path(found.origin))
     return out
 
 

@@ -18,7 +18,7 @@ from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.records import FORMAT, Json, Report
-from llmrec_cli.core.registry import code, plugins
+from llmrec_cli.core.registry import plugin_code
 from llmrec_cli.core.ticket import Source, contents, difference, ticket_of
 from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
@@ -111,7 +111,7 @@ def ticket_parts(stage: Stage, work: WorkDir, config: BaseModel, context: Contex
     """Everything the result depends on; UpstreamError for an input that is missing, damaged or stale."""
     inputs = verified_inputs(work, stage.reads)
     settings = config.model_dump(mode="json")
-    plugged = {f"the code of {module}": sha256 for module, sha256 in code(plugins(settings)).items()}
+    plugged = {f"the code of {module}": sha256 for module, sha256 in plugin_code(settings).items()}
     return {
         "settings": settings,
         "seed": context.seed,

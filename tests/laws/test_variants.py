@@ -94,12 +94,12 @@ def test_the_code_of_a_plugin_is_part_of_what_a_result_depends_on(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = {"rankers": ["fusion", "coded_plugin:Mine"], "title": "no:module", "ranker": {"coded_plugin:Mine": {}}}
-    assert set(registry.plugins(settings)) == {"coded_plugin:Mine", "no:module"}
-    assert registry.code(registry.plugins(settings)) == {}
+    assert set(registry.plugin_names(settings)) == {"coded_plugin:Mine", "no:module"}
+    assert registry.plugin_code(settings) == {}
     (tmp_path / "coded_plugin.py").write_text(GOOD)
-    one = registry.code(registry.plugins(settings))
+    one = registry.plugin_code(settings)
     (tmp_path / "coded_plugin.py").write_text(GOOD + "# changed\n")
-    other = registry.code(registry.plugins(settings))
+    other = registry.plugin_code(settings)
     assert one.keys() == other.keys() == {"coded_plugin"} and one != other
     with pytest.raises(UpstreamError, match="has changed since it was fitted"):
         registry.check_code(one, "coded_plugin:Mine", tmp_path)

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Floats, Ints
-from llmrec_cli.core.registry import check_code, code, load_variant, plugins, saved_variant
+from llmrec_cli.core.registry import check_code, load_variant, plugin_code, saved_variant
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.fitted_model import FittedModel
@@ -96,7 +96,7 @@ def importance(ranker: Ranker, candidates: Candidates) -> Floats:
 
 def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
     """`config.json` says what the ranker is, so that nobody has to ask the settings again."""
-    config = {"ranker": name, "settings": ranker.config.model_dump(mode="json"), "code": code(plugins(name))}
+    config = {"ranker": name, "settings": ranker.config.model_dump(mode="json"), "code": plugin_code(name)}
     checkpoints.save_model(folder, config, ranker.tensors())
 
 

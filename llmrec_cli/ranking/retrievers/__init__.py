@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
-from llmrec_cli.core.registry import check_code, code, load_variant, plugins, saved_variant
+from llmrec_cli.core.registry import check_code, load_variant, plugin_code, saved_variant
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.topk import topk
@@ -227,7 +227,7 @@ def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:
     """One folder for each, with its settings and tensors; `config.json` of the whole keeps their order."""
     for name, retriever in retrievers.items():
         settings = retriever.config.model_dump(mode="json")
-        config = {"retriever": name, "settings": settings, "code": code(plugins(name))}
+        config = {"retriever": name, "settings": settings, "code": plugin_code(name)}
         checkpoints.save_model(folder / _file_name(name), config, retriever.tensors())
     labels = {name: retriever.label or name for name, retriever in retrievers.items()}
     checkpoints.save_config(folder, {"retrievers": list(retrievers), "labels": labels})
