@@ -192,9 +192,10 @@ def models(
     Example: llmrec models fetch smollm2-135m
     """
     from llmrec_cli.commands import status
+    from llmrec_cli.tensors import model_store
 
     if action == "fetch" and name:
-        common.console.text([str(status.fetch_model(name, common.console))])
+        common.console.text([str(model_store.fetch(name, common.console))])
     elif action == "list" and name is None:
         rows = status.offline_models()
         common.console.records(["model", "for", "size", "where"], rows)

@@ -142,8 +142,10 @@ def _option(name: str, kind: str, meaning: str) -> inspect.Parameter:
     """The option that sets a field of a stage's settings."""
     annotation = KINDS.get(kind) or (Literal[tuple(kind.split("|"))] if "|" in kind else str)
     names = (f"--{name.replace('_', '-')}", *filter(None, [SHORT.get(name)]))
-    told = typer.Option(*names, help=meaning[:1].upper() + meaning[1:] + ("; by commas." if kind == "list" else "."))
-    option = Annotated[annotation | None, told]  # type: ignore[valid-type]
+    declared = typer.Option(
+        *names, help=meaning[:1].upper() + meaning[1:] + ("; by commas." if kind == "list" else ".")
+    )
+    option = Annotated[annotation | None, declared]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
 
 
@@ -256,9 +258,9 @@ def _unexpected(common: Common, error: Exception) -> int:
     if _heard:
         common.console.interrupted()
         return 128 + _heard[0]
-    if describe := full_disk(error, common.work):
-        common.console.error(describe)
-        return describe.exit_code
+    if disk_error := full_disk(error, common.work):
+        common.console.error(disk_error)
+        return disk_error.exit_code
     common.console.bug(error)
     return 1
 

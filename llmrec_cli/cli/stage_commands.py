@@ -181,8 +181,8 @@ def _ask(
         rows = answers.rows_to_export(common.workdir, answer)
         exports.export(common.workdir, format, output, rows)
         if common.as_json:
-            describe = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
-            common.console.print_json(describe)
+            summary = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
+            common.console.print_json(summary)
         return
     shown = answers.display(common.workdir, answer)
     data = [each.data for each in shown]

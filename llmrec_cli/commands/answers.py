@@ -34,10 +34,10 @@ class Answer:
     """The rows of `recommendations` of the users who are known, best first, and what is popular for the others."""
 
     users: list[str]
-    """As asked, each once."""
+    """In the order of the question, each once."""
     rows: pa.Table
     popular: pa.Table
-    """(item_id, people), the most first; none where everybody asked for is known."""
+    """(item_id, people), the most popular first; empty where all users are known."""
 
     @property
     def unknown_users(self) -> list[str]:
@@ -48,27 +48,27 @@ class Answer:
 def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str], *, force: bool = False) -> Answer:
     """The lists of some users under these settings. Takes no lock and writes nothing, so a read-only disk will do.
 
-    They are read where the lists that lie there are up to date with the settings, else made for these users alone.
+    They are read where the stored lists are up to date with the settings, and otherwise made for these users alone.
     UpstreamError where something that lists are made of is missing or stale.
     """
     if force:
         raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
     config = pipeline.check(settings, ["recommend"])["recommend"]
     recommend.STAGE.ready(config, context)
-    asked = list(dict.fromkeys(map(readable, users)))
+    unique = list(dict.fromkeys(map(readable, users)))
     fresh = state(recommend.STAGE, work, config, context).fresh
     with read_only(work, own_scratch=False) as reader:
         if fresh:
-            rows = rows_of(reader, RECOMMENDATIONS, USER, asked)
+            rows = rows_of(reader, RECOMMENDATIONS, USER, unique)
         else:
-            rows = recommend.answer(reader, config, context, asked)
-        unknown_too = len(pc.unique(rows.column(USER))) < len(asked)
+            rows = recommend.answer(reader, config, context, unique)
+        unknown_too = len(pc.unique(rows.column(USER))) < len(unique)
         popular = recommend.popular(reader, config, context) if unknown_too else NO_ITEMS
-    return Answer(asked, rows, popular)
+    return Answer(unique, rows, popular)
 
 
 def display(work: WorkDir, answer: Answer) -> list[Display]:
-    """The answer for each user in turn; for one who is not known what is popular, said so."""
+    """The answer for each user in turn; for an unknown user, with a note, what is popular."""
     titles, unknown_users = Titles(work), set(answer.unknown_users)
     by_user: dict[str, list[Json]] = {}
     for row in answer.rows.sort_by("rank").to_pylist():
@@ -84,7 +84,7 @@ def display(work: WorkDir, answer: Answer) -> list[Display]:
 
 
 def rows_to_export(work: WorkDir, answer: Answer) -> pa.Table:
-    """The rows in the order in which the users were asked for; DataError with near ids for one who is not known."""
+    """The rows in the order of the users; DataError with near ids for an unknown user."""
     if answer.unknown_users:
         raise unknown("user", answer.unknown_users[0], work.read(PROFILES, [USER]).column(USER))
     place = {user: n for n, user in enumerate(answer.users)}

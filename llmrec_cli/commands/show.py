@@ -14,12 +14,12 @@ from llmrec_cli.report import views
 from llmrec_cli.report.views import Json
 
 WIDTH = 110
-"""Characters of a line of the profile; what is longer goes on below."""
+"""Characters in a line of the profile; longer ones are wrapped."""
 
 
 @dataclass(frozen=True)
 class Display:
-    """The same twice: lines for a person, plain data for a program."""
+    """The same content as lines for a person and as plain data for a program."""
 
     lines: list[str]
     data: Json

@@ -1,4 +1,4 @@
-"""What stands where: the state of the stages, the settings with their origins, the offline models, the machine."""
+"""The state of the stages, the settings with their origins, the offline models, the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from llmrec_cli import pipeline
 from llmrec_cli.core.config import Settings, leaves
 from llmrec_cli.core.errors import LlmrecError, SettingsError, did_you_mean
-from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.stage import NOT_RUN, Context
 from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
@@ -79,12 +78,6 @@ def offline_models() -> list[Row]:
         }
         for model in model_store.catalogue()
     ]
-
-
-def fetch_model(name: str, progress: Progress) -> Path:
-    from llmrec_cli.tensors import model_store
-
-    return model_store.fetch(name, progress)
 
 
 def doctor(work: Path, device: str) -> list[Row]:

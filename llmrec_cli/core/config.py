@@ -28,7 +28,7 @@ OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEB
 _KEYS = re.compile(r'"([^"]*)"|([^."]+)')
 """The parts of a dotted key; one in quotes may hold dots."""
 _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")
-"""What pydantic puts among the keys of an error's place, for a setting that may be of several types."""
+"""What pydantic puts among the keys of an error's location for a setting that may be of several types."""
 
 # How lists and tables are written, by their brackets; with the quotes of a shell around them.
 EXAMPLES = {"{}": """'{path = "items.csv", item = "sku"}'""", "[]": """'["a", "b"]'"""}
@@ -59,7 +59,7 @@ class Settings:
 
     @property
     def pseudonymised(self) -> bool:
-        """Whether the work directory has stand-ins in place of ids."""
+        """Whether the work directory has pseudonyms in place of ids."""
         section = self.values.get("clean", {})
         return isinstance(section, dict) and section.get("pseudonymise") is True
 
@@ -74,7 +74,7 @@ class Settings:
 
     @property
     def names_a_log(self) -> bool:
-        """Whether anything is said of the raw log."""
+        """Whether the settings name a raw log."""
         clean = self.values.get("clean")
         return isinstance(clean, dict) and "interactions" in clean
 
@@ -90,7 +90,7 @@ class Settings:
         self.origins[dotted] = origin
 
     def overridden(self, values: Mapping[str, Any], origin: str) -> Settings:
-        """A copy with these values, by dotted key, laid over it."""
+        """A copy in which these values, by dotted key, replace the old ones."""
         changed = Settings(copy.deepcopy(self.values), dict(self.origins), self.base, self.source)
         for dotted, value in values.items():
             changed.put(dotted, value, origin)
@@ -141,7 +141,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Read the settings file (or `llmrec.toml` of this folder) and lay the environment, --set and options over it.
+    """Read the settings file (or `llmrec.toml` of this folder); the environment, --set and options override it.
 
     `options` maps dotted keys to typed values; None means that the option was not typed.
     """
@@ -174,9 +174,9 @@ def assignment(override: str) -> tuple[str, Any]:
 
 
 def literal(text: str, where: str = "") -> Any:
-    """A value as TOML reads it; what is no TOML is a string, so that --set clean.items.title=Name needs no quotes.
+    """A value as TOML reads it; anything else is a string, so that --set clean.items.title=Name needs no quotes.
 
-    SettingsError for what is meant as a list or a table and is none.
+    SettingsError for a list or table with a syntax error.
     """
     try:
         return tomllib.loads(f"x = {text}")["x"]
@@ -215,7 +215,7 @@ def leaves(config: BaseModel, prefix: str) -> Iterable[tuple[str, Any, str]]:
 
 
 def _path(where: Iterable[int | str]) -> list[str]:
-    """Of a place that pydantic tells, the keys; what it calls the types that a value may have is left out."""
+    """The keys in the location of a pydantic error, without its names for the alternatives of a union."""
     return [str(part) for part in where if not _TYPE.fullmatch(str(part))]
 
 
@@ -245,7 +245,7 @@ def _dotted(values: Nested, prefix: str = "") -> Iterable[str]:
 
 
 def check_sections(settings: Settings) -> None:
-    """Raise SettingsError where there is a section that no stage has."""
+    """Raise SettingsError for a section that belongs to no stage."""
     for name in settings.values:
         if name not in (*STAGES, "seed"):
             where = settings._origin(name)
@@ -263,7 +263,7 @@ def _nearest(config: type[BaseModel], path: list[str]) -> str:
 
 
 def _section_model(config: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
-    """The settings of the section that `path` leads to, as far as there are such."""
+    """The model of the section that `path` leads to, or of the last known section on the way."""
     for place, part in enumerate(path):
         info = config.model_fields.get(part)
         if info is None:

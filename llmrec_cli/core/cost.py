@@ -1,4 +1,4 @@
-"""What a piece of work costs: wall time, processor time and the highest memory, as the operating system counts them."""
+"""What work costs: wall time, processor time and peak memory, as the operating system counts them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """`core_seconds` are those of all threads and finished child processes; `peak_memory` is in bytes, the largest of
-    the children's beside that of this process."""
+    """`core_seconds` are those of all threads and finished child processes; `peak_memory` is in bytes, that of this
+    process plus the largest of its children."""
 
     seconds: float = 0.0
     core_seconds: float = 0.0
@@ -22,7 +22,7 @@ class Cost:
     """False where the peak may be that of earlier work in this process."""
 
     def describe(self) -> dict[str, float]:
-        """As records and --json tell it."""
+        """As it stands in records and in --json."""
         return {
             "seconds": round(self.seconds, 3),
             "core_seconds": round(self.core_seconds, 3),
@@ -51,7 +51,7 @@ class Meter:
 
     def read(self) -> Cost:
         seconds, worked = time.monotonic() - self.started, _core_seconds() - self.worked
-        children = _peak_of_children()  # the system tells only the highest ever: without a rise, they had less
+        children = _peak_of_children()  # the system keeps only the maximum: without a rise, they had less
         return Cost(seconds, worked, _peak_memory() + (children if children > self.children else 0), self.own_peak)
 
 
@@ -61,7 +61,7 @@ def _core_seconds() -> float:
 
 
 def _reset_peak() -> bool:
-    """Let the kernel count the peak of this process anew (proc(5), clear_refs); False where it cannot."""
+    """Reset the kernel's peak of this process (proc(5), clear_refs); False where it cannot."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -70,7 +70,7 @@ def _reset_peak() -> bool:
 
 
 def _peak_memory() -> int:
-    """Highest resident memory of this process in bytes since it was last forgotten, or since its start."""
+    """Highest resident memory of this process in bytes since the last reset, or since its start."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     except OSError:

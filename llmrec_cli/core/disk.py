@@ -1,4 +1,4 @@
-"""Files as they lie on disk: fingerprints, what is forced onto it, what is removed, and its errors in a clear line."""
+"""Files on disk: fingerprints, durable and atomic writes, removal, and clear messages for errors of the disk."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DISK_ERRORS = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished stages are kept"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
     errno.EROFS: ("the file system is read-only", "choose {elsewhere}"),
-    errno.EACCES: ("no permission to write", "choose {elsewhere}, or mend the permissions"),
-    errno.EPERM: ("no permission to write", "choose {elsewhere}, or mend the permissions"),
+    errno.EACCES: ("no permission to write", "choose {elsewhere}, or change the permissions"),
+    errno.EPERM: ("no permission to write", "choose {elsewhere}, or change the permissions"),
     errno.ENOTDIR: ("a file stands where a folder is needed", "choose {elsewhere}"),
     errno.ENOENT: ("the folder cannot be made there", "choose {elsewhere}"),
     errno.EISDIR: ("a folder stands where a file is needed", "move it away, or choose {elsewhere}"),
@@ -27,7 +27,7 @@ DISK_ERRORS = {
     errno.ENAMETOOLONG: ("the name is too long", "choose {elsewhere}"),
 }
 OTHER_WORK_DIRECTORY = "a writable folder with --work"
-"""Where artifacts could lie instead. What lies elsewhere names the option of its own place."""
+"""What to choose instead for artifacts; other files name the option that says where they are written."""
 
 
 @contextmanager
@@ -54,13 +54,13 @@ def full_disk(error: BaseException, path: Path) -> DataError | None:
 # What was hashed in this process, by path, size, inode and time of the last change, so that no file is read twice.
 _HASHED: dict[tuple[str, int, int, int], str] = {}
 # A file that changed a moment ago may change again within the same tick of the file system's clock.
-_SETTLED_NS = 100_000_000
+_CLOCK_TICK_NS = 100_000_000
 
 
 def fingerprint(path: Path) -> str:
     """sha256 of a file's bytes; of a folder, over the relative names and contents of its files.
 
-    DataError for what is neither: a named pipe, say, would be waited for without end.
+    DataError for anything else: reading a named pipe, say, would never end.
     """
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
@@ -73,14 +73,14 @@ def fingerprint(path: Path) -> str:
     if key not in _HASHED:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if time.time_ns() - now.st_mtime_ns < _SETTLED_NS:
+        if time.time_ns() - now.st_mtime_ns < _CLOCK_TICK_NS:
             return found
         _HASHED[key] = found
     return _HASHED[key]
 
 
 def fsync_tree(path: Path) -> None:
-    """Have a file, or a folder with all that is in it, on the disk itself: a power cut must not take it back."""
+    """Flush a file, or a folder with everything in it, to the disk, so that it survives a power cut."""
     for each in [*path.rglob("*")] if path.is_dir() else []:
         if each.is_dir() or each.is_file():
             fsync(each)
@@ -88,7 +88,7 @@ def fsync_tree(path: Path) -> None:
 
 
 def fsync(path: Path) -> None:
-    """The same of one file, or of the names in a folder."""
+    """Flush one file, or the names in one folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -97,7 +97,7 @@ def fsync(path: Path) -> None:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Give a finished file its name, on the disk itself; what stands there, a folder too, is whole until then."""
+    """Rename a finished file to its final name, durably; what stood there, a folder too, is replaced."""
     fsync_tree(temporary)
     if path.is_dir():
         remove(path)
@@ -110,7 +110,7 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fsync(path.parent)  # that every file beside it has its name before this one says so
+        fsync(path.parent)  # a record must not survive a power cut that its artifacts do not
         temporary.write_text(text, encoding="utf-8")
         move_into_place(temporary, path)
 
@@ -124,6 +124,6 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half-written anywhere in the folder: `.tmp-<process>-<name>`."""
+    """Remove the half-written files of killed processes anywhere in the folder: `.tmp-<process>-<name>`."""
     for left in [*folder.rglob(".tmp-[0-9]*-*")]:
         remove(left)

@@ -1,4 +1,4 @@
-"""Every error a user can cause: what is wrong, where, how to mend it, and the exit code it ends with."""
+"""Every error a user can cause: what is wrong, where, how to fix it, and the exit code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ INTERRUPTED = "interrupted: run the same command again, it continues"
 
 
 class LlmrecError(Exception):
-    """An error told to the user without a traceback.
+    """An error that the user sees without a traceback.
 
-    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit that mends it,
+    `what` is the fault in one sentence, `where` the file, line, column or key, `fix` the command or edit to make,
     `ways` the commands to choose from where there are several, `table`
     lines that belong to the fault, such as the account of the rows.
     """

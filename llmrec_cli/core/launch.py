@@ -1,4 +1,4 @@
-"""The processes that `torchrun` or `accelerate launch` started together, as their variables tell it."""
+"""The processes that `torchrun` or `accelerate launch` started together, by their environment variables."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ def is_first() -> bool:
 
 
 def threads(wanted: int) -> int:
-    """The threads that a wish means: 0 is all cores that this process may use, shared with those that a launcher
-    started beside it.
-    """
+    """The number of threads to use; 0 means all cores of this process, divided by the processes on this machine."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return wanted or max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def require_one(command: str) -> None:
-    """SettingsError where several processes were started for a command that is the work of one."""
+    """SettingsError where several processes were started for a command that runs in one."""
     if processes() > 1:
         raise SettingsError(
             f"`{command}` runs in one process, and {processes()} were started",

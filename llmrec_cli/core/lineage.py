@@ -1,4 +1,4 @@
-"""Whether artifacts are what their makers signed, and made from what lies here: codes of another log mean nothing."""
+"""Checks that artifacts are as their stage signed them and were made from the inputs that are here now."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Inputs = dict[str, str | None]
 
 
 def verified_inputs(work: WorkDir, artifacts: Iterable[Artifact]) -> Inputs:
-    """sha256 of each of them by path; None for an optional one that was never made.
+    """sha256 of each artifact by path; None for an optional one that was never made.
 
-    UpstreamError for one that is missing, that no record vouches for, whose content is not the signed one, or that was
-    made from other inputs than lie here; it names the first stage of the chain that has to run again.
+    UpstreamError for one that is missing, is in no valid record, differs from its signed content, or was made from
+    other inputs than those in the work directory; it names the first stage that has to run again.
     """
     wanted, visited = list(artifacts), set[str]()
     found: Inputs = {}
-    # in the order of the stages: a record that is not believed does not say what it was made from
+    # in the order of the stages: an invalid record does not say what its artifacts were made from
     for artifact in sorted(wanted, key=lambda each: STAGES.index(each.stage)):
         _check_chain(work, artifact.stage, visited)
         found[artifact.path] = _verified_sha256(work, artifact)
@@ -31,8 +31,9 @@ def verified_inputs(work: WorkDir, artifacts: Iterable[Artifact]) -> Inputs:
 
 
 def aligned(work: WorkDir, table: Table, ids: pa.ChunkedArray) -> Any:
-    """(ids, d) the column `vector` of a table whose key is one column, row for row of these ids; UpstreamError where it
-    is of others: codes count rows, so that one row more or less gives each the vector of another.
+    """(ids, d) the column `vector` of a table whose key is one column, in the order of these ids.
+
+    UpstreamError where its ids are others: item codes count rows, so one row more or less shifts every vector.
     """
     (key,) = table.key
     found = work.read(table, [key, "vector"])
@@ -42,7 +43,7 @@ def aligned(work: WorkDir, table: Table, ids: pa.ChunkedArray) -> Any:
 
 
 def _check_chain(work: WorkDir, stage: str, visited: set[str]) -> None:
-    """What the record of the stage says it was made from is what the makers' records say lies here, back to the log."""
+    """Check that a stage was made from the inputs that their own records list, and so on back to the log."""
     if stage in visited:
         return
     visited.add(stage)
@@ -74,7 +75,7 @@ def _verified_sha256(work: WorkDir, artifact: Artifact) -> str | None:
 
 
 def _signed_sha256(work: WorkDir, stage: str, path: str) -> str | None:
-    """The sha256 that the maker signed; None where it signed none."""
+    """The sha256 in the record of the stage; None where it lists none."""
     record = work.record(stage)
     output = record["outputs"].get(path) if record else None
     return str(output["sha256"]) if output else None

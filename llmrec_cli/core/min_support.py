@@ -1,4 +1,4 @@
-"""Of how many people something must be before it is shown: `clean.min_support`, and the one rule that goes by it."""
+"""`clean.min_support`: the least number of people behind anything that is shown."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from llmrec_cli.core.workdir import WorkDir
 
 
 def least_people(work: WorkDir) -> int:
-    """`clean.min_support` as the log was cleaned with it; 0 where nothing is hidden."""
+    """The value of `clean.min_support` with which the log was cleaned; 0 where nothing is hidden."""
     record = work.record(ITEMS.stage)
     return int(record["parts"]["settings"].get("min_support", 0)) if record else 0
 
 
 def ticket_part(work: WorkDir, config: BaseModel, context: object) -> dict[str, str]:
-    """For the tickets of stages that hide by it: another number, another result."""
+    """For tickets of stages whose result depends on it."""
     least = least_people(work)
     return {"min_support": str(least)} if least > 1 else {}
 
 
 def enough(people: npt.ArrayLike, least: int) -> Bools:
-    """Whether what so many distinct people did may be shown: with `least` of them or more, or with none at all.
+    """Whether something that so many distinct people did may be shown: `least` or more of them, or nobody.
 
-    What nobody has done reveals nobody: a new item may be shown.
+    What nobody has done reveals nobody, so a new item may be shown.
     """
     n = np.asarray(people)
     return np.asarray((n == 0) | (n >= least))

@@ -1,4 +1,4 @@
-"""Texts of the data made harmless before they are printed: nothing moves the cursor, colours or turns lines round."""
+"""Escapes control characters in texts from data, so that printing them cannot move the cursor or reverse a line."""
 
 from __future__ import annotations
 

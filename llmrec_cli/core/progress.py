@@ -1,4 +1,4 @@
-"""Progress of long work, told without knowing the terminal: bars live in console.py, plain dated lines here."""
+"""Progress of long work: the protocol, and plain dated lines. Bars for a terminal are in cli/console.py."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from llmrec_cli.core.printable import printable
 
 
 class Task(Protocol):
-    """One piece of long work; `advance` is cheap enough for every batch."""
+    """One long task; `advance` is cheap enough for every batch."""
 
     def advance(self, n: int = 1, note: str = "") -> None: ...
 
 
 class Progress(Protocol):
-    """Where stages tell what they do. Everything goes to stderr."""
+    """Where stages report what they do. Everything goes to stderr."""
 
     def task(self, label: str, total: int, unit: str = "") -> AbstractContextManager[Task]: ...
 

@@ -1,4 +1,4 @@
-"""People by keyed hash: who was forgotten, and the names that stand in for ids. The key lies elsewhere."""
+"""Keyed hashes of user ids: the list of forgotten people, pseudonyms, and the key, which is kept apart from both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamErr
 from llmrec_cli.core.records import signature
 
 KEY_FILE = "llmrec.key"
-"""Beside the settings."""
+"""In the folder of the settings."""
 KEY_VARIABLE = "LLMREC_KEY"
 SHORTEST_KEY = 16
 HEX = 32
@@ -34,17 +34,20 @@ class Key:
     secret: bytes
 
     def hash(self, user_id: str) -> str:
-        """The stand-in of an id: `HEX` hexadecimal digits."""
+        """The pseudonym of an id: `HEX` hexadecimal digits."""
         return hmac.new(self.secret, user_id.encode(), "sha256").hexdigest()[:HEX]
 
     @property
     def check(self) -> str:
-        """Tells one key from another without saying what it is; no id has a NUL in it."""
+        """Identifies the key without revealing it; no id has a NUL in it."""
         return self.hash("\0llmrec key")
 
 
 def find_key(base: Path) -> Key | None:
-    """The key of the environment or else of the file beside the settings; SettingsError for one that is too short."""
+    """The key from the environment, or else from the file in the folder of the settings; None without one.
+
+    SettingsError for a key that is too short.
+    """
     file = base / KEY_FILE
     text = os.environ.get(KEY_VARIABLE, "").strip()
     if not text and file.is_file():
@@ -58,7 +61,7 @@ def find_key(base: Path) -> Key | None:
 
 
 def make_key(base: Path) -> Key:
-    """Write a new key beside the settings, for its owner alone to read."""
+    """Write a new key into the folder of the settings; only its owner can read the file."""
     file = base / KEY_FILE
     text = secrets.token_hex(32)
     with disk_errors(file, f"a key of your own in {KEY_VARIABLE}"):
@@ -87,7 +90,7 @@ class Forgotten(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def digest(self) -> str:
-        """For tickets: another list, another result."""
+        """For tickets: the result depends on the list."""
         return signature(self.model_dump(mode="json", exclude={"format"}))
 
     def check_key(self, key: Key, path: Path) -> Key:
@@ -102,7 +105,7 @@ class Forgotten(BaseModel, frozen=True, extra="forbid"):
 
 
 def list_path(work: Path) -> Path:
-    """Where the list lies; a backtest goes by that of the work directory around it."""
+    """The file of the list; a backtest uses that of the work directory around it."""
     outer = work.absolute()
     while outer.parent.name == "evaluate":
         outer = outer.parent.parent
@@ -135,7 +138,7 @@ def add_forgotten(work: Path, key: Key, hashes: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class People:
-    """What `clean` does with ids before it writes anything: whom it keeps out, and whether it writes ids at all."""
+    """What `clean` does with user ids: whom it leaves out, and whether it writes pseudonyms."""
 
     key: Key
     gone: frozenset[str]
@@ -148,7 +151,7 @@ class People:
 
 
 def people(work: Path, base: Path, *, pseudonymise: bool) -> People | None:
-    """What is to be done with ids; None for nothing. MissingExtraError or SettingsError without the right key."""
+    """How ids are treated; None for as they are. MissingExtraError or SettingsError without the right key."""
     known = forgotten(work)
     if known is None and not pseudonymise:
         return None
@@ -157,7 +160,7 @@ def people(work: Path, base: Path, *, pseudonymise: bool) -> People | None:
 
 
 def ticket_part(work: Path, base: Path, *, pseudonymise: bool) -> dict[str, str]:
-    """What of this a result depends on; empty where nobody was forgotten and ids are written as they are."""
+    """For the ticket of `clean`; empty where nobody was forgotten and ids are written as they are."""
     known = forgotten(work)
     parts = {"the list of forgotten people": known.digest} if known else {}
     if pseudonymise:

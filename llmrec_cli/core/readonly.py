@@ -1,4 +1,4 @@
-"""A work directory to look at only: for estimates, and for the processes that help another one train."""
+"""A work directory that is only read: for estimates, questions, and the worker processes of a distributed training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmrec_cli.core.workdir import WorkDir
 
 
 class ReadOnly(WorkDir):
-    """Artifacts are read as ever; files that are written are thrown away, tables are not even written."""
+    """Artifacts are read as usual; folders and files that are written are discarded, tables are never written."""
 
     def __init__(self, work: WorkDir, scratch: Path | None) -> None:
         super().__init__(work.path)
@@ -36,7 +36,7 @@ class ReadOnly(WorkDir):
         pass
 
     def scratch(self, stage: str, ticket: str) -> Path:
-        """Its own, or the folder of the process that writes, which alone clears away old ones."""
+        """A folder of its own, or that of the process that writes, which alone removes old ones."""
         folder = self.own_scratch or self.path / stage / ".scratch" / ticket[:16]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -44,7 +44,7 @@ class ReadOnly(WorkDir):
 
 @contextmanager
 def read_only(work: WorkDir, *, own_scratch: bool) -> Iterator[WorkDir]:
-    """The same artifacts in a work directory that does not change."""
+    """The same artifacts in a work directory that cannot be written."""
     if not own_scratch:
         yield ReadOnly(work, None)
         return

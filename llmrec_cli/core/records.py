@@ -1,4 +1,4 @@
-"""The record of a finished stage: what it says, how it is signed, and when it is not believed."""
+"""The record of a finished stage: its content, its signature, and how it is validated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "llmrec.record/3"
 
 @dataclass
 class Report:
-    """What a stage tells when it is done."""
+    """What a stage reports when it is done."""
 
     counts: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Parts(BaseModel, frozen=True, extra="forbid"):
     """What files outside of the work directory are -> name and sha256 of each."""
     code: str
     facts: dict[str, str]
-    """What else, in words -> what it was."""
+    """Anything else, in words -> its value."""
     threads: int | None
     """None for a stage whose result does not depend on their number."""
 
@@ -51,7 +51,7 @@ class Output(BaseModel, frozen=True, extra="forbid"):
 
 
 class Record(BaseModel, frozen=True, extra="forbid"):
-    """What `record.json` holds beside its signature."""
+    """The content of `record.json`, without its signature."""
 
     format: Literal["llmrec.record/3"]
     stage: str
@@ -63,11 +63,11 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     core_seconds: float
     peak_memory_mb: int
     forgot: int = 0
-    """People in what it was made from who were forgotten since."""
+    """People who were in its inputs and were forgotten since."""
 
 
 class InvalidRecordError(Exception):
-    """Why the record that lies there does not count."""
+    """Why a record does not count."""
 
 
 def read(path: Path, model: type[BaseModel] = Record, version: str = FORMAT) -> Json | None:
@@ -98,5 +98,5 @@ def signed(record: Json) -> str:
 
 
 def signature(record: Json) -> str:
-    """sha256 of everything in the record: against damage, not against whoever can write into the work directory."""
+    """sha256 of everything in the record: against damage, not against somebody who can write there."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""How a family of interchangeable classes (rankers, writers, ...) is looked up: a plain dict, imported when chosen."""
+"""Families of interchangeable classes (rankers, writers, …): plain dicts of names, imported when chosen."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def load_variant(family: str, variants: Mapping[str, str], name: str, protocol: type) -> Any:
-    """The class called `name` in `variants` (name -> "module:Class"), which has what the protocol of the family has.
+    """The class called `name` in `variants` (name -> "module:Class"); it conforms to the protocol of the family.
 
-    A name such as `my_pkg.mod:Mine` is imported as it stands. An unknown name, a module that fails and what is no such
-    class raise SettingsError, an import that lacks a package MissingExtraError.
+    A name such as `my_pkg.mod:Mine` is imported as it stands. SettingsError for an unknown name, a module that fails
+    and a class that does not conform; MissingExtraError for an import that lacks a package.
     """
     if name not in variants and not PLUGIN.fullmatch(name):
         hint = did_you_mean(name, variants) if ":" not in name else "module:Class, such as my_package.my_module:Mine"
@@ -43,10 +43,10 @@ def load_variant(family: str, variants: Mapping[str, str], name: str, protocol: 
 
 @dataclass(frozen=True)
 class Sections:
-    """Beside a field of settings: it holds a section for each variant of a family, checked by `Config` of its class.
+    """Annotates a field of settings that holds a section for each variant of a family, checked by its class's `Config`.
 
-    What `variants` (the family's dict) and `load` (name -> class) name as "module:name" is imported when a section is
-    looked at: settings without sections load no model.
+    `variants` (the family's dict) and `load` (name -> class) are given as "module:name" and imported when a section
+    is read: settings without sections load no model.
     """
 
     variants: str
@@ -54,11 +54,11 @@ class Sections:
 
     @property
     def names(self) -> list[str]:
-        """Of the variants that are built in."""
+        """The built-in variants."""
         return list(load_function(self.variants))
 
     def config(self, name: str) -> type[BaseModel]:
-        """The settings of a variant or of a plugin; SettingsError where there is no such class."""
+        """The model of the settings of a variant or plugin; SettingsError where there is no such class."""
         found: type[BaseModel] = load_function(self.load)(name).Config
         return found
 
@@ -81,7 +81,7 @@ def sections_of(field: FieldInfo) -> Sections | None:
 
 
 def load_function(named: str) -> Any:
-    """What "module:name" of the program names: for what a default run never imports (`extras`)."""
+    """The object that "module:name" of the program names: for what a default run never imports (`extras`)."""
     module_name, _, name = named.partition(":")
     return getattr(importlib.import_module(module_name), name)
 
@@ -89,10 +89,10 @@ def load_function(named: str) -> Any:
 def saved_variant(
     family: str, variants: Mapping[str, str], name: object, *, named: Container[str], folder: Path, protocol: type
 ) -> Any:
-    """The class that `folder`, part of a work directory, was saved by.
+    """The class of the model that was saved in `folder`, part of a work directory.
 
-    A work directory may come from anybody: UpstreamError for a class that is neither built in nor among those that the
-    settings name, before its module is imported.
+    A work directory may come from anybody: UpstreamError for a class that is neither built in nor named in the
+    settings, before its module is imported.
     """
     if not isinstance(name, str) or (name not in variants and name not in named):
         raise UpstreamError(
@@ -104,7 +104,7 @@ def saved_variant(
 
 
 def check_code(saved: Any, name: str, folder: Path) -> None:
-    """UpstreamError where the code of a plugin is not that which the model in `folder` was fitted with."""
+    """UpstreamError where the code of a plugin has changed since the model in `folder` was fitted."""
     if saved != plugin_code(name):
         raise UpstreamError(
             f"the code of {name!r} has changed since it was fitted",
@@ -139,13 +139,13 @@ def plugin_code(settings: Any) -> dict[str, str]:
 
 
 def add_to_path(folder: Path) -> None:
-    """Let the modules of this folder be named as plugins; what is installed goes first."""
+    """Make the modules of this folder importable as plugins; installed modules come first."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
 def _mismatch(found: Any, protocol: type) -> str:
-    """What makes a class no member of the family, in words; empty where it is one."""
+    """Why a class does not conform to the protocol, in words; empty where it does."""
     if not isinstance(found, type):
         return "it is no class"
     abstract: frozenset[str] = getattr(found, "__abstractmethods__", frozenset())
@@ -161,7 +161,7 @@ def _mismatch(found: Any, protocol: type) -> str:
 
 
 def _members(protocol: type) -> list[str]:
-    """The class variables and methods that a protocol asks for."""
+    """The class variables and methods that a protocol requires."""
     variables = [name for name, kind in inspect.get_annotations(protocol).items() if "ClassVar" in str(kind)]
     methods = [name for name, value in vars(protocol).items() if isinstance(value, classmethod) or callable(value)]
     return [*variables, *(name for name in methods if not name.startswith("_"))]

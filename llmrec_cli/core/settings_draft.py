@@ -1,4 +1,4 @@
-"""A settings file in the making: values and notes by section, and their text as TOML."""
+"""A settings file before it is written: values and comments by section, and their text as TOML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass
 class Draft:
-    """Settings in the order in which they were put; "" is the section of what stands above all others."""
+    """Settings in the order in which they were put; "" is the section above all others."""
 
     sections: dict[str, dict[str, tuple[Any, str]]] = field(default_factory=lambda: {"": {}})
     notes: dict[str, str] = field(default_factory=dict)

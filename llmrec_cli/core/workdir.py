@@ -49,7 +49,7 @@ class WorkDir:
         return path
 
     def upstream(self, what: str, stage: str) -> UpstreamError:
-        """The error for what another run of `stage` mends."""
+        """An error that another run of `stage` repairs."""
         return UpstreamError(what, where=str(self.path), fix=f"llmrec {stage}   (or `llmrec run` for all stages)")
 
     # --- tables -------------------------------------------------------------------------------------------------
@@ -110,8 +110,8 @@ class WorkDir:
     def writing(self, artifact: Artifact) -> Iterator[Path]:
         """A temporary path beside the artifact (a fresh folder for a Folder); it takes the artifact's place at the end.
 
-        After an error nothing of the old artifact is lost. What an engine writes natively is checked like the rest.
-        The record of the maker goes when the new takes its place, not before.
+        After an error the old artifact is unchanged. Tables that an engine wrote itself are checked too.
+        The record of the stage is removed when the new artifact takes its place, not before.
         """
         final = self.where(artifact)
         temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
@@ -139,7 +139,7 @@ class WorkDir:
             remove(self.where(artifact))
 
     def scratch(self, stage: str, ticket: str) -> Path:
-        """A folder for checkpoints and shards of one ticket; those of other tickets are cleared away."""
+        """A folder for checkpoints and shards of one ticket; those of other tickets are removed."""
         parent = self.path / stage / ".scratch"
         if parent.is_dir():
             for old in parent.iterdir():
@@ -160,14 +160,14 @@ class WorkDir:
     # --- records ------------------------------------------------------------------------------------------------
 
     def record(self, stage: str) -> Json | None:
-        """What the last finished run of the stage wrote about itself; None also where it is not believed."""
+        """The record of the last finished run of the stage; None where there is none or it is invalid."""
         try:
             return records.read(self._record(stage))
         except records.InvalidRecordError:
             return None
 
     def record_problem(self, stage: str) -> str:
-        """Why the record that lies there does not count; empty where it does, or where there is none."""
+        """Why the record is invalid; empty where it is valid, or where there is none."""
         try:
             records.read(self._record(stage))
         except records.InvalidRecordError as error:
@@ -175,11 +175,11 @@ class WorkDir:
         return ""
 
     def sign(self, stage: str, record: Json) -> None:
-        """Write the record, the last act of a stage: its existence means that everything before it is whole."""
+        """Write the record, last of all: its existence means that the artifacts of the stage are complete."""
         write_atomically(self._record(stage), records.signed(record))
 
     def unsign(self, stage: str) -> None:
-        """Take the record away: the artifacts of the stage are about to change."""
+        """Remove the record: the artifacts of the stage are about to change."""
         remove(self._record(stage))
 
     def _record(self, stage: str) -> Path:
