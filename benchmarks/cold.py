@@ -117,7 +117,7 @@ def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> EvalUsers:
 
 def ranked(encoder: SequenceEncoder, question: EvalUsers) -> dict[str, ranking.Ranks]:
     """By a model that never saw the newest event of the reduced histories: as it is, and with less of it."""
-    plain = encoder.likened(0)
+    plain = encoder.with_content_weight(0)
     queries, items = encoder.encode(question.histories), encoder.item_vectors
     one, out = np.ones((len(queries), 1)), np.where(question.is_cold, -NEVER, 0)[:, None]
     return {

@@ -228,7 +228,7 @@ def _between(page: str, name: str, text: str) -> str:
 
 USERS, ITEMS, EVENTS, LAYERS, DIMS = 100_000_000, 10_000_000, 5_000_000_000, 2, (64, 128)
 TARGETS, STEP, NEGATIVES = EVENTS - USERS, 65_536, 1_024
-COPIES = 6  # llmrec_cli.sequence.training_plan.COPIES; a test holds them together
+COPIES = 6  # llmrec_cli.sequence.trainer.COPIES; a test holds them together
 H100_FLOPS, H100_BYTES = 989e12, 3.35e12
 RATES = HERE.parent / "benchmarks" / "results" / "speed.json"
 MAP_START, MAP_END = "<!-- file map: written by `make docs` -->", "<!-- end of the file map -->"

@@ -64,7 +64,7 @@ def test_the_file_map_is_what_the_files_say_of_themselves() -> None:
 
 
 def test_the_page_about_scale_is_what_its_formulas_say() -> None:
-    from llmrec_cli.sequence.training_plan import COPIES
+    from llmrec_cli.sequence.trainer import COPIES
 
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     assert DOCS["scale"](page) == page, "run `make docs`"

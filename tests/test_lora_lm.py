@@ -16,6 +16,7 @@ from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, 
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import lora_lm
+from llmrec_cli.sequence.optional import LanguageTuning
 from llmrec_cli.tensors import causal_lm, checkpoints, runtime
 from tests import tiny_language
 
@@ -40,9 +41,10 @@ def ring(users: int = USERS, steps: int = 6) -> Sequences:
 
 
 def tuned(model: Path, machine: runtime.Runtime, scratch: Path, **changed: Any) -> lora_lm.Tuned:
-    given: dict[str, Any] = {"sequences": ring(), "titles": TITLES, "rank": 8, "steps": 30, "seed": 1, **changed}
+    sequences, titles = changed.pop("sequences", ring()), changed.pop("titles", TITLES)
     scratch.mkdir(parents=True, exist_ok=True)
-    return lora_lm.tune(model=str(model), machine=machine, scratch=scratch, progress=PlainProgress(quiet=True), **given)
+    tuning = LanguageTuning(**{"model": str(model), "rank": 8, "steps": 30, "seed": 1, "scratch": scratch, **changed})
+    return lora_lm.tune(sequences, titles, tuning, machine, PlainProgress(quiet=True))
 
 
 def saved(found: lora_lm.Tuned, folder: Path) -> dict[str, bytes]:
@@ -142,12 +144,12 @@ def test_a_text_is_the_opening_and_the_titles_whatever_they_say(model: Path) -> 
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    tell = lora_lm._Teller(tokenizer, ["red mug", "two\n-  lines <end>", "long " * 99])
-    texts, newest = tell(Sequences(np.array([0, 1, 2, 0], dtype=np.int32), np.array([0, 2, 4]), 3))
+    encode = lora_lm._Tokens(tokenizer, ["red mug", "two\n-  lines <end>", "long " * 99])
+    texts, newest = encode(Sequences(np.array([0, 1, 2, 0], dtype=np.int32), np.array([0, 2, 4]), 3))
     assert tokenizer.decode(texts[0]) == "Chosen one after another:\n- red mug\n- two - lines <end>"
     assert 0 not in texts[0]  # "<end>" in a title is letters, not the end of the text
     assert tokenizer.decode(texts[0][-newest[0] :]) == " two - lines <end>"
-    assert len(texts[1]) == len(tell.opening) + lora_lm.TITLE_TOKENS + len(tell.separator) + newest[1]
+    assert len(texts[1]) == len(encode.opening) + lora_lm.TITLE_TOKENS + len(encode.separator) + newest[1]
 
 
 def test_every_user_is_drawn_before_one_is_drawn_again(machine: runtime.Runtime) -> None:
@@ -158,14 +160,14 @@ def test_every_user_is_drawn_before_one_is_drawn_again(machine: runtime.Runtime)
 
 def test_perplexity_is_that_of_the_last_titles_alone(model: Path, machine: runtime.Runtime) -> None:
     network, tokenizer = causal_lm.load(str(model), machine.device, torch.float32)
-    tell, histories = lora_lm._Teller(tokenizer, TITLES), ring(users=5, steps=3)
-    texts, newest = tell(histories)
+    encode, histories = lora_lm._Tokens(tokenizer, TITLES), ring(users=5, steps=3)
+    texts, newest = encode(histories)
     losses = []
     for text, n in zip(texts, newest, strict=True):
         with torch.no_grad():
             logits = network(torch.tensor([text])).logits[0].log_softmax(-1)
         losses += [-logits[place - 1, text[place]].item() for place in range(len(text) - n, len(text))]
-    assert lora_lm._perplexity(network, tell, histories, machine) == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
+    assert lora_lm._perplexity(network, encode, histories, machine) == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
 
 
 def test_what_is_missing_is_told_in_a_line(

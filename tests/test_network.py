@@ -15,7 +15,7 @@ from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import cold_items, packing, training, validation
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import ModelConfig
+from llmrec_cli.sequence.model_config import ModelConfig, Objective
 from llmrec_cli.sequence.network import Transformer, distance_buckets, dropout, toeplitz
 from llmrec_cli.tensors import runtime
 
@@ -37,8 +37,8 @@ def encoder(architecture: str = "gpt", max_length: int = 6, **more: Any) -> Sequ
     return SequenceEncoder(shape, network, torch.randn(N_ITEMS + 1, 8))
 
 
-def lessons(sequences: Sequences, withheld: int = 0, **more: Any) -> training.TrainingData:
-    return training.TrainingData(sequences, ModelConfig(dim=8, max_length=6), training.Objective(**more), withheld)
+def data_of(sequences: Sequences, withheld: int = 0, **more: Any) -> training.TrainingData:
+    return training.TrainingData(sequences, ModelConfig(dim=8, max_length=6), Objective(**more), withheld)
 
 
 def packed(tokens: packing.Tokens, length: int, rows: int = 1000, seed: int = 0) -> list[tuple[np.ndarray, ...]]:
@@ -72,7 +72,7 @@ def test_an_epoch_in_parts_teaches_the_same_in_the_steps_it_promised(
     part: int, objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "PART", part)
-    found = lessons(histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3, 4][: 1 + user % 4] for user in range(300)]))
+    found = data_of(histories(*[[user % N_ITEMS, (user + 1) % N_ITEMS, 3, 4][: 1 + user % 4] for user in range(300)]))
     found.objective.__dict__["targets"] = objective
     found = training.TrainingData(found.log, found.shape, found.objective)
     steps = [tuple(part.numpy() for part in step) for step in found.epoch(2, (7,))]
@@ -125,7 +125,7 @@ def test_masked_rows_hide_what_they_ask_for() -> None:
 
 
 def test_processes_share_the_rows_of_each_step() -> None:
-    found = lessons(histories(*[[user % N_ITEMS, 1, 2, 3, 4] for user in range(300)]))
+    found = data_of(histories(*[[user % N_ITEMS, 1, 2, 3, 4] for user in range(300)]))
 
     def tokens(share: tuple[int, int]) -> list[torch.Tensor]:
         return [batch[0] for batch in found.epoch(4, (7,), share)]
@@ -137,7 +137,7 @@ def test_processes_share_the_rows_of_each_step() -> None:
 
 
 def test_what_is_withheld_is_not_learnt_and_not_counted() -> None:
-    found = lessons(LOG, withheld=1)
+    found = data_of(LOG, withheld=1)
     assert found.targets == 7 and found.vocabulary.tolist() == [1, 2, 5, 7, 8, 9, 10, 11]
     assert found.all_counts()[[3, 7, 9]].tolist() == [0, 2, 1]
 
@@ -246,7 +246,7 @@ def test_saved_encoder_gives_the_same_scores_from_its_folder_alone(tmp_path: Pat
 @pytest.mark.parametrize("item_dropout", [0.0, 0.5])
 def test_items_that_were_never_trained_are_placed_by_their_content(item_dropout: float) -> None:
     text = torch.nn.functional.normalize(torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
-    found = lessons(histories([0, 3, 4], [4, 0], n_items=5), item_dropout=item_dropout)
+    found = data_of(histories([0, 3, 4], [4, 0], n_items=5), item_dropout=item_dropout)
     assert found.vocabulary.tolist() == [0, 3, 4] and found.counts.tolist() == [2, 1, 2]
     counts = torch.from_numpy(found.counts).float()
     model = training.NextItemModel(found.shape, found.objective, text[found.vocabulary], counts, torch.float32).eval()
@@ -296,7 +296,7 @@ def test_validation_weighs_likeness(told: bool) -> None:
     asked = validation.Validation(
         histories(*([i] for i in range(0, N_ITEMS, 2))), np.arange(1, N_ITEMS, 2), np.arange(N_ITEMS)
     )
-    model, reached = asked.liken(SequenceEncoder(plain.shape, plain.network, plain.table, content))
+    model, reached = asked.weigh_content(SequenceEncoder(plain.shape, plain.network, plain.table, content))
     assert reached == asked.measure(model)["ndcg@10"] >= asked.measure(plain)["ndcg@10"]
     assert (model.content_weight > 0) == told
 

@@ -27,8 +27,10 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.sequence import background_refit
 from llmrec_cli.sequence.background_refit import BackgroundRefit
-from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, resolve_auto, tokens_per_step
+from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, tokens_per_step
 from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.model_config import ModelConfig, Objective
+from llmrec_cli.sequence.training_plan import training_config
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.runtime import Epoch
@@ -274,8 +276,8 @@ def test_the_defaults_go_by_the_architecture_and_the_start() -> None:
     log = Sequences(np.zeros(2, dtype=np.int32), np.array([0, 2]), 1)
 
     def found(**given: Any) -> tuple[int, float]:
-        chosen = resolve_auto(PretrainConfig(**given).model_dump(), log)
-        return chosen["epochs"], chosen["learning_rate"]
+        chosen = training_config(PretrainConfig(**given), log)
+        return chosen.epochs, chosen.learning_rate
 
     assert found() == (16, 2e-3)
     assert found(architecture="bert") == (EPOCHS["bert"], 2e-3) and EPOCHS["bert"] > 16
@@ -351,9 +353,23 @@ def test_auto_goes_by_the_length_of_the_histories_and_what_was_set_stays(
     events: int, given: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     log = Sequences(np.zeros(2 * events, dtype=np.int32), np.array([0, events, 2 * events]), 1)
-    found = resolve_auto(PretrainConfig(**given).model_dump(), log)
-    assert tuple(found[name] for name in ("similarity", "temperature", "dropout", "max_length")) == expected
-    assert found["text_encoder"] == "auto"
+    found = training_config(PretrainConfig(**given), log).network
+    assert (found.similarity, found.temperature, found.dropout, found.max_length) == expected
+
+
+def test_every_setting_of_the_network_and_the_objective_reaches_them() -> None:
+    """What is typed is what is built: each field away from its default, and none of the model is forgotten."""
+    typed: dict[str, Any] = {
+        "architecture": "bert", "dim": 36, "layers": 5, "heads": 3, "dropout": 0.11, "max_length": 77,
+        "positions": "learned", "time_bias": True, "target_time": True, "similarity": "cosine", "temperature": 0.3,
+        "loss": "gbce", "negatives": 7, "targets": "prefixes", "item_dropout": 0.2,
+        "epochs": 9, "learning_rate": 0.01, "patience": 8, "tokens_per_step": 333,
+    }  # fmt: skip
+    found = training_config(PretrainConfig(**typed), Sequences(np.zeros(2, dtype=np.int32), np.array([0, 2]), 1))
+    built = found.network.model_dump() | found.objective.model_dump()
+    assert set(built) == set(ModelConfig.model_fields) | set(Objective.model_fields)
+    assert built == {name: typed[name] for name in built}
+    assert (found.epochs, found.learning_rate, found.patience, found.tokens_per_step) == (9, 0.01, 8, 333)
 
 
 def test_steps_grow_with_the_data() -> None:

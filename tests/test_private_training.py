@@ -16,8 +16,8 @@ from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.extras import private_training, user_gradients
 from llmrec_cli.extras.private_training import Privacy, Spent
-from llmrec_cli.sequence.model_config import ModelConfig
-from llmrec_cli.sequence.training import NextItemModel, Objective, TrainingData
+from llmrec_cli.sequence.model_config import ModelConfig, Objective
+from llmrec_cli.sequence.training import NextItemModel, TrainingData
 from llmrec_cli.tensors import checkpoints, runtime
 
 pytest.importorskip("opacus", reason="needs the extra 'privacy'")
@@ -36,27 +36,31 @@ def ring(timed: bool = False) -> Sequences:
     return Sequences(codes.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]), N_ITEMS, times)
 
 
-def model_of(lessons: TrainingData) -> NextItemModel:
+def model_of(data: TrainingData) -> NextItemModel:
     runtime.seed_everything(1)
-    counts = torch.from_numpy(lessons.counts).float()
-    content = torch.randn(len(lessons.vocabulary), 4)
-    return NextItemModel(lessons.shape, lessons.objective, content, counts, torch.float32)
+    counts = torch.from_numpy(data.counts).float()
+    content = torch.randn(len(data.vocabulary), 4)
+    return NextItemModel(data.shape, data.objective, content, counts, torch.float32)
 
 
-def lessons_of(log: Sequences, **settings: Any) -> TrainingData:
+def data_of(log: Sequences, **settings: Any) -> TrainingData:
     objective = Objective(item_dropout=settings.pop("item_dropout", 0.0))
     return TrainingData(log, ModelConfig(dim=16, **settings), objective)
 
 
+def job_of(epochs: int = 2, **others: Any) -> runtime.Job:
+    """A job of which private training draws its users itself."""
+    return runtime.Job("test", (1,), replace(SCHEDULE, epochs=epochs), batches=lambda epoch: [], targets=0, **others)
+
+
 def trained(
-    lessons: TrainingData, privacy: dict[str, Any], epochs: int = 2, checkpoint: Path | None = None, **others: Any
+    data: TrainingData, privacy: dict[str, Any], epochs: int = 2, checkpoint: Path | None = None, **others: Any
 ) -> tuple[NextItemModel, list[runtime.Epoch], Spent]:
-    model = model_of(lessons)
-    schedule = replace(SCHEDULE, epochs=epochs)
+    model = model_of(data)
+    job = job_of(epochs, checkpoint=checkpoint, **others)
     history, spent = private_training.train(
-        model, lessons, schedule, Privacy(**privacy), seeds=(1,), machine=runtime.start("cpu", 1),
-        progress=PlainProgress(quiet=True), name="test", checkpoint=checkpoint, **others,
-    )  # fmt: skip
+        model, data, Privacy(**privacy), job, machine=runtime.start("cpu", 1), progress=PlainProgress(quiet=True)
+    )
     return model, history, spent
 
 
@@ -73,11 +77,11 @@ def same(one: NextItemModel, other: NextItemModel) -> bool:
     ],
 )
 def test_the_gradient_of_each_user_is_that_of_training_on_it_alone(settings: dict[str, Any]) -> None:
-    lessons = lessons_of(ring(timed="time_bias" in settings), **settings)
-    model = model_of(lessons).eval()
-    users = np.flatnonzero(lessons.log.lengths >= 2)[:7]
+    data = data_of(ring(timed="time_bias" in settings), **settings)
+    model = model_of(data).eval()
+    users = np.flatnonzero(data.log.lengths >= 2)[:7]
     gradients = user_gradients.UserGradients(model)
-    for rows in user_gradients.user_rows(lessons, users, at_a_time=4):
+    for rows in user_gradients.user_rows(data, users, at_a_time=4):
         losses = gradients.set(rows)
         together = {name: p.grad_sample for name, p in gradients.parameters.items()}
         for user in range(len(rows[0])):
@@ -93,16 +97,14 @@ def test_the_gradient_of_each_user_is_that_of_training_on_it_alone(settings: dic
 
 
 def test_no_user_moves_the_sum_by_more_than_the_clip_norm() -> None:
-    lessons = lessons_of(ring())
-    users = np.flatnonzero(lessons.log.lengths >= 2)[:5]
-    model = model_of(lessons)
+    data = data_of(ring())
+    users = np.flatnonzero(data.log.lengths >= 2)[:5]
+    model = model_of(data)
     clip = 0.05
-    training = private_training._Training(
-        model, lessons, SCHEDULE, Privacy(epsilon=1.0, clip=clip), seeds=(1,), device=torch.device("cpu")
-    )  # fmt: skip
+    training = private_training._Training(model, data, Privacy(epsilon=1.0, clip=clip), job_of(), torch.device("cpu"))
     plain, sums = [], []
     for user in users:
-        (rows,) = user_gradients.user_rows(lessons, np.array([user]), 1)
+        (rows,) = user_gradients.user_rows(data, np.array([user]), 1)
         training.gradients.set(rows)
         plain.append({name: p.grad_sample[0].clone() for name, p in training.gradients.parameters.items()})
         training.optimiser.clip_and_accumulate()
@@ -117,9 +119,9 @@ def test_no_user_moves_the_sum_by_more_than_the_clip_norm() -> None:
 
 def test_rows_are_the_newest_events_without_what_is_withheld() -> None:
     log = Sequences(np.array([9, 5, 6, 7, 8, 1, 2, 3], dtype=np.int32), np.array([0, 5, 8]), 10)
-    lessons = TrainingData(log, ModelConfig(max_length=2), Objective(), withheld=1)
-    (rows,) = user_gradients.user_rows(lessons, np.array([0, 1]), 8)
-    names = np.append(lessons.vocabulary, -1)  # NO_TARGET is the last
+    data = TrainingData(log, ModelConfig(max_length=2), Objective(), withheld=1)
+    (rows,) = user_gradients.user_rows(data, np.array([0, 1]), 8)
+    names = np.append(data.vocabulary, -1)  # NO_TARGET is the last
     items, targets, segments = (part.numpy() for part in rows)
     assert names[targets].tolist() == [[2, -1], [6, 7]]
     assert names[items].tolist() == [[1, names[0]], [5, 6]]
@@ -127,39 +129,39 @@ def test_rows_are_the_newest_events_without_what_is_withheld() -> None:
 
 
 def test_memory_decides_how_many_users_are_worked_on_and_not_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    lessons = lessons_of(ring())
-    one, _, _ = trained(lessons, NO_PRIVACY)
+    data = data_of(ring())
+    one, _, _ = trained(data, NO_PRIVACY)
     monkeypatch.setattr(user_gradients, "BYTES", 1 << 20)
     assert user_gradients.UserGradients(one).users_at_a_time < 10
-    other, _, _ = trained(lessons, NO_PRIVACY)
+    other, _, _ = trained(data, NO_PRIVACY)
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("item_dropout", [0.0, 0.2])
 def test_with_a_budget_without_bounds_it_learns_the_ring_as_the_plain_one_does(item_dropout: float) -> None:
-    lessons = lessons_of(ring(), dropout=0.0, item_dropout=item_dropout)
-    model, history, _ = trained(lessons, NO_PRIVACY, epochs=15)
-    plain = model_of(lessons)
+    data = data_of(ring(), dropout=0.0, item_dropout=item_dropout)
+    model, history, _ = trained(data, NO_PRIVACY, epochs=15)
+    plain = model_of(data)
     job = runtime.Job(
-        "plain", (1,), runtime.Schedule(15, lessons.steps(1), 0.01), lambda e: lessons.epoch(1, (1, e)), lessons.targets
+        "plain", (1,), runtime.Schedule(15, data.steps(1), 0.01), lambda e: data.epoch(1, (1, e)), data.targets
     )
     runtime.train(plain, job, runtime.start("cpu", 1), PlainProgress(quiet=True))
     with torch.no_grad():
-        (rows,) = user_gradients.user_rows(lessons, np.flatnonzero(lessons.log.lengths >= 2), N_USERS)
+        (rows,) = user_gradients.user_rows(data, np.flatnonzero(data.log.lengths >= 2), N_USERS)
         ours, theirs = float(model.eval()(*rows)), float(plain(*rows))
     assert history[-1].loss < 0.5 * history[0].loss
     assert ours < 0.05 * np.log(N_ITEMS) and ours < theirs + 0.1
 
 
 def test_with_a_small_budget_little_is_learnt() -> None:
-    _, history, spent = trained(lessons_of(ring()), {"epsilon": 0.5, "users_per_step": 20, "seeded": True}, epochs=5)
+    _, history, spent = trained(data_of(ring()), {"epsilon": 0.5, "users_per_step": 20, "seeded": True}, epochs=5)
     assert history[-1].loss > 0.8 * history[0].loss and spent.epsilon <= 0.5
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 8.0, 1000.0])
 def test_what_is_spent_is_what_was_asked(epsilon: float) -> None:
-    _, _, spent = trained(lessons_of(ring()), {"epsilon": epsilon, "users_per_step": 20})
+    _, _, spent = trained(data_of(ring()), {"epsilon": epsilon, "users_per_step": 20})
     users = int((ring().lengths >= 2).sum())
     assert 0.99 * epsilon < spent.epsilon <= epsilon
     assert spent.delta == pytest.approx(1 / users**1.1) and spent.steps == 2 * round(users / 20)
@@ -168,11 +170,10 @@ def test_what_is_spent_is_what_was_asked(epsilon: float) -> None:
 def test_more_steps_need_more_noise_and_spend_more() -> None:
     noises = [private_training.noise_multiplier(2.0, 1e-5, 0.01, steps) for steps in (10, 100, 1000)]
     assert noises == sorted(noises) and noises[0] < noises[-1]
-    lessons = lessons_of(ring())
+    data = data_of(ring())
     training = private_training._Training(
-        model_of(lessons), lessons, replace(SCHEDULE, epochs=3), Privacy(epsilon=2.0, users_per_step=20),
-        seeds=(1,), device=torch.device("cpu"),
-    )  # fmt: skip
+        model_of(data), data, Privacy(epsilon=2.0, users_per_step=20), job_of(epochs=3), torch.device("cpu")
+    )
     spent = [training.spent().epsilon]
     for epoch in (1, 2, 3):
         training.epoch(epoch, lambda n: None)
@@ -181,12 +182,10 @@ def test_more_steps_need_more_noise_and_spend_more() -> None:
 
 
 def test_noise_is_added_where_nobody_is_drawn() -> None:
-    lessons = lessons_of(ring())
-    model = model_of(lessons)
+    data = data_of(ring())
+    model = model_of(data)
     before = model.ids.weight.detach().clone()
-    training = private_training._Training(
-        model, lessons, SCHEDULE, Privacy(epsilon=1.0), seeds=(1,), device=torch.device("cpu")
-    )
+    training = private_training._Training(model, data, Privacy(epsilon=1.0), job_of(), torch.device("cpu"))
     assert training._step(np.empty(0, dtype=np.int64)) == (0.0, 0)
     assert (model.ids.weight != before).all() and training.spent().steps == 1
 
@@ -197,16 +196,16 @@ def test_a_budget_is_shared_by_trainings() -> None:
 
 
 def test_noise_is_new_each_time_unless_a_seed_is_asked_for() -> None:
-    lessons = lessons_of(ring())
+    data = data_of(ring())
     budget = {"epsilon": 3.0, "users_per_step": 50}
-    assert not same(trained(lessons, budget)[0], trained(lessons, budget)[0])
-    assert same(trained(lessons, {**budget, "seeded": True})[0], trained(lessons, {**budget, "seeded": True})[0])
+    assert not same(trained(data, budget)[0], trained(data, budget)[0])
+    assert same(trained(data, {**budget, "seeded": True})[0], trained(data, {**budget, "seeded": True})[0])
 
 
 def test_a_killed_training_spends_no_more_than_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lessons, path = lessons_of(ring()), tmp_path / "state"
+    data, path = data_of(ring()), tmp_path / "state"
     budget = {"epsilon": 3.0, "users_per_step": 50, "seeded": True}
-    whole, _, spent = trained(lessons, budget, epochs=3)
+    whole, _, spent = trained(data, budget, epochs=3)
     real = checkpoints.save_state
 
     def save_then_die(*args: Any) -> None:
@@ -216,19 +215,19 @@ def test_a_killed_training_spends_no_more_than_a_whole_one(tmp_path: Path, monke
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints, "save_state", save_then_die)
         with pytest.raises(KeyboardInterrupt):
-            trained(lessons, budget, epochs=3, checkpoint=path)
-    resumed, history, spent_again = trained(lessons, budget, epochs=3, checkpoint=path)
+            trained(data, budget, epochs=3, checkpoint=path)
+    resumed, history, spent_again = trained(data, budget, epochs=3, checkpoint=path)
     assert same(resumed, whole) and spent_again == spent and [epoch.epoch for epoch in history] == [1, 2, 3]
-    _, history, other = trained(lessons, {**budget, "epsilon": 1.0}, epochs=3, checkpoint=path)
+    _, history, other = trained(data, {**budget, "epsilon": 1.0}, epochs=3, checkpoint=path)
     assert len(history) == 3 and other.epsilon <= 1.0 and other.steps == spent.steps  # begun anew
 
 
 def test_metrics_are_told_and_decide_nothing() -> None:
     values = iter([0.9, 0.1])
-    lessons = lessons_of(ring())
-    model, history, _ = trained(lessons, NO_PRIVACY, evaluate=lambda: {"ndcg@10": next(values)})
+    data = data_of(ring())
+    model, history, _ = trained(data, NO_PRIVACY, evaluate=lambda: {"ndcg@10": next(values)})
     assert [epoch.metrics["ndcg@10"] for epoch in history] == [0.9, 0.1]
-    assert same(model, trained(lessons, NO_PRIVACY)[0])
+    assert same(model, trained(data, NO_PRIVACY)[0])
 
 
 def test_what_cannot_be_private_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

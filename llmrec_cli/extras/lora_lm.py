@@ -1,4 +1,4 @@
-"""A language model tuned with LoRA (Hu et al. 2022) on behaviour told as text: titles that were chosen in a row."""
+"""A language model tuned with LoRA (Hu et al. 2022) on behaviour written as text: titles that were chosen in a row."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.sequence.optional import LanguageTuning
 from llmrec_cli.sequence.packing import NO_TARGET
 from llmrec_cli.tensors import causal_lm, runtime
 from llmrec_cli.tensors.runtime import Batch, Epoch, Runtime
@@ -58,34 +59,25 @@ class Tuned:
 
 
 def tune(
-    sequences: Sequences,
-    titles: list[str],
-    model: str,
-    *,
-    rank: int,
-    steps: int,
-    seed: int,
-    machine: Runtime,
-    scratch: Path,
-    progress: Progress,
+    sequences: Sequences, titles: list[str], tuning: LanguageTuning, machine: Runtime, progress: Progress
 ) -> Tuned:
-    """Tune an adapter of the given rank for `steps` steps, rounded up to whole epochs; `titles` (items,) may be empty.
+    """Tune an adapter; its steps are rounded up to whole epochs, and `titles` (items,) may be empty.
 
-    The newest titles of a sample of users are withheld and measured before and after. A killed training continues from
-    `scratch`. Raises MissingExtraError where peft or the model is missing, DataError where there are no titles.
+    The newest titles of a sample of users are withheld and measured before and after. Raises MissingExtraError where
+    peft or the model is missing, DataError where there are no titles.
     """
-    histories, measured = _split(_titled(sequences, titles), seed)
-    network, tokenizer = causal_lm.load(model, machine.device, machine.dtype)
-    runtime.seed_everything(seed, TRAINING)
-    network = causal_lm.with_new_adapter(network, rank)
-    tell = _Teller(tokenizer, titles)
-    job = _job(histories, tell, steps, seed=seed, machine=machine, scratch=scratch)
-    before = _perplexity(network, tell, measured, machine)
+    histories, measured = _split(_titled(sequences, titles), tuning.seed)
+    network, tokenizer = causal_lm.load(tuning.model, machine.device, machine.dtype)
+    runtime.seed_everything(tuning.seed, TRAINING)
+    network = causal_lm.with_new_adapter(network, tuning.rank)
+    encode = _Tokens(tokenizer, titles)
+    job = _job(histories, encode, tuning, machine)
+    before = _perplexity(network, encode, measured, machine)
     trained = runtime.train(_NextToken(network), job, machine, progress)
-    after = _perplexity(network, tell, measured, machine)
+    after = _perplexity(network, encode, measured, machine)
     return Tuned(
         network=network,
-        model=model,
+        model=tuning.model,
         perplexity_before=before,
         perplexity_after=after,
         users=len(histories),
@@ -95,18 +87,18 @@ def tune(
     )
 
 
-def _job(histories: Sequences, tell: _Teller, steps: int, *, seed: int, machine: Runtime, scratch: Path) -> runtime.Job:
-    """The training on these histories: its texts, and `steps` rounded up to whole epochs."""
-    epochs = math.ceil(steps / STEPS_PER_EPOCH)
-    schedule = runtime.Schedule(epochs, math.ceil(steps / epochs), LEARNING_RATE)
-    texts = _Texts(histories, tell, TEXTS_PER_STEP * schedule.steps_per_epoch, seed, machine)
+def _job(histories: Sequences, encode: _Tokens, tuning: LanguageTuning, machine: Runtime) -> runtime.Job:
+    """The training on these histories: its texts, and its steps rounded up to whole epochs."""
+    epochs = math.ceil(tuning.steps / STEPS_PER_EPOCH)
+    schedule = runtime.Schedule(epochs, math.ceil(tuning.steps / epochs), LEARNING_RATE)
+    texts = _Texts(histories, encode, TEXTS_PER_STEP * schedule.steps_per_epoch, tuning.seed, machine)
     return runtime.Job(
         name="language",
-        seeds=(seed, TRAINING),
+        seeds=(tuning.seed, TRAINING),
         schedule=schedule,
         batches=texts.batches,
         targets=round(float(histories.lengths.mean()) * texts.size),
-        checkpoint=scratch / "language.safetensors",
+        checkpoint=tuning.scratch / "language.safetensors",
     )
 
 
@@ -123,7 +115,7 @@ class _NextToken(nn.Module):
         return nn.functional.cross_entropy(logits[wanted].float(), targets[wanted])
 
 
-class _Teller:
+class _Tokens:
     """Histories as tokens of a text. A title is tokens of its own: it can neither end its line nor be a command."""
 
     def __init__(self, tokenizer: Any, titles: list[str]) -> None:
@@ -133,9 +125,9 @@ class _Teller:
 
     def __call__(self, histories: Sequences) -> tuple[list[list[int]], Ints]:
         """(the tokens of each history's text, how many of them are its last title)."""
-        said = [" " + one_line(self._titles[code]) for code in histories.codes]
+        lines = [" " + one_line(self._titles[code]) for code in histories.codes]
         tokens = self._tokenizer(
-            said, add_special_tokens=False, split_special_tokens=True, truncation=True, max_length=TITLE_TOKENS
+            lines, add_special_tokens=False, split_special_tokens=True, truncation=True, max_length=TITLE_TOKENS
         )["input_ids"]
         texts = []
         for start, stop in zip(histories.offsets[:-1], histories.offsets[1:], strict=True):
@@ -151,19 +143,19 @@ class _Texts:
     """The training texts, `size` of them an epoch."""
 
     histories: Sequences
-    tell: _Teller
+    encode: _Tokens
     size: int
     seed: int
     machine: Runtime
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """(tokens, targets) of each step, texts of like length together, in random order; this process's share."""
-        texts, _ = self.tell(self.histories.select(self.drawn(epoch)))
+        texts, _ = self.encode(self.histories.select(self.drawn(epoch)))
         steps = np.argsort([len(text) for text in texts], kind="stable").reshape(-1, TEXTS_PER_STEP)
         process, processes = self.machine.accelerator.process_index, self.machine.accelerator.num_processes
         for rows in np.random.default_rng([self.seed, TRAINING, epoch]).permutation(steps):
             mine = rows[process % TEXTS_PER_STEP :: processes]
-            yield _padded([texts[row] for row in mine], first=len(self.tell.opening))
+            yield _padded([texts[row] for row in mine], first=len(self.encode.opening))
 
     def drawn(self, epoch: int) -> Ints:
         """The users of an epoch (from 1): the next `size` of one random order of all of them after another."""
@@ -216,10 +208,10 @@ def _padded(texts: list[list[int]], first: int) -> Batch:
 
 
 @torch.no_grad()
-def _perplexity(network: Any, tell: _Teller, histories: Sequences, machine: Runtime) -> float:
+def _perplexity(network: Any, encode: _Tokens, histories: Sequences, machine: Runtime) -> float:
     """exp of the mean loss of the tokens of each history's last title, given the text before."""
     network.eval()
-    texts, newest = tell(histories)
+    texts, newest = encode(histories)
     total = 0.0
     for rows in length_sorted(np.array([len(text) for text in texts]), MEASURED_TOKENS):
         tokens, targets = _padded([texts[row] for row in rows], first=1)

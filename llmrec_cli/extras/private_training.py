@@ -33,64 +33,62 @@ from llmrec_cli.core.errors import MissingExtraError, SettingsError
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.extras.user_gradients import UserGradients, user_rows
 from llmrec_cli.sequence import packing
-from llmrec_cli.sequence.model_config import ModelConfig
+from llmrec_cli.sequence.model_config import ModelConfig, Objective
 from llmrec_cli.sequence.privacy_budget import Privacy, Spent
-from llmrec_cli.sequence.training import NextItemModel, Objective, TrainingData
+from llmrec_cli.sequence.training import NextItemModel, TrainingData
 from llmrec_cli.tensors import checkpoints, runtime
 
 ORDERS = (*(1 + x / 10 for x in range(1, 30)), *range(4, 64), 80, 96, 128, 192, 256, 384, 512)
 """Rényi orders of the account: any give a bound, more a tighter one. Those above 63 allow an epsilon below 0.2."""
 
 
-def check(shape: ModelConfig, objective: Objective) -> None:
+def check(network: ModelConfig, objective: Objective) -> None:
     """MissingExtraError without opacus, SettingsError for a training that has no private form."""
     _opacus()
-    asked = (shape.architecture, objective.loss, objective.targets)
-    if asked != ("gpt", "softmax", "all"):
+    chosen = (network.architecture, objective.loss, objective.targets)
+    if chosen != ("gpt", "softmax", "all"):
         raise SettingsError(
-            f"private training knows only architecture=gpt, loss=softmax, targets=all, not {', '.join(asked)}",
+            f"private training knows only architecture=gpt, loss=softmax, targets=all, not {', '.join(chosen)}",
             fix="set these, or dp_epsilon=0",
         )
 
 
 def train(
     model: NextItemModel,
-    lessons: TrainingData,
-    schedule: runtime.Schedule,
+    data: TrainingData,
     privacy: Privacy,
+    job: runtime.Job,
     *,
-    seeds: tuple[int, ...],
     machine: runtime.Runtime,
     progress: Progress,
-    name: str,
-    checkpoint: Path | None = None,
-    evaluate: Callable[[], dict[str, float]] | None = None,
 ) -> tuple[list[runtime.Epoch], Spent]:
-    """Train in place for all epochs of the schedule; the weights are those of the last one, whatever `evaluate` finds.
+    """Train in place for all epochs of the job; the weights are those of the last one, whatever its `evaluate` finds.
 
     An epoch has users / users_per_step steps, whatever the schedule says. Dropout is left out; products are float32. A
     killed training continues after its last whole epoch: of the epoch that was lost nothing was told, and what is done
     again has noise of its own. Where its settings changed it begins anew, and says so. The model must not start from
-    weights that were learnt from the same users without privacy. `seeds` draw what does not depend on users (item
+    weights that were learnt from the same users without privacy. `job.seeds` draw what does not depend on users (item
     dropout). Errors as `check`; SettingsError where several processes train or no noise is enough.
     """
-    check(lessons.shape, lessons.objective)
+    check(data.shape, data.objective)
     if machine.accelerator.num_processes > 1:
         raise SettingsError(
             "private training runs in one process", fix="start it without torchrun, or set dp_epsilon=0"
         )
-    training = _Training(model, lessons, schedule, privacy, seeds=seeds, device=machine.device)
-    history = training.resume(checkpoint, progress, name)
-    while len(history) < schedule.epochs:
+    training, epochs = _Training(model, data, privacy, job, machine.device), job.schedule.epochs
+    history = training.resume(job.checkpoint, progress, job.name)
+    while len(history) < epochs:
         epoch = len(history) + 1
-        with progress.task(f"pretrain {name} {epoch}/{schedule.epochs}", training.users_in_epoch, "users") as task:
+        with progress.task(f"pretrain {job.name} {epoch}/{epochs}", training.users_in_epoch, "users") as task:
             started = time.monotonic()
             loss, targets = training.epoch(epoch, task.advance)
             speed = targets / max(time.monotonic() - started, 1e-9)
-        history.append(runtime.Epoch(epoch, loss, speed, evaluate() if evaluate else {}))
-        if checkpoint is not None:
-            training.save(checkpoint, history)
-        progress.log(f"pretrain {name} epoch {epoch}: loss {loss:.4f}, epsilon {training.spent().epsilon:.3f} spent")
+        history.append(runtime.Epoch(epoch, loss, speed, job.evaluate() if job.evaluate else {}))
+        if job.checkpoint is not None:
+            training.save(job.checkpoint, history)
+        progress.log(
+            f"pretrain {job.name} epoch {epoch}: loss {loss:.4f}, epsilon {training.spent().epsilon:.3f} spent"
+        )
     return history, training.spent()
 
 
@@ -98,18 +96,12 @@ class _Training:
     """The model, its private optimiser and the account of what they spent."""
 
     def __init__(
-        self,
-        model: NextItemModel,
-        lessons: TrainingData,
-        schedule: runtime.Schedule,
-        privacy: Privacy,
-        *,
-        seeds: tuple[int, ...],
-        device: torch.device,
+        self, model: NextItemModel, data: TrainingData, privacy: Privacy, job: runtime.Job, device: torch.device
     ) -> None:
-        self.model, self.lessons, self.privacy, self.seeds, self.device = model, lessons, privacy, seeds, device
+        self.model, self.data, self.privacy, self.seeds, self.device = model, data, privacy, job.seeds, device
+        schedule = job.schedule
         model.to(device).eval()
-        self.users: Ints = np.flatnonzero(lessons.log.lengths - lessons.withheld >= 2)
+        self.users: Ints = np.flatnonzero(data.log.lengths - data.withheld >= 2)
         self.rate = min(1.0, privacy.users_per_step / len(self.users))
         self.delta = privacy.delta_for(len(self.users))
         self.schedule = replace(schedule, steps_per_epoch=round(1 / self.rate))
@@ -162,7 +154,7 @@ class _Training:
             dropped = (torch.rand(len(self.model.ids.weight), 1, device=self.device) < share).float()
         total, targets = 0.0, 0
         self.optimiser.zero_grad(set_to_none=True)
-        for rows in user_rows(self.lessons, users, self.gradients.users_at_a_time):
+        for rows in user_rows(self.data, users, self.gradients.users_at_a_time):
             losses = self.gradients.set(tuple(part.to(self.device) for part in rows), dropped)
             self.optimiser.signal_skip_step(True)  # clipped and summed; the step is for all of them
             self.optimiser.step()

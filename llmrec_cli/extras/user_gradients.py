@@ -81,24 +81,24 @@ class UserGradients:
             parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)  # type: ignore[attr-defined]
 
 
-def user_rows(lessons: TrainingData, users: Ints, at_a_time: int) -> Iterator[runtime.Batch]:
+def user_rows(data: TrainingData, users: Ints, at_a_time: int) -> Iterator[runtime.Batch]:
     """(items, targets, segments), each (at most `at_a_time`, L), and (…, 2, L) times where known: a row for each user.
 
     A row has the last L events before the newest, and each asks for the one after it. Users of like length come
     together, so that little is padded.
     """
-    lengths = np.minimum(lessons.log.lengths[users] - lessons.withheld, lessons.shape.max_length + 1)
+    lengths = np.minimum(data.log.lengths[users] - data.withheld, data.shape.max_length + 1)
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(users), at_a_time):
         block = order[start : start + at_a_time]
         width = int(lengths[block].max())
-        recent = lessons.log.select(users[block]).without_last(lessons.withheld).tail(width)
-        codes = np.searchsorted(lessons.vocabulary, recent.codes).astype(np.int32)
+        recent = data.log.select(users[block]).without_last(data.withheld).tail(width)
+        codes = np.searchsorted(data.vocabulary, recent.codes).astype(np.int32)
         events, _ = packing.padded(replace(recent, codes=codes), width, packing.NO_TARGET)
         known = events[:, 1:] != packing.NO_TARGET
         columns = [np.where(known, events[:, :-1], 0), events[:, 1:], np.where(known, 0, -1)]
         if recent.times is not None:
             at, _ = packing.padded(replace(recent, codes=recent.times), width, 0)  # type: ignore[arg-type]
-            own, asked = at[:, :-1], at[:, 1:] if lessons.shape.target_time else at[:, :-1]
-            columns.append(np.stack([asked, own], axis=1))
+            own, asking = at[:, :-1], at[:, 1:] if data.shape.target_time else at[:, :-1]
+            columns.append(np.stack([asking, own], axis=1))
         yield tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in columns)

@@ -13,18 +13,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from llmrec_cli.core.disk import move_into_place
 from llmrec_cli.core.progress import PlainProgress, Progress
-from llmrec_cli.sequence.training_plan import COPIES, TrainingPlan
+from llmrec_cli.sequence.trainer import COPIES, Trainer
+from llmrec_cli.sequence.training_plan import TrainingPlan
 from llmrec_cli.sequence.validation import WATCH
 from llmrec_cli.sequence.warm_start import Start
 from llmrec_cli.tensors import checkpoints, runtime
@@ -43,12 +43,12 @@ class BackgroundRefit:
     """None where nothing runs beside the caller."""
 
     def settle(self, epochs: int, progress: Progress) -> None:
-        """Wait until it has made so many epochs, and put its checkpoint where `Phase.train` goes on from.
+        """Wait until it has made so many epochs, and put its checkpoint where `Trainer.train` goes on from.
 
         Where it ended before, or never began, the checkpoint stays at what it reached.
         """
         wanted, done = _kept(self.checkpoint, epochs), 0
-        with progress.task("pretrain refit, begun beside the search", epochs, "epochs") as task:
+        with progress.task("pretrain refit, begun in the background", epochs, "epochs") as task:
             while not wanted.exists() and self.process is not None and self.process.is_alive():
                 now = len(_history(self.checkpoint))
                 task.advance(now - done)
@@ -65,8 +65,8 @@ class BackgroundRefit:
 
 
 @contextmanager
-def begun(
-    plan: TrainingPlan, name: str, search: str, start: Start | None, wanted: bool = True
+def background_refit(
+    plan: TrainingPlan, machine: runtime.Runtime, name: str, search: str, start: Start | None
 ) -> Iterator[BackgroundRefit]:
     """Inside, a training of this name on all events goes on beside what the caller does, where that is a gain.
 
@@ -74,43 +74,39 @@ def begun(
     cannot be the one.
     """
     checkpoint, threads = plan.checkpoint(name), torch.get_num_threads()
-    if not (wanted and _pays(plan, threads)):
+    if not _pays(plan, machine, threads):
         yield BackgroundRefit(checkpoint)
         return
     context = get_context("spawn")  # a forked process would wait for threads that it does not have
     here, there = context.Pipe()
-    given = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name != "machine"}
-    rest = {"start": start, "threads": threads // 2}
-    process = context.Process(target=_train, args=(there, given, name, search), kwargs=rest, daemon=True)
+    given = (there, plan, (name, search), start, threads // 2)
+    process = context.Process(target=_train, args=given, daemon=True)
     process.start()
     there.close()
     torch.set_num_threads(threads - threads // 2)
-    beside = BackgroundRefit(checkpoint, process)
+    refit = BackgroundRefit(checkpoint, process)
     try:
-        yield beside
+        yield refit
     finally:
-        beside.stop()
+        refit.stop()
         here.close()
         torch.set_num_threads(threads)
 
 
-def _pays(plan: TrainingPlan, threads: int) -> bool:
-    machine = plan.machine
-    if plan.privacy is not None or plan.finish or machine.device.type != "cpu" or threads < 2:
+def _pays(plan: TrainingPlan, machine: runtime.Runtime, threads: int) -> bool:
+    if plan.config.privacy is not None or plan.finish or machine.device.type != "cpu" or threads < 2:
         return False
     alone = machine.accelerator.num_processes == 1
-    tables = 2 * COPIES * plan.log.n_items * plan.shape.dim * 4
+    tables = 2 * COPIES * plan.log.n_items * plan.config.network.dim * 4
     memory = tables + plan.log.codes.nbytes + plan.content.nbytes
-    return alone and len(plan.log.codes) * plan.epochs >= WORTH and memory <= plan.max_memory
+    return alone and len(plan.log.codes) * plan.config.epochs >= WORTH and memory <= plan.max_memory
 
 
-def _train(
-    parent: Connection, given: dict[str, Any], name: str, search: str, *, start: Start | None, threads: int
-) -> None:
+def _train(parent: Connection, plan: TrainingPlan, names: tuple[str, str], start: Start | None, threads: int) -> None:
     """What the other process does, until it is done or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; the parent decides
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    plan = TrainingPlan(**given, machine=runtime.start("cpu", threads))
+    name, search = names
     checkpoint, watched = plan.checkpoint(name), plan.checkpoint(search)
 
     def keep(epoch: int) -> None:
@@ -125,7 +121,11 @@ def _train(
 
     if done := len(_history(checkpoint)):
         keep(done)  # it may have been killed between the two
-    plan.train(name, 0, PlainProgress(quiet=True), start=start, after=keep)
+    progress = PlainProgress(quiet=True)
+    trainer = Trainer(plan, runtime.start("cpu", threads), name, withheld=0)
+    if start is not None:
+        trainer.begin_from(start, progress)
+    trainer.train(progress, after=keep)
 
 
 def end_with(parent: Connection) -> None:

@@ -19,16 +19,16 @@ class ColdItems:
     """Items with content that no history has."""
 
     rows: torch.Tensor
-    """(newcomers,) rows of the catalogue."""
+    """(cold items,) rows of the catalogue."""
     nearest: torch.Tensor
-    """(newcomers, k) rows of the trained items that are most alike."""
+    """(cold items, k) rows of the trained items that are most alike."""
     weights: torch.Tensor
-    """(newcomers, k) squared cosine similarities, with the sum 1; zeros where nothing is alike."""
+    """(cold items, k) squared cosine similarities, with the sum 1; zeros where nothing is alike."""
 
     def place(self, table: torch.Tensor, trained: torch.Tensor) -> None:
         """Move their rows of a table that holds what their content alone tells, in place.
 
-        A newcomer comes to the middle between that and the mean of its neighbours. Both parts count the same, and
+        A cold item comes to the middle between that and the mean of its neighbours. Both parts count the same, and
         the result is as long as the `trained` rows are on average: a short vector would never be recommended.
         """
         rows, nearest, weights = (part.to(table.device) for part in (self.rows, self.nearest, self.weights))

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.sequence.encoder_config import Auto
 
-AUTO = "auto"
+T = TypeVar("T", int, float)
 SHORT = 20
 """Events a user, on average, below which histories are short."""
 LENGTHS = (50, 100, 200)
-COSINE_TEMPERATURE = 0.07
+TEMPERATURE = {"cosine": 0.07, "dot": 1.0}
 EPOCHS = {"gpt": 16, "bert": 40}
 """A masked model learns from the masked events of an epoch, a causal one from all."""
 LEARNING_RATE, WARM_LEARNING_RATE = 2e-3, 2e-4
 """The whole rate takes a model that has learnt away from what it knows."""
 
 
-def resolve_auto(settings: Mapping[str, Any], log: Sequences) -> dict[str, Any]:
-    """The settings, with what suits the length of the histories, the architecture and the start for every "auto".
+@dataclass(frozen=True)
+class ByLength:
+    """What suits histories of a length.
 
     Found on validation events: histories of 8 or 9 events (three Amazon sets) want much dropout and cosine, those of
     over 100 (two of MovieLens) little, a long view and the dot product.
     """
+
+    dropout: float
+    max_length: int
+    similarity: Literal["dot", "cosine"]
+
+
+def by_length(log: Sequences) -> ByLength:
+    """What suits this log, by the events of a user on average."""
     mean = mean_length(log)
-    short = mean < SHORT
-    given = {name: value for name, value in settings.items() if value != AUTO or name == "text_encoder"}
-    similarity = given.get("similarity", "cosine" if short else "dot")
-    chosen = {
-        "dropout": 0.5 if short else 0.2,
-        "max_length": next((length for length in LENGTHS if mean <= length), LENGTHS[-1]),
-        "similarity": similarity,
-        "temperature": COSINE_TEMPERATURE if similarity == "cosine" else 1.0,
-        "epochs": EPOCHS[settings["architecture"]],
-        "learning_rate": WARM_LEARNING_RATE if settings["init_from"] else LEARNING_RATE,
-    }
-    return chosen | given
+    longest = next((length for length in LENGTHS if mean <= length), LENGTHS[-1])
+    return ByLength(0.5, longest, "cosine") if mean < SHORT else ByLength(0.2, longest, "dot")
+
+
+def resolve_auto(setting: Auto | T, default: T) -> T:
+    """The setting, or its default where it is "auto"."""
+    return default if isinstance(setting, str) else setting
 
 
 def tokens_per_step(targets: int) -> int:

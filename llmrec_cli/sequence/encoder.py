@@ -24,7 +24,7 @@ FORMAT = "llmrec.sequence-encoder/3"
 class SequenceEncoder:
     """score = encode(histories) @ item_vectors.T is the logit of each item being next.
 
-    With a weight of likeness it is the logit of the network plus that weight times how alike the item's content is to
+    With a content weight it is the logit of the network plus that weight times how similar the item's content is to
     the content of the history, so both vectors are d + t wide.
     """
 
@@ -41,8 +41,8 @@ class SequenceEncoder:
         self.content = table.new_zeros(len(table) - 1, 0) if content is None else content
         self.content_weight = content_weight
 
-    def likened(self, weight: float) -> SequenceEncoder:
-        """The same encoder with this weight of likeness."""
+    def with_content_weight(self, weight: float) -> SequenceEncoder:
+        """The same encoder with this content weight."""
         return SequenceEncoder(self.shape, self.network, self.table, self.content, weight)
 
     @property

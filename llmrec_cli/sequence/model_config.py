@@ -1,4 +1,4 @@
-"""What must be known of the sequence model to build it before its weights are read."""
+"""What the sequence model is, and what it is asked in training."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ class ModelConfig(BaseModel, frozen=True, extra="forbid"):
     def compared(self, table: torch.Tensor) -> torch.Tensor:
         """The item table as states meet it."""
         return torch.nn.functional.normalize(table.float(), dim=-1) if self.similarity == "cosine" else table
+
+
+class Objective(BaseModel, frozen=True, extra="forbid"):
+    """What the model is asked, and how wrong answers are counted."""
+
+    loss: Literal["softmax", "sampled", "gbce"] = "softmax"
+    negatives: int = Field(1024, ge=1)
+    targets: Literal["all", "prefixes"] = "all"
+    item_dropout: float = Field(0.0, ge=0, lt=1)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
 from torch import nn
 
 from llmrec_cli.core.arrays import Ints
@@ -15,7 +13,7 @@ from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import losses, packing
 from llmrec_cli.sequence.cold_items import ColdItems
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import ModelConfig
+from llmrec_cli.sequence.model_config import ModelConfig, Objective
 from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.tensors.runtime import Batch
 
@@ -23,15 +21,6 @@ MASK_SHARE = 0.3
 MIN_ROW = 64
 PART = 1 << 20
 """Events that an epoch holds in memory at a time."""
-
-
-class Objective(BaseModel, frozen=True, extra="forbid"):
-    """What the model is asked, and how wrong answers are counted."""
-
-    loss: Literal["softmax", "sampled", "gbce"] = "softmax"
-    negatives: int = Field(1024, ge=1)
-    targets: Literal["all", "prefixes"] = "all"
-    item_dropout: float = Field(0.0, ge=0, lt=1)
 
 
 class TrainingData:
@@ -161,7 +150,7 @@ class NextItemModel(nn.Module):
         return losses.softmax_cross_entropy(states, table, targets, self.dtype)
 
     @torch.no_grad()
-    def encoder(self, vocabulary: Ints, content: torch.Tensor, newcomers: ColdItems) -> SequenceEncoder:
+    def encoder(self, vocabulary: Ints, content: torch.Tensor, cold: ColdItems) -> SequenceEncoder:
         """The encoder over the whole catalogue: the content of items that were never trained places them.
 
         `vocabulary` holds the catalogue rows of the trained items, `content` (items, t) is of the whole catalogue.
@@ -174,5 +163,5 @@ class NextItemModel(nn.Module):
         table[-1] = weights[-1]
         if self.projection is not None:
             table[:-1] += content.to(weights.device) @ self.projection.weight.float().T
-        newcomers.place(table, torch.from_numpy(vocabulary).to(weights.device))
+        cold.place(table, torch.from_numpy(vocabulary).to(weights.device))
         return SequenceEncoder(self.shape, self.network, table, content)

@@ -19,7 +19,7 @@ from llmrec_cli.tensors.runtime import Epoch
 
 WATCH = "ndcg@10"
 CONTENT_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Weights of content likeness that are tried."""
+"""Weights of content similarity that are tried."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Validation:
         """Recall and NDCG at 10 in a full ranking without what was seen."""
         return self._measured(encoder.encode(self.histories, self.times), encoder.item_vectors)
 
-    def liken(self, encoder: SequenceEncoder) -> tuple[SequenceEncoder, float]:
-        """The encoder with the weight of likeness that gives the best NDCG here, and that NDCG."""
+    def weigh_content(self, encoder: SequenceEncoder) -> tuple[SequenceEncoder, float]:
+        """The encoder with the content weight that gives the best NDCG here, and that NDCG."""
         states, table = encoder.encode(self.histories, self.times), encoder.item_vectors
         tastes, content = encoder.tastes(self.histories), encoder.content.cpu().numpy()
         items = np.concatenate([table, content], axis=1)
@@ -64,7 +64,7 @@ class Validation:
             for weight in CONTENT_WEIGHTS
         }
         best = max(found, key=lambda weight: found[weight])
-        return encoder.likened(best), found[best]
+        return encoder.with_content_weight(best), found[best]
 
     def _measured(self, queries: Floats, vectors: Floats) -> dict[str, float]:
         table = vectors.T
@@ -89,11 +89,11 @@ def recall_and_ndcg(ranks: Ints, k: int = 10) -> dict[str, float]:
     return {name: float(found[name].mean()) for name in (f"recall@{k}", f"ndcg@{k}")}
 
 
-def curve(phases: Mapping[str, Sequence[Epoch]]) -> pa.Table:
-    """`pretrain/curve`: loss, speed and what validation users say, epoch by epoch of each phase."""
+def curve(trainings: Mapping[str, Sequence[Epoch]]) -> pa.Table:
+    """`pretrain/curve`: loss, speed and what validation users say, epoch by epoch of each training."""
     rows = [
-        {"phase": phase, **asdict(epoch), "recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
-        for phase, epochs in phases.items()
+        {"phase": name, **asdict(epoch), "recall": epoch.metrics.get("recall@10"), "ndcg": epoch.metrics.get(WATCH)}
+        for name, epochs in trainings.items()
         for epoch in epochs
     ]
     return pa.Table.from_pylist(rows, schema=PRETRAIN_CURVE.schema)

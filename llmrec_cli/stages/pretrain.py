@@ -7,13 +7,13 @@ Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field
 
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.artifacts import (
@@ -32,54 +32,25 @@ from llmrec_cli.core.progress import sparkline
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir, vectors
+from llmrec_cli.sequence.encoder_config import EncoderConfig
 
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
     from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.sequence.trainer import Trainer
     from llmrec_cli.sequence.training_plan import TrainingPlan
+    from llmrec_cli.sequence.warm_start import Start
     from llmrec_cli.tensors.runtime import Epoch, Runtime
 
-Auto = Literal["auto"]
 Kind = Literal["text", "image", "audio"]
 SEARCH, REFIT = "search", "refit"
 WATCH = "ndcg@10"
 KINDS: tuple[Kind, ...] = ("text", "image", "audio")
 
 
-class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
-    """Settings of `[pretrain]`. "auto" is what suits the log and the other settings (`defaults.settled`)."""
+class PretrainConfig(EncoderConfig, frozen=True, extra="forbid"):
+    """Settings of `[pretrain]`: those of the sequence model (`sequence/encoder_config.py`), and what it reads."""
 
-    architecture: Literal["gpt", "bert"] = Field("gpt", description="causal (gpt) or masked items (bert)")
-    dim: int = Field(128, ge=4, description="width of the model and of its vectors")
-    layers: int = Field(2, ge=1, description="transformer blocks")
-    heads: int = Field(2, ge=1, description="attention heads of a block")
-    dropout: Auto | Annotated[float, Field(ge=0, lt=1)] = Field("auto", description="share of activations dropped")
-    max_length: Auto | Annotated[int, Field(ge=2)] = Field("auto", description="newest events that the model looks at")
-    positions: Literal["rotary", "relative", "learned", "none"] = Field(
-        "rotary", description="how order is told: rotary, relative (a learned bias by distance), learned, none"
-    )
-    time_bias: bool = Field(False, description="also a learned attention bias by the time between events")
-    target_time: bool = Field(
-        False, description="with time_bias: tell the model when the next item is asked for; not comparable without"
-    )
-    loss: Literal["softmax", "sampled", "gbce"] = Field(
-        "softmax", description="softmax over all items, over sampled ones (large catalogues), or gbce"
-    )
-    negatives: int = Field(1024, ge=1, description="random items that a step of the sampled losses shares")
-    similarity: Literal["auto", "dot", "cosine"] = Field("auto", description="how a history meets an item")
-    temperature: Auto | Annotated[float, Field(gt=0)] = Field("auto", description="similarities are divided by this")
-    targets: Literal["all", "prefixes"] = Field(
-        "all", description="learn at all positions of a history, or at the end of each of its prefixes"
-    )
-    item_dropout: float = Field(
-        0.0, ge=0, lt=1, description="share of items whose id is hidden in a step, so that content places new items"
-    )
-    epochs: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="passes at most (auto: gpt 16, bert 40)")
-    patience: int = Field(4, ge=0, description="epochs without a better NDCG@10 before it stops; 0 never stops early")
-    learning_rate: Auto | Annotated[float, Field(gt=0)] = Field(
-        "auto", description="highest learning rate, 0 after the last of `epochs` (auto: 0.002, with init_from 0.0002)"
-    )
-    tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
     text_encoder: str = Field(
         "auto",
         min_length=1,
@@ -91,26 +62,10 @@ class PretrainConfig(BaseModel, frozen=True, extra="forbid"):
     content_weight: bool = Field(
         True, description="also score items by how alike their content is to the history's; validation weighs it"
     )
-    init_from: str = Field("", description="work directory whose encoder is the start; its items keep their vectors")
-    refit: bool = Field(True, description="train again on all events for the best number of epochs")
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
-    dp_epsilon: float = Field(0.0, ge=0, description="privacy budget of each user (opacus); 0: no private training")
-    dp_delta: float = Field(0.0, ge=0, lt=1, description="chance that the budget does not hold; 0: 1 / users^1.1")
     lm: str = Field("", description="language model (folder or name) to tune on users' titles with LoRA; empty: none")
     lm_steps: int = Field(100, ge=1, description="training steps of the language model")
     lm_rank: int = Field(8, ge=1, description="rank of its adapter")
-
-    @model_validator(mode="after")
-    def _possible(self) -> PretrainConfig:
-        if self.dim % self.heads:
-            raise ValueError(f"heads = {self.heads} does not divide dim = {self.dim}")
-        if self.positions == "rotary" and self.dim // self.heads % 2:
-            raise ValueError(f"rotary positions need an even dim / heads, not {self.dim} / {self.heads}")
-        if self.target_time and not self.time_bias:
-            raise ValueError("target_time needs time_bias = true")
-        if self.dp_epsilon and self.init_from:
-            raise ValueError("dp_epsilon protects nothing in a model that starts from another (init_from)")
-        return self
 
     def encoders(self) -> dict[Kind, str]:
         """Kind of content -> its encoder; empty where that kind is not looked at."""
@@ -121,7 +76,9 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
     from llmrec_cli.content import preprocessing
     from llmrec_cli.data.ranks import tie_order
-    from llmrec_cli.sequence import background_refit, warm_start
+    from llmrec_cli.sequence import warm_start
+    from llmrec_cli.sequence.background_refit import background_refit
+    from llmrec_cli.sequence.trainer import Trainer
     from llmrec_cli.sequence.validation import Validation, curve
     from llmrec_cli.tensors import runtime
 
@@ -129,58 +86,74 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     scratch = work.scratch("pretrain", context.ticket)
     report = Report()
     with _log(work, config, scratch) as (items, log):
-        asked = Validation.sample(log, tie_order(items.column(ITEM).to_pylist()), config.validation_users, context.seed)
+        ties = tie_order(items.column(ITEM).to_pylist())
+        validation = Validation.sample(log, ties, config.validation_users, context.seed)
         with machine.accelerator.main_process_first():  # the others find the vectors in the cache
             content = _embed(items, config, context, report)
         reduced = np.concatenate([preprocessing.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
-        plan = _plan(config, context, log, machine=machine, content=reduced, scratch=scratch)
+        plan = _plan(config, context, log, reduced, scratch)
         report.lines.append(plan.describe())
-        start, onwards = warm_start.starts(config.init_from, context.base, items.column(ITEM))
-        with background_refit.begun(plan, REFIT, SEARCH, onwards, wanted=config.refit) as other:
-            first, search = plan.train(SEARCH, 1, context.progress, start=start, asked=asked)
-            best = runtime.best_epoch(search, "" if config.dp_epsilon else WATCH)
-            other.settle(best, context.progress)
-        report.lines += first.privacy_told()
+        start, refit_start = warm_start.starts(config.init_from, context.base, items.column(ITEM))
+        refit_in_background = background_refit(plan, machine, REFIT, SEARCH, refit_start) if config.refit else None
+        with refit_in_background or nullcontext() as background:
+            search = _begun(Trainer(plan, machine, SEARCH, withheld=1), start, context)
+            epochs = search.train(context.progress, validation=validation)
+            best = runtime.best_epoch(epochs, "" if config.dp_epsilon else WATCH)
+            if background:
+                background.settle(best, context.progress)
+        report.lines += search.describe_privacy()
         report.warnings += plan.warnings(best)
-        searched = final = first.encoder()
-        reached = search[best - 1].metrics[WATCH]
+        searched = final = search.encoder()
+        reached = epochs[best - 1].metrics[WATCH]
         # what is chosen on users' events would need a budget of its own
         if config.content_weight and not config.dp_epsilon:
-            searched, reached = asked.liken(searched)
-        refit: list[Epoch] = []
+            searched, reached = validation.weigh_content(searched)
+        curves = {SEARCH: epochs}
         if config.refit:
-            second, refit = plan.train(REFIT, 0, context.progress, start=onwards, stop_after=best)
-            final = second.encoder().likened(searched.content_weight)
-            report.lines += second.privacy_told()
+            refit = _begun(Trainer(plan, machine, REFIT, withheld=0), refit_start, context)
+            curves[REFIT] = refit.train(context.progress, stop_after=best)
+            final = refit.encoder().with_content_weight(searched.content_weight)
+            report.lines += refit.describe_privacy()
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
-        popularity = asked.popularity(first.lessons.all_counts())[WATCH]
+        popularity = validation.popularity(search.data.all_counts())[WATCH]
     _write(work, items, content["text"], searched, final)
-    work.write(PRETRAIN_CURVE, curve({SEARCH: search, REFIT: refit}))
+    work.write(PRETRAIN_CURVE, curve(curves))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
-    return _describe(report, context.finish, search, best)
+    return _describe(report, context.finish, epochs, best)
 
 
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """What `run` would cost on this machine: sizes, and the time of a few real steps."""
     from llmrec_cli.ingest import oddities
+    from llmrec_cli.sequence.trainer import Trainer
     from llmrec_cli.tensors import runtime
 
     machine = runtime.start(context.device, context.threads)
     scratch = work.scratch("pretrain", context.ticket)
     with _log(work, config, scratch) as (items, log):
         content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)  # its values cost a step no time
-        plan = _plan(config, context, log, machine=machine, content=content, scratch=scratch)
-        lines, metrics = plan.phase(SEARCH, 1).cost(runtime.describe(context.device), refit=config.refit)
+        plan = _plan(config, context, log, content, scratch)
+        lines, metrics = Trainer(plan, machine, SEARCH, withheld=1).cost(
+            runtime.describe(context.device), refit=config.refit
+        )
     return Report(
         metrics=metrics, lines=[plan.describe(), *lines], warnings=oddities.catalogue(items.column("n_events"))
     )
 
 
-def _plan(config: PretrainConfig, context: Context, log: Sequences, **given: Any) -> TrainingPlan:
-    from llmrec_cli.sequence.training_plan import TrainingPlan
+def _plan(config: PretrainConfig, context: Context, log: Sequences, content: Floats, scratch: Path) -> TrainingPlan:
+    from llmrec_cli.sequence.training_plan import TrainingPlan, training_config
 
-    given |= {"seed": context.seed, "max_memory": context.max_memory, "finish": context.finish}
-    return TrainingPlan.of(config.model_dump(), 1 + config.refit, log, **given)
+    return TrainingPlan(
+        training_config(config, log), log, content, context.seed, context.max_memory, scratch, context.finish
+    )
+
+
+def _begun(trainer: Trainer, start: Start | None, context: Context) -> Trainer:
+    """The training, from the other encoder where there is one."""
+    if start is not None:
+        trainer.begin_from(start, context.progress)
+    return trainer
 
 
 @contextmanager
@@ -227,13 +200,12 @@ def _language_model(
 ) -> list[str]:
     if not config.lm:
         return []
-    from llmrec_cli.core.registry import load_function
-    from llmrec_cli.sequence import TUNE_LANGUAGE_MODEL
+    from llmrec_cli.sequence import optional
 
     titles = [title or "" for title in items.column("title").to_pylist()]
-    given: dict[str, Any] = {"rank": config.lm_rank, "steps": config.lm_steps, "seed": context.seed}
-    given |= {"scratch": work.scratch("pretrain", context.ticket), "progress": context.progress}
-    tuned = load_function(TUNE_LANGUAGE_MODEL)(log, titles, config.lm, machine=machine, **given)
+    scratch = work.scratch("pretrain", context.ticket)
+    tuning = optional.LanguageTuning(config.lm, config.lm_rank, config.lm_steps, context.seed, scratch)
+    tuned = optional.tune_language_model()(log, titles, tuning, machine, context.progress)
     with work.writing(LANGUAGE_ADAPTER) as folder:
         tuned.save(folder)
     return [tuned.describe()]
