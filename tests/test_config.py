@@ -107,6 +107,8 @@ def test_an_unknown_section_is_told(file: Path) -> None:
         ('train-ranker.rankers=["mf-deep"]', "wide-deep"),
         ("train-ranker.words={}", "retriever.tfidf"),
         ("train-ranker.mf={}", "ranker.als-linear"),
+        ("train-ranker.mf_deep={}", "ranker.wide-deep"),
+        ("train-ranker.content_transitions={}", "retriever.content-transitions"),
         ("train-ranker.retriever.words={}", "tfidf"),
     ],
 )

@@ -256,7 +256,8 @@ def check_sections(settings: Settings) -> None:
 
 def _nearest(config: type[BaseModel], path: list[str]) -> str:
     """What may be meant by an unknown setting: the variant of that name in a family's section, or the nearest name."""
-    known, name = _section_model(config, path[:-1]), RENAMED.get(path[-1], path[-1])
+    known, name = _section_model(config, path[:-1]), path[-1].replace("_", "-")
+    name = RENAMED.get(name, name)
     families = [(family, found) for family, info in known.model_fields.items() if (found := sections_of(info))]
     moved = [f"{family}.{name}" for family, found in families if name in found.names]
     return f"did you mean {' or '.join(map(repr, moved))}?" if moved else did_you_mean(path[-1], known.model_fields)
