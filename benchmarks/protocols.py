@@ -141,7 +141,7 @@ def test_ranks(work: WorkDir, source: WorkDir, trained: Trained) -> dict[str, di
             trained.retrievers, encoder, histories, items, trained.limits, targets=targets, exclude_seen=filtered
         )
         ranks = candidates.target_ranks(trained.ranker.score(candidates))
-        systems = {PIPELINE: ranks, **candidates.source_ranks}
+        systems = {PIPELINE: ranks, **candidates.retriever_ranks}
         found[how] = {name: np.where(targets < 0, MISS, each) for name, each in systems.items()}
     return found
 

@@ -37,7 +37,7 @@ def load(name: str) -> Stage:
 
 
 def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> dict[str, Any]:
-    """Validate the sections of all stages, and that they agree, before the first of them works for an hour.
+    """Validate the sections of all stages, and that they check_consistency, before the first of them works for an hour.
 
     What the settings say of the log is looked at for every stage: it is what all of them are made from.
     """
@@ -45,10 +45,10 @@ def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> d
     if settings.names_a_log and "clean" not in configs:
         settings.section("clean", load("clean").config)
     if "train-ranker" in configs and "recommend" in configs:
-        from llmrec_cli.lists.constraints import agree
+        from llmrec_cli.lists.constraints import check_consistency
 
         kept = configs["clean"].repeats if "clean" in configs else "keep"
-        agree(configs["train-ranker"].candidates.repeat, configs["recommend"].filter_seen, kept)
+        check_consistency(configs["train-ranker"].candidates.repeat, configs["recommend"].filter_seen, kept)
     return configs
 
 
@@ -123,13 +123,13 @@ def backtests(
     of the main one is drawn, also when a gate failed: it must not keep an older verdict.
     """
     from llmrec_cli.evaluation import thresholds
-    from llmrec_cli.ranking import private_sources
+    from llmrec_cli.ranking import private_retrievers
     from llmrec_cli.ranking.retrievers import RETRIEVERS
 
     stage, configs = load("evaluate"), check(settings)
     asked = configs["evaluate"]
     sources = configs["train-ranker"]
-    fitted = private_sources.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
+    fitted = private_retrievers.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
     thresholds.agree(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
     outcomes, failed = [], []
     with work.lock():

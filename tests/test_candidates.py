@@ -71,7 +71,7 @@ def test_blocks_of_any_size_give_the_same_table(catalogue: Catalogue, fitted: di
     assert whole.names == pieces.names and len(whole.names) == len(set(whole.names))
     for name in ("offsets", "items", "features", "label"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
-    assert whole.source_ranks.keys() == fitted.keys()
+    assert whole.retriever_ranks.keys() == fitted.keys()
     assert np.diff(whole.offsets).max() <= 3 + 3 + 2
 
 
@@ -89,7 +89,7 @@ def test_targets_are_marked_and_never_added(catalogue: Catalogue, fitted: dict[s
     np.testing.assert_array_equal(kept.features, labelled.features)
     np.testing.assert_array_equal(labelled.label, labelled.items == targets[labelled.users])
     assert labelled.has_target()[:-1].all() and not labelled.has_target()[-1]
-    assert labelled.source_ranks["transitions"][:-1].max() == 0
+    assert labelled.retriever_ranks["transitions"][:-1].max() == 0
 
 
 def test_what_may_not_be_shown_is_no_candidate(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
@@ -103,7 +103,7 @@ def test_what_may_not_be_shown_is_no_candidate(catalogue: Catalogue, fitted: dic
     again = collect(fitted, histories(past), catalogue, config, exclude_seen=False)
     assert seen[again.users, again.items].any()
     hidden = collect(fitted, histories(past), catalogue, config, targets=past.last())
-    assert (hidden.source_ranks["popularity"] == MISS).all() and not hidden.has_target().any()
+    assert (hidden.retriever_ranks["popularity"] == MISS).all() and not hidden.has_target().any()
 
 
 def test_features_say_what_their_names_say(catalogue: Catalogue, fitted: dict[str, Retriever]) -> None:
@@ -175,7 +175,7 @@ def test_a_joined_table_is_its_parts_one_after_the_other() -> None:
     joined = join([table([2, 0, 3]), table([4], seed=1)])
     assert joined.offsets.tolist() == [0, 2, 2, 5, 9]
     np.testing.assert_array_equal(joined.features, np.concatenate([first.features, second.features]))
-    np.testing.assert_array_equal(joined.source_ranks["a"], [0, 1, 2, 0])
+    np.testing.assert_array_equal(joined.retriever_ranks["a"], [0, 1, 2, 0])
     back = joined.keep(joined.rows(np.array([False, False, False, True])))
     np.testing.assert_array_equal(back.items, second.items)
     assert back.offsets.tolist() == [0, 0, 0, 0, 4]
@@ -207,7 +207,7 @@ def test_what_the_user_had_is_a_candidate_where_repeats_are_asked_for(
     targets = np.array([1, 3], dtype=np.int32)
     config = CandidateConfig(depth=2, depths={}, repeat=True)
     found = collect(fitted, histories(past), catalogue, config, targets=targets)
-    assert found.has_target().all() and found.source_ranks["popularity"].max() < ITEMS
+    assert found.has_target().all() and found.retriever_ranks["popularity"].max() < ITEMS
     second = found.keep(found.users == 1)
     count = dict(zip(second.items.tolist(), second.column("repeat.count").tolist(), strict=True))
     recency = dict(zip(second.items.tolist(), second.column("repeat.recency").tolist(), strict=True))

@@ -9,9 +9,9 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.data.catalogue import group_numbers
 from llmrec_cli.lists.constraints import (
     Constraints,
-    agree,
     allowed_items,
     broken,
+    check_consistency,
     choose,
     overlap,
     title_groups,
@@ -82,7 +82,7 @@ def test_every_broken_promise_is_counted() -> None:
         "outside the catalogue": 0,
         "repeated": 1,
         "same title": 2,
-        "seen or turned down": 1,
+        "seen or with negative feedback": 1,
         "not allowed": 2,
         "over the cap of a category": 2,
     }
@@ -100,7 +100,7 @@ def test_overlap_is_the_shared_part_of_two_lists() -> None:
 
 @pytest.mark.parametrize(("repeat", "filter_seen"), [(True, False), (False, True), (False, False)])
 def test_repeats_and_the_filter_of_seen_items_agree(repeat: bool, filter_seen: bool) -> None:
-    agree(repeat, filter_seen)
+    check_consistency(repeat, filter_seen)
     section = {"train-ranker": {"candidates": {"repeat": repeat}}, "recommend": {"filter_seen": filter_seen}}
     assert pipeline.check(Settings(section), BOTH)["recommend"].filter_seen is filter_seen
 

@@ -48,13 +48,13 @@ def test_the_strongest_events_speak_as_far_as_they_carry_the_row() -> None:
         SIMILAR: np.array([0.9, 0.2, 0.1, 0.0, 0.1], dtype=np.float32),
     }
     worth = np.array([[2, 0, 1], [2, 0, 1]], dtype=np.float32)
-    found = evidence.speaking_events(rows, events, support, worth)
+    found = evidence.event_evidence(rows, events, support, worth)
     # 2 x 0.5 beats 0.9; weak similarity counts for nothing, and row 1 has nothing to say
     assert found.items.tolist() == [2, 1, 4, 3]
     assert found.kinds.tolist() == [FOLLOWED, SIMILAR, FOLLOWED, FOLLOWED]
     assert found.weights.tolist() == pytest.approx([0.5, 0.9, 0.3, 0.2])
     assert found.first(2).tolist() == [0, -1]
-    alone = evidence.speaking_events(rows, events, support, np.array([[0, 0, 1], [0, 0, 1]], dtype=np.float32))
+    alone = evidence.event_evidence(rows, events, support, np.array([[0, 0, 1], [0, 0, 1]], dtype=np.float32))
     assert alone.items.tolist() == [1]
 
 
@@ -73,36 +73,36 @@ def log(*histories: list[tuple[int, int]], n_items: int = 4, timed: bool = True)
     return Sequences(codes.astype(np.int32), offsets, n_items, times if timed else None)
 
 
-def held(histories: Sequences, kind: int, tags: np.ndarray | None = None) -> Evidence:
+def verified(histories: Sequences, kind: int, tags: np.ndarray | None = None) -> Evidence:
     """What holds of the evidence that user 0 chose item 0, for item 1."""
     alike = sp.csr_matrix(np.zeros((4, 2)) if tags is None else tags, dtype=np.float32)
     of = of_pieces((0, kind, 0, -1, 0.9))
-    return evidence.held(of, np.array([0]), np.array([1], dtype=np.int32), People.of(histories), alike)
+    return evidence.verified(of, np.array([0]), np.array([1], dtype=np.int32), People.of(histories), alike)
 
 
 def test_that_people_went_on_needs_others_who_did_strictly_later() -> None:
     me, forth, back, at_once = [(0, 9)], [(0, 1), (1, 2)], [(1, 1), (0, 2)], [(0, 5), (1, 5)]
-    assert held(log(me, forth, forth), FOLLOWED).kinds.tolist() == [FOLLOWED]
-    assert held(log(me, forth, back), FOLLOWED).kinds.tolist() == [TOGETHER]
-    assert held(log(me, at_once, at_once), FOLLOWED).kinds.tolist() == [TOGETHER]
-    assert held(log(me, forth, forth, timed=False), FOLLOWED).kinds.tolist() == [TOGETHER]
-    assert len(held(log(me, forth), FOLLOWED)) == 0
-    assert len(held(log(forth, forth), TOGETHER)) == 0  # the user does not count as another
+    assert verified(log(me, forth, forth), FOLLOWED).kinds.tolist() == [FOLLOWED]
+    assert verified(log(me, forth, back), FOLLOWED).kinds.tolist() == [TOGETHER]
+    assert verified(log(me, at_once, at_once), FOLLOWED).kinds.tolist() == [TOGETHER]
+    assert verified(log(me, forth, forth, timed=False), FOLLOWED).kinds.tolist() == [TOGETHER]
+    assert len(verified(log(me, forth), FOLLOWED)) == 0
+    assert len(verified(log(forth, forth), TOGETHER)) == 0  # the user does not count as another
 
 
 def test_often_needs_five_people_in_that_order_and_a_tenth() -> None:
     me, forth, back = [(0, 9)], [(0, 1), (1, 2)], [(1, 1), (0, 2)]
-    assert held(log(me, *[forth] * 5, *[me] * 44), FOLLOWED).often.tolist() == [True]
-    assert held(log(me, *[forth] * 5, *[me] * 45), FOLLOWED).often.tolist() == [False]
-    assert held(log(me, *[forth] * 4, *[back] * 9), FOLLOWED).often.tolist() == [False]
-    assert held(log(me, *[forth] * 4, *[back] * 9), TOGETHER).often.tolist() == [True]
+    assert verified(log(me, *[forth] * 5, *[me] * 44), FOLLOWED).often.tolist() == [True]
+    assert verified(log(me, *[forth] * 5, *[me] * 45), FOLLOWED).often.tolist() == [False]
+    assert verified(log(me, *[forth] * 4, *[back] * 9), FOLLOWED).often.tolist() == [False]
+    assert verified(log(me, *[forth] * 4, *[back] * 9), TOGETHER).often.tolist() == [True]
 
 
 def test_items_are_alike_by_the_rarest_tag_that_both_have() -> None:
     tags = np.array([[1, 2], [1, 2], [0, 2], [0, 0]])
-    found = held(log([(0, 1)]), SIMILAR, tags)
+    found = verified(log([(0, 1)]), SIMILAR, tags)
     assert found.tags.tolist() == [1] and found.kinds.tolist() == [SIMILAR]
-    assert len(held(log([(0, 1)]), SIMILAR, np.array([[1, 0], [0, 2], [0, 0], [0, 0]]))) == 0
+    assert len(verified(log([(0, 1)]), SIMILAR, np.array([[1, 0], [0, 2], [0, 0], [0, 0]]))) == 0
 
 
 def test_order_is_that_of_the_first_choices() -> None:
@@ -198,7 +198,7 @@ def test_the_column_is_what_recommendations_declare() -> None:
 
 def test_no_evidence_at_all() -> None:
     nothing = evidence.together(
-        evidence.speaking_events(np.array([], int), np.array([], np.int32), {}, np.zeros((1, 3), np.float32)),
+        evidence.event_evidence(np.array([], int), np.array([], np.int32), {}, np.zeros((1, 3), np.float32)),
         of_pieces(),
     )
     assert nothing.column(2, pa.array(["x"]), pa.array(["t"])).to_pylist() == [[], []]

@@ -241,18 +241,18 @@ def test_every_source_and_ranker_can_be_had_by_name(context: Context, tmp_path: 
 
 def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> None:
     from llmrec_cli.core.errors import SettingsError
-    from llmrec_cli.ranking import private_sources
+    from llmrec_cli.ranking import private_retrievers
     from llmrec_cli.stages.train_ranker import TrainRankerConfig, build
 
     sources, rankers = build(TrainRankerConfig())
-    left, orders, told = private_sources.only(sources, rankers, (), 3.0)
+    left, orders, told = private_retrievers.only(sources, rankers, (), 3.0)
     assert set(left) == {"sequence", "content", "tfidf"} and "popularity" not in orders and "fusion" in orders
     assert "epsilon = 3" in told[0] and "als" in told[1] and told[2].startswith("not private: the ranker's weights")
-    assert all(line.startswith(private_sources.BEGIN) for line in told)
+    assert all(line.startswith(private_retrievers.BEGIN) for line in told)
     assert "rankers popularity" in told[1] and told[1].startswith("left out, for they learn without noise: retrievers ")
     assert "topics, tags and texts, which count people" in told[2]
-    left, orders, told = private_sources.only(sources, rankers, ("popularity",), 3.0)
+    left, orders, told = private_retrievers.only(sources, rankers, ("popularity",), 3.0)
     assert "popularity" in left and "popularity" in orders and told[2].startswith("not private: popularity")
     with pytest.raises(SettingsError, match="nothing is left"):
-        private_sources.only({"als": sources["als"]}, rankers, (), 3.0)
-    assert private_sources.fitted(["als", "tfidf"], (), 0) == ["als", "tfidf"]
+        private_retrievers.only({"als": sources["als"]}, rankers, (), 3.0)
+    assert private_retrievers.fitted(["als", "tfidf"], (), 0) == ["als", "tfidf"]

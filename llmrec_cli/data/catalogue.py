@@ -1,4 +1,4 @@
-"""What is known of the items beside behaviour, as arrays in the order of `clean/items`."""
+"""What is known of the items besides behaviour, as arrays in the order of `clean/items`."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ class Sequences:
     times: Ints | None = None
     """(events,) seconds since 1970, where they are known of every event."""
     segments: Ints | None = None
-    """(users,) the demographic segment of each user, where they were told apart."""
+    """(users,) the demographic segment of each user, where there are segments."""
     weights: Floats | None = None
     """(events,) how much each event counts, above 0; None where all count 1."""
     negative: sp.csr_matrix | None = None
-    """(users, items) 1 + how many events the user had before turning the item down; None where nobody ever did."""
+    """(users, items) 1 + events of the user before negative feedback on the item; None where there is none at all."""
     shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What models count of these very histories and share, by its settings; histories made from them begin without."""
 
@@ -87,7 +87,7 @@ class Sequences:
         return replace(self, codes=self.codes[mask], offsets=offsets, times=times, weights=weights)
 
     def _then(self) -> Sequences:
-        """The same with what was turned down by the end of each history."""
+        """The same with the negative feedback up to the end of each history."""
         if self.negative is None:
             return self
         users = np.repeat(np.arange(len(self)), np.diff(self.negative.indptr))
@@ -116,7 +116,7 @@ class Sequences:
         return out
 
     def negative_items(self) -> Sequences:
-        """The items that each user turned down and has not chosen since, in the order in which that happened.
+        """The items with negative feedback of each user that the user has not chosen since, in order of time.
 
         It needs whole histories, as `tail` does not leave them.
         """
@@ -137,7 +137,7 @@ class Sequences:
         return Sequences(codes[order].astype(np.int32), offsets, self.n_items)
 
     def excluded(self, *, seen: bool) -> tuple[Ints, Codes]:
-        """Users (row numbers) and items (codes) that no list puts together: turned down or, with `seen`, had before."""
+        """Users (row numbers) and items (codes) that no list puts together, for negative feedback or, with `seen`, as had before."""
         negative = self.negative_items()
         had = (self.users, self.codes) if seen else (self.users[:0], self.codes[:0])
         return np.concatenate([had[0], negative.users]), np.concatenate([had[1], negative.codes])
@@ -180,7 +180,7 @@ def from_table(
 
     With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events; with
     `profiles` (user_id and segment of `profile/profiles`) each has its segment, with `negative_feedback` (of `clean`)
-    what was turned down. Weights are read where they are given and not all 1.
+    negative feedback. Weights are read where they are given and not all 1.
     Raises UpstreamError where a sequence has a code of another catalogue.
     """
     codes, lengths, seconds = _flat(sequences, items.num_rows)
@@ -196,7 +196,9 @@ def from_table(
     of = sequences.column(USER) if user_ids is None else user_ids
     segments = None if profiles is None else _segments(of, profiles)
     negative = (
-        _refused(of, items, negative_feedback) if negative_feedback is not None and negative_feedback.num_rows else None
+        _negative(of, items, negative_feedback)
+        if negative_feedback is not None and negative_feedback.num_rows
+        else None
     )
     return replace(found, segments=segments, negative=negative)
 
@@ -209,7 +211,7 @@ def _weights(sequences: pa.Table) -> Floats | None:
     return None if (weights == 1).all() else weights
 
 
-def _refused(user_ids: pa.ChunkedArray, items: pa.Table, negative_feedback: pa.Table) -> sp.csr_matrix:
+def _negative(user_ids: pa.ChunkedArray, items: pa.Table, negative_feedback: pa.Table) -> sp.csr_matrix:
     """`Sequences.negative` of these users; what is said of other users and items is left out."""
     ids = (user_ids.combine_chunks(), items.column(ITEM).combine_chunks())
     found = [pc.index_in(negative_feedback.column(n), value_set=v) for n, v in zip((USER, ITEM), ids, strict=True)]

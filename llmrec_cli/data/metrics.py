@@ -55,13 +55,13 @@ def rank_metrics(recommended: Codes, targets: Targets, k: int) -> dict[str, Doub
 
 
 def single_target_metrics(ranks: npt.NDArray[np.integer], k: int) -> dict[str, Doubles]:
-    """`recall@k`, `ndcg@k`, `mrr@k` with one target a user, at place `ranks` (0 = first, MISS = nowhere)."""
+    """`recall@k`, `ndcg@k`, `mrr@k` with one target a user, at rank `ranks` (0 = first, MISS = nowhere)."""
     hit = ranks < k
-    place = np.where(hit, ranks, 0).astype(np.float64)
+    rank = np.where(hit, ranks, 0).astype(np.float64)
     return {
         f"recall@{k}": hit.astype(np.float64),
-        f"ndcg@{k}": hit / np.log2(place + 2.0),
-        f"mrr@{k}": hit / (place + 1.0),
+        f"ndcg@{k}": hit / np.log2(rank + 2.0),
+        f"mrr@{k}": hit / (rank + 1.0),
     }
 
 
@@ -85,7 +85,7 @@ def coverage(recommended: Codes, n_items: int, k: int) -> float:
 
 
 def gini(recommended: Codes, n_items: int, k: int) -> float:
-    """How unequally the places in the first k are spread over the catalogue: 0 evenly, (n − 1) / n all on one item."""
+    """How unequally the first k are spread over the catalogue: 0 evenly, (n − 1) / n all on one item."""
     shown = recommended[:, :k]
     shares = np.sort(np.bincount(shown[shown >= 0], minlength=n_items)).astype(np.float64)
     if shares.sum() == 0:
@@ -151,8 +151,8 @@ def _diversity(shown: Codes, vectors: Floats) -> Doubles:
     n = there.sum(axis=1)
     total = np.zeros((len(shown), vectors.shape[1]))
     norms = np.zeros(len(shown))
-    for place in range(shown.shape[1]):  # by place, so that no (users, k, d) array is built
-        rows = vectors[np.maximum(shown[:, place], 0)] * there[:, place, None]
+    for rank in range(shown.shape[1]):  # by rank, so that no (users, k, d) array is built
+        rows = vectors[np.maximum(shown[:, rank], 0)] * there[:, rank, None]
         total += rows
         norms += np.einsum("ud,ud->u", rows, rows)
     pairs = np.maximum(n * (n - 1), 1)

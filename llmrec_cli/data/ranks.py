@@ -1,4 +1,4 @@
-"""Where targets stand in a ranking of all items: one law of ties for training, choice, lists and measurement."""
+"""The ranks of targets in a ranking of all items: one law of ties for training, choice, lists and measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SCORES_AT_ONCE = 16_000_000
 
 
 def tie_order(item_ids: Sequence[str]) -> Ints:
-    """(items,) the place of each item among items of equal score: by a hash of its id (SipHash of pandas).
+    """(items,) the rank of each item among items of equal score: by a hash of its id (SipHash of pandas).
 
     Ids and rows may follow time or popularity, so breaking ties by them would leak; and what the hash of an id is does
     not change with the catalogue around it.

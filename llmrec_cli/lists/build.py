@@ -1,4 +1,4 @@
-"""From scored candidates to lists of k items a user: the best that the rules allow, then what is popular."""
+"""From scored candidates to lists of k items a user: the best under the constraints, then backfill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmrec_cli.lists.constraints import Constraints, broken, choose, overlap
 from llmrec_cli.ranking.candidates import Candidates
 
 SPARE = 200
-"""Popular items looked at beyond those a user may have seen, so that the rules find enough among them."""
+"""Popular items looked at beyond those a user may have seen, so that the constraints leave enough of them."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Lists:
     items: Codes
     """Item codes, -1 where a list is short."""
     scores: Floats
-    """The ranker's score; for filled rows the share of the segment's people (or of all) who chose the item."""
-    sources: Ints
-    """Which source carries the row: its place among the sources; -1 for the segment's popularity, -2 for everyone's."""
+    """The ranker's score; for rows of the backfill the share of the segment's people (or of all) who chose the item."""
+    carriers: Ints
+    """Which retriever carries the row, by number; -1 for the segment's popularity, -2 for everyone's."""
     shares: Floats | None = None
-    """(users, k, sources) what each source adds to a row's score; 0 for filled rows. None once they are told."""
+    """(users, k, retrievers) what each adds to a row's score; 0 for the backfill. None once they are written."""
 
     @property
     def there(self) -> Bools:
@@ -47,27 +47,27 @@ TOO_ALIKE = 0.8
 
 
 def best(
-    candidates: Candidates, scores: Floats, k: int, rules: Constraints, shares_of: Callable[[Ints], Floats]
+    candidates: Candidates, scores: Floats, k: int, constraints: Constraints, shares_of: Callable[[Ints], Floats]
 ) -> Lists:
-    """The k best candidates of each user that the rules allow.
+    """The k best candidates of each user that the constraints allow.
 
-    `shares_of` gives (n, sources) what each source adds to the scores of n candidates, by row number; the source of a
-    row is the one that adds most.
+    `shares_of` gives (n, retrievers) what each adds to the scores of n candidates, by row number; the carrier of a row
+    is the one that adds most.
     """
-    place, users = candidates.ranks(scores), candidates.users
+    rank, users = candidates.ranks(scores), candidates.users
     width = int(np.diff(candidates.offsets).max(initial=0))
-    width = max(1, width if rules.max_per_category else min(width, max(5 * k, 50)))
-    kept = np.flatnonzero(place < width)
+    width = max(1, width if constraints.max_per_category else min(width, max(5 * k, 50)))
+    kept = np.flatnonzero(rank < width)
     pool = np.full((candidates.n_users, width), -1, dtype=np.int64)
-    pool[users[kept], place[kept]] = kept
+    pool[users[kept], rank[kept]] = kept
     there = pool >= 0
     items = np.where(there, _at(candidates.items, pool), -1).astype(np.int32)
-    chosen = choose(items, _relevance(_at(scores, pool), there), k, rules)
+    chosen = choose(items, _relevance(_at(scores, pool), there), k, constraints)
     rows = np.where(chosen >= 0, np.take_along_axis(pool, np.maximum(chosen, 0), axis=1), -1)
     found = rows >= 0
-    told = shares_of(rows[found])
-    shares = np.zeros((*rows.shape, told.shape[1]), dtype=np.float32)
-    shares[found] = told
+    found_shares = shares_of(rows[found])
+    shares = np.zeros((*rows.shape, found_shares.shape[1]), dtype=np.float32)
+    shares[found] = found_shares
     return Lists(
         np.where(found, _at(candidates.items, rows), -1).astype(np.int32),
         np.where(found, _at(scores, rows), np.nan).astype(np.float32),
@@ -78,7 +78,7 @@ def best(
 
 @dataclass(frozen=True)
 class Backfill:
-    """Who chose what, by segment: what a list is filled from."""
+    """Who chose what, by segment: what short lists are completed from."""
 
     counts: sp.csr_matrix
     """(segments + 1, items) people who chose the item; the last row is everyone."""
@@ -130,13 +130,19 @@ class Backfill:
         return items.astype(np.int32)[of], share.astype(np.float32)[of], theirs[of]
 
 
-def filled(
-    lists: Lists, popular: Backfill, segments: Ints, histories: Sequences, rules: Constraints, *, filter_seen: bool
+def backfilled(
+    lists: Lists,
+    backfill: Backfill,
+    segments: Ints,
+    histories: Sequences,
+    constraints: Constraints,
+    *,
+    filter_seen: bool,
 ) -> Lists:
-    """The lists with popular items behind what they hold, where they are short.
+    """The lists with popular items at the end, where they are short.
 
-    `segments` (users,) is the row of `popular` that a user is filled from; of `histories` nothing comes that was turned
-    down and, with `filter_seen`, nothing that the user had.
+    `segments` (users,) is the row of `backfill` that a list is completed from; of `histories` nothing comes that has
+    negative feedback and, with `filter_seen`, nothing that the user had.
     """
     k = lists.items.shape[1]
     short = np.flatnonzero(~lists.there.all(axis=1))
@@ -144,8 +150,8 @@ def filled(
         return lists
     users, codes = histories.select(short).excluded(seen=filter_seen)
     longest = int(np.bincount(users).max(initial=0))
-    width = len(popular.order) if rules.max_per_category else min(len(popular.order), 2 * k + SPARE + longest)
-    items, share, theirs = popular.leading(segments[short], width)
+    width = len(backfill.order) if constraints.max_per_category else min(len(backfill.order), 2 * k + SPARE + longest)
+    items, share, theirs = backfill.leading(segments[short], width)
     n_items = np.int64(histories.n_items)
     excluded = np.isin(np.arange(len(short))[:, None] * n_items + items, users * n_items + codes)
     items = np.where(excluded, -1, items)
@@ -154,57 +160,58 @@ def filled(
     wide = Lists(
         np.concatenate([lists.items[short], items], axis=1),
         np.concatenate([lists.scores[short], share], axis=1),
-        np.concatenate([lists.sources[short], np.where(theirs, OF_SEGMENT, OF_ALL)], axis=1),
+        np.concatenate([lists.carriers[short], np.where(theirs, OF_SEGMENT, OF_ALL)], axis=1),
     )
     relevance = -np.arange(wide.items.shape[1], dtype=np.float32)[None].repeat(len(short), axis=0)
-    chosen = choose(wide.items, relevance, k, replace(rules, diversity=0.0))
-    out = Lists(lists.items.copy(), lists.scores.copy(), lists.sources.copy(), lists.shares)
+    chosen = choose(wide.items, relevance, k, replace(constraints, diversity=0.0))
+    out = Lists(lists.items.copy(), lists.scores.copy(), lists.carriers.copy(), lists.shares)
     columns = np.maximum(chosen, 0)
     out.items[short] = np.where(chosen >= 0, np.take_along_axis(wide.items, columns, axis=1), -1)
     out.scores[short] = np.where(chosen >= 0, np.take_along_axis(wide.scores, columns, axis=1), np.nan)
-    out.sources[short] = np.take_along_axis(wide.sources, columns, axis=1)
+    out.carriers[short] = np.take_along_axis(wide.carriers, columns, axis=1)
     return out
 
 
-def most_chosen(items: pa.Table, allowed: Bools, k: int, rules: Constraints) -> pa.Table:
-    """The k rows of `items` (item_id, people) with the most people that the rules allow."""
+def most_chosen(items: pa.Table, allowed: Bools, k: int, constraints: Constraints) -> pa.Table:
+    """The k rows of `items` (item_id, people) with the most people that the constraints allow."""
     by_people = np.lexsort((tie_order(items.column(ITEM).to_pylist()), -items.column("people").to_numpy()))
     order = by_people[allowed[by_people]].astype(np.int32)
-    chosen = choose(order[None], -np.arange(len(order), dtype=np.float32)[None], k, rules)[0]
+    chosen = choose(order[None], -np.arange(len(order), dtype=np.float32)[None], k, constraints)[0]
     return items.take(pa.array(order[chosen[chosen >= 0]]))
 
 
-def hold(lists: Lists, histories: Sequences, allowed: Bools, rules: Constraints, *, filter_seen: bool) -> None:
-    """Every promise about the lists of these users, checked before they are told."""
+def check(lists: Lists, histories: Sequences, allowed: Bools, constraints: Constraints, *, filter_seen: bool) -> None:
+    """Every promise about the lists of these users, checked before they are written."""
     of, codes = histories.excluded(seen=filter_seen)
     excluded = np.unique(of * np.int64(histories.n_items) + codes)
-    found = {rule: n for rule, n in broken(lists.items, excluded, allowed, rules).items() if n}
+    found = {name: n for name, n in broken(lists.items, excluded, allowed, constraints).items() if n}
     if found:
-        raise AssertionError(f"lists break the rules: {found}")
+        raise AssertionError(f"lists break the constraints: {found}")
 
 
 def joined(parts: Sequence[Lists]) -> Lists:
     """The lists of all blocks, in order."""
-    items, scores, sources = (
-        np.concatenate([getattr(p, name) for p in parts]) for name in ("items", "scores", "sources")
+    items, scores, carriers = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("items", "scores", "carriers")
     )
-    return Lists(items, scores, sources)
+    return Lists(items, scores, carriers)
 
 
-def summary(lists: Lists, strategies: Sequence[str], allowed: Bools, *, held: str, cold: int, seed: int) -> Report:
-    """What a person should know of the lists as a whole; `held` says which promises were checked, `cold` counts users
-    without events.
+def summary(lists: Lists, strategies: Sequence[str], allowed: Bools, *, checked: str, cold: int, seed: int) -> Report:
+    """What a person should know of the lists as a whole.
+
+    `checked` says which promises were checked, `cold` counts users without events.
     """
     n_users, k = lists.items.shape
     there = lists.there
     full, rows = int(there.all(axis=1).sum()), int(there.sum())
     distinct = len(np.unique(lists.items[there]))
     share, alike = coverage(lists.items, len(allowed), k), overlap(lists.items, seed)
-    codes, counts = np.unique(lists.sources[there], return_counts=True)
+    codes, counts = np.unique(lists.carriers[there], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     lines = [
         f"{n_users:,} users, {rows:,} rows, {full:,} lists full with {k} items",
-        held,
+        checked,
         f"{distinct:,} different items, {share:.0%} of the catalogue; two lists share {alike:.0%} of their items",
         "found by: " + ", ".join(f"{strategies[codes[i]]} {counts[i] / max(rows, 1):.0%}" for i in order),
     ]
@@ -215,7 +222,7 @@ def summary(lists: Lists, strategies: Sequence[str], allowed: Bools, *, held: st
         lines.insert(1, f"{short:,} lists are short: {left:,} items are allowed, less those seen or over a cap")
     warnings = []
     if alike > TOO_ALIKE:
-        warnings.append(f"lists are much alike ({alike:.0%} shared): little in the data tells these users apart")
+        warnings.append(f"lists are much alike ({alike:.0%} shared): little in the data distinguishes these users")
     counted = {"users": n_users, "rows": rows, "full": full, "cold": cold, "items": distinct}
     return Report(counted, {"coverage": share, "overlap": alike}, lines, warnings)
 

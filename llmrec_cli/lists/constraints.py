@@ -1,4 +1,4 @@
-"""The rules of a list, applied to candidates in order of score: no title twice, few of a category, variety if asked."""
+"""The constraints of a list, applied in order of score: no title twice, few of a category, variety where it is set."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Constraints:
         return cls(title_groups(titles), group_numbers(categories), cap, diversity, vectors)
 
 
-def choose(items: Codes, relevance: Floats, k: int, rules: Constraints) -> Groups:
-    """(users, k) columns of the chosen candidates in order, -1 where the rules leave too few.
+def choose(items: Codes, relevance: Floats, k: int, constraints: Constraints) -> Groups:
+    """(users, k) columns of the chosen candidates in order, -1 where the constraints leave too few.
 
     `items` (users, width) are candidates, -1 where a row is short; of equal relevance the first stands first. With
     diversity d the next item is the one with the largest (1 - d) x relevance - d x cosine to the nearest item already
@@ -58,29 +58,29 @@ def choose(items: Codes, relevance: Floats, k: int, rules: Constraints) -> Group
     users = np.arange(len(items))
     there = items >= 0
     codes = np.maximum(items, 0)
-    titles, categories = rules.titles[codes], rules.categories[codes]
-    worth = np.where(there, (1 - rules.diversity) * relevance, -np.inf).astype(np.float32)
+    titles, categories = constraints.titles[codes], constraints.categories[codes]
+    worth = np.where(there, (1 - constraints.diversity) * relevance, -np.inf).astype(np.float32)
     nearest = np.zeros_like(worth)
     chosen = np.full((len(items), k), -1, dtype=np.int64)
     taken = np.full((len(items), k), -2, dtype=np.int64)
-    for place in range(min(k, items.shape[1])):
-        best = (worth - rules.diversity * nearest).argmax(axis=1)
+    for rank in range(min(k, items.shape[1])):
+        best = (worth - constraints.diversity * nearest).argmax(axis=1)
         found = np.isfinite(worth[users, best])
-        chosen[found, place] = best[found]
+        chosen[found, rank] = best[found]
         worth[users, best] = -np.inf
         worth[found[:, None] & (titles == titles[users, best][:, None])] = -np.inf
         category = categories[users, best]
-        taken[found, place] = category[found]
-        if rules.max_per_category:
-            full = found & (category >= 0) & ((taken == category[:, None]).sum(1) >= rules.max_per_category)
+        taken[found, rank] = category[found]
+        if constraints.max_per_category:
+            full = found & (category >= 0) & ((taken == category[:, None]).sum(1) >= constraints.max_per_category)
             worth[full[:, None] & (categories == category[:, None])] = -np.inf
-        if rules.diversity and rules.vectors is not None:
-            similarity = np.einsum("uwd,ud->uw", rules.vectors[codes], rules.vectors[codes[users, best]])
-            nearest = similarity if place == 0 else np.maximum(nearest, similarity)
+        if constraints.diversity and constraints.vectors is not None:
+            similarity = np.einsum("uwd,ud->uw", constraints.vectors[codes], constraints.vectors[codes[users, best]])
+            nearest = similarity if rank == 0 else np.maximum(nearest, similarity)
     return chosen
 
 
-def agree(repeat: bool, filter_seen: bool, kept: str = "keep") -> None:
+def check_consistency(repeat: bool, filter_seen: bool, kept: str = "keep") -> None:
     """SettingsError where rankers learn that items come again and no list, or no log, has them again.
 
     `kept` is clean.repeats.
@@ -133,7 +133,7 @@ def broken(lists: Codes, excluded: Ints, allowed: Bools, constraints: Constraint
         "outside the catalogue": int((items >= n_items).sum()),
         "repeated": int(rows.duplicated(["user", "item"]).sum()),
         "same title": int(rows.duplicated(["user", "title"]).sum()),
-        "seen or turned down": int(np.isin(users * n_items + items, excluded).sum()),
+        "seen or with negative feedback": int(np.isin(users * n_items + items, excluded).sum()),
         "not allowed": int((~allowed[inside]).sum()),
         "over the cap of a category": over,
     }
@@ -147,8 +147,8 @@ def overlap(lists: Codes, seed: int, pairs: int = 20_000) -> float:
     one = generator.integers(0, len(lists), pairs)
     other = (one + generator.integers(1, len(lists), pairs)) % len(lists)
     shared = np.zeros(pairs)
-    for place in range(lists.shape[1]):
-        item = lists[one, place][:, None]
+    for rank in range(lists.shape[1]):
+        item = lists[one, rank][:, None]
         shared += ((lists[other] == item) & (item >= 0)).any(axis=1)
     return float((shared / np.maximum((lists[one] >= 0).sum(axis=1), 1)).mean())
 

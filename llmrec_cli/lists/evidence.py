@@ -79,7 +79,7 @@ class Evidence:
 
 
 def event_pairs(histories: Sequences, users: Ints, items: Codes) -> tuple[Ints, Codes]:
-    """(pairs,) rows and events to ask about: each of the user's newest different items but the row's own."""
+    """(pairs,) rows and events that may be evidence: each of the user's newest different items but the row's own."""
     recent = histories.tail(RECENT_EVENTS)
     lengths = recent.lengths[users]
     rows = np.repeat(np.arange(len(users)), lengths)
@@ -91,7 +91,7 @@ def event_pairs(histories: Sequences, users: Ints, items: Codes) -> tuple[Ints, 
     return rows[others], events[others]
 
 
-def speaking_events(rows: Ints, events: Codes, support: Mapping[int, Floats], carried: Floats) -> Evidence:
+def event_evidence(rows: Ints, events: Codes, support: Mapping[int, Floats], carried: Floats) -> Evidence:
     """At most `LOOKED_AT` events of each row with the strongest support; what they say is not counted yet.
 
     `support` has (pairs,) values in [0, 1] for each kind; `carried` (rows, 3) says what each kind is worth to the row:
@@ -122,26 +122,26 @@ def shared_interests(interests: sp.csr_matrix, item_tags: sp.csr_matrix, users: 
 
 
 def kind_numbers(names: Iterable[str]) -> Ints:
-    """The place of each kind in `KINDS`, -1 for none of them."""
+    """The number of each kind in `KINDS`, -1 for none of them."""
     return np.array([KINDS.index(name) if name in KINDS else -1 for name in names], dtype=np.int64)
 
 
-def worths(shares: Floats, strategies: Sequence[str], sources: Mapping[str, str]) -> Floats:
-    """(rows, 3) what a kind of evidence on events is worth: the share of the score of the sources that say the like.
+def worths(shares: Floats, strategies: Sequence[str], kinds_of: Mapping[str, str]) -> Floats:
+    """(rows, 3) what a kind of evidence on events is worth: the share of the score of the retrievers of that kind.
 
-    `shares` is (rows, sources) of the `sources`, name -> kind of evidence; of the kind that fits the row's strategy the
-    worth is `PREFERENCE` times the largest.
+    `shares` is (rows, retrievers) of `kinds_of`, retriever -> kind of evidence; of the kind that fits the row's
+    strategy the worth is `PREFERENCE` times the largest.
     """
-    kinds = kind_numbers(sources.values())
-    told = kinds[:, None] == np.arange(SIMILAR + 1)
-    worth = np.maximum(shares, 0) @ told.astype(np.float32)
+    kinds = kind_numbers(kinds_of.values())
+    of_kind = kinds[:, None] == np.arange(SIMILAR + 1)
+    worth = np.maximum(shares, 0) @ of_kind.astype(np.float32)
     largest = np.maximum(worth.max(axis=1, keepdims=True), 1e-12)
-    own = kind_numbers(sources.get(name, "") for name in strategies)
+    own = kind_numbers(kinds_of.get(name, "") for name in strategies)
     fits = own[:, None] == np.arange(SIMILAR + 1)
     return np.asarray(np.where(fits, PREFERENCE, worth / largest), dtype=np.float32)
 
 
-def held(evidence: Evidence, users: Ints, items: Codes, people: People, alike: sp.csr_matrix) -> Evidence:
+def verified(evidence: Evidence, users: Ints, items: Codes, people: People, alike: sp.csr_matrix) -> Evidence:
     """What is true of the evidence on events, where something is; `users` (rows,) are rows of all users.
 
     That people went on to the item needs others who chose it strictly later; where they chose both and no order is
@@ -183,14 +183,14 @@ def _largest(matrix: sp.csr_matrix, n: int) -> tuple[Ints, Ints, Floats]:
     return rows[kept], entries.col[order].astype(np.int64), entries.data[order]
 
 
-def popularity(sources: Ints, strategies: Sequence[str], segments: Ints, shares: Floats) -> Evidence:
-    """The segment, or everyone, for rows that a list was filled with (`sources` below 0) or that popularity carries.
+def popularity(carriers: Ints, strategies: Sequence[str], segments: Ints, shares: Floats) -> Evidence:
+    """The segment, or everyone, for rows of the backfill (`carriers` below 0) or that popularity carries.
 
     `segments` (rows,) is the tag code of the user's segment, `shares` (rows,) of its people chose the item.
     """
     carried = np.array([name == POPULARITY for name in strategies], dtype=bool)
-    rows = np.flatnonzero((sources < 0) | carried)
-    own = sources[rows] == OF_SEGMENT
+    rows = np.flatnonzero((carriers < 0) | carried)
+    own = carriers[rows] == OF_SEGMENT
     return Evidence.of(rows, np.where(own, SEGMENT, EVERYONE), shares[rows], tags=np.where(own, segments[rows], -1))
 
 

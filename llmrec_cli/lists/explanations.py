@@ -16,7 +16,7 @@ from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists import evidence
 from llmrec_cli.lists.wording import Wording
 from llmrec_cli.profiles.interests import population_shares, tagged
-from llmrec_cli.ranking.retrievers import Retriever, Supports
+from llmrec_cli.ranking.retrievers import GivesEvidence, Retriever
 from llmrec_cli.writing import claims
 
 
@@ -25,16 +25,16 @@ class Rows:
     """The rows of the lists of a block of users. Arrays are (rows,) but for `shares`."""
 
     users: Ints
-    """Places in the block."""
+    """Row numbers in the block."""
     items: Codes
-    sources: Ints
-    """As in `lists.Lists`."""
+    carriers: Ints
+    """As in `Lists`."""
     strategies: Sequence[str]
     segments: Ints
-    """The user's segment, a place in the explainer's `segments`."""
+    """The user's segment, its number in the explainer's `segments`."""
     scores: Floats
     shares: Floats
-    """(rows, sources) what each source adds to the row's score."""
+    """(rows, retrievers) what each retriever adds to the row's score."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -42,12 +42,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Everything that reasons are made of, for the whole data set."""
+    """Everything that explanations are made of, for the whole data set."""
 
-    supports: dict[int, Supports]
-    """Kind of evidence -> who can say it."""
-    sources: Mapping[str, str]
-    """Source -> its kind of evidence."""
+    givers: dict[int, GivesEvidence]
+    """Kind of evidence -> the retriever that gives it."""
+    kinds: Mapping[str, str]
+    """Retriever -> its kind of evidence."""
     interests: sp.csr_matrix
     """(users, tags) what their profiles say, where the users choose it more than others do."""
     item_tags: sp.csr_matrix
@@ -75,13 +75,13 @@ class Explainer:
         weights = evidence.interest_matrix(interests, pa.array(tags.names, type=pa.string()))
         events = replace(histories, weights=None).matrix()  # claims are of events, whatever they weigh
         people = claims.People.of(histories, least)
-        kinds = {name: source.evidence for name, source in retrievers.items()}
+        kinds = {name: each.evidence for name, each in retrievers.items()}
         share = population_shares(histories.counts(), tags)
         telling = (share <= claims.TOO_COMMON) & tags.common(events, least)
         rarity = np.where(telling, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
         return cls(
-            supports=_supports(retrievers),
-            sources=kinds,
+            givers=_givers(retrievers),
+            kinds=kinds,
             interests=weights.multiply(claims.leanings(events, tags.matrix)).tocsr(),
             item_tags=tags.matrix,
             rarity=tags.matrix.multiply(rarity[None]).tocsr(),
@@ -98,28 +98,28 @@ class Explainer:
         """
         users = rows.users + first_user
         pairs, events = evidence.event_pairs(histories, rows.users, rows.items)
-        support = {kind: source.support(events, rows.items[pairs]) for kind, source in self.supports.items()}
-        worths = evidence.worths(rows.shares, rows.strategies, self.sources)
-        spoken = evidence.speaking_events(pairs, events, support, worths)
+        support = {kind: giver.support(events, rows.items[pairs]) for kind, giver in self.givers.items()}
+        worths = evidence.worths(rows.shares, rows.strategies, self.kinds)
+        events_found = evidence.event_evidence(pairs, events, support, worths)
         chosen = self.people.counts[rows.items] / max(self.people.chose.shape[1], 1)
         found = evidence.together(
             evidence.popularity(
-                rows.sources,
+                rows.carriers,
                 rows.strategies,
                 rows.segments + self.item_tags.shape[1],
-                np.where(rows.sources < 0, rows.scores, chosen).astype(np.float32),
+                np.where(rows.carriers < 0, rows.scores, chosen).astype(np.float32),
             ),
-            evidence.held(spoken, users, rows.items, self.people, self.rarity),
+            evidence.verified(events_found, users, rows.items, self.people, self.rarity),
             evidence.shared_interests(self.interests, self.item_tags, users, rows.items),
         )
         sentences = self.wording.sentences(found, rows.strategies, rows.items.tolist())
         return sentences, found.column(len(rows), self.item_ids, self.tag_names)
 
 
-def _supports(retrievers: Mapping[str, Retriever]) -> dict[int, Supports]:
-    """Kind of evidence -> the first source of that kind that can say which events speak for an item."""
-    found: dict[int, Supports] = {}
-    for source in retrievers.values():
-        if source.evidence and isinstance(source, Supports):
-            found.setdefault(evidence.KINDS.index(source.evidence), source)
+def _givers(retrievers: Mapping[str, Retriever]) -> dict[int, GivesEvidence]:
+    """Kind of evidence -> the first retriever of that kind that can say which events speak for an item."""
+    found: dict[int, GivesEvidence] = {}
+    for each in retrievers.values():
+        if each.evidence and isinstance(each, GivesEvidence):
+            found.setdefault(evidence.KINDS.index(each.evidence), each)
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""The sentences of reasons. Each has its condition in `claims` and its row in `docs/truth.md`."""
+"""The sentences of explanations. Each has its condition in `claims` and its row in `docs/truth.md`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BY_CONTENT = "Picked by a model that compares what it is with what you chose."
 PLAIN = "Picked by a model that reads what you chose."
 SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
 SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN)
-"""Every form that a reason can have."""
+"""Every form that an explanation can have."""
 BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
 
 
@@ -46,8 +46,8 @@ BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
 class Wording:
     """Turns evidence that holds into sentences."""
 
-    sources: Mapping[str, str]
-    """Source -> what its lists go by, a name of `KINDS` or ""."""
+    kinds: Mapping[str, str]
+    """Retriever -> what its lists go by, a name of `KINDS` or ""."""
     titles: Sequence[str]
     """(items,) what to call an item."""
     tags: Sequence[str]
@@ -57,7 +57,7 @@ class Wording:
     foremost: Bools
     """(items,) whether it is among the items that most people choose."""
     timed: bool
-    """Whether the log has times, so that an order may be told."""
+    """Whether the log has times, so that a sentence may speak of an order."""
 
     def sentences(self, evidence: Evidence, strategies: Sequence[str], items: Sequence[int]) -> list[str]:
         """One for each row, whose item and strategy are given."""
@@ -90,7 +90,7 @@ class Wording:
 
     def _without(self, strategy: str, item: int) -> str:
         """Nothing that can be counted speaks for the row: what the model that carries it looks at."""
-        kind = self.sources.get(strategy, "")
+        kind = self.kinds.get(strategy, "")
         return PLAIN if kind == "followed" and not self.timed else BY_MODEL.get(kind, PLAIN)
 
 

@@ -28,8 +28,8 @@ class Candidates:
     """(items,) `tie_order` of the whole catalogue."""
     label: Bools | None = None
     """(rows,) True for the item that came next; None when it is not known."""
-    source_ranks: dict[str, Ints] = field(default_factory=dict)
-    """Retriever -> (users,) the target's place among the retriever's best, 0 = first; only where targets were given."""
+    retriever_ranks: dict[str, Ints] = field(default_factory=dict)
+    """Retriever -> (users,) the target's rank among the retriever's best, 0 = first; only where targets were given."""
     fitted: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What rankers fitted on this very table and share, by its settings; a table made from it begins without."""
 
@@ -85,11 +85,11 @@ class Candidates:
 
 def join(parts: list[Candidates]) -> Candidates:
     """The users of all parts, one part after the other. Empties the list as it goes: a table is not held twice."""
-    names, sources, ties = parts[0].names, tuple(parts[0].source_ranks), parts[0].ties
+    names, retrievers, ties = parts[0].names, tuple(parts[0].retriever_ranks), parts[0].ties
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     items = np.concatenate([part.items for part in parts])
     labels = [part.label for part in parts if part.label is not None]
-    ranks = {name: np.concatenate([part.source_ranks[name] for part in parts]) for name in sources}
+    ranks = {name: np.concatenate([part.retriever_ranks[name] for part in parts]) for name in retrievers}
     features = np.empty((len(items), len(names)), dtype=np.float32)
     row = 0
     while parts:

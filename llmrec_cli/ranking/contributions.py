@@ -1,4 +1,4 @@
-"""What carries a row: the share of each source in the ranker's score."""
+"""What carries a row: the share of each retriever in the ranker's score."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from llmrec_cli.ranking.rankers import Explains, Ranker
 
 
 def shares(
-    ranker: Ranker, candidates: Candidates, rows: Ints, sources: Sequence[str], credited: Sequence[str]
+    ranker: Ranker, candidates: Candidates, rows: Ints, retrievers: Sequence[str], credited: Sequence[str]
 ) -> Floats:
-    """(n, sources) what each source adds to the score of some candidates, by row number.
+    """(n, retrievers) what each retriever adds to the score of some candidates, by row number.
 
-    A source that the ranker does not look at has -inf. A ranker that cannot say it has the `credited` sources carry a
-    row, those that are not worse than popularity: each by the
-    place that it gives the row among the user's candidates.
+    A retriever that the ranker does not look at has -inf. With a ranker that cannot say it the `credited` retrievers
+    carry a row, those that are not worse than popularity: each by the rank that it gives the row among the user's
+    candidates.
     """
     if not isinstance(ranker, Explains):
-        return _by_place(candidates, rows, sources, credited)
+        return _by_rank(candidates, rows, retrievers, credited)
     features = ranker.parts(candidates, rows)
     of = [family(name) for name in candidates.names]
-    member = np.array([[name == source for source in sources] for name in of], dtype=np.float32)
+    member = np.array([[name == retriever for retriever in retrievers] for name in of], dtype=np.float32)
     used = np.abs(ranker.importance()) @ member > 0
     if not used.any():
-        return _by_place(candidates, rows, sources, credited)
+        return _by_rank(candidates, rows, retrievers, credited)
     return np.where(used, features @ member, np.float32(-np.inf)).astype(np.float32)
 
 
-def _by_place(candidates: Candidates, rows: Ints, sources: Sequence[str], credited: Sequence[str]) -> Floats:
-    out = np.zeros((len(rows), len(sources)), dtype=np.float32)
-    for column, source in enumerate(sources):
-        if source in credited:
-            out[:, column] = 1 / (1 + candidates.ranks(candidates.column(source + Z))[rows])
+def _by_rank(candidates: Candidates, rows: Ints, retrievers: Sequence[str], credited: Sequence[str]) -> Floats:
+    out = np.zeros((len(rows), len(retrievers)), dtype=np.float32)
+    for column, retriever in enumerate(retrievers):
+        if retriever in credited:
+            out[:, column] = 1 / (1 + candidates.ranks(candidates.column(retriever + Z))[rows])
     return out

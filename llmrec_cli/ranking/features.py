@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue, group_numbers
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import Histories, Retriever, Statistics, Supports
+from llmrec_cli.ranking.retrievers import GivesEvidence, Histories, Retriever, Statistics
 
 Values = npt.NDArray[np.floating]
 
@@ -153,7 +153,7 @@ def _same(event: str, group: str) -> Callable[[Pairs], Values]:
 
 def _support(event: str) -> Callable[[Scores], Values | None]:
     def values(scores: Scores) -> Values | None:
-        if not isinstance(scores.retriever, Supports):
+        if not isinstance(scores.retriever, GivesEvidence):
             return None
         events = getattr(scores.pairs, event)
         there = events >= 0

@@ -24,12 +24,12 @@ from llmrec_cli.ranking.topk import blocks
 from llmrec_cli.tensors import checkpoints
 
 RANKED = 100
-"""Where a target is known, each retriever is asked for so many items at least; a target behind them is a miss."""
+"""Where a target is known, each retriever brings so many items at least; a target behind them is a miss."""
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Retrievers and what they are asked for, alike for all users."""
+    """Retrievers with the limits on what they bring, the same for all users."""
 
     retrievers: Mapping[str, Retriever]
     catalogue: Catalogue
@@ -37,7 +37,7 @@ class Retrieval:
     allowed: Bools | None = None
     """(items,) what may be brought to anybody; None is everything."""
     exclude_seen: bool | None = None
-    """Whether items of the history are left out; None is yes, unless repeats are asked for."""
+    """Whether items of the history are left out; None is yes, unless `config.repeat`."""
     max_memory: int = 2 << 30
 
     @cached_property
@@ -129,7 +129,7 @@ def best_items(
 
 
 def save_config(folder: Path, config: CandidateConfig) -> None:
-    """Keep beside the retrievers how many items each of them brings."""
+    """Keep in the folder of the retrievers how many items each of them brings."""
     checkpoints.save_config(folder / "candidates", config.model_dump(mode="json"))
 
 

@@ -15,7 +15,7 @@ from llmrec_cli.core.arrays import Bools, Codes, Ints
 F = TypeVar("F", np.float32, np.float64)
 
 BLOCK_USERS = 512
-"""More users at a time are not faster; fewer where the memory asks for it."""
+"""More users at a time are not faster; fewer where memory is short."""
 
 
 def topk(
@@ -28,13 +28,13 @@ def topk(
     without it by code.
     """
     items = scores.shape[1]
-    places = torch.arange(items) if ties is None else torch.from_numpy(ties)
+    fixed = torch.arange(items) if ties is None else torch.from_numpy(ties)
     block = torch.from_numpy(_without(scores, forbidden))
     n = min(k, items)
     values, codes = block.topk(n, dim=1, sorted=False)
-    codes = _settle_ties(block, values, codes, places)
+    codes = _resolve_ties(block, values, codes, fixed)
     values = block.gather(1, codes)
-    order = places[codes].argsort(dim=1)  # first by place, then stably by score
+    order = fixed[codes].argsort(dim=1)  # first by the fixed order, then stably by score
     codes, values = codes.gather(1, order), values.gather(1, order)
     values, order = values.sort(dim=1, descending=True, stable=True)
     found = codes.gather(1, order).to(torch.int32).masked_fill_(values == -torch.inf, -1)
@@ -53,16 +53,16 @@ def _without(scores: npt.NDArray[F], forbidden: Bools | sp.csr_matrix | None) ->
     return out
 
 
-def _settle_ties(block: torch.Tensor, values: torch.Tensor, codes: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """`torch.topk` takes any of the items that equal the last one; take those of the lowest place instead."""
+def _resolve_ties(block: torch.Tensor, values: torch.Tensor, codes: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    """`torch.topk` takes any of the items that equal the last one; take those that stand first by `fixed` instead."""
     last = values.amin(dim=1, keepdim=True)
     equal = (block == last).sum(dim=1)
     crowded = torch.nonzero((equal > (values == last).sum(dim=1)) & (last[:, 0] > -torch.inf))[:, 0]
     if len(crowded) == 0:
         return codes
-    # float64 keeps every place apart; whatever beats the last score stands before all that equal it
+    # float64 keeps the whole order; whatever beats the last score stands before all that equal it
     rows, threshold = block[crowded], last[crowded]
-    keys = torch.where(rows == threshold, -1.0 - places.double(), -torch.inf)
+    keys = torch.where(rows == threshold, -1.0 - fixed.double(), -torch.inf)
     keys = torch.where(rows > threshold, 1.0, keys)
     codes = codes.clone()
     codes[crowded] = keys.topk(codes.shape[1], dim=1, sorted=False).indices

@@ -13,7 +13,7 @@ import pyarrow as pa
 from llmrec_cli.core.arrays import Doubles
 from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, RETRIEVERS, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.ranking.private_sources import BEGIN
+from llmrec_cli.ranking.private_retrievers import BEGIN
 
 Json = dict[str, Any]
 METRIC = "ndcg@10"

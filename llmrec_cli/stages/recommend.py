@@ -82,10 +82,10 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
             append(maker.table(start, lists))
             parts.append(replace(lists, shares=None))
             task.advance(len(lists.items))
-    held = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
+    checked = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
     cold = int((maker.histories.sequences.lengths == 0).sum())
-    report = summary(joined(parts), maker.strategies, maker.allowed, held=held, cold=cold, seed=context.seed)
-    if config.max_per_category and (maker.rules.categories < 0).all():
+    report = summary(joined(parts), maker.strategies, maker.allowed, checked=checked, cold=cold, seed=context.seed)
+    if config.max_per_category and (maker.constraints.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
     named = {each for given in (config.allow, config.deny) for each in ids_of(given, context.base)}
     missing = sorted(named - set(maker.catalogue.item_ids))
@@ -141,16 +141,16 @@ class Maker:
     retrievers: dict[str, Retriever]
     depths: CandidateConfig
     ranker: Ranker
-    rules: Constraints
+    constraints: Constraints
     allowed: Bools
-    popular: Backfill
+    backfill: Backfill
     segment: Ints
-    """(users,) row of `popular` that a user is filled from: the segment without events, everyone with some."""
+    """(users,) row of `backfill` that a list is completed from: the segment without events, everyone with some."""
     explainer: Explainer
     credited: list[str]
-    """Sources that were not worse than popularity on validation."""
+    """Retrievers that were not worse than popularity on validation."""
     strategies: list[str]
-    """The sources, then what -2 and -1 stand for as the source of a row."""
+    """The retrievers, then what -2 and -1 stand for as the carrier of a row."""
 
     @cached_property
     def retrieval(self) -> Retrieval:
@@ -165,7 +165,7 @@ class Maker:
 
     def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
         """The lists of each span of users (first, one behind the last), with its first user."""
-        from llmrec_cli.lists.build import best, filled, hold
+        from llmrec_cli.lists.build import backfilled, best, check
         from llmrec_cli.ranking.contributions import shares
 
         k, seen = self.config.k, self.config.filter_seen
@@ -174,11 +174,13 @@ class Maker:
             candidates = self.candidates(users)
             candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
             scores = self.ranker.score(candidates)
-            told = partial(shares, self.ranker, candidates, sources=list(self.retrievers), credited=self.credited)
-            lists = best(candidates, scores, k, self.rules, told)
+            shares_of = partial(
+                shares, self.ranker, candidates, retrievers=list(self.retrievers), credited=self.credited
+            )
+            lists = best(candidates, scores, k, self.constraints, shares_of)
             segment = self.segment[start:stop]
-            lists = filled(lists, self.popular, segment, users.sequences, self.rules, filter_seen=seen)
-            hold(lists, users.sequences, self.allowed, self.rules, filter_seen=seen)
+            lists = backfilled(lists, self.backfill, segment, users.sequences, self.constraints, filter_seen=seen)
+            check(lists, users.sequences, self.allowed, self.constraints, filter_seen=seen)
             yield start, lists
 
     def table(self, start: int, lists: Lists) -> pa.Table:
@@ -186,18 +188,18 @@ class Maker:
         from llmrec_cli.lists.explanations import Rows
 
         there = lists.there
-        users, places = np.nonzero(there)
-        sources = lists.sources[there]
-        strategies = [self.strategies[source] for source in sources.tolist()]
+        users, ranks = np.nonzero(there)
+        carriers = lists.carriers[there]
+        strategies = [self.strategies[carrier] for carrier in carriers.tolist()]
         segments = self.segment[users + start]
         assert lists.shares is not None
-        rows = Rows(users, lists.items[there], sources, strategies, segments, lists.scores[there], lists.shares[there])
+        rows = Rows(users, lists.items[there], carriers, strategies, segments, lists.scores[there], lists.shares[there])
         block = self.histories.block(start, start + len(there)).sequences
         reasons, evidence = self.explainer.explain(rows, block, start)
         return pa.table(
             {
                 USER: self.user_ids.take(pa.array(users + start)),
-                "rank": pa.array((places + 1).astype(np.int32)),
+                "rank": pa.array((ranks + 1).astype(np.int32)),
                 ITEM: self.explainer.item_ids.take(pa.array(rows.items)),
                 "score": pa.array(rows.scores),
                 "strategy": strategies,
@@ -240,9 +242,9 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         retrievers=retrievers,
         depths=depths,
         ranker=ranker,
-        rules=constraints.Constraints.of(*held, texts if texts.shape[1] else vectors),
+        constraints=constraints.Constraints.of(*held, texts if texts.shape[1] else vectors),
         allowed=allowed,
-        popular=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
+        backfill=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         explainer=Explainer.of(retrievers, catalogue, sequences, **groups, least=least),
         credited=leaderboard.at_least_popularity(work.read(RANKER_REPORT), list(retrievers)),
@@ -271,7 +273,7 @@ def _models(
 
     folder = work.need(RETRIEVERS)
     depths = load_config(folder)
-    constraints.agree(depths.repeat, config.filter_seen)
+    constraints.check_consistency(depths.repeat, config.filter_seen)
     ranker = load_ranker(work.need(RANKER), context.named)
     return depths, load_retrievers(fits(folder, item_ids), context.named), ranker
 

@@ -1,4 +1,4 @@
-"""Fit the candidate sources and the ranker: what comes next, learned on each user's last event, refitted on all.
+"""Fit the retrievers and the ranker: what comes next, learned on each user's last event, refitted on all.
 
 Reads: clean/sequences, clean/negative_feedback, clean/items, clean/users, pretrain/*, profile/profiles.
 Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_features, train-ranker/ranker_report.
@@ -49,12 +49,12 @@ RANKER_SECTIONS = Sections("llmrec_cli.ranking.rankers:RANKERS", "llmrec_cli.ran
 
 
 class TrainRankerConfig(BaseModel, frozen=True, extra="forbid"):
-    """The sources and rankers to fit. Each has a section of its own: `[train-ranker.retriever.transitions]`."""
+    """The retrievers and rankers to fit. Each has a section of its own: `[train-ranker.retriever.transitions]`."""
 
     retrievers: tuple[str, ...] = Field(
         ("sequence", "transitions", "content-transitions", "itemknn", "ease", "als", "content", "tfidf", "popularity"),
         min_length=1,
-        description="candidate sources, by name or module:Class",
+        description="retrievers, by name or module:Class",
     )
     rankers: tuple[str, ...] = Field(
         ("popularity", "als-linear", "logistic", "fusion", "wide-deep", "lambdarank"),
@@ -64,11 +64,11 @@ class TrainRankerConfig(BaseModel, frozen=True, extra="forbid"):
     train_users: int = Field(40000, ge=10, description="users whose last event the rankers learn from, at most")
     folds: int = Field(2, ge=2, description="parts of the validation users; each is ranked by what the others taught")
     dp_allow: tuple[str, ...] = Field(
-        (), description="with pretrain.dp_epsilon: sources that are fitted although they add no noise"
+        (), description="with pretrain.dp_epsilon: retrievers that are fitted although they add no noise"
     )
     candidates: CandidateConfig = CandidateConfig()
     retriever: Annotated[dict[str, SerializeAsAny[BaseModel]], RETRIEVER_SECTIONS] = Field(
-        {}, description="settings of the sources, by name"
+        {}, description="settings of the retrievers, by name"
     )
     ranker: Annotated[dict[str, SerializeAsAny[BaseModel]], RANKER_SECTIONS] = Field(
         {}, description="settings of the rankers, by name"
@@ -87,23 +87,23 @@ class Variant:
 
 
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
-    from llmrec_cli.ranking import leaderboard, private_sources
+    from llmrec_cli.ranking import leaderboard, private_retrievers
     from llmrec_cli.ranking.rankers import importance, save_ranker
     from llmrec_cli.ranking.retrieval import save_config
     from llmrec_cli.ranking.retrievers import refit, save_retrievers
     from llmrec_cli.tensors.checkpoints import bind
     from llmrec_cli.tensors.runtime import prefer, set_threads
 
-    sources, rankers = build(config)
+    retrievers, rankers = build(config)
     prefer(context.device)
     set_threads(context.threads)
     catalogue, sequences = read(work)
-    sources, warnings = affordable(sources, len(catalogue))
-    if epsilon := private_sources.budget(work):
-        sources, rankers, told = private_sources.only(sources, rankers, config.dp_allow, epsilon)
-        warnings += told
+    retrievers, warnings = affordable(retrievers, len(catalogue))
+    if epsilon := private_retrievers.budget(work):
+        retrievers, rankers, notes = private_retrievers.only(retrievers, rankers, config.dp_allow, epsilon)
+        warnings += notes
     candidates, fitted, scores = validation(
-        work, config, context, sources=sources, catalogue=catalogue, sequences=sequences
+        work, config, context, retrievers=retrievers, catalogue=catalogue, sequences=sequences
     )
     scores += cross_fitted(rankers, candidates, config.folds, context)
     chosen = leaderboard.best(scores)
@@ -116,7 +116,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     compared = leaderboard.report(scores, chosen, context.seed)
     work.write(RANKER_REPORT, pa.Table.from_pandas(compared, RANKER_REPORT.schema, preserve_index=False))
 
-    context.progress.log("train-ranker: refitting the sources on every event")
+    context.progress.log("train-ranker: refitting the retrievers on every event")
     refitted = refit(fitted, sequences, catalogue, context.seed)
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
@@ -133,31 +133,32 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
 
 def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Variant]]:
     """The chosen classes with their settings; SettingsError for a name that there is not."""
-    from llmrec_cli.ranking import rankers, retrievers
+    from llmrec_cli.ranking.rankers import load_class as ranker
+    from llmrec_cli.ranking.retrievers import load_class as retriever
 
-    sources = {name: _variant(retrievers.load_class(name), config.retriever.get(name)) for name in config.retrievers}
-    orders = {name: _variant(rankers.load_class(name), config.ranker.get(name)) for name in config.rankers}
-    for name, ranker in orders.items():
-        missing = [source for source in ranker.kind.needs if source not in sources]
+    retrievers = {name: _variant(retriever(name), config.retriever.get(name)) for name in config.retrievers}
+    rankers = {name: _variant(ranker(name), config.ranker.get(name)) for name in config.rankers}
+    for name, variant in rankers.items():
+        missing = [needed for needed in variant.kind.needs if needed not in retrievers]
         if missing:
             raise SettingsError(
                 f"the ranker {name!r} needs the retriever {missing[0]!r}",
                 where="train-ranker.rankers",
                 fix=f"add {missing[0]!r} to train-ranker.retrievers, or leave {name!r} out",
             )
-    return sources, orders
+    return retrievers, rankers
 
 
 def _variant(kind: Any, config: BaseModel | None) -> Variant:
     return Variant(kind, config or kind.Config())
 
 
-def affordable(sources: dict[str, Variant], n_items: int) -> tuple[dict[str, Variant], list[str]]:
-    """The sources that a catalogue of this size allows, and a warning for each that is left out."""
-    left = {name: v for name, v in sources.items() if getattr(v.config, "max_items", n_items) >= n_items}
+def affordable(retrievers: dict[str, Variant], n_items: int) -> tuple[dict[str, Variant], list[str]]:
+    """The retrievers that a catalogue of this size allows, and a warning for each that is left out."""
+    left = {name: v for name, v in retrievers.items() if getattr(v.config, "max_items", n_items) >= n_items}
     warnings = [
         f"{name} is left out: {n_items:,} items are more than its max_items = {v.config.max_items:,}"
-        for name, v in sources.items()
+        for name, v in retrievers.items()
         if name not in left
     ]
     return left, warnings
@@ -189,11 +190,11 @@ def validation(
     config: TrainRankerConfig,
     context: Context,
     *,
-    sources: dict[str, Variant],
+    retrievers: dict[str, Variant],
     catalogue: Catalogue,
     sequences: Sequences,
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
-    """Sources fitted without each user's last event, the candidates they bring for it, and how each did alone."""
+    """Retrievers fitted without each user's last event, the candidates they bring for it, and how each did alone."""
     from llmrec_cli.data.interactions import some_with_two
     from llmrec_cli.ranking.leaderboard import Score
     from llmrec_cli.ranking.retrieval import Retrieval
@@ -206,7 +207,7 @@ def validation(
     histories = sequences.without_last()
     fitted: dict[str, Retriever] = {}
     seconds = {}
-    for name, variant in sources.items():
+    for name, variant in retrievers.items():
         started = time.monotonic()
         context.progress.log(f"train-ranker: fitting {name}")
         fitted[name] = variant.fit(histories, before, context.seed)
@@ -216,12 +217,12 @@ def validation(
     retrieval = Retrieval(fitted, before, config.candidates, max_memory=context.max_memory)
     eval_users = Histories(some, encoder.encode(some))
     candidates = retrieval.candidates(eval_users, sequences.last()[users], context.progress)
-    scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.source_ranks.items()]
+    scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.retriever_ranks.items()]
     return candidates, fitted, scores
 
 
 def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
-    """Each ranker on each part of the users after learning from the others. What no source brought is a miss."""
+    """Each ranker on each part of the users after learning from the others. What no retriever brought is a miss."""
     from llmrec_cli.data.metrics import MISS
     from llmrec_cli.ranking.leaderboard import Score
 
@@ -230,18 +231,18 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
     seconds = dict.fromkeys(rankers, 0.0)
     with context.progress.task("rankers", folds * len(rankers), "fits") as task:
         for part in range(folds):
-            known, asked = (candidates.keep(candidates.rows(mask)) for mask in (fold != part, fold == part))
+            known, withheld = (candidates.keep(candidates.rows(mask)) for mask in (fold != part, fold == part))
             for name, variant in rankers.items():
                 started = time.monotonic()
                 ranker = variant.fit(known, context.seed)
                 seconds[name] += time.monotonic() - started
-                found = asked.target_ranks(ranker.score(asked))
+                found = withheld.target_ranks(ranker.score(withheld))
                 ranks[name][fold == part] = found[fold == part]
                 task.advance(note=name)
     return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]
 
 
-# --- tell -------------------------------------------------------------------------------------------------------
+# --- report -----------------------------------------------------------------------------------------------------
 
 
 def report(lines: list[str], chosen: Score, candidates: Candidates, warnings: list[str]) -> Report:

@@ -73,7 +73,7 @@ def test_a_retriever_keeps_the_laws(name: str, catalogue: Catalogue, histories: 
     back = retrievers.load_retrievers(tmp_path)[name]
     assert back.config == fitted.config
     assert np.array_equal(back.score(histories), scores)
-    if isinstance(fitted, retrievers.Supports):
+    if isinstance(fitted, retrievers.GivesEvidence):
         support = fitted.support(np.array([0, 0], dtype=np.int32), np.array([2, 3], dtype=np.int32))
         assert (support >= 0).all() and (support <= 1 + 1e-6).all() and support[0] > support[1]
 

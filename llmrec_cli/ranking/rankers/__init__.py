@@ -38,7 +38,7 @@ class Ranker(Protocol):
         ...
 
     def tensors(self) -> checkpoints.Tensors:
-        """What `restore` needs beside the settings."""
+        """What `restore` needs besides the settings."""
         ...
 
     @classmethod
@@ -54,7 +54,7 @@ class Explains(Protocol):
         ...
 
     def parts(self, candidates: Candidates, rows: Ints) -> Floats:
-        """(n, features) what each feature adds to the score of some rows (their numbers), beside a usual candidate."""
+        """(n, features) what each feature adds to the score of some rows (numbers), compared with a usual candidate."""
         ...
 
 
@@ -95,7 +95,7 @@ def importance(ranker: Ranker, candidates: Candidates) -> Floats:
 
 
 def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:
-    """`config.json` says what the ranker is, so that nobody has to ask the settings again."""
+    """`config.json` says what the ranker is, so that the settings are not needed to load it."""
     config = {"ranker": name, "settings": ranker.config.model_dump(mode="json"), "code": plugin_code(name)}
     checkpoints.save_model(folder, config, ranker.tensors())
 

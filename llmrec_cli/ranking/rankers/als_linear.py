@@ -12,7 +12,7 @@ from llmrec_cli.ranking.rankers.conditional_logit import Fusion, FusionConfig
 
 
 class AlsLinear(Fusion):
-    """score = a x <p_u, q_i> + b_i: the factors of the `als` source with a popularity bias (Koren et al. 2009)."""
+    """score = a x <p_u, q_i> + b_i: the factors of the retriever `als` with a popularity bias (Koren et al. 2009)."""
 
     needs = ("als", "popularity")
 

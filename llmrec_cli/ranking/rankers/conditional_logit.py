@@ -1,6 +1,6 @@
-"""A weighted sum of the sources: a conditional logit over each user's candidates (McFadden 1974).
+"""A weighted sum of the features: a conditional logit over each user's candidates (McFadden 1974).
 
-Few users cannot tell forty weights apart. Their weights stay near equal ones of the sources, which are hard to beat
+Few users do not determine forty weights. Their weights stay near equal ones of the retrievers, which are hard to beat
 where data are few (Dawes 1979, "The robust beauty of improper linear models in decision making").
 """
 
@@ -102,14 +102,14 @@ def standardisation(candidates: Candidates) -> tuple[Floats, Floats]:
 
 
 def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: Ints) -> Floats:
-    """(features,) how far each source moves a user's candidates apart, shared out among its features by |weight|.
+    """(features,) how far each family moves a user's candidates apart, shared out among its features by |weight|.
 
-    For a source it is the standard deviation within users of its part of the score, `x` (rows, features) @ `weights`.
+    For a family it is the standard deviation within users of its part of the score, `x` (rows, features) @ `weights`.
     So what is the same for all candidates of a user counts nothing, and neither do features that undo each other.
     `offsets` (users + 1,) says where each user's rows begin; every user has some.
     """
-    sources, group = np.unique([family(name) for name in names], return_inverse=True)
-    parts = x @ np.where(group[:, None] == np.arange(len(sources)), weights[:, None], np.float32(0))
+    families, group = np.unique([family(name) for name in names], return_inverse=True)
+    parts = x @ np.where(group[:, None] == np.arange(len(families)), weights[:, None], np.float32(0))
     lengths = np.diff(offsets)
     parts -= np.repeat(
         np.add.reduceat(parts, offsets[:-1], axis=0) / lengths[:, None].astype(np.float32), lengths, axis=0
@@ -129,7 +129,7 @@ def labelled(candidates: Candidates, max_users: int, seed: int) -> Candidates:
     chosen[users] = True
     kept = candidates.keep(candidates.rows(chosen))
     offsets = offsets_of(np.diff(kept.offsets)[users])
-    return replace(kept, offsets=offsets, source_ranks={})
+    return replace(kept, offsets=offsets, retriever_ranks={})
 
 
 def conditional_loss(scores: torch.Tensor, users: torch.Tensor, label: torch.Tensor, n_users: int) -> torch.Tensor:
@@ -140,7 +140,7 @@ def conditional_loss(scores: torch.Tensor, users: torch.Tensor, label: torch.Ten
 
 
 def _personal(feature: str) -> bool:
-    """Whether it is the standardised score of a source that looks at the user's events."""
+    """Whether it is the standardised score of a retriever that looks at the user's events."""
     return feature.endswith(Z) and family(feature) not in IMPERSONAL
 
 

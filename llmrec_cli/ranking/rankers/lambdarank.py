@@ -19,7 +19,7 @@ from llmrec_cli.tensors.checkpoints import Tensors, under
 class LambdaRankConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.ranker.lambdarank]`."""
 
-    trees: int = Field(0, ge=0, description="boosting rounds; 0 chooses 10 to 150, one for 20 users that teach")
+    trees: int = Field(0, ge=0, description="boosting rounds; 0 chooses 10 to 150, one for 20 users with a target")
     leaves: int = Field(15, ge=2, description="leaves of a tree")
     learning_rate: float = Field(0.04, gt=0, description="shrinkage")
     min_leaf: int = Field(0, ge=0, description="rows in a leaf at least; 0 chooses 20 to 200 by the size of the data")
@@ -46,14 +46,14 @@ class LambdaRank(BaseRanker):
         learnable = kept.rows(kept.has_target() & (np.diff(kept.offsets) > 1))  # one row has no order
         if kept.label is None or not learnable.any():
             return cls(config, linear, None, linear.importance())
-        lesson = kept.keep(learnable)
-        x, start = _inputs(lesson, linear)
-        lengths = np.diff(lesson.offsets)
+        training = kept.keep(learnable)
+        x, start = _inputs(training, linear)
+        lengths = np.diff(training.offsets)
         groups, label = lengths[lengths > 0], kept.label[learnable].astype(np.int32)
         data = lightgbm.Dataset(x, label=label, group=groups, init_score=start)
         rounds = config.trees or int(np.clip(len(groups) // 20, 10, 150))
         trees = lightgbm.train(_parameters(config, len(x), seed), data, rounds)
-        return cls(config, linear, trees, _counts(linear, trees, lesson))
+        return cls(config, linear, trees, _counts(linear, trees, training))
 
     def score(self, candidates: Candidates) -> Floats:
         scores = self.linear.score(candidates)
@@ -97,20 +97,20 @@ class LambdaRank(BaseRanker):
 
 
 def _inputs(candidates: Candidates, linear: Fusion) -> tuple[Floats, Floats]:
-    """The features with the linear fusion's score beside them, and that score, from which the trees go on."""
+    """The features with the linear fusion's score as the last column, and that score, from which the trees go on."""
     scores = linear.score(candidates)
     return np.column_stack([candidates.features, scores]), scores
 
 
-def _counts(linear: Fusion, trees: Any, lesson: Candidates) -> Floats:
+def _counts(linear: Fusion, trees: Any, training: Candidates) -> Floats:
     """(features,) what each moves through the fusion, plus what the trees move, shared out by gain."""
     gain = trees.feature_importance("gain")
     own = linear.importance().astype(np.float64)
     shares = gain[:-1] + gain[-1] * own / max(float(own.sum()), 1e-12)  # the fusion's score is made of features too
-    x, _ = _inputs(lesson, linear)
+    x, _ = _inputs(training, linear)
     added = trees.predict(x)
-    users, sizes = lesson.users, np.maximum(np.diff(lesson.offsets), 1)
-    apart = added - (np.bincount(users, added, lesson.n_users) / sizes)[users]
+    users, sizes = training.users, np.maximum(np.diff(training.offsets), 1)
+    apart = added - (np.bincount(users, added, training.n_users) / sizes)[users]
     return np.asarray(own + apart.std() * shares / max(float(shares.sum()), 1e-12), dtype=np.float32)
 
 

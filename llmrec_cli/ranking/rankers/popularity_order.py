@@ -13,7 +13,7 @@ from llmrec_cli.ranking.rankers import BaseRanker
 
 
 class PopularityRanker(BaseRanker):
-    """score = log(1 + events of the item), as the source `popularity` has it; nothing is learnt from the labels."""
+    """score = log(1 + events of the item), as the retriever `popularity` has it; nothing is learnt from the labels."""
 
     needs = ("popularity",)
     feature: ClassVar[str] = "popularity" + RAW

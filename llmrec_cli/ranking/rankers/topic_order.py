@@ -7,7 +7,7 @@ from llmrec_cli.ranking.rankers.popularity_order import PopularityRanker
 
 
 class LdaRanker(PopularityRanker):
-    """score = log P(i | u) as the source `lda` has it (Blei et al. 2003); nothing is learnt from the labels."""
+    """score = log P(i | u) as the retriever `lda` has it (Blei et al. 2003); nothing is learnt from the labels."""
 
     needs = ("lda",)
     feature = "lda" + RAW

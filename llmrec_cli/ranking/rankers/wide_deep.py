@@ -1,4 +1,4 @@
-"""Matrix factorisation and deep learning together: a linear part and a small network over all sources."""
+"""Matrix factorisation and deep learning together: a linear part and a small network over all features."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class WideDeep(BaseRanker):
         return np.asarray(slope.numpy() * centred(candidates, rows) / self.linear.std, dtype=np.float32)
 
     def importance(self) -> Floats:
-        """Of the wide part; what the deep part adds is not told apart."""
+        """Of the wide part; what the deep part adds is not in it."""
         return self.spread.numpy()
 
     def tensors(self) -> Tensors:

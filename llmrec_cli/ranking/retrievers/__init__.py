@@ -1,4 +1,4 @@
-"""Candidate sources: each brings its best items for a block of users, and says what it thinks of given pairs.
+"""Retrievers: each brings its best items for a block of users, and says what it thinks of given pairs.
 
 To add one: a file here with its settings and a `DenseRetriever`, a line in RETRIEVERS; the contract tests run over it.
 """
@@ -35,7 +35,7 @@ class Histories:
     vectors: Floats
     """(users, d) encoded histories."""
     scores: dict[object, Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Retriever -> its (users, items) scores, where it is dense and was asked already; they go with the block."""
+    """Retriever -> its (users, items) scores, where it is dense and has scored them; they go with the block."""
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -102,7 +102,7 @@ class Statistics:
 
 
 class Retriever(Protocol):
-    """A candidate source. `config` holds the settings it was fitted with, those chosen from the data included.
+    """What brings candidates. `config` holds the settings it was fitted with, those chosen from the data included.
 
     `DenseRetriever` has all of it but `fit`, made from a method `score` that gives (users, items) scores.
     """
@@ -113,7 +113,7 @@ class Retriever(Protocol):
     label: ClassVar[str]
     """What a reader of the page calls it; "" is its name in the settings."""
     evidence: ClassVar[Kind]
-    """What its lists go by, for the reasons; "" where no plain sentence says it."""
+    """What its lists go by, for explanations; "" where no plain sentence says it."""
     config: Any
 
     @classmethod
@@ -136,7 +136,7 @@ class Retriever(Protocol):
         ...
 
     def tensors(self) -> checkpoints.Tensors:
-        """What `restore` needs beside the settings."""
+        """What `restore` needs besides the settings."""
         ...
 
     @classmethod
@@ -144,7 +144,7 @@ class Retriever(Protocol):
 
 
 @runtime_checkable
-class Supports(Protocol):
+class GivesEvidence(Protocol):
     """A retriever that can say which event speaks for an item."""
 
     def support(self, history: Codes, items: Codes) -> Floats:
@@ -170,7 +170,7 @@ class BaseRetriever(FittedModel):
 
 
 class DenseRetriever(BaseRetriever):
-    """One whose `score` gives the whole block; it is asked once for each block."""
+    """One whose `score` gives the whole block; called once for each block."""
 
     @abstractmethod
     def score(self, histories: Histories) -> Floats:

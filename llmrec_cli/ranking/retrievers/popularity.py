@@ -1,4 +1,4 @@
-"""The most frequent items, of all times or of late, the same for everybody: the baseline to beat."""
+"""The most frequent items, of all times or recently, the same for everybody: the baseline to beat."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Popularity(DenseRetriever):
 
     @classmethod
     def fit(cls, config: PopularityConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        """SettingsError where popularity of late is asked for and the times of the events are not known."""
+        """SettingsError where recent popularity is asked for and the times of the events are not known."""
         each = np.ones(len(sequences.codes)) if sequences.weights is None else sequences.weights
         counts = np.bincount(sequences.codes, weights=each * _recency(config, sequences), minlength=sequences.n_items)
         return cls(config, np.log1p(counts).astype(np.float32))
@@ -53,7 +53,7 @@ def _recency(config: PopularityConfig, sequences: Sequences) -> Doubles | float:
         return 1.0
     if sequences.times is None:
         raise SettingsError(
-            "popularity of late needs the time of every event, and some have none",
+            "recent popularity needs the time of every event, and some have none",
             where="train-ranker.retriever.popularity",
             fix="set clean.columns.time, or leave half_life and window at 0",
         )

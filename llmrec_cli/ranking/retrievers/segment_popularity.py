@@ -17,7 +17,7 @@ from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 class SegmentsConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of `[train-ranker.retriever.segments]`."""
 
-    prior: float = Field(500.0, ge=0, description="events of everyone that count beside those of the segment")
+    prior: float = Field(500.0, ge=0, description="events of everyone that are added to those of the segment")
 
 
 class Segments(DenseRetriever):
@@ -57,5 +57,5 @@ class Segments(DenseRetriever):
 
 
 def _segments(sequences: Sequences) -> Ints:
-    """(users,) the segment of each, -1 where they were not told apart."""
+    """(users,) the segment of each, -1 where there are no segments."""
     return np.full(len(sequences), -1, dtype=np.int64) if sequences.segments is None else sequences.segments

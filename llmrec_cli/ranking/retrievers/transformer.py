@@ -1,4 +1,4 @@
-"""The sequence transformer as a candidate source: its vector of a history against its item table."""
+"""The sequence transformer as a retriever: its vector of a history against its item table."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 from llmrec_cli.ranking.retrievers.itemknn import strongest
 
 ENTRIES = 1 << 23
-"""Entries of a piece of the users x users likeness that is in memory at a time, unless one user alone has more."""
+"""Entries of a piece of the users x users similarity that is in memory at a time, unless one user alone has more."""
 SAME = 1 - 1e-5
 """From this cosine on two histories are the same one, which knows of nothing new; a user's own is among them."""
 
@@ -35,7 +35,7 @@ class UserKNN(DenseRetriever):
 
     After Resnick et al. (1994). A person is the vector of weights decay**age over items, and
     sim(h, v) = <h, v> / (|h| |v| + shrink). The people are those of `fit`; new ones are compared with them as well. The
-    likeness is made of a few users at a time, sparse.
+    similarity is made of a few users at a time, sparse.
     """
 
     label, evidence = "People with a similar history", "together"
@@ -51,26 +51,26 @@ class UserKNN(DenseRetriever):
         return cls(config, sequences.matrix(config.decay, config.max_history))
 
     def score(self, histories: Histories) -> Floats:
-        asked = histories.sequences.matrix(self.config.decay, self.config.max_history)
-        scores = np.zeros(asked.shape, dtype=np.float32)
-        for start, stop in self._pieces(asked):
-            scores[start:stop] = (self._neighbours(asked[start:stop]) @ self.people).toarray()
+        queries = histories.sequences.matrix(self.config.decay, self.config.max_history)
+        scores = np.zeros(queries.shape, dtype=np.float32)
+        for start, stop in self._pieces(queries):
+            scores[start:stop] = (self._neighbours(queries[start:stop]) @ self.people).toarray()
         return scores
 
-    def _pieces(self, asked: sp.csr_matrix) -> Iterator[tuple[int, int]]:
+    def _pieces(self, queries: sp.csr_matrix) -> Iterator[tuple[int, int]]:
         """(start, stop) of users who meet at most `ENTRIES` people together, each counted once for a shared item."""
-        met = np.bincount(self.people.indices, minlength=self.people.shape[1])[asked.indices]
-        before = offsets_of(met)[asked.indptr]
+        met = np.bincount(self.people.indices, minlength=self.people.shape[1])[queries.indices]
+        before = offsets_of(met)[queries.indptr]
         start = 0
-        while start < asked.shape[0]:
+        while start < queries.shape[0]:
             stop = int(np.searchsorted(before, before[start] + ENTRIES, side="right")) - 1
             yield start, max(stop, start + 1)
             start = max(stop, start + 1)
 
-    def _neighbours(self, asked: sp.csr_matrix) -> sp.csr_matrix:
-        """(users, training users) likeness of the nearest, the rest empty."""
-        alike = (asked @ self.transposed).tocsr()
-        product = np.repeat(norms(asked), np.diff(alike.indptr)) * self.norms[alike.indices]
+    def _neighbours(self, queries: sp.csr_matrix) -> sp.csr_matrix:
+        """(users, training users) similarity of the nearest, the rest empty."""
+        alike = (queries @ self.transposed).tocsr()
+        product = np.repeat(norms(queries), np.diff(alike.indptr)) * self.norms[alike.indices]
         same = alike.data >= SAME * product
         alike.data = np.where(same, np.float32(0), alike.data / (product + np.float32(self.config.shrink)))
         alike.eliminate_zeros()
