@@ -137,7 +137,7 @@ class Sequences:
         return Sequences(codes[order].astype(np.int32), offsets, self.n_items)
 
     def excluded(self, *, seen: bool) -> tuple[Ints, Codes]:
-        """Users (row numbers) and items (codes) apart in all lists: negative feedback, with `seen` what the user had."""
+        """Users (row numbers) and items (codes) apart in all lists: negative feedback, with `seen` what was had."""
         negative = self.negative_items()
         had = (self.users, self.codes) if seen else (self.users[:0], self.codes[:0])
         return np.concatenate([had[0], negative.users]), np.concatenate([had[1], negative.codes])
