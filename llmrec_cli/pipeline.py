@@ -133,7 +133,8 @@ def backtests(
     thresholds.agree(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
     outcomes, failed = [], []
     with work.lock():
-        for at, config in asked.backtests(filter_seen=configs["recommend"].filter_seen):
+        given = {"filter_seen": configs["recommend"].filter_seen, "min_support": configs["clean"].min_support}
+        for at, config in asked.backtests(**given):
             nested = WorkDir(work.path / "evaluate" / (f"{name}-{at.replace(':', '')}" if at else name))
             walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, describe=describe)
             try:

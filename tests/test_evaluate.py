@@ -12,10 +12,11 @@ import pytest
 import scipy.sparse as sp
 from pydantic import ValidationError
 
+from llmrec_cli import pipeline
 from llmrec_cli.core import config
 from llmrec_cli.core.artifacts import EVALUATION, HOLDOUT, ITEMS, SLICES, VERDICT
 from llmrec_cli.core.errors import DataError, SettingsError, ThresholdError, UpstreamError
-from llmrec_cli.core.stage import Context, Report, execute
+from llmrec_cli.core.stage import Context, Outcome, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, Traits, history_mean, measured
@@ -196,17 +197,39 @@ def test_popularity_is_counted_where_no_retriever_of_it_was_fitted(
     assert values(made) == before and any(system == "popularity" for system, _ in before)
 
 
-def test_of_records_only_the_least_number_of_people_is_read(
-    made: WorkDir, context: Context, monkeypatch: pytest.MonkeyPatch
+def test_no_slice_of_too_few_people_is_shown(made: WorkDir, context: Context) -> None:
+    evaluated(made, context, came_next() | {"z0": ["i00"]})
+    assert min(row["n_users"] for row in made.read(SLICES).to_pylist() if row["slice"] != "gap") == 1
+    evaluated(made, context, came_next() | {"z0": ["i00"]}, min_support=2)
+    assert min(row["n_users"] for row in made.read(SLICES).to_pylist() if row["slice"] != "gap") >= 2
+
+
+def test_a_backtest_is_given_the_settings_of_other_stages(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether seen items were filtered is a setting: no other stage's record is asked."""
+    seen: list[BacktestConfig] = []
+
+    def execute(stage: Any, work: WorkDir, config: BacktestConfig, context: Context, **given: Any) -> Outcome:
+        seen.append(config)
+        return Outcome("evaluate", True, "", Report())
+
+    monkeypatch.setattr(pipeline, "walk", lambda *given, **more: [])
+    monkeypatch.setattr(pipeline, "execute", execute)
+    names = [f"clean.interactions.{name}=x" for name in ("path", "user", "item")]
+    given = ["clean.min_support=4", "recommend.filter_seen=false", "train-ranker.candidates.repeat=true"]
+    pipeline.backtests(WorkDir(tmp_path), config.load(None, [*names, *given], {}, {}), context)
+    assert [(each.filter_seen, each.min_support) for each in seen] == [(False, 4)]
+
+
+def test_no_record_of_another_stage_is_read(made: WorkDir, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether seen items were filtered, and how many people a slice must have, are settings that it is given."""
     from llmrec_cli.stages import evaluate
 
     evaluated(made, context, came_next())
     read, record = set[str](), WorkDir.record
     monkeypatch.setattr(WorkDir, "record", lambda self, name: read.add(name) or record(self, name))
     evaluate.run(made, BacktestConfig(ks=[1, 5], bootstrap=200, filter_seen=True), context)
-    assert read == {"clean"}
+    assert not read
 
 
 def test_cold_users_and_items_are_counted(made: WorkDir, context: Context) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
-from llmrec_cli.core import min_support
 from llmrec_cli.core.arrays import Codes
 from llmrec_cli.core.artifacts import (
     EVALUATION,
@@ -98,9 +97,9 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
         """Metric -> lowest value allowed, `fail_under` among them."""
         return ({} if self.fail_under is None else {f"ndcg@{max(self.ks)}": self.fail_under}) | self.thresholds
 
-    def backtests(self, *, filter_seen: bool) -> list[tuple[str, BacktestConfig]]:
+    def backtests(self, *, filter_seen: bool, min_support: int = 0) -> list[tuple[str, BacktestConfig]]:
         """A name and the settings of each backtest; the name is empty where there is one."""
-        given = self.model_dump() | {"filter_seen": filter_seen}
+        given = self.model_dump() | {"filter_seen": filter_seen, "min_support": min_support}
         if isinstance(self.holdout_after, str):
             return [("", BacktestConfig(**given))]
         ends = [*self.holdout_after[1:], self.holdout_until]
@@ -119,9 +118,10 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class BacktestConfig(EvaluateConfig, frozen=True):
-    """What one backtest is compared by: the settings of `[evaluate]`, and what the lists were made with."""
+    """What one backtest is compared by: the settings of `[evaluate]`, and those of other stages that concern it."""
 
     filter_seen: bool = Field(description="recommend.filter_seen: the baselines' lists are made the same way")
+    min_support: int = Field(0, description="clean.min_support: no slice of fewer people is shown")
 
 
 def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
@@ -146,7 +146,7 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
     traits = Traits.of(items.column("tags"), aligned(work, ITEM_TEXT_VECTORS, items.column(ITEM)))
     sure = {"seed": context.seed, "resamples": config.bootstrap}
     found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits)
-    sliced = by_slices(found, lists, sequences, users, min_support.least_people(work))
+    sliced = by_slices(found, lists, sequences, users, config.min_support)
     verdict = {
         **found.verdict(),
         "best_source": best,
@@ -294,6 +294,5 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT),
     run=run,
-    facts=min_support.ticket_part,
     revision=5,
 )
