@@ -63,11 +63,8 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
     topic_model = _topic_model(config)
     set_threads(context.threads)
-    users, items, table = (
-        work.read(USERS),
-        work.read(ITEMS),
-        work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]),
-    )
+    users, items = work.read(USERS), work.read(ITEMS)
+    table = work.read(SEQUENCES, [USER, "item_codes", "times", "weights"])
     encoder = SequenceEncoder.load(fits(work.need(ENCODER), items.column(ITEM).to_pylist()), context.device)
     histories = from_table(table, items, users.column(USER))
     least = min_support.least_people(work)
@@ -97,9 +94,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     made = report(histories, topics, coherence, found, least)
     made.warnings += [] if tags.names else ["items have no tags: there are no interests and no topics"]
     made.metrics["full_weight_events"] = float(shrinkage.full_weight)
-    made.lines += [leaning.line()]
-    made.lines += [shrinkage.line()] if config.full_weight_events == 0 else []
-    made.lines += habits_line
+    made.lines += [leaning.line(), *([] if config.full_weight_events else [shrinkage.line()]), *habits_line]
     return made
 
 
