@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,42 +36,40 @@ def _tidy(column: str) -> nw.Expr:
 def _id(column: str) -> nw.Expr:
     """The id as in the log: without the blanks around it, else as it is."""
     text = nw.col(column).str.strip_chars()
-    return nw.when(text != "").then(text).alias("#id")
+    return nw.when(text != "").then(text).alias(ID)
+
+
+def _first_of_each(frame: Frame, *order: str) -> Frame:
+    """The first row of each `#id` in the order of some columns."""
+    rank = nw.col("#source_row").cum_count().over(ID, order_by=order)
+    return frame.with_columns(rank.alias("#rank")).filter(nw.col("#rank") == 1)
 
 
 def first_rows(frame: Frame, key: str, columns: Sequence[str]) -> Frame:
     """The first row of each id with the columns, and `#repeats`: how many more rows the id has."""
-    return (
-        frame.with_columns(_id(key), *[_tidy(c) for c in dict.fromkeys(columns)])
-        .filter(~nw.col("#id").is_null())
-        .with_columns(
-            nw.col("#source_row").cum_count().over("#id", order_by="#source_row").alias("#rank"),
-            (nw.len().over("#id") - 1).alias("#repeats"),
-        )
-        .filter(nw.col("#rank") == 1)
-        .select("#id", *dict.fromkeys(columns), "#repeats")
-    )
+    names = list(dict.fromkeys(columns))
+    rows = frame.with_columns(_id(key), *map(_tidy, names)).filter(~nw.col(ID).is_null())
+    counted = rows.with_columns((nw.len().over(ID) - 1).alias(REPEATS))
+    return _first_of_each(counted, "#source_row").select(ID, *names, REPEATS)
+
+
+def _pairs(frame: Frame, key: str, column: str) -> Frame:
+    """`#id`, `#value` and `#source_row` of the rows that have both."""
+    pairs = frame.select(_id(key), _tidy(column).alias(VALUE), nw.col("#source_row"))
+    return pairs.filter(~nw.col(ID).is_null() & ~nw.col(VALUE).is_null())
 
 
 def most_frequent(frame: Frame, key: str, column: str) -> Frame:
     """`#id` and `#value`, the most frequent value of the id; of equally frequent ones the first."""
-    return (
-        frame.select(_id(key), _tidy(column).alias("#value"), nw.col("#source_row"))
-        .filter(~nw.col("#id").is_null() & ~nw.col("#value").is_null())
-        .group_by("#id", "#value")
-        .agg(nw.len().alias("#n"), nw.col("#source_row").min().alias("#first"))
-        .with_columns((0 - nw.col("#n")).alias("#rare"))
-        .with_columns(nw.col("#first").cum_count().over("#id", order_by=["#rare", "#first"]).alias("#rank"))
-        .filter(nw.col("#rank") == 1)
-        .select("#id", "#value")
+    counted = (
+        _pairs(frame, key, column).group_by(ID, VALUE).agg((0 - nw.len()).alias("#rare"), nw.col("#source_row").min())
     )
+    return _first_of_each(counted, "#rare", "#source_row").select(ID, VALUE)
 
 
 def values_of(frame: Frame, key: str, column: str) -> Frame:
     """`#id` and each of its distinct values."""
-    pairs = frame.select(_id(key), _tidy(column).alias("#value"))
-    pairs = pairs.filter(~nw.col("#id").is_null() & ~nw.col("#value").is_null())
-    return pairs.group_by("#id", "#value").agg(nw.len().alias("#n")).select("#id", "#value")
+    return _pairs(frame, key, column).select(ID, VALUE).unique()
 
 
 def ranges(pairs: Mapping[str, pa.Table], ids: pa.ChunkedArray) -> pa.Table:
@@ -81,19 +80,16 @@ def ranges(pairs: Mapping[str, pa.Table], ids: pa.ChunkedArray) -> pa.Table:
 
 def _range(name: str, pairs: pa.Table) -> pa.Table:
     """The rows of one attribute: items with two different numbers or more."""
-    plain = pc.match_substring_regex(pairs.column("#value"), r"^\D{0,4}\d[\d.,]*\D{0,4}$")
-    pairs = pairs.filter(plain).combine_chunks()
-    values = pairs.column("#value").combine_chunks()
-    amount, coded = amounts(values), pc.dictionary_encode(pairs.column(ID).combine_chunks())
-    items = np.asarray(coded.indices, dtype=np.int64)
-    order = np.lexsort((amount, items))
-    order = order[~np.isnan(amount[order])]
-    _, first, n = np.unique(items[order], return_index=True, return_counts=True)
-    low, high = order[first], order[first + n - 1]
-    varied = np.flatnonzero(amount[low] < amount[high])
-    low, high = (pa.array(each[varied]) for each in (low, high))
-    columns = [pairs.column(ID).take(low), pa.array([name] * len(varied), pa.string())]
-    return pa.table([*columns, values.take(low), values.take(high)], schema=ITEM_RANGES.schema)
+    pairs = pairs.filter(pc.match_substring_regex(pairs.column(VALUE), r"^\D{0,4}\d[\d.,]*\D{0,4}$"))
+    texts = pairs.column(VALUE).combine_chunks()
+    values = pd.DataFrame({ITEM: pairs.column(ID).to_pandas(), "text": texts.to_pandas(), "amount": amounts(texts)})
+    by_item = values.dropna().sort_values("amount", kind="stable").groupby(ITEM)
+    both = by_item.first().join(by_item.last().add_suffix("_high"))
+    both = both[both["amount"] < both["amount_high"]]
+    columns = [
+        pa.array(each, pa.string()) for each in (both.index, [name] * len(both), both["text"], both["text_high"])
+    ]
+    return pa.table(columns, schema=ITEM_RANGES.schema)
 
 
 def event_counts(events: Frame, column: str, *, met_only: bool = False) -> Frame:
@@ -106,23 +102,16 @@ def event_counts(events: Frame, column: str, *, met_only: bool = False) -> Frame
 
 def from_log(counts: pa.Table, values_by_column: Mapping[str, pa.Table]) -> pa.Table:
     """One row for each id with events, sorted, with its most frequent values in the log."""
-    table = counts.sort_by(ID)
+    table = counts
     for column, values in values_by_column.items():
-        rows = pc.index_in(table.column(ID), value_set=values.column(ID))
-        table = table.append_column(column, values.column(VALUE).take(rows))
-    return table
+        table = table.join(values.rename_columns([ID, column]), ID)
+    return table.sort_by(ID)
 
 
 def from_file(counts: pa.Table, rows: pa.Table, *, only_seen: bool = False) -> pa.Table:
     """One row for each id with events or in the file, sorted; with `only_seen` those with events alone."""
-    ids = counts.column(ID)
-    if not only_seen:
-        new = rows.column(ID).filter(pc.is_null(pc.index_in(rows.column(ID), value_set=ids)))
-        ids = pa.chunked_array([*ids.chunks, *new.chunks], pa.string())
-    ids = ids.take(pc.sort_indices(ids))
-    table = rows.take(pc.index_in(ids, value_set=rows.column(ID)))
-    n = counts.column(COUNT).take(pc.index_in(ids, value_set=counts.column(ID)))
-    return table.set_column(table.column_names.index(ID), ID, ids).append_column(COUNT, pc.fill_null(n, 0))
+    table = counts.join(rows, ID, join_type="left outer" if only_seen else "full outer").sort_by(ID)
+    return table.set_column(table.column_names.index(COUNT), COUNT, pc.fill_null(table.column(COUNT), 0))
 
 
 def repeated(rows: pa.Table) -> int:

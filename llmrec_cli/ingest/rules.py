@@ -53,21 +53,21 @@ def reject_invalid(log: Frame, *, timed: bool) -> Frame:
     return log.with_columns(nw.coalesce(*rules).alias("reason"))
 
 
+def _reject_more(frame: Frame, count: nw.Expr, most: float, reason: str) -> Frame:
+    """Reject the valid rows whose `count`, an expression over the column `valid` and others, is more than `most`."""
+    broken = nw.col("valid") & (nw.col("n") > most)
+    return (
+        frame.with_columns(nw.col("reason").is_null().alias("valid"))
+        .with_columns(count.alias("n"))
+        .with_columns(nw.when(broken).then(nw.lit(reason)).otherwise(nw.col("reason")).alias("reason"))
+        .drop("valid", "n")
+    )
+
+
 def _reject_later(frame: Frame, same: Sequence[str], order: Sequence[str], reason: str, *, last: bool = False) -> Frame:
     """Reject all but the first (or last) of the valid rows that agree in the columns `same`."""
-    valid = nw.col("reason").is_null()
-    place = nw.col("source_row").cum_count(reverse=last).over("valid", *same, order_by=order)
-    return (
-        frame.with_columns(valid.alias("valid"))
-        .with_columns(place.alias("rank"))
-        .with_columns(
-            nw.when(nw.col("valid") & (nw.col("rank") > 1))
-            .then(nw.lit(reason))
-            .otherwise(nw.col("reason"))
-            .alias("reason")
-        )
-        .drop("valid", "rank")
-    )
+    rank = nw.col("source_row").cum_count(reverse=last).over("valid", *same, order_by=order)
+    return _reject_more(frame, rank, 1, reason)
 
 
 def reject_duplicates(frame: Frame, *, timed: bool) -> Frame:
@@ -103,18 +103,7 @@ def counts_of(frame: Frame, column: str) -> Frame:
 
 def reject_outliers(frame: Frame, column: str, limit: float, reason: str) -> Frame:
     """Reject the rows of users (items) with more than `limit` valid rows."""
-    n = nw.len().over("valid", column)
-    return (
-        frame.with_columns(nw.col("reason").is_null().alias("valid"))
-        .with_columns(n.alias("n"))
-        .with_columns(
-            nw.when(nw.col("valid") & (nw.col("n") > limit))
-            .then(nw.lit(reason))
-            .otherwise(nw.col("reason"))
-            .alias("reason")
-        )
-        .drop("valid", "n")
-    )
+    return _reject_more(frame, nw.len().over("valid", column), limit, reason)
 
 
 # --- the k-core -----------------------------------------------------------------------------------------------------
@@ -147,13 +136,6 @@ def _people(users: Ints, items: Ints) -> Ints:
     """(items,) how many distinct users have events with each item."""
     width = np.int64(users.max(initial=0) + 1)
     return np.bincount(np.unique(items * width + users) // width)
-
-
-def k_core_round(frame: Frame, min_user: int, min_item: int) -> Frame:
-    """One round of the k-core as an expression: the reference that `k_core`, which is faster, is held to."""
-    for column, least in ((USER, min_user), (ITEM, min_item)):
-        frame = frame.with_columns(nw.len().over(column).alias("n")).filter(nw.col("n") >= least).drop("n")
-    return frame
 
 
 def codes(column: pa.ChunkedArray) -> Ints:
@@ -249,7 +231,8 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         users = batch.column(USER)
-        change = _starts(users)[-1] if len(users) else 0
+        ends = pc.run_end_encode(users).run_ends
+        change = ends[-2].as_py() if len(ends) > 1 else 0
         if change == 0 and (not waiting or not len(users) or waiting[-1].column(USER)[-1].equals(users[0])):
             waiting.append(batch)
             continue
@@ -261,27 +244,10 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def sequences(events: pa.Table) -> pa.Table:
     """The events of whole users as one row for each: the columns of `clean/sequences`."""
-    events = events.combine_chunks()
-    starts = _starts(events.column(USER))
-    offsets = pa.array(np.append(starts, events.num_rows).astype(np.int32))
+    users = pc.run_end_encode(events.column(USER).combine_chunks())
+    offsets = pa.array([0, *users.run_ends.to_pylist()], pa.int32())
 
     def lists(column: str) -> pa.Array:
-        values = events.column(column)
-        return pa.ListArray.from_arrays(offsets, pa.concat_arrays(values.chunks) if values.num_chunks else values)
+        return pa.ListArray.from_arrays(offsets, events.column(column).combine_chunks())
 
-    return pa.table(
-        {
-            USER: events.column(USER).take(pa.array(starts)),
-            "item_ids": lists(ITEM),
-            "times": lists("time"),
-            "weights": lists("weight"),
-        }
-    )
-
-
-def _starts(users: pa.Array | pa.ChunkedArray) -> Ints:
-    """The rows where another user begins, the first row included."""
-    if not len(users):
-        return np.zeros(0, dtype=np.int64)
-    changes = pc.not_equal(users.slice(1), users.slice(0, len(users) - 1))
-    return np.concatenate([[0], 1 + np.flatnonzero(changes.to_numpy(zero_copy_only=False))]).astype(np.int64)
+    return pa.table({USER: users.values, "item_ids": lists(ITEM), "times": lists("time"), "weights": lists("weight")})

@@ -104,11 +104,7 @@ def read_tables(engine: Engine, given: Path, folder: Path) -> tuple[list[RawTabl
     if not (given.is_file() and zipfile.is_zipfile(given)):
         return [_read_table(engine, str(given), given, folder)], []
     tables, passed = [], []
-    try:
-        members = raw_files.members(given)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise DataError(f"{given.name} cannot be unpacked: {error}", where=str(given)) from error
-    for member in members:
+    for member in raw_files.members(given):
         try:
             tables.append(_read_table(engine, f"{given}#{member}", given, folder, member))
         except LlmrecError as error:
