@@ -82,7 +82,7 @@ def described(
     rows = engine.arrow(metadata.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))
     rows = rows.rename_columns([metadata.ID, *columns, metadata.REPEATS])
     for n, what in (
-        (engine.unparsable(raw), "cannot be read: a wrong number of columns"),
+        (engine.count(raw, 'NOT "#parsable"'), "cannot be read: a wrong number of columns"),
         (metadata.repeated(rows), "repeat the id of an earlier row, which counts"),
     ):
         if n:

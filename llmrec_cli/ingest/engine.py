@@ -87,19 +87,16 @@ class Engine:
             what = f"the memory does not suffice: {str(error).splitlines()[0]}"
             raise DataError(what, fix="--max-memory 8GB, or more room on the disk of the work directory") from error
 
-    def _execute(self, query: str, values: Sequence[Any] = ()) -> None:
-        self._run(lambda: self.connection.execute(query, list(values)))
-
     def change(self, statement: str, **tables: pa.Table) -> None:
         """Run a statement of the program's own; `tables` stand in it under their names."""
         for name, table in tables.items():
             self.connection.register(name, table)
-        self._execute(statement)
+        self._rows(statement)
         for name in tables:
             self.connection.unregister(name)
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self._run(lambda: self.connection.execute(query).fetchall())
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._run(lambda: self.connection.execute(query, list(values)).fetchall())
 
     def _one(self, query: str) -> tuple[Any, ...]:
         return self._rows(query)[0]
@@ -191,7 +188,7 @@ class Engine:
         check_names(inputs, columns)
         declared_types = {**ROW_COLUMNS, **dict.fromkeys(columns, "VARCHAR")}
         declared = ", ".join(f"{sql.quoted(c)} {kind}" for c, kind in declared_types.items())
-        self._execute(f"CREATE TEMP TABLE {name} ({declared})")
+        self._rows(f"CREATE TEMP TABLE {name} ({declared})")
         for source, each in zip(raw_files.distinct_names(inputs), inputs, strict=True):
             with read_errors(each.file):
                 self._append(name, source, each, columns, limit)
@@ -201,7 +198,7 @@ class Engine:
         types = self._types(each.file) if each.file.parquet else {}
         (before,) = self._one(f'SELECT coalesce(max("#source_row"), 0) FROM {name}')
         query = sql.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
-        self._execute(f"CREATE TEMP TABLE part AS {query}")
+        self._rows(f"CREATE TEMP TABLE part AS {query}")
         bad = self._rejected_lines(int(each.dialect.header))
         rows = "SELECT *, 0 AS shift FROM part"
         if bad.num_rows:
@@ -210,12 +207,12 @@ class Engine:
             shifts = "(SELECT good, max(j) AS j FROM bad GROUP BY good) AS bad"
             rows = f"""SELECT part.*, coalesce(bad.j, 0) AS shift FROM part ASOF LEFT JOIN {shifts} ON "#row" > good
                 UNION ALL BY NAME SELECT row AS "#row", false AS "#parsable", 0 AS shift FROM bad"""
-        self._execute(
+        self._rows(
             f"""INSERT INTO {name} BY NAME SELECT * EXCLUDE (shift) REPLACE ("#row" + shift AS "#row"),
                 ? AS "#source", "#row" + shift + {before} AS "#source_row" FROM ({rows})""",
             [source],
         )
-        self._execute("DROP TABLE part")
+        self._rows("DROP TABLE part")
 
     def _rejected_lines(self, header: int) -> pa.Table:
         """The data rows that the CSV reader could not cut: row, j-th of them, number of good rows before it."""
@@ -225,14 +222,11 @@ class Engine:
         query = f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good
             FROM (SELECT DISTINCT line FROM reject_errors) ORDER BY line"""
         found = self._run(lambda: self.connection.sql(query).to_arrow_table())
-        self._execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+        self._rows("DROP TABLE reject_errors; DROP TABLE reject_scans")
         return found
 
-    def count(self, raw: str) -> int:
-        return int(self._one(f"SELECT count(*) FROM {raw}")[0])
-
-    def unparsable(self, raw: str) -> int:
-        return int(self._one(f'SELECT count(*) FROM {raw} WHERE NOT "#parsable"')[0])
+    def count(self, raw: str, where: str = "true") -> int:
+        return int(self._one(f"SELECT count(*) FROM {raw} WHERE {where}")[0])
 
     def texts(self, raw: str) -> Frame:
         """The rows that could be cut, with the columns as they were read."""

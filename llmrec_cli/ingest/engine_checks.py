@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import duckdb
 
 from llmrec_cli.core.errors import DataError
-from llmrec_cli.ingest.dialect import Dialect
-from llmrec_cli.ingest.raw_files import Input, RawFile, widest
+from llmrec_cli.ingest.dialect import Dialect, records
+from llmrec_cli.ingest.raw_files import CHUNK, LONG, Input, RawFile
 
 # The columns that a raw table has in addition to those of the file.
 ROW_COLUMNS = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
@@ -44,11 +44,31 @@ def check_width(dialect: Dialect, file: RawFile) -> Dialect:
         what = f"{file.location.name} has {len(dialect.columns):,} {kind}; {MAX_COLUMNS:,} are the most that are read"
         raise DataError(what, where=str(file.location), fix=_fix_for_width(dialect))
     if dialect.format == "csv" and dialect.separator.strip(" ") and file.long_lines:
-        line, n, n_bytes = widest(file, dialect)
+        line, n, n_bytes = _widest(file, dialect)
         if n > MAX_COLUMNS or n_bytes > MAX_OVERLONG_BYTES:
             what = f"line {line:,} of {file.location.name} has {n:,} columns, the others {len(dialect.columns):,}"
             raise DataError(what, where=f"{file.location}:{line}", fix="fix or take out lines with so many columns")
     return dialect
+
+
+def _widest(file: RawFile, dialect: Dialect) -> tuple[int, int, int]:
+    """The line with the most columns, from 1; how many it has; the bytes of lines with too many times their number.
+
+    Only long lines are looked at.
+    """
+    sep, best, n_bytes = dialect.separator.encode(), (0, 0), 0
+    with file.path.open("rb") as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(4 * CHUNK), b""), start=1):
+            if len(line) > LONG:
+                quoted = dialect.quoting and b'"' in line
+                n = (
+                    len(records(line.decode("utf-8", errors="replace"), dialect.separator, True)[0])
+                    if quoted
+                    else line.count(sep) + 1
+                )
+                best = max(best, (number, n), key=lambda each: each[1])
+                n_bytes += n * len(line) if n > len(dialect.columns) else 0
+    return *best, n_bytes
 
 
 def _fix_for_width(dialect: Dialect) -> str:

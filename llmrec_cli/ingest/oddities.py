@@ -6,15 +6,28 @@ Warnings are stored, so no id of a person is in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from llmrec_cli.core.columns import ITEM, USER
+from llmrec_cli.core.errors import did_you_mean
 
 NOTHING = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "undefined")
 OLDEST = 120
 UNUSUAL = 10
 """A catalogue so many times as long as what was chosen is worth a warning."""
+
+
+def events(weights: Iterable[str], there: Iterable[str | None]) -> list[str]:
+    """Warnings of weights for kinds of events that do not occur, which are likely misspelt."""
+    known = list(filter(None, there))
+    return [
+        f"event_weights: no event is called {name!r}; {did_you_mean(name, known)}"
+        for name in weights
+        if name not in known
+    ]
 
 
 def ids(column: pa.ChunkedArray, n_events: pa.ChunkedArray, kind: str) -> list[str]:
@@ -46,6 +59,13 @@ def catalogue(n_events: pa.ChunkedArray) -> list[str]:
         f"{items / max(chosen, 1):,.0f} times the work of the {chosen:,} that have some; "
         'clean.items.unseen = "drop" leaves the others out'
     ]
+
+
+def tables(items: pa.Table, users: pa.Table) -> list[str]:
+    """Warnings of `clean/items` and `clean/users`: their ids, and the catalogue's size."""
+    found = ids(users.column(USER), users.column("n_events"), "user")
+    found += ids(items.column(ITEM), items.column("n_events"), "item")
+    return found + catalogue(items.column("n_events"))
 
 
 def ages(texts: pa.Array, numbers: pa.ChunkedArray, columns: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from llmrec_cli.core.disk import full_disk
 from llmrec_cli.core.errors import DataError
-from llmrec_cli.ingest.dialect import Dialect, records
+from llmrec_cli.ingest.dialect import Dialect
 
 CHUNK = 1 << 20
 HEAD = 1 << 18
@@ -281,22 +281,6 @@ def _decoded(path: Path, encoding: str, location: Location, target: Path) -> Pat
             f"{location.name} is not {encoding}: {error}", where=str(location), fix='set encoding = "latin-1" or "auto"'
         ) from error
     return target
-
-
-def widest(file: RawFile, dialect: Dialect) -> tuple[int, int, int]:
-    """The line with the most columns, from 1; how many it has; the bytes of lines with too many times their number.
-
-    Only long lines are looked at.
-    """
-    sep, best, n_bytes = dialect.separator.encode(), (0, 0), 0
-    with file.path.open("rb") as stream:
-        for number, line in enumerate(iter(lambda: stream.readline(4 * CHUNK), b""), start=1):
-            if len(line) > LONG:
-                quoted = dialect.quoting and b'"' in line
-                n = len(records(_text(line), dialect.separator, True)[0]) if quoted else line.count(sep) + 1
-                best = max(best, (number, n), key=lambda each: each[1])
-                n_bytes += n * len(line) if n > len(dialect.columns) else 0
-    return *best, n_bytes
 
 
 def distinct_names(inputs: Sequence[Input]) -> list[str]:

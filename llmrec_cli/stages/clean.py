@@ -30,7 +30,7 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import IsoTime
-from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.pseudonyms import People, ticket_part
 from llmrec_cli.core.pseudonyms import people as people_of
 from llmrec_cli.core.stage import Context, Report, Stage
@@ -97,7 +97,8 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         context.progress.log(f"{log.total:,} rows read from {log.where}")
         checked = _reject(engine, log, config)
         kept = Kept(engine, log, _kept_events(engine, checked, config, after), context.base, [])
-        _check_events(kept, checked, config)
+        if config.event_weights:
+            kept.warnings.extend(oddities.events(config.event_weights, engine.counts(checked, "event")))
         account = _account(checked, kept, config)
         log_rows = holdout.known(engine.numbered(log.raw, log.columns), checked, kept.events, config.holdout, after)
         items = metadata.items(*described(kept, config.items, ITEM, log_rows), config.items)
@@ -106,7 +107,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         if config.min_support > 1:
             rare = engine.arrow(rules.only_rejected(checked)).column(ITEM).combine_chunks()
             items = items.filter(pc.invert(pc.is_in(items.column(ITEM), value_set=rare)))
-        _check_ids(kept, items, users)
+        kept.warnings.extend(oddities.tables(items, users))
         if ages := about[1](config.users.age):
             kept.warnings.extend(oddities.ages(metadata.text(about[0], ages), users.column("age"), ages))
 
@@ -197,23 +198,6 @@ def _kept_events(engine: Engine, checked: Frame, config: CleanConfig, after: int
 
     events = rules.in_order(checked, config.session_gap_minutes)
     return engine.keep(holdout.withheld(events, config.holdout, config.holdout_n, after))
-
-
-def _check_events(kept: Kept, checked: Frame, config: CleanConfig) -> None:
-    """Warn of a weight for a kind of event that does not occur, which is likely misspelt."""
-    if config.event_weights:
-        there = kept.engine.counts(checked, "event")
-        for name in (name for name in config.event_weights if name not in there):
-            near = did_you_mean(name, filter(None, there))
-            kept.warnings.append(f"event_weights: no event is called {name!r}; {near}")
-
-
-def _check_ids(kept: Kept, items: pa.Table, users: pa.Table) -> None:
-    from llmrec_cli.ingest import oddities
-
-    for kind, table in (("user", users), ("item", items)):
-        kept.warnings.extend(oddities.ids(table.column(f"{kind}_id"), table.column("n_events"), kind))
-    kept.warnings.extend(oddities.catalogue(items.column("n_events")))
 
 
 def _microseconds(config: CleanConfig) -> int:
