@@ -10,6 +10,8 @@ import pytest
 from llmrec_cli.api import open as open_work
 from llmrec_cli.core import ticket
 from llmrec_cli.core.ticket import Source, contents, difference
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.stages.clean import CleanConfig, sources
 
 SAME: dict[str, Any] = {
     "settings": {"k": 1, "deep": {"dim": 2}},
@@ -89,3 +91,13 @@ def test_a_project_that_was_moved_is_up_to_date(tmp_path: Path) -> None:
     (there / "data" / "log.csv").write_text("\n".join(["user,item,time", *rows, "u1,i1,2026-02-01"]))
     again = open_work(there / "work", there / "llmrec.toml").run("clean")
     assert again["why"].tolist() == ["raw files changed: data/log.csv"]
+
+
+def test_raw_files_go_by_the_name_that_is_given(tmp_path: Path) -> None:
+    """A copy of the settings that names the same file by its whole path is as fresh as the original."""
+    (tmp_path / "log.csv").write_text("user,item\n")
+    work = WorkDir(tmp_path / "work")
+    for path, name in (("log.csv", "log.csv"), (str(tmp_path / "log.csv"), str(tmp_path / "log.csv"))):
+        config = CleanConfig.model_validate({"interactions": {"path": path, "user": "user", "item": "item"}})
+        (raw,) = sources(work, config, tmp_path)
+        assert list(raw.contents()) == [name]

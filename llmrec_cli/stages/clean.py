@@ -7,6 +7,7 @@ clean/rejects, clean/funnel, clean/holdout.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -128,10 +129,14 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     return Report(counts=counts, lines=lines, warnings=kept.warnings)
 
 
-def sources(work: WorkDir, config: CleanConfig, base: Path) -> list[Source]:
-    """The raw files on disk; for a member of a zip file, the zip file."""
+def sources(work: WorkDir, config: CleanConfig, base: Path) -> Iterator[Source]:
+    """The raw files on disk, by their names as they are given; for a member of a zip file, the zip file."""
     paths = [each.path for each in (config.interactions, config.items, config.users) if each.path is not None]
-    return [Source("raw files", base, sorted({location.path for path in paths for location in locate(path, base)}))]
+    given = [entry for path in paths for entry in ([path] if isinstance(path, str) else path)]
+    for what, root, absolute in (("raw files", base, False), ("raw files elsewhere", Path(), True)):
+        here = [entry for entry in given if Path(entry).is_absolute() == absolute]
+        if files := sorted({location.path for location in locate(here, base)}):
+            yield Source(what, root, files)
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
