@@ -88,11 +88,9 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     if config.max_per_category and (maker.constraints.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
     named = {each for given in (config.allow, config.deny) for each in ids_of(given, context.base)}
-    missing = sorted(named - set(maker.catalogue.item_ids))
-    if missing:
-        report.warnings.append(
-            f"{len(missing):,} ids of allow and deny are not in the catalogue, such as {missing[0]!r}"
-        )
+    if missing := sorted(named - set(maker.catalogue.item_ids)):
+        warning = f"{len(missing):,} ids of allow and deny are not in the catalogue, such as {missing[0]!r}"
+        report.warnings.append(warning)
     return report
 
 
