@@ -51,8 +51,8 @@ class Checkpoint:
         """`loader.from_pretrained`, without network, code of the model's own or pickles; faults in one line."""
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # stages tell their own progress
-        logging.set_verbosity_error()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         try:
             return loader.from_pretrained(
                 str(self.folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, **settings

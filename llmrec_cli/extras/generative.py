@@ -158,7 +158,7 @@ class Speller(nn.Module):
             num_attention_heads=config.heads,
             attention_dropout=config.dropout,
             # Written out: the fused attention of CPUs is slower backward
-            attn_implementation="eager",
+            attn_implementation="eager",  # type: ignore[call-arg]
         )
         self.network = LlamaModel(shape)
 

@@ -25,14 +25,14 @@ def load(model: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any
     from transformers.utils import logging
 
     folder = model_store.locate(model)
-    logging.disable_progress_bar()  # stages tell their own progress
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     kinds = AutoConfig.from_pretrained(folder, **OFFLINE).architectures or []
     if kinds and all(kind.endswith("Model") and not kind.endswith("LMHeadModel") for kind in kinds):
         raise SettingsError(f"{model!r} is no language model that writes: it is a {kinds[0]}", where=str(folder))
     tokenizer = AutoTokenizer.from_pretrained(folder, **OFFLINE, padding_side="left")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    network = AutoModelForCausalLM.from_pretrained(folder, **OFFLINE, use_safetensors=True, dtype=dtype)
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, **OFFLINE, use_safetensors=True, dtype=dtype)
     return network.to(device).eval(), tokenizer
 
 

@@ -156,7 +156,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
         raise MissingExtraError(
             f"a GGUF file is read with the package {error.name!r}", fix="pip install 'llmrec-cli[models]'"
         ) from error
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
