@@ -1,6 +1,7 @@
 # make demo   a new .venv, a pinned install, the whole pipeline and a backtest on the built-in sample
 # make test   the test suite
 # make system kills, broken logs, damaged artifacts: an hour; sizes by LLMREC_SYSTEM_KILLS, _LOGS, _DAMAGES, _SEED
+# make lock   requirements.lock: every package with its hash
 # make check  format, lint, types, fast tests (walls and docs among them)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 DEMO := work/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo test system lint check format docs
+.PHONY: demo test system lint check format docs lock
 
 demo: .venv/installed
 	$(BIN)/llmrec run --config configs/retail.toml --work $(DEMO)
@@ -38,6 +39,12 @@ format: .venv/installed-dev
 # writes the generated parts of the documentation anew
 docs: .venv/installed-dev
 	$(BIN)/python docs/generate.py
+
+# pins every package with its sha256, for this machine's platform
+lock: .venv/installed
+	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report .venv/report.json --constraint constraints.txt \
+	  --editable '.[models,peft,privacy,dev]'
+	$(BIN)/python docs/lock.py .venv/report.json
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "python3 has no venv: apt-get install python3-venv"; exit 5; }

@@ -66,7 +66,7 @@ def open(
 
 @dataclass(frozen=True)
 class Work:
-    """An open work directory. Only `run` changes it; every method raises LlmrecError for what a user can mend."""
+    """An open work directory. Only `run` changes it; every method raises LlmrecError for what a user can fix."""
 
     workdir: WorkDir
     settings: Settings

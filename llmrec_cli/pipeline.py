@@ -169,7 +169,7 @@ def as_of_the_past(settings: Settings, config: Any) -> Settings:
 def draw(work: WorkDir, settings: Settings, context: Context, describe: Callable[[Outcome], None]) -> None:
     """Draw the page as things stand now, where there are lists to show; the caller holds the lock.
 
-    Where it cannot be drawn because something before it is stale, that is logged: `run` mends it and draws then.
+    Where it cannot be drawn because something before it is stale, that is logged: `run` updates it and draws then.
     """
     if not work.has(RECOMMENDATIONS):
         return

@@ -175,7 +175,7 @@ def test_habits_are_told_where_items_say_a_price_and_a_brand(work: WorkDir, cont
         row["attributes"] = [{"name": "price", "value": f"{code}.50"}, {"name": "maker", "value": TAGS[code % 3]}]
     work.write(ITEMS, pa.Table.from_pylist(rows, schema=ITEMS.schema))
     outcome = execute(STAGE, vouch(work), ProfileConfig(brand="maker"), context)
-    assert "habits: prices from the attribute 'price', brands from the attribute 'maker'" in outcome.report.lines
+    assert "affinities: prices from the attribute 'price', brands from the attribute 'maker'" in outcome.report.lines
     user, cold = (work.read(PROFILES).to_pylist()[u] for u in (4, 0))
     chosen = work.read(SEQUENCES).to_pylist()[3]["item_ids"]
     assert [each["tag"] for each in user["brands"]] == [TAGS[1]] and user["brands"][0]["support"] == 5

@@ -21,7 +21,7 @@ def save(path: Path, colour: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(GENERATORS))
-def test_painters_paint_the_kind_they_are_asked_for(name: str) -> None:
+def test_generators_make_the_kind_they_are_asked_for(name: str) -> None:
     rng = np.random.default_rng(0)
     kinds = np.arange(40) % 2
     colours = np.array([RED, BLUE])[kinds][:, None, None, :] + rng.integers(-20, 20, (40, 16, 16, 1))
@@ -34,11 +34,11 @@ def test_painters_paint_the_kind_they_are_asked_for(name: str) -> None:
             )
             for _ in range(2)
         )
-    painted = first.paint(np.array([0, 1, 0]), seed=5)
-    assert painted.shape == (3, 16, 16, 3) and painted.dtype == np.uint8
-    red, blue = painted[..., 0].mean(axis=(1, 2)), painted[..., 2].mean(axis=(1, 2))
+    made = first.generate(np.array([0, 1, 0]), seed=5)
+    assert made.shape == (3, 16, 16, 3) and made.dtype == np.uint8
+    red, blue = made[..., 0].mean(axis=(1, 2)), made[..., 2].mean(axis=(1, 2))
     assert (red > blue).tolist() == [True, False, True]
-    assert (painted == second.paint(np.array([0, 1, 0]), seed=5)).all()
+    assert (made == second.generate(np.array([0, 1, 0]), seed=5)).all()
 
 
 def test_pictures_cannot_leave_their_folder(tmp_path: Path) -> None:

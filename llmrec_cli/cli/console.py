@@ -126,7 +126,7 @@ class Console:
     # --- errors -------------------------------------------------------------------------------------------------
 
     def error(self, error: LlmrecError) -> None:
-        """What is wrong, where, how to mend it; as an object on stdout too when --json was asked for."""
+        """What is wrong, where, how to fix it; as an object on stdout too when --json was asked for."""
         if not _cause():
             return
         if self.as_json:

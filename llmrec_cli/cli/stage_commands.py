@@ -81,7 +81,7 @@ def profile(
     force: Force = False,
     **options: Any,
 ) -> None:
-    """Describe each user: vectors, interests, topics, habits and demographics, for users without events too.
+    """Describe each user: vectors, interests, topics, affinities and demographics, for users without events too.
 
     Reads clean and pretrain. Writes profiles and topics under WORK/profile/.
 

@@ -244,7 +244,7 @@ TASTE_TEXTS = Table(
 ITEM_IMAGES = Table(
     "generate",
     "item_images",
-    "Where the generated image of an item lies, and what painted it.",
+    "Where the generated image of an item lies, and what made it.",
     (ITEM,),
     _schema(item_id=ID, path=pa.string(), image_generator=pa.string(), condition=pa.string()),
     optional=True,

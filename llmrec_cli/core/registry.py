@@ -132,7 +132,7 @@ def plugin_code(settings: Any) -> dict[str, str]:
         try:
             found = importlib.util.find_spec(module)
         except (ImportError, ValueError):
-            continue  # whoever loads the class says what is wrong with it
+            continue  # the loading of the class says what is wrong with it
         if found and found.origin and Path(found.origin).is_file():
             out[module] = fingerprint(Path(found.origin))
     return out

@@ -127,7 +127,7 @@ class Generative(DenseRetriever):
                 own = own.gather(1, parents[..., None].expand(-1, -1, own.shape[2]))
                 own = torch.cat([own, torch.eye(beams, dtype=torch.bool).expand(users, -1, -1)], 2)
                 seen = nn.functional.pad(own, (length, 0), value=True)
-                states = self.speller.follow(digits[nodes], depth, seen, length + depth, cache)
+                states = self.speller.advance(digits[nodes], depth, seen, length + depth, cache)
         return self.trie.items[nodes].numpy(), found.numpy()
 
     def tensors(self) -> checkpoints.Tensors:
@@ -180,7 +180,7 @@ class Speller(nn.Module):
         """(users, tokens, d) states of whole histories (users, events, digits)."""
         return self._states(self._tokens(torch.from_numpy(ids.astype(np.int64))), past_key_values=cache)
 
-    def follow(
+    def advance(
         self, digits: torch.Tensor, depth: int, seen: torch.Tensor, position: int, cache: DynamicCache
     ) -> torch.Tensor:
         """(users, beams, d) states after one more digit of each beam, which sees what `seen` says of all tokens."""

@@ -37,7 +37,7 @@ class Change:
     rows: dict[str, int] = field(default_factory=dict)
     prints: dict[str, tuple[str, str]] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
-    """Artifacts that could not be mended, or that nobody knows to hold nothing of people."""
+    """Artifacts that could not be repaired, or that nobody knows to hold nothing of people."""
     found: set[str] = field(default_factory=set)
     """Ids that were there."""
     learned_from: set[str] = field(default_factory=set)
@@ -176,12 +176,12 @@ def mend_records(work: WorkDir, before: Mapping[str, Json], change: Change) -> N
             after = _after(change.prints, name, kept["sha256"])
             outputs[name] = kept if after == kept["sha256"] else {"sha256": after, "mtime_ns": _time(work, name)}
         parts = {**record["parts"], "inputs": inputs}
-        mended = {**record, "parts": parts, "ticket": ticket_of(parts), "outputs": outputs}
+        changed = {**record, "parts": parts, "ticket": ticket_of(parts), "outputs": outputs}
         if change.learned_from:
-            mended["forgot"] = record.get("forgot", 0) + len(change.learned_from)
+            changed["forgot"] = record.get("forgot", 0) + len(change.learned_from)
             change.stale.append(stage)
-        if mended != work.record(stage):
-            work.sign(stage, mended)
+        if changed != work.record(stage):
+            work.sign(stage, changed)
 
 
 def _after(prints: Mapping[str, tuple[str, str]], name: str, known: str | None) -> str | None:

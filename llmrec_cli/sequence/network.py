@@ -32,7 +32,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape, self.causal = shape, shape.architecture == "gpt"
         self.llama = LlamaModel(llama_config(shape, vocabulary=1))
-        del self.llama.embed_tokens  # the item table belongs to whoever calls
+        del self.llama.embed_tokens  # the item table belongs to the caller
         buckets = bucket_count(self.causal)
         self.distance = nn.Parameter(torch.zeros(shape.heads, buckets)) if shape.positions == "relative" else None
         self.position = nn.Embedding(shape.max_length + 1, shape.dim) if shape.positions == "learned" else None

@@ -27,7 +27,7 @@ class Privacy(BaseModel, frozen=True, extra="forbid"):
     users_per_step: int = Field(256, ge=1)
     """Expected number of users that are drawn for a step."""
     seeded: bool = False
-    """Noise and users from the seeds: repeatable, and no protection against whoever knows them."""
+    """Noise and users from the seeds: repeatable, and no protection against those who know them."""
 
     def shared_by(self, trainings: int, users: int) -> Privacy:
         """The equal share of each of several trainings on the same `users`: epsilons add up, and so do deltas."""

@@ -1,4 +1,4 @@
-"""Write a description of each item and a summary of each user's taste, check them against the facts, and paint images.
+"""Write a description of each item and a summary of each user's taste, check them against the facts, and generate images.
 
 Reads: clean/items, clean/item_ranges, clean/sequences, profile/profiles; pretrain/language_adapter where it is asked
 for; the image files that the items name.
@@ -62,8 +62,8 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     image_generator: str = Field(
         "", description="what makes images where items have some to learn from: vae; empty: none"
     )
-    max_images: int = Field(64, ge=0, description="images painted: items without a picture first, most popular first")
-    image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a painted image's side")
+    max_images: int = Field(64, ge=0, description="images made: items without a picture first, most popular first")
+    image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a generated image's side")
     image_steps: int = Field(250, ge=1, description="training steps of the image generator")
 
     @model_validator(mode="after")
@@ -121,11 +121,11 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     )
     report = Report()
     for job in jobs:
-        tell(report, job, write_texts(work, job, writer, config, context))
+        report_checks(report, job, write_texts(work, job, writer, config, context))
     if writer.name == "template":
         report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
     if image_generator is not None:
-        paint(work, image_generator, items.take(popular), config, context, report=report)
+        generate_images(work, image_generator, items.take(popular), config, context, report=report)
     return report
 
 
@@ -217,7 +217,7 @@ def _put(path: Path, content: Any) -> None:
     os.replace(temporary, path)
 
 
-def tell(report: Report, job: Job, checks: Counter[tuple[str, str]]) -> None:
+def report_checks(report: Report, job: Job, checks: Counter[tuple[str, str]]) -> None:
     """How many texts each writer wrote, how many of them passed, and what was most often wrong with the others."""
     report.counts[job.name] = checks.total()
     for name in sorted({writer for writer, _ in checks}):
@@ -233,7 +233,7 @@ def tell(report: Report, job: Job, checks: Counter[tuple[str, str]]) -> None:
         report.metrics[f"{job.name}.{name}.pass_rate"] = passed / max(passed + mine.total(), 1)
 
 
-def paint(
+def generate_images(
     work: WorkDir, kind: Any, items: pa.Table, config: GenerateConfig, context: Context, *, report: Report
 ) -> None:
     """Train the generator on pictures of `items`, popular first; make some for those without, then for others."""
@@ -244,7 +244,7 @@ def paint(
         report.warnings.append(f"{pictures.outside:,} image paths lead out of {context.base}: they were not opened")
     if len(pictures.rows) < FEWEST_PICTURES:
         found = f"{len(pictures.rows)} of them readable, {FEWEST_PICTURES} needed" if pictures.unreadable else "too few"
-        report.lines.append(f"images: none painted, items have no picture files to learn from ({found})")
+        report.lines.append(f"images: none made, items have no picture files to learn from ({found})")
         return
     conditions = [(category or "any").partition(" > ")[0] for category in items.column("category").to_pylist()]
     known, kinds = np.unique(np.array(conditions)[pictures.rows], return_inverse=True)
@@ -257,8 +257,8 @@ def paint(
             device=context.device,
             task=task,
         )
-    rows = painted_rows(conditions, known, pictures.rows)[: config.max_images]
-    images = image_generator.paint(np.searchsorted(known, np.array(conditions)[rows]), context.seed)
+    rows = rows_without_picture(conditions, known, pictures.rows)[: config.max_images]
+    images = image_generator.generate(np.searchsorted(known, np.array(conditions)[rows]), context.seed)
     with work.writing(IMAGES) as folder:
         names = save_pictures(images, folder)
     columns: dict[str, list[Any]] = {
@@ -270,7 +270,7 @@ def paint(
     work.write(ITEM_IMAGES, pa.table(columns))
     report.counts["images"] = len(rows)
     report.lines.append(
-        f"images: {len(rows):,} painted by {config.image_generator}, trained on {len(pictures.rows):,} pictures"
+        f"images: {len(rows):,} made by {config.image_generator}, trained on {len(pictures.rows):,} pictures"
     )
 
 
@@ -281,7 +281,7 @@ def image_generator_config(kind: Any, config: GenerateConfig) -> Any:
     return VaeConfig.model_validate({"steps": config.image_steps}) if kind is VaeGenerator else None
 
 
-def painted_rows(conditions: Sequence[str], known: npt.NDArray[np.str_], with_picture: Ints) -> Ints:
+def rows_without_picture(conditions: Sequence[str], known: npt.NDArray[np.str_], with_picture: Ints) -> Ints:
     """Rows whose condition the image generator knows: those without a picture, then the others, each in order."""
     has_picture = np.isin(np.arange(len(conditions)), with_picture)
     able = np.isin(np.array(conditions), known)

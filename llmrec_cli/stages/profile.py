@@ -73,7 +73,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
     attributes, ties = attributes_of(users, least), tie_order(items.column(ITEM).to_pylist())
     leaning, found = segmented(attributes, histories, ties, config.min_segment_users, context.seed, least=least)
-    bought, habits_line = habits(replace(histories, weights=None), items, config)
+    bought, affinity_lines = affinities_of(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.log(f"profile: encoding {len(histories):,} histories")
     states = encoded(encoder, histories)
@@ -94,7 +94,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     made = report(histories, topics, coherence, found, least)
     made.warnings += [] if tags.names else ["items have no tags: there are no interests and no topics"]
     made.metrics["full_weight_events"] = float(shrinkage.full_weight)
-    made.lines += [leaning.line(), *([] if config.full_weight_events else [shrinkage.line()]), *habits_line]
+    made.lines += [leaning.line(), *([] if config.full_weight_events else [shrinkage.line()]), *affinity_lines]
     return made
 
 
@@ -200,7 +200,9 @@ def readable(
     }
 
 
-def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tuple[dict[str, pa.Array[Any]], list[str]]:
+def affinities_of(
+    histories: Sequences, items: pa.Table, config: ProfileConfig
+) -> tuple[dict[str, pa.Array[Any]], list[str]]:
     """Columns brands and price, null where the items have no such attribute, and a line that names what they have."""
     from llmrec_cli.data.attributes import amounts, by_name
     from llmrec_cli.profiles.affinities import BRANDS, PRICES, attribute, brands, prices
@@ -216,7 +218,7 @@ def habits(histories: Sequences, items: pa.Table, config: ProfileConfig) -> tupl
         categories = items.column("category").combine_chunks()
         found["price"] = prices(histories, amounts(columns[price]), categories)
     told = [f"{name} from the attribute {of!r}" for name, of in (("prices", price), ("brands", brand)) if of]
-    return found, [f"habits: {', '.join(told)}"] if told else []
+    return found, [f"affinities: {', '.join(told)}"] if told else []
 
 
 def known(users: pa.Table, attributes: dict[str, Texts], lengths: Ints, sequences: pa.Table) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def answer(work: WorkDir, config: RecommendConfig, context: Context, users: Sequ
 
 
 def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Table:
-    """(item_id, people) the k items that the most people chose, by the same rules: for whoever is not known."""
+    """(item_id, people) the k items that the most people chose, by the same rules: for a user who is not known."""
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.lists import constraints
     from llmrec_cli.lists.build import most_chosen

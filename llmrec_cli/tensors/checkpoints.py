@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from llmrec_cli.core.disk import move_into_place
 from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.progress import Progress
 
 Tensors = dict[str, torch.Tensor]
 Json = dict[str, Any]
@@ -176,3 +177,22 @@ def under(prefix: str, tensors: Tensors) -> Tensors:
 def _plain(tensors: Tensors) -> Tensors:
     """Safetensors wants contiguous tensors that share no memory."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def kept_state(
+    checkpoint: Path | None, learning: Tensors, name: str, progress: Progress
+) -> tuple[Tensors, Json] | None:
+    """What a checkpoint of the weights `learning` holds; None where there is none or it is damaged, which is logged."""
+    if checkpoint is None or not os.path.lexists(checkpoint):
+        return None
+    try:
+        tensors, facts = load_state(checkpoint)
+    except UpstreamError as error:
+        why = error.what
+    else:
+        kept = {key: value.shape for key, value in under("model.", tensors).items()}
+        if kept == {key: value.shape for key, value in learning.items()}:
+            return tensors, facts
+        why = f"the saved state {checkpoint.name} is of another model"
+    progress.log(f"pretrain {name}: {why}; this training begins anew")
+    return None

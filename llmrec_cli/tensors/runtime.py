@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -19,7 +18,7 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_
 from torch import nn
 
 from llmrec_cli.core import launch
-from llmrec_cli.core.errors import SettingsError, UpstreamError, did_you_mean
+from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.tensors import checkpoints
 
@@ -198,7 +197,7 @@ def train(model: nn.Module, job: Job, runtime: Runtime, progress: Progress) -> l
             if runtime.accelerator.is_main_process and job.checkpoint is not None:
                 _save(job.checkpoint, model, optimiser, history, best)
                 job.after(epoch)
-            progress.log(_told(history[-1], job))
+            progress.log(_describe(history[-1], job))
     except (KeyboardInterrupt, SystemExit):
         if job.watch and job.checkpoint is not None and job.checkpoint.exists():
             progress.log(f"pretrain {job.name}: finished epochs are kept; --finish settles for the best of them")
@@ -213,25 +212,6 @@ def best_epoch(history: list[Epoch], watch: str) -> int:
     if not watch:
         return history[-1].epoch
     return max(history, key=lambda e: (e.metrics[watch], -e.epoch)).epoch
-
-
-def kept_state(
-    checkpoint: Path | None, learning: checkpoints.Tensors, name: str, progress: Progress
-) -> tuple[checkpoints.Tensors, checkpoints.Json] | None:
-    """What a checkpoint of the weights `learning` holds; None where there is none or it is damaged, which is told."""
-    if checkpoint is None or not os.path.lexists(checkpoint):
-        return None
-    try:
-        tensors, told = checkpoints.load_state(checkpoint)
-    except UpstreamError as error:
-        why = error.what
-    else:
-        kept = {key: value.shape for key, value in checkpoints.under("model.", tensors).items()}
-        if kept == {key: value.shape for key, value in learning.items()}:
-            return tensors, told
-        why = f"the saved state {checkpoint.name} is of another model"
-    progress.log(f"pretrain {name}: {why}; this training begins anew")
-    return None
 
 
 def _enough(history: list[Epoch], job: Job) -> bool:
@@ -274,7 +254,7 @@ def _one_epoch(
     return mean, job.targets / max(time.monotonic() - started, 1e-9)
 
 
-def _told(epoch: Epoch, job: Job) -> str:
+def _describe(epoch: Epoch, job: Job) -> str:
     measured = "".join(f", {name} {value:.4f}" for name, value in epoch.metrics.items())
     speed = f"{epoch.targets_per_s:,.0f} targets/s"
     return f"pretrain {job.name} epoch {epoch.epoch}: loss {epoch.loss:.4f}{measured}, {speed}"
@@ -304,14 +284,14 @@ def _resume(
     job: Job, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
 ) -> tuple[list[Epoch], checkpoints.Tensors]:
     """Put the checkpoint's state into model and optimiser; (epochs done, best weights), empty where there is none."""
-    state = kept_state(job.checkpoint, _changing(model), job.name, progress)
+    state = checkpoints.kept_state(job.checkpoint, _changing(model), job.name, progress)
     if state is None:
         return [], {}
-    tensors, told = state
+    tensors, facts = state
     _restore(model, checkpoints.under("model.", tensors))
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in checkpoints.under("optimiser.", tensors).items():
         index, _, slot = name.partition(".")
         slots.setdefault(int(index), {})[slot] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
-    return [Epoch(**epoch) for epoch in told["history"]], checkpoints.under("best.", tensors)
+    return [Epoch(**epoch) for epoch in facts["history"]], checkpoints.under("best.", tensors)

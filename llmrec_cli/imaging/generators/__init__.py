@@ -1,4 +1,4 @@
-"""Painters: each learns from the images that items have to paint an image of a kind (a category).
+"""Image generators: each learns from the images that items have to make one of a kind (a category).
 
 To add one: a file here with its `Config` and class, a line in PAINTERS, and the contract tests run over it.
 """
@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class ImageGenerator(Protocol):
-    """Paints images. `config` is its frozen pydantic settings."""
+    """Makes images. `config` is its frozen pydantic settings."""
 
     config: Any
 
@@ -26,8 +26,8 @@ class ImageGenerator(Protocol):
         """Learn from (n, size, size, 3) images, each of a kind (n,) counted from 0; `task` advances by step."""
         ...
 
-    def paint(self, kinds: Ints, seed: int) -> Pixels:
-        """(len(kinds), size, size, 3) images of the kinds, all different; the same seed paints the same."""
+    def generate(self, kinds: Ints, seed: int) -> Pixels:
+        """(len(kinds), size, size, 3) images of the kinds, all different; the same seed makes the same."""
         ...
 
 

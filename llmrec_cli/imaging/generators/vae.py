@@ -23,7 +23,9 @@ class VaeConfig(BaseModel, frozen=True, extra="forbid"):
     batch_size: int = Field(32, ge=1, description="images in a step")
     latent_dim: int = Field(32, ge=1, description="width of the code of an image")
     width: int = Field(32, ge=4, description="channels of the first layer; they double with each halving of the side")
-    pixel_deviation: float = Field(0.3, gt=0, description="what a pixel may be off by (0 to 1); higher paints smoother")
+    pixel_deviation: float = Field(
+        0.3, gt=0, description="what a pixel may be off by (0 to 1); higher makes smoother images"
+    )
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW")
 
 
@@ -54,11 +56,11 @@ class Network(nn.Module):
         return pixels
 
     def forward(self, images: torch.Tensor, kind: torch.Tensor, noise: torch.Tensor, deviation: float) -> torch.Tensor:
-        """The negative evidence lower bound of (B, 3, S, S) images: pixels are Gaussian around the painted ones."""
+        """The negative evidence lower bound of (B, 3, S, S) images: pixels are Gaussian around the generated ones."""
         mean, log_variance = self.code(torch.cat([self.encoder(images), self.kind(kind)], dim=1)).chunk(2, dim=1)
         log_variance = log_variance.clamp(-10, 10)
-        painted = self.decode(mean + noise * (log_variance / 2).exp(), kind)
-        error = (painted - images).square().sum() / (2 * deviation**2)
+        made = self.decode(mean + noise * (log_variance / 2).exp(), kind)
+        error = (made - images).square().sum() / (2 * deviation**2)
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2
         return (error + divergence) / len(images)
 
@@ -89,12 +91,12 @@ class VaeGenerator:
         return cls(config, network)
 
     @torch.inference_mode()
-    def paint(self, kinds: Ints, seed: int) -> Pixels:
+    def generate(self, kinds: Ints, seed: int) -> Pixels:
         rng = np.random.default_rng([seed, 3])
         codes = rng.standard_normal((len(kinds), self.config.latent_dim), dtype=np.float32)
         where = self._network.kind.weight.device
-        painted = self._network.decode(torch.from_numpy(codes).to(where), torch.from_numpy(kinds).to(where))
-        pixels: Pixels = (painted.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        made = self._network.decode(torch.from_numpy(codes).to(where), torch.from_numpy(kinds).to(where))
+        pixels: Pixels = (made.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
         return pixels
 
 
