@@ -87,11 +87,11 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     config = load(data.settings, options.settings).section("train-ranker", TrainRankerConfig)
     context = Context(seed, data.settings.parent, PlainProgress(quiet=True), "cpu", options.threads, MAX_MEMORY)
     set_threads(options.threads)
-    sources, rankers = train_ranker.build(config)
+    retrievers, rankers = train_ranker.build(config)
     items, sequences = train_ranker.read(work)
-    sources, _ = train_ranker.affordable(sources, len(items))
+    retrievers, _ = train_ranker.affordable(retrievers, len(items))
     known, fitted, _ = train_ranker.validation(
-        work, config, context, sources=sources, catalogue=items, sequences=sequences
+        work, config, context, retrievers=retrievers, catalogue=items, sequences=sequences
     )
     encoder = SequenceEncoder.load(work.need(ENCODER_VALIDATION), context.device)
     longer = from_table(harness.known(source.read(SEQUENCES), work.read(ITEMS)), work.read(ITEMS))

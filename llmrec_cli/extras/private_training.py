@@ -9,7 +9,7 @@ From opacus: the drawing of users, clipping and noise (`DPOptimizer`), the amoun
 spent (Rényi). Ours: the gradient of each user (`user_gradients`; opacus' own hooks see neither an item table that is
 input and output at once nor biases that are bare parameters) and the checkpoints.
 
-Noise and drawn users come from the operating system's entropy, since anyone who knows the seed could subtract the noise:
+Noise and drawn users come from the operating system's entropy, since who knows the seed could subtract the noise:
 two private trainings differ, by intent. `Privacy.seeded` makes them repeatable for tests, and voids the guarantee. The
 generator is torch's, which is not a cryptographic one. What the guarantee does not cover is in `CAVEATS`.
 """

@@ -1,4 +1,4 @@
-"""Write a description of each item and a summary of each user's taste, check them against the facts, and generate images.
+"""Write a description of each item and a summary of each user's taste, checked against the facts; generate images.
 
 Reads: clean/items, clean/item_ranges, clean/sequences, profile/profiles; pretrain/language_adapter where it is asked
 for; the image files that the items name.

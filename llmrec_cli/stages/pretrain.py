@@ -74,7 +74,6 @@ class PretrainConfig(EncoderConfig, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
-    from llmrec_cli.content import preprocessing
     from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.sequence import warm_start
     from llmrec_cli.sequence.background_refit import background_refit
@@ -89,18 +88,17 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         ties = tie_order(items.column(ITEM).to_pylist())
         validation = Validation.sample(log, ties, config.validation_users, context.seed)
         with machine.accelerator.main_process_first():  # the others find the vectors in the cache
-            content = _embed(items, config, context, report)
-        reduced = np.concatenate([preprocessing.reduced(rows, config.text_dim) for rows in content.values()], axis=1)
-        plan = _plan(config, context, log, reduced, scratch)
+            text, content = _embed(items, config, context, report)
+        plan = _plan(config, context, log, content, scratch)
         report.lines.append(plan.describe())
         start, refit_start = warm_start.starts(config.init_from, context.base, items.column(ITEM))
-        refit_in_background = background_refit(plan, machine, REFIT, SEARCH, refit_start) if config.refit else None
-        with refit_in_background or nullcontext() as background:
+        in_background = background_refit(plan, machine, REFIT, SEARCH, refit_start) if config.refit else nullcontext()
+        with in_background as refit:
             search = _begun(Trainer(plan, machine, SEARCH, withheld=1), start, context)
             epochs = search.train(context.progress, validation=validation)
             best = runtime.best_epoch(epochs, "" if config.dp_epsilon else WATCH)
-            if background:
-                background.settle(best, context.progress)
+            if refit:
+                refit.settle(best, context.progress)
         report.lines += search.describe_privacy()
         report.warnings += plan.warnings(best)
         searched = final = search.encoder()
@@ -110,13 +108,13 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             searched, reached = validation.weigh_content(searched)
         curves = {SEARCH: epochs}
         if config.refit:
-            refit = _begun(Trainer(plan, machine, REFIT, withheld=0), refit_start, context)
-            curves[REFIT] = refit.train(context.progress, stop_after=best)
-            final = refit.encoder().with_content_weight(searched.content_weight)
-            report.lines += refit.describe_privacy()
+            again = _begun(Trainer(plan, machine, REFIT, withheld=0), refit_start, context)
+            curves[REFIT] = again.train(context.progress, stop_after=best)
+            final = again.encoder().with_content_weight(searched.content_weight)
+            report.lines += again.describe_privacy()
         report.lines += _language_model(work, config, context, machine, items=items, log=log)
         popularity = validation.popularity(search.data.all_counts())[WATCH]
-    _write(work, items, content["text"], searched, final)
+    _write(work, items, text, searched, final)
     work.write(PRETRAIN_CURVE, curve(curves))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
     return _describe(report, context.finish, epochs, best)
@@ -172,15 +170,16 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
         yield items, log
 
 
-def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> dict[Kind, Floats]:
-    """(items, t) centred vectors at unit length of each kind of content that is looked at."""
-    from llmrec_cli.content import encoding
+def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> tuple[Floats, Floats]:
+    """(items, t) centred vectors of the texts at unit length, and what the model sees of each kind of content."""
+    from llmrec_cli.content import encoding, preprocessing
 
     where = context.base, context.device, context.progress
     found, lines, warnings = encoding.encode_items(items, config.encoders(), *where)
     report.lines += lines
     report.warnings += warnings
-    return {kind: encoded.vectors for kind, encoded in found.items()}
+    seen = [preprocessing.reduced(encoded.vectors, config.text_dim) for encoded in found.values()]
+    return found["text"].vectors, np.concatenate(seen, axis=1)
 
 
 def _write(work: WorkDir, items: pa.Table, text: Floats, searched: SequenceEncoder, final: SequenceEncoder) -> None:

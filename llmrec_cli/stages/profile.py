@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from llmrec_cli.profiles.topics import Topics
 
 Texts = npt.NDArray[np.object_]
-# A topic that holds less of a user than this is not worth telling.
-LEAST_TOPIC = 0.15
+LEAST_TOPIC = 0.15  # a topic that holds less of a user is not named
 TOPICS_OF_USER = 3
 
 
@@ -210,15 +209,13 @@ def affinities_of(
     columns = by_name(items.column("attributes"))
     brand = attribute(columns, config.brand, BRANDS, "profile.brand")
     price = attribute(columns, config.price, PRICES, "profile.price")
-    n = len(histories)
-    found = {"brands": pa.nulls(n, AFFINITIES), "price": pa.nulls(n, PRICE)}
+    found = {"brands": pa.nulls(len(histories), AFFINITIES), "price": pa.nulls(len(histories), PRICE)}
     if brand:
         found["brands"] = brands(histories, columns[brand])
     if price:
-        categories = items.column("category").combine_chunks()
-        found["price"] = prices(histories, amounts(columns[price]), categories)
-    told = [f"{name} from the attribute {of!r}" for name, of in (("prices", price), ("brands", brand)) if of]
-    return found, [f"affinities: {', '.join(told)}"] if told else []
+        found["price"] = prices(histories, amounts(columns[price]), items.column("category").combine_chunks())
+    named = [f"{name} from the attribute {of!r}" for name, of in (("prices", price), ("brands", brand)) if of]
+    return found, [f"affinities: {', '.join(named)}"] if named else []
 
 
 def known(users: pa.Table, attributes: dict[str, Texts], lengths: Ints, sequences: pa.Table) -> dict[str, Any]:
