@@ -109,7 +109,7 @@ def test_templates_write_for_all_and_all_pass(work: WorkDir, context: Context) -
     assert tastes["u1"] == 'The history includes "Thing 2" and "Thing 1". Based on 2 events.'  # all have round
     assert {row["check"] for row in texts} == {"passed"}
     assert "item_texts: 12 by template, 12 passed the check" in report.lines
-    assert any(line.startswith("images: none painted") for line in report.lines)
+    assert any(line.startswith("images: none made") for line in report.lines)
     assert not work.has(ITEM_IMAGES) and not work.has(IMAGES)
 
 
@@ -156,7 +156,7 @@ def test_a_killed_run_continues_where_it_stopped(work: WorkDir, context: Context
     assert work.fingerprint(ITEM_TEXTS) == whole
 
 
-def test_images_are_painted_for_items_without_a_picture_first(work: WorkDir, context: Context, tmp_path: Path) -> None:
+def test_images_are_made_for_items_without_a_picture_first(work: WorkDir, context: Context, tmp_path: Path) -> None:
     draw_pictures(tmp_path)
     report = generated(work, context, image_generator="vae", max_images=3, image_size=16, image_steps=5).report
     rows = work.read(ITEM_IMAGES).to_pylist()
