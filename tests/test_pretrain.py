@@ -30,7 +30,7 @@ from llmrec_cli.sequence.background_refit import BackgroundRefit
 from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, tokens_per_step
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.sequence.model_config import ModelConfig, Objective
-from llmrec_cli.sequence.training_plan import training_config
+from llmrec_cli.sequence.training_plan import TrainingPlan, training_config
 from llmrec_cli.stages.pretrain import STAGE, PretrainConfig
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.runtime import Epoch
@@ -313,7 +313,9 @@ def test_the_figure_of_the_epoch_that_is_kept_is_reported(kept: int, line: str) 
 
     search = [Epoch(n + 1, 1.0, 1.0, {"ndcg@10": ndcg}) for n, ndcg in enumerate((0.2, 0.3, 0.1))]
     report = Report(metrics={"content_weight": 0.0, "ndcg@10": 0.1, "popularity_ndcg@10": 0.1})
-    assert f"{line} epochs" in _describe(report, False, search, kept).lines[0]
+    log = Sequences(np.zeros(2, dtype=np.int32), np.array([0, 2]), 1)
+    plan = TrainingPlan(training_config(PretrainConfig(), log), log, np.zeros((1, 0), np.float32), 1, 1, Path())
+    assert f"{line} epochs" in _describe(report, plan, search, kept).lines[0]
 
 
 def test_more_items_than_memory_are_told(tmp_path: Path, quick: Context) -> None:

@@ -100,7 +100,6 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             if refit:
                 refit.settle(best, context.progress)
         report.lines += search.describe_privacy()
-        report.warnings += plan.warnings(best)
         searched = final = search.encoder()
         reached = epochs[best - 1].metrics[WATCH]
         # what is chosen on users' events would need a budget of its own
@@ -117,7 +116,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     _write(work, items, text, searched, final)
     work.write(PRETRAIN_CURVE, curve(curves))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
-    return _describe(report, context.finish, epochs, best)
+    return _describe(report, plan, epochs, best)
 
 
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -236,7 +235,8 @@ def _ready(config: PretrainConfig, context: Context) -> None:
         model_store.locate(config.lm)
 
 
-def _describe(report: Report, cut_short: bool, search: list[Epoch], kept: int) -> Report:
+def _describe(report: Report, plan: TrainingPlan, search: list[Epoch], kept: int) -> Report:
+    report.warnings += plan.warnings(kept)
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
     report.metrics["best_epoch"], report.timings["targets_per_s"] = kept, speed
@@ -245,7 +245,7 @@ def _describe(report: Report, cut_short: bool, search: list[Epoch], kept: int) -
         f"NDCG@10 on each user's newest event by epoch: {sparkline(curve)}  "
         f"{which} {curve[kept - 1]:.4f} after {kept} epochs",
         f"with content similarity (weight {report.metrics['content_weight']:g}): {report.metrics[WATCH]:.4f}",
-        *([f"settled for after {len(search)} epochs (--finish)"] if cut_short else []),
+        *([f"settled for after {len(search)} epochs (--finish)"] if plan.finish else []),
         f"popularity: {report.metrics['popularity_ndcg@10']:.4f} on the same events; {speed:,.0f} targets/s",
     ]
     return report
