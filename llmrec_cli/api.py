@@ -27,6 +27,7 @@ from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.privacy.held import as_written
+from llmrec_cli.ranking.rankers import scores_of
 from llmrec_cli.ranking.retrieval import best_items
 from llmrec_cli.report import views
 from llmrec_cli.stages.recommend import STAGE, Maker, maker_of
@@ -198,7 +199,7 @@ class LoadedRanker(_Loaded):
         """
         ids, rows = self._rows(users)
         found = self.maker.candidates(self.maker.histories.select(rows))
-        scores = self.maker.ranker.score(found)
+        scores = scores_of(self.maker.ranker, found)
         ranks = found.ranks(scores) + 1
         order = np.lexsort((ranks, found.users))
         columns = (np.array(ids)[found.users], ranks, np.array(self.maker.catalogue.item_ids)[found.items], scores)

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from llmrec_cli.cli.app import app
 from llmrec_cli.core.artifacts import RANKER_REPORT, RECOMMENDATIONS, RETRIEVERS
 from llmrec_cli.core.workdir import WorkDir
 from tests import tiny
@@ -84,6 +86,44 @@ def test_what_is_wrong_with_a_plugin_is_told_before_anything_is_fitted(
     module.write_text(module.read_text().replace(*change))
     refused = llmrec(project, "train-ranker")
     assert refused.returncode == 2 and told in refused.stderr and "fitting" not in refused.stderr
+
+
+RETRIEVER, RANKER = (
+    "(histories.sequences.matrix(limit=1) @ self.counts).toarray()",
+    "candidates.features @ self.weights",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            ("counts = sequences", "raise ValueError('no'); counts = sequences"),
+            "fails in 'fit': ValueError: no",
+        ),
+        (("return cls(config, counts)", "return None"), "'fit' returned a NoneType in place of a Next"),
+        (("return cls(config, counts)", "return cls(config, counts.tocsc())"), "'fit' put a csc_matrix into 'counts'"),
+        ((RETRIEVER, f"{RETRIEVER}.T"), "'score' returned float32 of shape (16, 48)"),
+        ((RETRIEVER, f"{RETRIEVER} * np.float32(np.nan)"), "'score' returned NaN"),
+        ((RETRIEVER, "histories.nothing"), "fails in 'score': AttributeError"),
+        ((RANKER, f"({RANKER})[:3]"), "'score' returned float32 of shape (3,)"),
+        ((RANKER, f"{RANKER} * np.float32(np.inf)"), "'score' returned infinite numbers"),
+        ((RANKER, "None"), "'score' returned a NoneType"),
+        (('evidence = "followed"', 'evidence = "because"'), "its 'evidence' is wrong"),
+    ],
+)
+def test_what_a_plugin_does_wrong_is_told_with_its_name_and_is_no_bug_of_the_program(
+    change: tuple[str, str], told: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # in this process: ten starts of the program would take minutes
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "my_models", raising=False)
+    module = project / "my_models.py"
+    assert change[0] in module.read_text()
+    module.write_text(module.read_text().replace(*change))
+    given = ["train-ranker", "--config", str(project / "llmrec.toml"), "--work", str(project / "work")]
+    refused = CliRunner().invoke(app, given)
+    assert refused.exit_code == 2 and told in refused.stderr and "my_models" in refused.stderr
 
 
 def test_settings_of_a_plugin_are_given_from_the_command_line_too(project: Path) -> None:

@@ -252,8 +252,9 @@ def _guarded(common: Common, work: Callable[[], None]) -> None:
 
 
 def _unexpected(common: Common, error: Exception) -> int:
-    """Tell what no command expects, and the exit code: a signal that was swallowed, a full disk, or else a bug."""
+    """Tell what no command expects, and the exit code: a swallowed signal, a full disk, a plugin, else a bug."""
     from llmrec_cli.core.disk import full_disk
+    from llmrec_cli.core.registry import plugin_fault
 
     if _heard:
         common.console.interrupted()
@@ -261,6 +262,9 @@ def _unexpected(common: Common, error: Exception) -> int:
     if disk_error := full_disk(error, common.work):
         common.console.error(disk_error)
         return disk_error.exit_code
+    if fault := plugin_fault(error):
+        common.console.error(fault)
+        return fault.exit_code
     common.console.bug(error)
     return 1
 

@@ -7,12 +7,13 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, GetCoreSchemaHandler, create_model
+from pydantic import BaseModel, GetCoreSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -21,6 +22,9 @@ from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamErr
 
 PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """`my_pkg.mod:Mine`, a class outside of the program."""
+
+_PLUGINS: set[str] = set()
+"""Modules of the plugins that this process has imported."""
 
 
 def load_variant(family: str, variants: Mapping[str, str], name: str, protocol: type) -> Any:
@@ -34,6 +38,8 @@ def load_variant(family: str, variants: Mapping[str, str], name: str, protocol: 
         raise SettingsError(f"no {family} is called {name!r}", fix=hint)
     module_name, _, class_name = variants.get(name, name).partition(":")
     found = _imported(family, name, module_name, class_name)
+    if name not in variants:
+        _PLUGINS.add(found.__module__ if isinstance(found, type) else module_name)
     if mismatch := _mismatch(found, protocol):
         raise SettingsError(
             f"{name!r} is no {family}: {mismatch}", fix=f"see {protocol.__name__} in {protocol.__module__}"
@@ -113,6 +119,20 @@ def check_code(saved: Any, name: str, folder: Path) -> None:
         )
 
 
+def plugin_fault(error: Exception) -> SettingsError | None:
+    """The error as one of a plugin, where a line of a plugin raised it or called what did; else None."""
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [(frame, line) for frame, line in frames if frame.f_globals.get("__name__") in _PLUGINS]
+    if not lines:
+        return None
+    frame, line = lines[-1]
+    return SettingsError(
+        f"{frame.f_globals['__name__']} fails in {frame.f_code.co_name!r}: {type(error).__name__}: {error}",
+        where=f"{frame.f_code.co_filename}:{line}",
+        fix="repair it there; --debug prints the whole traceback",
+    )
+
+
 def plugin_names(value: Any) -> Iterator[str]:
     """Every "module:Class" that is a value or a key anywhere in settings."""
     if isinstance(value, str):
@@ -155,9 +175,22 @@ def _mismatch(found: Any, protocol: type) -> str:
         if callable(getattr(protocol, name, None)) and not _accepts(getattr(found, name), getattr(protocol, name)):
             wanted = ", ".join(inspect.signature(getattr(protocol, name)).parameters)
             return f"its {name!r} does not take ({wanted})"
+    kinds = {name: get_args(kind)[0] for name, kind in get_type_hints(protocol).items() if get_origin(kind) is ClassVar}
+    for name in sorted(kinds.keys() - {"Config"}):
+        if wrong := _unlike(getattr(found, name), kinds[name]):
+            return f"its {name!r} is wrong: {wrong}"
     if hasattr(found, "Config") and not (isinstance(found.Config, type) and issubclass(found.Config, BaseModel)):
         return "its 'Config' is no pydantic model"
     return f"it has no {min(abstract)!r}" if abstract else ""
+
+
+def _unlike(value: Any, kind: Any) -> str:
+    """What is wrong with the value of a class variable; empty where it is of its kind."""
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        return error.errors()[0]["msg"]
+    return ""
 
 
 def _members(protocol: type) -> list[str]:

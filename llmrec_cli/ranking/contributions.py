@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.ranking import returned
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.features import Z, family
-from llmrec_cli.ranking.rankers import Explains, Ranker
+from llmrec_cli.ranking.rankers import Explains, Ranker, importance
 
 
 def shares(
@@ -23,10 +24,11 @@ def shares(
     """
     if not isinstance(ranker, Explains):
         return _by_rank(candidates, rows, retrievers, credited)
-    features = ranker.parts(candidates, rows)
-    of = [family(name) for name in candidates.names]
+    names = candidates.names
+    features = returned.finite(ranker, "parts", ranker.parts(candidates, rows), (len(rows), len(names)))
+    of = [family(name) for name in names]
     member = np.array([[name == retriever for retriever in retrievers] for name in of], dtype=np.float32)
-    used = np.abs(ranker.importance()) @ member > 0
+    used = np.abs(importance(ranker, candidates)) @ member > 0
     if not used.any():
         return _by_rank(candidates, rows, retrievers, credited)
     return np.where(used, features @ member, np.float32(-np.inf)).astype(np.float32)

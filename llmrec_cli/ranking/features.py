@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue, group_numbers
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking import returned
 from llmrec_cli.ranking.retrievers import GivesEvidence, Histories, Retriever, Statistics
 
 Values = npt.NDArray[np.floating]
@@ -110,7 +111,9 @@ class Scores:
 
     @cached_property
     def values(self) -> Floats:
-        return self.retriever.pairs(self.pairs.users, self.pairs.rows, self.pairs.items)
+        given = self.retriever.pairs(self.pairs.users, self.pairs.rows, self.pairs.items)
+        found: Floats = returned.finite(self.retriever, "pairs", given, (len(self.pairs.rows),))
+        return found
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ def _support(event: str) -> Callable[[Scores], Values | None]:
         events = getattr(scores.pairs, event)
         there = events >= 0
         strength = np.zeros(len(events), dtype=np.float32)
-        strength[there] = scores.retriever.support(events[there], scores.pairs.items[there])
+        given = scores.retriever.support(events[there], scores.pairs.items[there])
+        strength[there] = returned.finite(scores.retriever, "support", given, (int(there.sum()),))
         return np.log(1e-3 + strength)
 
     return values

@@ -16,6 +16,7 @@ from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.data.ranks import tie_order
+from llmrec_cli.ranking import returned
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import Candidates, join
 from llmrec_cli.ranking.features import Groups, Pairs, computed
@@ -72,7 +73,7 @@ class Retrieval:
         return join(parts) if parts else self._block(histories, targets)
 
     def _block(self, users: Histories, targets: Codes | None) -> Candidates:
-        statistics = {name: retriever.statistics(users) for name, retriever in self.retrievers.items()}
+        statistics = {name: _statistics(retriever, users) for name, retriever in self.retrievers.items()}
         keys, ranks = self._brought(users, statistics, targets)
         rows, codes = np.divmod(keys, max(len(self.catalogue), 1))
         items = codes.astype(np.int32)
@@ -93,7 +94,7 @@ class Retrieval:
         ranks: dict[str, Ints] = {}
         for name, retriever in self.retrievers.items():
             depth = self.config.of(name)
-            codes, scores = retriever.top(users, depth if targets is None else max(depth, RANKED), excluded)
+            codes, scores = _top(retriever, users, depth if targets is None else max(depth, RANKED), excluded)
             # above the user's mean: the rest of a sparse retriever's scores is a tie at nothing
             better = (codes >= 0) & (scores > statistics[name].mean[:, None])
             rows, columns = np.nonzero(better[:, :depth])
@@ -106,6 +107,21 @@ class Retrieval:
             free = ~excluded.holds(own.users, own.codes, n_items)
             keys.append((own.users * n_items + own.codes)[free])
         return np.unique(np.concatenate(keys)), ranks
+
+
+def _statistics(retriever: Retriever, users: Histories) -> Statistics:
+    found = retriever.statistics(users)
+    for name in ("mean", "std", "top"):
+        returned.finite(retriever, "statistics", getattr(found, name, None), (len(users),))
+    return found
+
+
+def _top(retriever: Retriever, users: Histories, n: int, excluded: Excluded) -> tuple[Codes, Floats]:
+    codes, scores = retriever.top(users, n, excluded)
+    shape = (len(users), n)
+    returned.codes(retriever, "top", codes, shape, users.sequences.n_items)
+    returned.array(retriever, "top", scores, shape)
+    return codes, scores
 
 
 def best_items(

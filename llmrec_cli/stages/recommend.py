@@ -165,13 +165,14 @@ class Maker:
         """The lists of each span of users (first, one behind the last), with its first user."""
         from llmrec_cli.lists.build import backfilled, best, check
         from llmrec_cli.ranking.contributions import shares
+        from llmrec_cli.ranking.rankers import scores_of
 
         k, seen = self.config.k, self.config.filter_seen
         for start, stop in spans:
             users = self.histories.block(start, stop)
             candidates = self.candidates(users)
             candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
-            scores = self.ranker.score(candidates)
+            scores = scores_of(self.ranker, candidates)
             shares_of = partial(
                 shares, self.ranker, candidates, retrievers=list(self.retrievers), credited=self.credited
             )
@@ -272,8 +273,7 @@ def _models(
     folder = work.need(RETRIEVERS)
     depths = load_config(folder)
     constraints.check_consistency(depths.repeat, config.filter_seen)
-    ranker = load_ranker(work.need(RANKER), context.named)
-    return depths, load_retrievers(fits(folder, item_ids), context.named), ranker
+    return depths, load_retrievers(fits(folder, item_ids), context.named), load_ranker(work.need(RANKER), context.named)
 
 
 STAGE = Stage(

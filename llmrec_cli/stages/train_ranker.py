@@ -83,7 +83,9 @@ class Variant:
     config: Any
 
     def fit(self, *given: Any) -> Any:
-        return self.kind.fit(self.config, *given)
+        from llmrec_cli.ranking import returned
+
+        return returned.fitted(self.kind, self.kind.fit(self.config, *given))
 
 
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
@@ -225,6 +227,7 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
     """Each ranker on each part of the users after learning from the others. What no retriever brought is a miss."""
     from llmrec_cli.data.metrics import MISS
     from llmrec_cli.ranking.leaderboard import Score
+    from llmrec_cli.ranking.rankers import scores_of
 
     fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
     ranks = {name: np.full(candidates.n_users, MISS, dtype=np.int64) for name in rankers}
@@ -236,7 +239,7 @@ def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int
                 started = time.monotonic()
                 ranker = variant.fit(known, context.seed)
                 seconds[name] += time.monotonic() - started
-                found = withheld.target_ranks(ranker.score(withheld))
+                found = withheld.target_ranks(scores_of(ranker, withheld))
                 ranks[name][fold == part] = found[fold == part]
                 task.advance(note=name)
     return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]

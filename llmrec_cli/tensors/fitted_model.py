@@ -61,10 +61,24 @@ class FittedModel(ABC):
                 out[name] = torch.from_numpy(np.array(value))
         return out
 
+    def undeclared(self) -> str:
+        """A field that holds something else than it declares, such as a list for an array; "" where none does."""
+        if type(self).tensors is not FittedModel.tensors:
+            return ""
+        return next((n for n, kind in _kinds(type(self)).items() if not _holds(getattr(self, n), kind)), "")
+
     @classmethod
     def restore(cls, config: Any, tensors: Tensors) -> Self:
         """The model of these settings whose `tensors` these are."""
         return cls(config, **{name: _value(name, kind, tensors) for name, kind in _kinds(cls).items()})
+
+
+def _holds(value: Any, kind: Any) -> bool:
+    if kind is sp.csr_matrix:
+        return sp.issparse(value) and value.format == "csr"
+    if kind is float:
+        return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu"
+    return isinstance(value, kind) and (kind is torch.Tensor or value.dtype.kind in "fiub")
 
 
 def _value(name: str, kind: Any, tensors: Tensors) -> Any:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.registry import check_code, load_variant, plugin_code, saved_variant
+from llmrec_cli.ranking import returned
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.fitted_model import FittedModel
@@ -91,7 +92,17 @@ def load_class(name: str) -> type[Ranker]:
 
 def importance(ranker: Ranker, candidates: Candidates) -> Floats:
     """(features,) how much each feature of the candidates counts; zeros where the ranker cannot say it."""
-    return ranker.importance() if isinstance(ranker, Explains) else np.zeros(len(candidates.names), dtype=np.float32)
+    n = len(candidates.names)
+    if not isinstance(ranker, Explains):
+        return np.zeros(n, dtype=np.float32)
+    counts: Floats = returned.finite(ranker, "importance", ranker.importance(), (n,))
+    return counts
+
+
+def scores_of(ranker: Ranker, candidates: Candidates) -> Floats:
+    """(rows,) what the ranker says of the candidates; SettingsError where it says something else than finite floats."""
+    found: Floats = returned.finite(ranker, "score", ranker.score(candidates), (len(candidates),))
+    return found
 
 
 def save_ranker(folder: Path, name: str, ranker: Ranker) -> None:

@@ -19,6 +19,7 @@ from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.registry import check_code, load_variant, plugin_code, saved_variant
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking import returned
 from llmrec_cli.ranking.topk import topk
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.fitted_model import FittedModel
@@ -189,7 +190,8 @@ class DenseRetriever(BaseRetriever):
 
     def _scores(self, histories: Histories) -> Floats:
         if self not in histories.scores:
-            histories.scores[self] = self.score(histories)
+            shape = (len(histories), histories.sequences.n_items)
+            histories.scores[self] = returned.finite(self, "score", self.score(histories), shape)
         return histories.scores[self]
 
 
@@ -220,7 +222,10 @@ def refit(
     fitted: Mapping[str, Retriever], sequences: Sequences, catalogue: Catalogue, seed: int
 ) -> dict[str, Retriever]:
     """The same retrievers with the same settings, learnt from other events."""
-    return {name: type(each).fit(each.config, sequences, catalogue, seed) for name, each in fitted.items()}
+    return {
+        name: returned.fitted(type(each), type(each).fit(each.config, sequences, catalogue, seed))
+        for name, each in fitted.items()
+    }
 
 
 def save_retrievers(folder: Path, retrievers: Mapping[str, Retriever]) -> None:
