@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from llmrec_cli.core.artifacts import RECOMMENDATIONS
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import DataError, LlmrecError, ThresholdError, UpstreamError
+from llmrec_cli.core.errors import DataError, LlmrecError, SettingsError, ThresholdError, UpstreamError
 from llmrec_cli.core.stage import (
     Context,
     Outcome,
@@ -25,6 +26,8 @@ from llmrec_cli.privacy import forget
 
 # In the order in which `llmrec run` walks them. The order is the data flow: each artifact has one maker.
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "report")
+FOLDER_NAME = re.compile(r"\w[\w.-]*")
+"""What a backtest may be called: a folder under `WORK/evaluate/`, none elsewhere."""
 # What a backtest needs: texts, pictures and the page do not change what is recommended.
 REPLAYED = ("clean", "pretrain", "profile", "train-ranker", "recommend")
 
@@ -126,6 +129,10 @@ def backtests(
     from llmrec_cli.ranking import private_retrievers
     from llmrec_cli.ranking.retrievers import RETRIEVERS
 
+    if not FOLDER_NAME.fullmatch(name):
+        raise SettingsError(
+            f"a backtest cannot be called {name!r}", where="--name", fix="letters, digits, and . _ - inside"
+        )
     stage, configs = load("evaluate"), check(settings)
     asked = configs["evaluate"]
     sources = configs["train-ranker"]

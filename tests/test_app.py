@@ -295,3 +295,12 @@ def test_a_signal_that_a_library_makes_an_error_of_is_no_bug(
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
     assert done.exit_code == 128 + number and "bug" not in done.output
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/x", "..", "a/b", ""])
+def test_a_backtest_stays_in_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(project)
+    before = sorted(project.rglob("*"))
+    done = runner.invoke(app, ["evaluate", "--name", name])
+    assert done.exit_code == 2 and "a backtest cannot be called" in done.output, done.output
+    assert sorted(project.rglob("*")) == before
