@@ -121,9 +121,9 @@ def backtests(
 ) -> list[Outcome]:
     """Replay the pipeline in `WORK/evaluate/<name>/` without the events that came later, and compare with them.
 
-    Several cut-offs are replayed one after the other, each in a folder of its own, `<name>-<cut-off>`; a gate that
+    Several cut-offs are replayed one after the other, each in a folder of its own, `<name>-<cut-off>`; a threshold that
     fails at one is told when all are done. The comparison is the last stage of the nested work directory; then the page
-    of the main one is drawn, also when a gate failed: it must not keep an older verdict.
+    of the main one is drawn, also when a threshold failed: it must not keep an older verdict.
     """
     from llmrec_cli.evaluation import thresholds
     from llmrec_cli.ranking import private_retrievers
@@ -137,7 +137,7 @@ def backtests(
     asked = configs["evaluate"]
     sources = configs["train-ranker"]
     fitted = private_retrievers.fitted(sources.retrievers, sources.dp_allow, configs["pretrain"].dp_epsilon)
-    thresholds.agree(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
+    thresholds.check_consistency(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
     outcomes, failed = [], []
     with work.lock():
         given = {"filter_seen": configs["recommend"].filter_seen, "min_support": configs["clean"].min_support}

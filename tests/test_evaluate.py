@@ -140,7 +140,7 @@ def test_the_gate_fails_after_everything_is_written(made: WorkDir, context: Cont
     happened = came_next() | {f"u{user:02d}": ["brand new"] for user in range(10)}
     made.remove(EVALUATION)
     made.remove(VERDICT)
-    with pytest.raises(ThresholdError, match=r"NDCG@5 0\.79\d* is below the gate 0\.9") as raised:
+    with pytest.raises(ThresholdError, match=r"NDCG@5 0\.79\d* is below the threshold 0\.9") as raised:
         evaluated(made, context, happened, fail_under=0.9)
     assert raised.value.exit_code == 7
     assert made.has(EVALUATION) and made.has(VERDICT)
@@ -150,12 +150,12 @@ def test_the_gate_fails_after_everything_is_written(made: WorkDir, context: Cont
 def test_any_metric_and_any_baseline_can_be_a_gate(made: WorkDir, context: Context) -> None:
     evaluated(made, context, came_next(), thresholds={"recall@1": 0.99, "coverage@5": 0.1}, must_beat=["popularity"])
     nobody = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
-    with pytest.raises(ThresholdError, match=r"RECALL@1 0\.0000 is below the gate 0\.2") as raised:
+    with pytest.raises(ThresholdError, match=r"RECALL@1 0\.0000 is below the threshold 0\.2") as raised:
         evaluated(made, context, nobody, thresholds={"recall@1": 0.2}, must_beat=["best", "popularity"])
     for told in ("the pipeline does not beat transitions", "the pipeline does not beat popularity"):
         assert told in str(raised.value)
     evaluated(made, context, came_next(), upper_bounds={"gini@5": 1.0})
-    with pytest.raises(ThresholdError, match=r"COVERAGE@5 \d\.\d+ is above the ceiling 0\.01"):
+    with pytest.raises(ThresholdError, match=r"COVERAGE@5 \d\.\d+ is above the upper bound 0\.01"):
         evaluated(made, context, came_next(), upper_bounds={"coverage@5": 0.01})
     with pytest.raises(ValidationError, match=r"no metric 'recal@1'.*recall@1"):
         EvaluateConfig(ks=[1], thresholds={"recal@1": 0.2})

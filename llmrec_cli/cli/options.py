@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """
 Exit codes: 0 done or up to date · 1 a bug · 2 usage or settings · 3 bad or missing input data ·
-4 an earlier stage is missing, stale or damaged · 5 a missing extra, model or key · 7 a quality gate failed ·
+4 an earlier stage is missing, stale or damaged · 5 a missing extra, model or key · 7 a quality threshold failed ·
 75 locked by another run · 130 interrupted
 """
 

@@ -63,7 +63,7 @@ class MissingExtraError(LlmrecError):
 
 
 class ThresholdError(LlmrecError):
-    """A quality gate that the user set was not reached."""
+    """A quality threshold that the user set was not reached."""
 
     exit_code = 7
 

@@ -1,4 +1,4 @@
-"""The baselines and gates of a backtest: what a user asked for, whether it can be told, and whether it was reached."""
+"""The baselines and thresholds of a backtest: what is set, whether it can be measured, and whether it was reached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POPULARITY, BEST = "popularity", "best"
 """Always compared with; and the source that was best on validation, whichever that is."""
 
 
-def agree(
+def check_consistency(
     sources: Iterable[str], baselines: Sequence[str], must_beat: Sequence[str], known: Collection[str]
 ) -> list[str]:
     """The baselines that are compared with, popularity first and those that must be beaten last; BEST is one.
@@ -32,7 +32,7 @@ def agree(
     return [name for name in dict.fromkeys([POPULARITY, *baselines, *must_beat]) if name in there]
 
 
-def hold(
+def enforce(
     metrics: Mapping[str, float],
     versus: Sequence[Json],
     *,
@@ -42,14 +42,14 @@ def hold(
 ) -> None:
     """ThresholdError where less (or, for `most`, more) was reached than allowed, or a baseline of `must` stands.
 
-    `versus` has the outcome against each baseline, as `Comparison.against` gives it. SettingsError for a gate on a
+    `versus` has the outcome against each baseline, as `Comparison.against` gives it. SettingsError for a threshold on a
     metric that these data do not have.
     """
     failed = []
-    for limits, sign, what in ((least, 1, "below the gate"), (most, -1, "above the ceiling")):
+    for limits, sign, what in ((least, 1, "below the threshold"), (most, -1, "above the upper bound")):
         for metric, limit in limits.items():
             if metric not in metrics:
-                raise SettingsError(f"these data have no {metric}", where="evaluate", fix="take that gate out")
+                raise SettingsError(f"these data have no {metric}", where="evaluate", fix="leave that threshold out")
             if sign * metrics[metric] < sign * limit:
                 failed.append(f"{metric.upper()} {metrics[metric]:.4f} is {what} {limit}")
     outcomes = {each["baseline"]: each["outcome"] for each in versus}

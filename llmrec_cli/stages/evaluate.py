@@ -37,7 +37,7 @@ from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.evaluation.thresholds import BEST, POPULARITY, agree, hold
+from llmrec_cli.evaluation.thresholds import BEST, POPULARITY, check_consistency, enforce
 
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
@@ -135,7 +135,7 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
     best = best_source(work.read(RANKER_REPORT))
     items, users = work.read(ITEMS, [ITEM, "tags"]), work.read(USERS)
     fitted = sources_of(work, items, context)
-    compared = agree(fitted, config.baselines, config.must_beat, SOURCES)
+    compared = check_consistency(fitted, config.baselines, config.must_beat, SOURCES)
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.must_beat))
     sequences, question, given = replayed(work, config, users, items)
     histories = Histories(question.histories, aligned(work, PROFILES, users.column(USER))[question.users])
@@ -157,7 +157,7 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
     }
     write(work, found, sliced, verdict)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
-    hold(metrics, verdict["versus"], least=config.least(), most=config.upper_bounds, must=must)
+    enforce(metrics, verdict["versus"], least=config.least(), most=config.upper_bounds, must=must)
     lacking = [name for name in config.baselines if name not in compared]
     return Report(
         {"users": len(question.users)}, metrics, describe(found, sliced, verdict, lacking), verdict["warnings"]
