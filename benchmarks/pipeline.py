@@ -15,7 +15,7 @@ from benchmarks import harness, places, ranking
 from benchmarks.accuracy import PUBLISHED
 from benchmarks.data_sets import DATA_SETS, DataSet
 from benchmarks.harness import Json, Options
-from benchmarks.protocols import PIPELINE, PROTOCOLS, as_strict, as_told, test_ranks
+from benchmarks.protocols import PIPELINE, PROTOCOLS, as_chosen, as_strict, test_ranks
 from benchmarks.tables import Table, interval, score, show, thousands
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.config import load
@@ -40,7 +40,7 @@ def measure(data: DataSet, protocol: str, options: Options) -> Json:
         work = harness.with_clean_of(reduced, options.work / data.name / variant / f"seed-{seed}")
         if options.own.wordless:
             harness.rewrite(work, ITEMS, without_words(work.read(ITEMS)))
-        trained = (as_strict if withheld > 1 else as_told)(work, source, data, options, seed)
+        trained = (as_strict if withheld > 1 else as_chosen)(work, source, data, options, seed)
         ranks = test_ranks(work, source, trained)
         mine = ranking.means(ranking.metrics(ranks["filtered"][PIPELINE]))
         run = {"seed": seed, **mine, "ranker": trained.chosen, "seconds": round(trained.seconds, 1)}
@@ -58,7 +58,7 @@ def alike(data: DataSet, variant: str, options: Options) -> str:
         [f"{stage.name}/{stage.revision}", settings.section(stage.name, stage.config).model_dump(mode="json")]
         for stage in (pretrain.STAGE, profile.STAGE, train_ranker.STAGE)
     ]
-    return places.likeness(harness.sha256(data.log), variant, stages)
+    return places.settings_digest(harness.sha256(data.log), variant, stages)
 
 
 def over(seeds: Sequence[places.Seed]) -> Json:

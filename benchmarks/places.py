@@ -29,7 +29,7 @@ class Seed:
     places: Places
 
 
-def likeness(*parts: object) -> str:
+def settings_digest(*parts: object) -> str:
     """What seeds must have in common to be of one row, as a digest."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -69,7 +69,7 @@ class Trained:
     seconds: float
 
 
-def as_told(work: WorkDir, source: WorkDir, data: DataSet, options: Options, seed: int) -> Trained:
+def as_chosen(work: WorkDir, source: WorkDir, data: DataSet, options: Options, seed: int) -> Trained:
     """What `llmrec` trains and chooses by itself."""
     seconds = _seconds(work, ("pretrain", "profile", "train-ranker"), data, options, seed)
     kept = {row["name"] for row in work.read(RANKER_REPORT).to_pylist() if row["chosen"] and row["kind"] == "ranker"}

@@ -40,7 +40,7 @@ def load(name: str) -> Stage:
 
 
 def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> dict[str, Any]:
-    """Validate the sections of all stages, and that they check_consistency, before the first of them works for an hour.
+    """Validate the sections of all stages, and that they are consistent, before the first of them works for an hour.
 
     What the settings say of the log is looked at for every stage: it is what all of them are made from.
     """

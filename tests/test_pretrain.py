@@ -203,9 +203,9 @@ def test_a_refit_that_was_ahead_of_the_best_epoch_goes_back_to_it(tmp_path: Path
     ahead, wanted = tmp_path / "refit.safetensors", tmp_path / "refit-3.safetensors"
     for path, epochs in ((ahead, 5), (wanted, 3)):
         checkpoints.save_state(path, {}, {"history": [{"epoch": n + 1} for n in range(epochs)]})
-    BackgroundRefit(ahead).settle(3, PlainProgress(quiet=True))
+    BackgroundRefit(ahead).wait_for(3, PlainProgress(quiet=True))
     assert len(checkpoints.describe(ahead)["history"]) == 3 and not wanted.exists()
-    BackgroundRefit(ahead).settle(4, PlainProgress(quiet=True))  # not made yet: `train` goes on from where it stands
+    BackgroundRefit(ahead).wait_for(4, PlainProgress(quiet=True))  # not made yet: `train` goes on from where it stands
     assert len(checkpoints.describe(ahead)["history"]) == 3
 
 

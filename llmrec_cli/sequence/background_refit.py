@@ -40,9 +40,9 @@ class BackgroundRefit:
 
     checkpoint: Path
     process: SpawnProcess | None = None
-    """None where nothing runs beside the caller."""
+    """None where nothing runs in the background."""
 
-    def settle(self, epochs: int, progress: Progress) -> None:
+    def wait_for(self, epochs: int, progress: Progress) -> None:
         """Wait until it has made so many epochs, and put its checkpoint where `Trainer.train` goes on from.
 
         Where it ended before, or never began, the checkpoint stays at what it reached.

@@ -98,7 +98,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             epochs = search.train(context.progress, validation=validation)
             best = runtime.best_epoch(epochs, "" if config.dp_epsilon else WATCH)
             if refit:
-                refit.settle(best, context.progress)
+                refit.wait_for(best, context.progress)
         report.lines += search.describe_privacy()
         searched = final = search.encoder()
         reached = epochs[best - 1].metrics[WATCH]
