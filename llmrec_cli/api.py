@@ -26,11 +26,12 @@ from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.ranks import tie_order
+from llmrec_cli.lists.maker import Maker, maker_of
 from llmrec_cli.privacy.held import as_written
 from llmrec_cli.ranking.rankers import scores_of
 from llmrec_cli.ranking.retrieval import best_items
 from llmrec_cli.report import views
-from llmrec_cli.stages.recommend import STAGE, Maker, maker_of
+from llmrec_cli.stages.recommend import STAGE
 
 LIST = [USER, "rank", ITEM, "title", "score", "strategy", "reason", "evidence"]
 SCORED = [USER, "rank", ITEM, "score"]
@@ -87,16 +88,19 @@ class Work:
         rows = [(each.stage, each.ran, each.why, each.cost.seconds, each.report.lines) for each in outcomes]
         return pd.DataFrame(rows, columns=["stage", "ran", "why", "seconds", "lines"])
 
-    def recommend(self, user: str | Sequence[str], k: int | None = None, **settings: Any) -> pd.DataFrame:
+    def recommend(
+        self, user: str | Sequence[str], k: int | None = None, without: Sequence[str] = (), **settings: Any
+    ) -> pd.DataFrame:
         """The lists of one or several users, best first, as `llmrec recommend --user` answers; nothing is written.
 
         `settings` are others of the section recommend, such as `diversity=0.5`. Columns: user_id, rank, item_id,
         title, score, strategy, reason, evidence (a list of what speaks for the row). A user who is not known gets what
-        is popular. UpstreamError where something that lists are made of is missing or stale.
+        is popular. `without` are items of one user: the list is made as if they had not been chosen. UpstreamError
+        where something that lists are made of is missing or stale.
         """
         given = {**settings, **({} if k is None else {"k": k})}
         asked = self._asked(**given)
-        answer = answers.ask(self.workdir, asked, self.context, self._users(user))
+        answer = answers.ask(self.workdir, asked, self.context, self._users(user), without=without)
         shown = answers.display(self.workdir, answer)
         rows = [{USER: each.data[USER], **row} for each in shown for row in each.data["items"]]
         return pd.DataFrame(rows, columns=LIST)

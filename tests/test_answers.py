@@ -190,3 +190,37 @@ def test_what_was_changed_by_hand_is_never_answered_from(tmp_path: Path, artifac
         assert done.exit_code == 4 and "llmrec profile" in done.stderr
     else:
         assert [row["item_id"] for row in json.loads(done.stdout)["items"]] == [row["item_id"] for row in whole]
+
+
+def test_without_an_event_is_another_list_and_changes_nothing(work: WorkDir) -> None:
+    before = tree(work)
+    whole = asked(work, "--user", "u00", "-k", "3")["items"]
+    told = asked(work, "--user", "u00", "-k", "3", "--without", "i02")
+    assert tree(work) == before
+    assert told["without"] == ["i02"] and "i02" not in {row["item_id"] for row in told["items"]}
+    assert told["left"] == [
+        row["item_id"] for row in whole if row["item_id"] not in {r["item_id"] for r in told["items"]}
+    ]
+    assert [row["item_id"] for row in told["items"]] != [row["item_id"] for row in whole]
+    assert not any("Thing 2" in row["reason"] for row in told["items"])
+    lines = llmrec(work, "--user", "u00", "-k", "3", "--without", "i02", "--without", "i01").stdout.splitlines()
+    assert lines[1] == "as if never chosen, with the models as they are: Thing 2, Thing 1"
+    assert lines[2].startswith("left the list: Thing 3")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--user", "u00", "--without", "i2"], 3, "there is no item 'i2'"),
+        (["--user", "u00", "--without", "i09"], 3, "user 'u00' never chose item 'i09'"),
+        (["--user", "z0", "--without", "i09"], 3, "user 'z0' never chose item 'i09'"),
+        (["--user", "nobody", "--without", "i02"], 3, "there is no user 'nobody'"),
+        (["--user", "u00", "--user", "u01", "--without", "i02"], 2, "asks for one list"),
+        (["--without", "i02"], 2, "give --user USER"),
+    ],
+)
+def test_what_cannot_be_taken_out_is_told(work: WorkDir, options: list[str], code: int, told: str) -> None:
+    before = tree(work)
+    done = llmrec(work, *options)
+    assert done.exit_code == code and told in done.output.replace("\n", " "), done.output
+    assert tree(work) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
 
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.data.interactions import Sequences, from_table, with_codes
@@ -83,3 +84,22 @@ def test_codes_are_rows_of_the_catalogue() -> None:
         with_codes(pa.table({"item_ids": [["a", "x"]]}), ITEMS)
     with pytest.raises(UpstreamError, match="not in clean/items"):
         from_table(LOG, ITEMS.slice(0, 3))
+
+
+def test_without_an_item_all_its_events_go_and_negative_feedback_keeps_its_place() -> None:
+    negative = sp.csr_matrix((np.array([1, 3, 5]), (np.array([0, 0, 0]), np.array([4, 5, 6]))), shape=(2, 7))
+    log = Sequences(
+        np.array([1, 2, 1, 3, 1, 2], dtype=np.int32),
+        np.array([0, 4, 6]),
+        7,
+        times=np.arange(6),
+        weights=np.arange(1, 7, dtype=np.float32),
+        negative=negative,
+    )
+    found = log.without(np.array([0]), np.array([1], dtype=np.int32))
+    assert [found[user].tolist() for user in range(2)] == [[2, 3], [1, 2]]
+    assert found.times is not None and found.times.tolist() == [1, 3, 4, 5]
+    assert found.weights is not None and found.weights.tolist() == [2, 4, 5, 6]
+    # turned down at the start, after one of the first two events, and at the end
+    assert found.negative is not None and found.negative.toarray()[0, 4:].tolist() == [1, 2, 3]
+    assert log.negative is negative and negative.toarray()[0, 4:].tolist() == [1, 3, 5]

@@ -13,7 +13,6 @@ import torch
 
 from llmrec_cli.core.artifacts import (
     ENCODER,
-    ENCODER_VALIDATION,
     RANKER,
     RANKER_FEATURES,
     RANKER_REPORT,
@@ -31,12 +30,9 @@ from llmrec_cli.ranking.rankers import load_ranker
 from llmrec_cli.ranking.retrieval import Retrieval, load_config
 from llmrec_cli.ranking.retrievers import Histories, load_retrievers
 from llmrec_cli.sequence.encoder import SequenceEncoder
-from llmrec_cli.sequence.model_config import ModelConfig
-from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.stages.recommend import STAGE as RECOMMEND
 from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
-from llmrec_cli.tensors.checkpoints import bind
 from tests import tiny
 from tests.signing import vouch
 
@@ -49,15 +45,8 @@ SMALL: dict[str, Any] = {
 
 
 def ready(folder: Path) -> WorkDir:
-    """What the stage reads; the transformers know nothing."""
-    work = tiny.make(folder, fit=False)
-    torch.manual_seed(0)
-    shape = ModelConfig(dim=4, layers=1, heads=1, max_length=8)
-    for artifact in (ENCODER, ENCODER_VALIDATION):
-        with work.writing(artifact) as path:
-            SequenceEncoder(shape, Transformer(shape), torch.randn(tiny.N_ITEMS + 1, 4)).save(path)
-            bind(path, [tiny.item_id(code) for code in range(tiny.N_ITEMS)])
-    return work
+    """What the stage reads."""
+    return tiny.make(folder, fit=False)
 
 
 def run(work: WorkDir, context: Context, **settings: Any) -> Outcome:

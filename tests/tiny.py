@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from llmrec_cli.core import artifacts
 from llmrec_cli.core.columns import AFFINITIES, CHANGES, INTERESTS, PRICE
@@ -18,6 +19,9 @@ from llmrec_cli.ranking.rankers import load_class as ranker_class
 from llmrec_cli.ranking.rankers import save_ranker
 from llmrec_cli.ranking.retrieval import Retrieval, save_config
 from llmrec_cli.ranking.retrievers import Histories, load_class, save_retrievers
+from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.model_config import ModelConfig
+from llmrec_cli.sequence.network import Transformer
 from llmrec_cli.tensors.checkpoints import bind
 from tests.signing import vouch
 
@@ -57,6 +61,7 @@ def make(
     work.write(artifacts.NEGATIVE_FEEDBACK, pa.table(gone, schema=artifacts.NEGATIVE_FEEDBACK.schema))
     _vectors(work)
     _profiles(work)
+    _encoders(work)
     _rest(work)
     if fit:
         _models(work)
@@ -131,6 +136,7 @@ def _profiles(work: WorkDir) -> None:
     columns = {
         "user_id": users.column("user_id"),
         "vector": vectors(np.zeros((people, 4))),
+        "own_weight": np.array([0.0 if each else 1.0 for each in cold], dtype=np.float32),
         "interests": pa.array(told, type=INTERESTS),
         "recent_interests": pa.array(told, type=INTERESTS),
         "changes": pa.nulls(people, CHANGES),
@@ -147,6 +153,16 @@ def _profiles(work: WorkDir) -> None:
         "cold": cold,
     }
     work.write(artifacts.PROFILES, pa.table(columns))
+
+
+def _encoders(work: WorkDir) -> None:
+    """Transformers that know nothing."""
+    shape = ModelConfig(dim=4, layers=1, heads=1, max_length=8)
+    for artifact in (artifacts.ENCODER, artifacts.ENCODER_VALIDATION):
+        with torch.random.fork_rng(), work.writing(artifact) as path:
+            torch.manual_seed(0)
+            SequenceEncoder(shape, Transformer(shape), torch.randn(N_ITEMS + 1, 4)).save(path)
+            bind(path, [item_id(code) for code in range(N_ITEMS)])
 
 
 def _rest(work: WorkDir) -> None:

@@ -132,6 +132,9 @@ def recommend(
     user: Annotated[
         list[str] | None, typer.Option(help="Print this user's list, change nothing; may be repeated.")
     ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="With --user: as if this item had not been chosen; may be repeated.")
+    ] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
     force: Force = False,
@@ -141,7 +144,8 @@ def recommend(
 
     Reads clean, pretrain, profile and train-ranker. Writes recommendations under WORK/recommend/.
 
-    With --user it answers for these users under the given options and leaves the work directory as it is.
+    With --user it answers for these users under the given options and leaves the work directory as it is; with
+    --without as if the user had not chosen these items, the models unchanged, and it says what left the list.
 
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
@@ -149,7 +153,9 @@ def recommend(
 
     wanted = exports.agreed(common.workdir, format_, output, as_json=common.as_json)
     if user:
-        return _ask(common, user, wanted, output, force=force, **options)
+        return _ask(common, user, without or [], (wanted, output), force=force, **options)
+    if without:
+        raise SettingsError("`--without` asks for the list of one user", fix="give --user USER")
     _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
     if wanted:
         exports.export(common.workdir, wanted, output)
@@ -167,16 +173,23 @@ def report(common: Common, *, force: Force = False, **options: Any) -> None:
 
 
 def _ask(
-    common: Common, users: list[str], format: str | None, output: str | None, *, force: bool, **options: Any
+    common: Common,
+    users: list[str],
+    without: list[str],
+    export: tuple[str | None, str | None],
+    *,
+    force: bool,
+    **options: Any,
 ) -> None:
-    """Print or export the lists of some users under the given options; the work directory stays as it is."""
+    """Print the lists of some users under the given options, or export them (format, file); nothing is changed."""
     from llmrec_cli.commands import answers
     from llmrec_cli.privacy.held import as_written
     from llmrec_cli.report import exports
 
     settings = common.settings("recommend", **options)
-    users = as_written(common.workdir, settings, users)
-    answer = answers.ask(common.workdir, settings, common.context(settings), users, force=force)
+    users, (format, output) = as_written(common.workdir, settings, users), export
+    context = common.context(settings)
+    answer = answers.ask(common.workdir, settings, context, users, without=without, force=force)
     if format:
         rows = answers.rows_to_export(common.workdir, answer)
         exports.export(common.workdir, format, output, rows)

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from llmrec_cli import pipeline
 from llmrec_cli.commands.show import Display, list_lines
-from llmrec_cli.core.artifacts import PROFILES, RECOMMENDATIONS
+from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
-from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
@@ -38,6 +39,10 @@ class Answer:
     rows: pa.Table
     popular: pa.Table
     """(item_id, people), the most popular first; empty where all users are known."""
+    without: Sequence[str] = ()
+    """Items that were taken out of the history of the one user who is asked."""
+    left: Sequence[str] = ()
+    """Items of the user's list that are in it no more, best first."""
 
     @property
     def unknown_users(self) -> list[str]:
@@ -45,10 +50,19 @@ class Answer:
         return [user for user in self.users if user not in known]
 
 
-def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str], *, force: bool = False) -> Answer:
+def ask(
+    work: WorkDir,
+    settings: Settings,
+    context: Context,
+    users: Sequence[str],
+    *,
+    without: Sequence[str] = (),
+    force: bool = False,
+) -> Answer:
     """The lists of some users under these settings. Takes no lock and writes nothing, so a read-only disk will do.
 
     They are read where the stored lists are up to date with the settings, and otherwise made for these users alone.
+    `without` asks for the list of one user as if these items had not been chosen; DataError for one that was not.
     UpstreamError where something that lists are made of is missing or stale.
     """
     if force:
@@ -64,7 +78,31 @@ def ask(work: WorkDir, settings: Settings, context: Context, users: Sequence[str
             rows = recommend.answer(reader, config, context, unique)
         unknown_too = len(pc.unique(rows.column(USER))) < len(unique)
         popular = recommend.popular(reader, config, context) if unknown_too else NO_ITEMS
-    return Answer(unique, rows, popular)
+        if not without:
+            return Answer(unique, rows, popular)
+        items = _chosen(reader, unique, list(dict.fromkeys(map(readable, without))))
+        changed = recommend.answer(reader, config, context, unique, items)
+    kept = set(changed.column(ITEM).to_pylist())
+    left = [item for item in rows.sort_by("rank").column(ITEM).to_pylist() if item not in kept]
+    return Answer(unique, changed, popular, items, left)
+
+
+def _chosen(work: WorkDir, users: Sequence[str], items: list[str]) -> list[str]:
+    """The items, after a check that the one user who is asked has chosen each; DataError otherwise."""
+    if len(users) != 1:
+        raise SettingsError("`--without` asks for one list", where="--without", fix="give one --user")
+    verified_inputs(work, [ENCODER])
+    history = rows_of(work, SEQUENCES, USER, users).column("item_ids")
+    had = set(pc.list_flatten(history).to_pylist())
+    for item in items:
+        if item not in had:
+            known, profiles = work.read(ITEMS, [ITEM, "title"]), work.read(PROFILES, [USER]).column(USER)
+            if not pc.is_in(pa.array(users), value_set=profiles)[0].as_py():
+                raise unknown("user", users[0], profiles)
+            if not pc.is_in(pa.array([item]), value_set=known.column(ITEM))[0].as_py():
+                raise unknown("item", item, known.column(ITEM), known.column("title"))
+            raise DataError(f"user {users[0]!r} never chose item {item!r}", fix=f"llmrec show user {users[0]}")
+    return items
 
 
 def display(work: WorkDir, answer: Answer) -> list[Display]:
@@ -79,6 +117,10 @@ def display(work: WorkDir, answer: Answer) -> list[Display]:
         items = by_user[user] if known else _popular(answer, titles)
         note = [] if known else ["not among the users of this work directory: what is popular with everyone"]
         data: Json = {USER: user, "known": known, "items": items}
+        if answer.without:
+            data |= {"without": list(answer.without), "left": list(answer.left)}
+            taken, left = (", ".join(titles[item] for item in each) for each in (answer.without, answer.left))
+            note += [f"as if never chosen, with the models as they are: {taken}", f"left the list: {left or 'nothing'}"]
         out.append(Display([f"user {user}", *note, *list_lines(items)], data))
     return out
 

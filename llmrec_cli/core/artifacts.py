@@ -171,6 +171,7 @@ PROFILES = Table(
     _schema(
         user_id=ID,
         vector=VECTOR,
+        own_weight=pa.float32(),
         interests=INTERESTS,
         recent_interests=INTERESTS,
         changes=CHANGES,

@@ -108,6 +108,18 @@ class Sequences:
         """All but the last n events of each user; users with fewer keep none."""
         return self._keep(self.ages >= n)._then()
 
+    def without(self, users: Ints, items: Codes) -> Sequences:
+        """The histories without all events of `items[i]` of the user of row `users[i]`."""
+        n_items = np.int64(self.n_items)
+        gone = np.isin(self.users * n_items + self.codes, users * n_items + items)
+        kept = self._keep(~gone)
+        if self.negative is None:
+            return kept
+        before, negative = offsets_of(gone), self.negative.copy()
+        first = np.repeat(self.offsets[:-1], np.diff(negative.indptr))
+        negative.data = negative.data - (before[first + negative.data - 1] - before[first])
+        return replace(kept, negative=negative)
+
     def last(self) -> Codes:
         """(users,) the newest item of each user, -1 for a user without events."""
         out = np.full(len(self), -1, dtype=np.int32)

@@ -53,7 +53,7 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
 def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.data.ranks import tie_order
-    from llmrec_cli.data.segments import shrink
+    from llmrec_cli.data.segments import own_weight, shrink
     from llmrec_cli.profiles.interests import tagged
     from llmrec_cli.profiles.topics.coherence import npmi
     from llmrec_cli.sequence.encoder import SequenceEncoder
@@ -82,6 +82,7 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     profiles = {
         USER: users.column(USER),
         "vector": vectors(shrink(states, histories.lengths, found, shrinkage.full_weight)),
+        "own_weight": own_weight(histories.lengths, shrinkage.full_weight),
         **readable(histories, tags, topics, found, config),
         **bought,
         **known(users, attributes, histories.lengths, table),
@@ -296,5 +297,5 @@ STAGE = Stage(
     run=run,
     facts=min_support.ticket_part,
     ready=lambda config, context: _topic_model(config),
-    revision=10,
+    revision=11,
 )

@@ -1,0 +1,186 @@
+"""What the lists of users are made of, and the making of them block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec_cli.core import min_support
+from llmrec_cli.core.arrays import Bools, Floats, Ints
+from llmrec_cli.core.artifacts import (
+    ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
+    ITEMS,
+    NEGATIVE_FEEDBACK,
+    PROFILES,
+    RANKER,
+    RANKER_REPORT,
+    RETRIEVERS,
+    SEQUENCES,
+    USERS,
+)
+from llmrec_cli.core.columns import ITEM, USER
+from llmrec_cli.core.lineage import aligned
+from llmrec_cli.core.stage import Context
+from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.data import catalogue as catalogues
+from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.data.ranks import tie_order
+from llmrec_cli.data.segments import EVERYONE, of_profiles
+from llmrec_cli.lists import constraints, evidence
+from llmrec_cli.lists.build import Backfill, Lists, backfilled, best, check
+from llmrec_cli.lists.constraints import Constraints
+from llmrec_cli.lists.explanations import Explainer, Rows
+from llmrec_cli.lists.recommend_config import RecommendConfig
+from llmrec_cli.ranking import leaderboard
+from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidates import Candidates
+from llmrec_cli.ranking.contributions import shares
+from llmrec_cli.ranking.rankers import Ranker, load_ranker, scores_of
+from llmrec_cli.ranking.retrieval import Retrieval, load_config
+from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, load_retrievers
+from llmrec_cli.tensors.checkpoints import fits
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Everything that the lists of a block of users are made of."""
+
+    config: RecommendConfig
+    context: Context
+    user_ids: pa.Array[Any]
+    histories: Histories
+    catalogue: Catalogue
+    retrievers: dict[str, Retriever]
+    depths: CandidateConfig
+    ranker: Ranker
+    constraints: Constraints
+    allowed: Bools
+    backfill: Backfill
+    segment: Ints
+    """(users,) row of `backfill` that a list is completed from: the segment without events, everyone with some."""
+    own_weight: Floats
+    """(users,) weight of the user's own vector against the mean of the segment, as `profile` mixed them."""
+    explainer_of: Callable[[Sequences], Explainer]
+    """Of the histories that reasons go by."""
+    credited: list[str]
+    """Retrievers that were not worse than popularity on validation."""
+    strategies: list[str]
+    """The retrievers, then what -2 and -1 stand for as the carrier of a row."""
+    had: Sequences | None = None
+    """What users have had, where scores and reasons go by other histories; lists leave it out all the same."""
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        return self.explainer_of(self.histories.sequences)
+
+    @cached_property
+    def retrieval(self) -> Retrieval:
+        limits = self.allowed, self.config.filter_seen, self.context.max_memory
+        return Retrieval(self.retrievers, self.catalogue, self.depths, *limits)
+
+    def candidates(self, users: Histories) -> Candidates:
+        """What the retrievers bring for these users, without what the settings exclude."""
+        return self.retrieval.candidates(users)
+
+    def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
+        """The lists of each span of users (first, one behind the last), with its first user."""
+        k, seen = self.config.k, self.config.filter_seen
+        for start, stop in spans:
+            users = self.histories.block(start, stop)
+            candidates = self.candidates(users)
+            candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
+            had = users.sequences
+            if self.had is not None:
+                had = self.had.select(np.arange(start, start + len(users)))
+                excluded = Excluded.of(had.excluded(seen=seen))
+                candidates = candidates.keep(~excluded.holds(candidates.users, candidates.items, had.n_items))
+            scores = scores_of(self.ranker, candidates)
+            shares_of = partial(
+                shares, self.ranker, candidates, retrievers=list(self.retrievers), credited=self.credited
+            )
+            lists = best(candidates, scores, k, self.constraints, shares_of)
+            segment = self.segment[start:stop]
+            lists = backfilled(lists, self.backfill, segment, had, self.constraints, filter_seen=seen)
+            check(lists, had, self.allowed, self.constraints, filter_seen=seen)
+            yield start, lists
+
+    def table(self, start: int, lists: Lists) -> pa.Table:
+        """The rows of a block as they are written."""
+        there = lists.there
+        users, ranks = np.nonzero(there)
+        carriers = lists.carriers[there]
+        strategies = [self.strategies[carrier] for carrier in carriers.tolist()]
+        segments = self.segment[users + start]
+        assert lists.shares is not None
+        rows = Rows(users, lists.items[there], carriers, strategies, segments, lists.scores[there], lists.shares[there])
+        block = self.histories.block(start, start + len(there)).sequences
+        reasons, evidence = self.explainer.explain(rows, block, start)
+        return pa.table(
+            {
+                USER: self.user_ids.take(pa.array(users + start)),
+                "rank": pa.array((ranks + 1).astype(np.int32)),
+                ITEM: self.explainer.item_ids.take(pa.array(rows.items)),
+                "score": pa.array(rows.scores),
+                "strategy": strategies,
+                "reason": reasons,
+                "evidence": evidence,
+            }
+        )
+
+
+def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
+    """From what the stages before left in the work directory."""
+    items, users = work.read(ITEMS), work.read(USERS)
+    texts, vectors = (aligned(work, t, items.column(ITEM)) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    catalogue = catalogues.from_tables(items, texts, vectors)
+    depths, retrievers, ranker = _models(work, config, context, catalogue.item_ids)
+    profiles = work.read(PROFILES, [USER, "interests", "segment", "segment_weight", "own_weight"])
+    histories = work.read(SEQUENCES, [USER, "item_codes", "times", "weights"])
+    sequences = from_table(histories, items, users.column(USER), profiles, work.read(NEGATIVE_FEEDBACK))
+    least = min_support.least_people(work)
+    allowed = allowed_items(config, context, catalogue.item_ids, sequences.people(), least)
+    names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
+    groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
+    held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
+    return Maker(
+        config,
+        context,
+        user_ids=users.column(USER).combine_chunks(),
+        histories=Histories(sequences, aligned(work, PROFILES, users.column(USER))),
+        catalogue=catalogue,
+        retrievers=retrievers,
+        depths=depths,
+        ranker=ranker,
+        constraints=Constraints.of(*held, texts if texts.shape[1] else vectors),
+        allowed=allowed,
+        backfill=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
+        segment=np.where(sequences.lengths > 0, len(names), segment),
+        own_weight=profiles.column("own_weight").to_numpy(),
+        explainer_of=lambda told: Explainer.of(retrievers, catalogue, told, **groups, least=least),
+        credited=leaderboard.at_least_popularity(work.read(RANKER_REPORT), list(retrievers)),
+        # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
+        strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
+    )
+
+
+def allowed_items(config: RecommendConfig, context: Context, item_ids: list[str], people: Ints, least: int) -> Bools:
+    """(items,) which items lists may have: by the user's own lists of ids, and by how many `people` had them."""
+    allow, deny = (constraints.ids_of(given, context.base) for given in (config.allow, config.deny))
+    return constraints.allowed_items(item_ids, allow, deny) & min_support.enough(people, least)
+
+
+def _models(
+    work: WorkDir, config: RecommendConfig, context: Context, item_ids: list[str]
+) -> tuple[CandidateConfig, dict[str, Retriever], Ranker]:
+    """What `train-ranker` left: how deep each retriever is asked, the retrievers, and the ranker."""
+    folder = work.need(RETRIEVERS)
+    depths = load_config(folder)
+    constraints.check_consistency(depths.repeat, config.filter_seen)
+    return depths, load_retrievers(fits(folder, item_ids), context.named), load_ranker(work.need(RANKER), context.named)
