@@ -140,8 +140,7 @@ def backtests(
     thresholds.check_consistency(fitted, asked.baselines, asked.must_beat, RETRIEVERS)
     outcomes, failed = [], []
     with work.lock():
-        given = {"filter_seen": configs["recommend"].filter_seen, "min_support": configs["clean"].min_support}
-        for at, config in asked.backtests(**given):
+        for at, config in asked.backtests(configs["recommend"], min_support=configs["clean"].min_support):
             nested = WorkDir(work.path / "evaluate" / (f"{name}-{at.replace(':', '')}" if at else name))
             walk(nested, as_of_the_past(settings, config), context, REPLAYED, force=force, describe=describe)
             try:

@@ -19,11 +19,12 @@ from llmrec_cli.core.errors import DataError, SettingsError, ThresholdError, Ups
 from llmrec_cli.core.stage import Context, Outcome, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.evaluation.backtest_config import METRICS, BacktestConfig, EvaluateConfig
 from llmrec_cli.evaluation.comparison import PIPELINE, Comparison, Traits, history_mean, measured
 from llmrec_cli.evaluation.eval_users import EvalUsers
 from llmrec_cli.ingest.holdout import before
 from llmrec_cli.stages import recommend
-from llmrec_cli.stages.evaluate import METRICS, STAGE, BacktestConfig, EvaluateConfig, best_source
+from llmrec_cli.stages.evaluate import STAGE, best_source
 from tests import tiny
 from tests.signing import vouch
 
@@ -52,7 +53,8 @@ def evaluated(work: WorkDir, context: Context, happened: Next, **settings: Any) 
         for place, item in enumerate(items)
     ]
     work.write(HOLDOUT, pa.Table.from_pylist(rows, schema=HOLDOUT.schema))
-    given = {"ks": [1, 5], "baselines": ["itemknn"], "bootstrap": 200, "filter_seen": True, **settings}
+    lists = recommend.RecommendConfig(k=5, filter_seen=settings.pop("filter_seen", True))
+    given = {"ks": [1, 5], "baselines": ["itemknn"], "bootstrap": 200, "lists": lists, **settings}
     config = BacktestConfig(**given)
     return execute(STAGE, vouch(work), config, context, force=True).report
 
@@ -218,7 +220,7 @@ def test_a_backtest_is_given_the_settings_of_other_stages(
     names = [f"clean.interactions.{name}=x" for name in ("path", "user", "item")]
     given = ["clean.min_support=4", "recommend.filter_seen=false", "train-ranker.candidates.repeat=true"]
     pipeline.backtests(WorkDir(tmp_path), config.load(None, [*names, *given], {}, {}), context)
-    assert [(each.filter_seen, each.min_support) for each in seen] == [(False, 4)]
+    assert [(each.lists.filter_seen, each.lists.k, each.min_support) for each in seen] == [(False, 10, 4)]
 
 
 def test_no_record_of_another_stage_is_read(made: WorkDir, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +230,7 @@ def test_no_record_of_another_stage_is_read(made: WorkDir, context: Context, mon
     evaluated(made, context, came_next())
     read, record = set[str](), WorkDir.record
     monkeypatch.setattr(WorkDir, "record", lambda self, name: read.add(name) or record(self, name))
-    evaluate.run(made, BacktestConfig(ks=[1, 5], bootstrap=200, filter_seen=True), context)
+    evaluate.run(made, BacktestConfig(ks=[1, 5], bootstrap=200, lists=recommend.RecommendConfig(k=5)), context)
     assert not read
 
 
@@ -262,7 +264,7 @@ def test_a_cut_off_without_quotes_is_a_time_too() -> None:
 
 def test_each_of_several_cut_offs_asks_up_to_the_next() -> None:
     given = ["evaluate.holdout=time", "evaluate.holdout_after=[2010-11-01, 2010-12-01]"]
-    found = config.load(None, given, {}, {}).section("evaluate", EvaluateConfig).backtests(filter_seen=True)
+    found = config.load(None, given, {}, {}).section("evaluate", EvaluateConfig).backtests(recommend.RecommendConfig())
     assert [(name, each.holdout_after, each.holdout_until) for name, each in found] == [
         ("2010-11-01", "2010-11-01", "2010-12-01"),
         ("2010-12-01", "2010-12-01", ""),
@@ -289,7 +291,7 @@ def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_pa
     with pytest.raises(DataError, match="nothing was withheld"):
         evaluated(made, context, {"stranger": ["i01"]})
     with pytest.raises(UpstreamError):
-        execute(STAGE, WorkDir(tmp_path), BacktestConfig(filter_seen=True), context)
+        execute(STAGE, WorkDir(tmp_path), BacktestConfig(lists=recommend.RecommendConfig()), context)
 
 
 def test_the_same_seed_gives_the_same_bytes(made: WorkDir, context: Context) -> None:

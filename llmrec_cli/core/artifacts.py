@@ -292,5 +292,28 @@ VERDICT = File(
     forgets=Forgets.LEARNT,
 )
 
+DELETIONS = Table(
+    "evaluate",
+    "deletions",
+    "Rows of lists, and what they lose without the event that their reason names and without another as old.",
+    (USER, "rank"),
+    _schema(
+        user_id=ID,
+        rank=pa.int32(),
+        item_id=ID,
+        score=NUMBER,
+        named=ID,
+        named_age=pa.int64(),
+        score_without_named=NUMBER,
+        left_without_named=pa.bool_(),
+        other=ID,
+        other_age=pa.int64(),
+        score_without_other=NUMBER,
+        left_without_other=pa.bool_(),
+    ),
+    optional=True,
+    forgets=Forgets.ROWS,
+)
+
 REGISTRY: tuple[Artifact, ...] = tuple(each for each in globals().values() if isinstance(each, Artifact))
 """Every artifact that there is."""

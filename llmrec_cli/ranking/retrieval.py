@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,34 @@ class Retrieval:
                     bar.advance(stop - start)
         return join(parts) if parts else self._block(histories, targets)
 
+    def of_pairs(self, histories: Histories, items: Codes) -> Candidates:
+        """One candidate for each user, whether or not a retriever brings it: `items` (users,)."""
+        spans = blocks(len(histories), len(self.catalogue), self.max_memory // 2, 3 * len(self.retrievers))
+        parts = [(histories.block(start, stop), items[start:stop]) for start, stop in spans]
+        return join(
+            [self._described(users, np.arange(len(users)), some, self._statistics(users)) for users, some in parts]
+        )
+
     def _block(self, users: Histories, targets: Codes | None) -> Candidates:
-        statistics = {name: _statistics(retriever, users) for name, retriever in self.retrievers.items()}
+        statistics = self._statistics(users)
         keys, ranks = self._brought(users, statistics, targets)
         rows, codes = np.divmod(keys, max(len(self.catalogue), 1))
-        items = codes.astype(np.int32)
-        pairs = Pairs(users, rows, items, self.retrievers, statistics, self.groups, self.config.repeat)
-        names, features = computed(pairs)
+        found = self._described(users, rows, codes.astype(np.int32), statistics)
+        label = None if targets is None else found.items == targets[rows]
+        return replace(found, label=label, retriever_ranks=ranks)
+
+    def _statistics(self, users: Histories) -> dict[str, Statistics]:
+        return {name: _statistics(retriever, users) for name, retriever in self.retrievers.items()}
+
+    def _described(
+        self, users: Histories, rows: Ints, items: Codes, statistics: Mapping[str, Statistics]
+    ) -> Candidates:
+        """The features of pairs of users (row numbers, ascending) and items."""
+        names, features = computed(
+            Pairs(users, rows, items, self.retrievers, statistics, self.groups, self.config.repeat)
+        )
         offsets = offsets_of(np.bincount(rows, minlength=len(users)))
-        label = None if targets is None else items == targets[rows]
-        return Candidates(offsets, items, features, names, self.ties, label, ranks)
+        return Candidates(offsets, items, features, names, self.ties)
 
     def _brought(
         self, users: Histories, statistics: Mapping[str, Statistics], targets: Codes | None

@@ -2,8 +2,9 @@
 
 Reads: clean/holdout, clean/items, clean/users, clean/sequences, pretrain/item_text_vectors, profile/profiles,
 train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations, all of a work directory that was
-replayed as of the cut-off.
-Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json.
+replayed as of the cut-off; for explanations also clean/negative_feedback, pretrain/item_vectors, pretrain/encoder and
+train-ranker/ranker.
+Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json and, for explanations, evaluate/deletions.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from llmrec_cli.core.arrays import Codes
 from llmrec_cli.core.artifacts import (
+    DELETIONS,
+    ENCODER,
     EVALUATION,
     HOLDOUT,
     ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
     ITEMS,
+    NEGATIVE_FEEDBACK,
     PROFILES,
+    RANKER,
     RANKER_REPORT,
     RECOMMENDATIONS,
     RETRIEVERS,
@@ -32,12 +37,12 @@ from llmrec_cli.core.artifacts import (
     VERDICT,
 )
 from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.core.config import IsoTime
-from llmrec_cli.core.errors import DataError, SettingsError, did_you_mean
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.evaluation.thresholds import BEST, POPULARITY, check_consistency, enforce
+from llmrec_cli.evaluation.backtest_config import OF_REASONS, BacktestConfig, EvaluateConfig
+from llmrec_cli.evaluation.thresholds import BEST, check_consistency, enforce
 
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
@@ -47,81 +52,6 @@ if TYPE_CHECKING:
     from llmrec_cli.ranking.retrievers import Histories, Retriever
 
 Json = dict[str, Any]
-METRICS = (
-    "recall",
-    "ndcg",
-    "mrr",
-    "map",
-    "hit",
-    "novelty",
-    "coverage",
-    "gini",
-    "arp",
-    "poplift",
-    "diversity",
-    "calibration",
-)
-
-
-class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
-    holdout: Literal["last", "last-n", "time"] = Field("last", description="what the backtest withholds of each user")
-    holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
-    holdout_after: list[IsoTime] | IsoTime = Field(
-        "", description="ISO time from which on everything is withheld, for time; of several, up to the next one"
-    )
-    holdout_until: IsoTime = Field(
-        "", description="ISO time from which on nothing is asked about, for time; empty: none"
-    )
-    ks: list[PositiveInt] = Field([5, 10], min_length=1, description="lengths of the lists that are compared")
-    baselines: list[str] = Field(
-        [POPULARITY, "itemknn", BEST],
-        description="candidate sources to compare with, if fitted; popularity always, best is that of validation",
-    )
-    bootstrap: int = Field(1000, ge=100, description="resamples of the users behind each 95 % interval")
-    fail_under: float | None = Field(None, ge=0, le=1, description="exit 7 when NDCG of the longest list is below this")
-    thresholds: dict[str, float] = Field(
-        {}, description='least values of the pipeline\'s metrics, such as "recall@10" = 0.1; exit 7 below one'
-    )
-    upper_bounds: dict[str, float] = Field(
-        {}, description='highest values, for metrics of which less is better, such as "gini@10" = 0.9; exit 7 above one'
-    )
-    must_beat: list[str] = Field([], description="baselines that must be beaten beyond doubt, else exit 7")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> EvaluateConfig:
-        if isinstance(self.holdout_after, list) and sorted(set(self.holdout_after)) != self.holdout_after:
-            raise ValueError("holdout_after: cut-offs must stand in order, the oldest first")
-        return self
-
-    def least(self) -> dict[str, float]:
-        """Metric -> lowest value allowed, `fail_under` among them."""
-        return ({} if self.fail_under is None else {f"ndcg@{max(self.ks)}": self.fail_under}) | self.thresholds
-
-    def backtests(self, *, filter_seen: bool, min_support: int = 0) -> list[tuple[str, BacktestConfig]]:
-        """A name and the settings of each backtest; the name is empty where there is one."""
-        given = self.model_dump() | {"filter_seen": filter_seen, "min_support": min_support}
-        if isinstance(self.holdout_after, str):
-            return [("", BacktestConfig(**given))]
-        ends = [*self.holdout_after[1:], self.holdout_until]
-        cuts = zip(self.holdout_after, ends, strict=True)
-        return [(at, BacktestConfig(**given | {"holdout_after": at, "holdout_until": end})) for at, end in cuts]
-
-    @field_validator("thresholds", "upper_bounds")
-    @classmethod
-    def _measured(cls, thresholds: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        """A mistyped metric is told before the hours of a replay."""
-        names = [f"{metric}@{k}" for metric in METRICS for k in info.data.get("ks", [])]
-        for name in thresholds:
-            if name not in names:
-                raise ValueError(f"no metric {name!r}: {did_you_mean(name, names)}")
-        return thresholds
-
-
-class BacktestConfig(EvaluateConfig, frozen=True):
-    """What one backtest is compared by: the settings of `[evaluate]`, and those of other stages that concern it."""
-
-    filter_seen: bool = Field(description="recommend.filter_seen: the baselines' lists are made the same way")
-    min_support: int = Field(0, description="clean.min_support: no slice of fewer people is shown")
 
 
 def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
@@ -155,13 +85,35 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
         "other_filter": other,
         "protocol": protocol(config, question, context.seed),
     }
+    reasons = explained(work, config, context, verdict) if config.explanations else {}
     write(work, found, sliced, verdict)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
+    metrics |= reasons
     enforce(metrics, verdict["versus"], least=config.least(), most=config.upper_bounds, must=must)
     lacking = [name for name in config.baselines if name not in compared]
     return Report(
         {"users": len(question.users)}, metrics, describe(found, sliced, verdict, lacking), verdict["warnings"]
     )
+
+
+def explained(work: WorkDir, config: BacktestConfig, context: Context, verdict: Json) -> dict[str, float]:
+    """Whether the reasons of the lists hold, as metrics and in the verdict; writes the rows that were asked about."""
+    from llmrec_cli.evaluation.deletion import Asked, Deletion, sentence
+    from llmrec_cli.lists.maker import maker_of
+    from llmrec_cli.lists.without import Without
+
+    maker = maker_of(work, config.lists, context)
+    asked = Asked.draw(work.read(RECOMMENDATIONS), maker, config.explanation_rows, context.seed)
+    if not len(asked):
+        verdict["words"].append("No reason names an event, so there is none to be left out")
+        return {}
+    context.progress.log(f"evaluate: {len(asked):,} rows scored again without what their reasons name")
+    found = Deletion.of(asked, maker, Without.of(work, maker), seed=context.seed, resamples=config.bootstrap)
+    work.write(DELETIONS, found.table(maker))
+    verdict["explanations"] = figures = found.figures()
+    verdict["words"].append(sentence(figures))
+    ratio, left = figures["ratio"], figures["left"]
+    return dict(zip(OF_REASONS, (ratio["value"], ratio["low"], left["named"]), strict=True))
 
 
 def replayed(
@@ -185,7 +137,7 @@ def replayed(
             f"the lists have {given.shape[1]} items, too few for ks = {config.ks}", fix=f"--set recommend.k={longest}"
         )
     withheld = before(work.read(HOLDOUT), config.holdout_until)
-    question = ask(withheld, users, items, sequences, given, filter_seen=config.filter_seen)
+    question = ask(withheld, users, items, sequences, given, filter_seen=config.lists.filter_seen)
     return sequences, question, given[question.users]
 
 
@@ -291,8 +243,12 @@ STAGE = Stage(
         RETRIEVERS,
         RANKER_REPORT,
         RECOMMENDATIONS,
+        NEGATIVE_FEEDBACK,
+        ITEM_VECTORS,
+        ENCODER,
+        RANKER,
     ),
-    writes=(EVALUATION, SLICES, VERDICT),
+    writes=(EVALUATION, SLICES, VERDICT, DELETIONS),
     run=run,
-    revision=5,
+    revision=6,
 )
