@@ -275,6 +275,6 @@ STAGE = Stage(
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),
-    revision=13,
+    revision=14,
     threaded=True,
 )

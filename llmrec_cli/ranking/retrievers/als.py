@@ -20,9 +20,9 @@ class AlsConfig(BaseModel, frozen=True, extra="forbid"):
 
     factors: int = Field(128, ge=1, description="width of the factors")
     iterations: int = Field(12, ge=1, description="alternations")
-    regularization: float = Field(0.05, ge=0, description="ridge on the factors")
+    regularization: float = Field(20.0, ge=0, description="ridge on the factors")
     alpha: float = Field(20.0, gt=0, description="confidence of an event is 1 + alpha")
-    decay: float = Field(0.8, gt=0, le=1, description="confidence of an event against the one after it, at fold-in")
+    decay: float = Field(0.6, gt=0, le=1, description="confidence of an event against the one after it, at fold-in")
 
 
 class Als(DenseRetriever):
