@@ -37,7 +37,7 @@ class Asked:
     ages: Ints
     """(rows, 2) events of the user since the newest one with each of the two."""
     share: float
-    """Of all rows those that name an event."""
+    """Of the rows of users with events those that name one."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -63,7 +63,8 @@ class Asked:
         other, age, other_age = np.array(found, dtype=np.int64).reshape(-1, 3).T
         ranks = lists.column("rank").to_numpy()[chosen].astype(np.int64)
         given = users[chosen].astype(np.int64), ranks, items[chosen], named[chosen], other.astype(np.int32)
-        return cls(*given, np.stack([age, other_age], axis=1), len(candidates) / max(lists.num_rows, 1))
+        warm = maker.histories.sequences.lengths[users] > 0
+        return cls(*given, np.stack([age, other_age], axis=1), len(candidates) / max(int(warm.sum()), 1))
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def sentence(figures: Json) -> str:
         f"(95 % {ratio['low']:.1f}–{ratio['high']:.1f}) as much score as without another as old "
         f"({figures['rows']:,} rows, mean age {age['named']:.1f} and {age['other']:.1f} events) and leaves the list in "
         f"{left['named']:.0%} of them, without the other in {left['other']:.0%}; "
-        f"{figures['rows_that_name_an_event']:.0%} of all rows name an event"
+        f"{figures['rows_that_name_an_event']:.0%} of the rows of users with events name one"
     )
 
 

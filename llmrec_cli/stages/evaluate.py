@@ -250,5 +250,5 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT, DELETIONS),
     run=run,
-    revision=6,
+    revision=7,
 )
