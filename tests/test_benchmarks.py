@@ -10,12 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks import cold, harness, pipeline, places, ranking, readme, speed
+from benchmarks import cold, harness, pipeline, places, ranking, readme, reasons, speed
 from benchmarks.data_sets import DATA_SETS, DataSet
 from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
+from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.ranks import tie_order
+from llmrec_cli.lists.maker import maker_of
+from llmrec_cli.lists.recommend_config import RecommendConfig
+from tests import tiny
 
 
 def histories(*users: list[int], n_items: int) -> Sequences:
@@ -170,3 +174,20 @@ def test_strict_trains_without_two_events_and_keeps_what_is_best_for_the_first_o
     assert work.read(ITEMS).column("title").null_count == data.items
     vectors = work.read(ITEM_TEXT_VECTORS).column("vector").combine_chunks().flatten()
     assert np.count_nonzero(vectors) == 0
+
+
+def test_reasons_drawn_at_random_name_events_of_the_user_where_the_list_names_one(
+    tmp_path: Path, context: Context
+) -> None:
+    work = tiny.make(tmp_path / "work")
+    maker = maker_of(work, RecommendConfig(k=3), context)
+    lists = maker.table(0, next(lists for _, lists in maker.blocks([(0, tiny.WALKERS)])))
+    found = reasons.at_random(lists, maker, 1)
+    assert found.drop_columns(["evidence"]).equals(lists.drop_columns(["evidence"]))
+    named = 0
+    for row, was in zip(found.to_pylist(), lists.column("evidence").to_pylist(), strict=True):
+        events = [piece["item_id"] for piece in row["evidence"]]
+        assert bool(events) == any(piece["item_id"] for piece in was)
+        assert set(events) <= {tiny.item_id(code) for code in tiny.walk(int(row["user_id"][1:]))}
+        named += len(events)
+    assert named > 100 and found.equals(reasons.at_random(lists, maker, 1))
