@@ -161,7 +161,8 @@ def test_generated_images_do_not_leave_the_work_directory(work: WorkDir, tmp_pat
     rows = [{"item_id": tiny.item_id(n), "path": path, "image_generator": "vae"} for n, path in enumerate(paths)]
     work.write(ITEM_IMAGES, pa.Table.from_pylist(rows, schema=ITEM_IMAGES.schema))
     found = page_data._images(work, [tiny.item_id(n) for n in range(3)])
-    assert found == {"i00": "data:image/png;base64," + base64.b64encode(b"picture").decode()}
+    address = "data:image/png;base64," + base64.b64encode(b"picture").decode()
+    assert found == {"i00": {"image": address, "image_by": "vae"}}
     work.remove(ITEM_IMAGES)
 
 

@@ -245,13 +245,13 @@ TASTE_TEXTS = Table(
 ITEM_IMAGES = Table(
     "generate",
     "item_images",
-    "Where the generated image of an item lies, and what made it.",
+    "Where the generated image of an item lies, what made it, and the item whose picture is nearest to it.",
     (ITEM,),
-    _schema(item_id=ID, path=pa.string(), image_generator=pa.string(), condition=pa.string()),
+    _schema(item_id=ID, path=TEXT, image_generator=TEXT, condition=TEXT, nearest_item=ID, distance=pa.float32()),
     optional=True,
     forgets=Forgets.NOBODY,
 )
-IMAGES = Folder("generate", "images", "Generated image files.", optional=True, forgets=Forgets.NOBODY)
+IMAGES = Folder("generate", "images", "Generated images, and a contact sheet.", optional=True, forgets=Forgets.NOBODY)
 
 RECOMMENDATIONS = Table(
     "recommend",

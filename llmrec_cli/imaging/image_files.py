@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from llmrec_cli.content.media import inside, read_picture
 from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.version import __version__
 from llmrec_cli.imaging.generators import Pixels
+
+LARGE, SMALL = 64, 32  # pixels a side that `auto` chooses from
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType='
+    '"http://cv.iptc.org/newscodes/digitalsourcetype/{source}"/></rdf:RDF></x:xmpmeta>'
+)
+"""How the IPTC marks pictures that no camera took; readers of other programs know it."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,14 @@ class Pictures:
     """Paths of files that are missing, broken or no images."""
 
 
-def read_pictures(paths: Sequence[str | None], folder: Path, size: int, limit: int) -> Pictures:
-    """The first `limit` readable pictures of `paths`, which start from `folder`; symbolic links are followed first."""
+def read_pictures(paths: Sequence[str | None], folder: Path, size: int | None, limit: int) -> Pictures:
+    """The first `limit` readable pictures of `paths`, which start from `folder`; symbolic links are followed first.
+
+    Without a size they are 64 pixels a side where half of them are as large, else 32.
+    """
     root = folder.resolve()
     rows: list[int] = []
-    images: list[Pixels] = []
+    read: list[Image.Image] = []
     outside = unreadable = 0
     for row, path in enumerate(paths):
         if not path:
@@ -43,19 +55,33 @@ def read_pictures(paths: Sequence[str | None], folder: Path, size: int, limit: i
         if file is None:
             outside += 1
             continue
-        picture = read_picture(file, size)
+        picture = read_picture(file, size or LARGE)
         if picture is None:
             unreadable += 1
             continue
         rows.append(row)
-        images.append(np.asarray(ImageOps.fit(picture, (size, size)), dtype=np.uint8))  # its middle square
-    stacked = np.stack(images) if images else np.zeros((0, size, size, 3), dtype=np.uint8)
+        # its middle square, at once: what is kept of a large picture is small
+        side = size or min(LARGE, *picture.size)
+        read.append(ImageOps.fit(picture, (side, side)))
+    side = size or (LARGE if 2 * sum(picture.width >= LARGE for picture in read) >= len(read) else SMALL)
+    images = [np.asarray(picture.resize((side, side)), dtype=np.uint8) for picture in read]
+    stacked = np.stack(images) if images else np.zeros((0, side, side, 3), dtype=np.uint8)
     return Pictures(np.array(rows, dtype=np.int64), stacked, outside, unreadable)
 
 
-def save_pictures(images: Pixels, folder: Path) -> list[str]:
-    """Write (n, size, size, 3) images as PNG files that are named by their place; the names."""
+def save_pictures(images: Pixels, folder: Path, generator: str) -> list[str]:
+    """Write (n, size, size, 3) images as PNG files that are named by their place and say what made them; the names."""
     names = [f"{n:06d}.png" for n in range(len(images))]
     for name, image in zip(names, images, strict=True):
-        Image.fromarray(image).save(folder / name)
+        save_picture(image, folder / name, generator)
     return names
+
+
+def save_picture(image: Pixels, file: Path, generator: str) -> None:
+    """Write a PNG file that says in its metadata that it was generated: in words, and as the IPTC does."""
+    source = "compositeCapture" if generator == "collage" else "trainedAlgorithmicMedia"
+    marks = PngImagePlugin.PngInfo()
+    marks.add_text("Software", f"llmrec {__version__}, image generator {generator}")
+    marks.add_text("Comment", "generated, not a photograph of the item")
+    marks.add_itxt("XML:com.adobe.xmp", XMP.format(source=source))
+    Image.fromarray(image).save(file, pnginfo=marks)

@@ -90,8 +90,7 @@ def _evidence(piece: Json, book: _Book) -> list[Any]:
     return [piece["kind"], book.place(item_id) if item_id else None, piece.get("tag"), piece["weight"]]
 
 
-def _item(view: Json, images: dict[str, str]) -> Json:
-    image = images.get(view[ITEM])
+def _item(view: Json, images: dict[str, Json]) -> Json:
     return {
         "id": view[ITEM],
         "title": view["title"],
@@ -99,26 +98,26 @@ def _item(view: Json, images: dict[str, str]) -> Json:
         "tags": view["tags"][:4],
         "text": view["text"] if view["generated"] else view["text"][:TEXT],
         "events": view["n_events"],
-        **({"image": image} if image else {}),
+        **images.get(view[ITEM], {}),
     }
 
 
-def _images(work: WorkDir, item_ids: Sequence[str]) -> dict[str, str]:
-    """Item -> its generated image as a data address, for small PNG files inside the work directory."""
+def _images(work: WorkDir, item_ids: Sequence[str]) -> dict[str, Json]:
+    """Item -> its generated image as a data address, and what made it, for small PNG files of the work directory."""
     if not work.has(ITEM_IMAGES):
         return {}
-    table = work.read(ITEM_IMAGES, [ITEM, "path"])
-    paths = dict(zip(table.column(ITEM).to_pylist(), table.column("path").to_pylist(), strict=True))
-    out: dict[str, str] = {}
+    rows = {row[ITEM]: row for row in work.read(ITEM_IMAGES, [ITEM, "path", "image_generator"]).to_pylist()}
+    out: dict[str, Json] = {}
     left, root = ALL_IMAGE_BYTES, work.path.resolve()
     for item_id in item_ids:
-        path = (root / paths[item_id]).resolve() if item_id in paths else root
+        path = (root / rows[item_id]["path"]).resolve() if item_id in rows else root
         if path.suffix != ".png" or not path.is_relative_to(root) or not path.is_file():
             continue
         content = path.read_bytes()
         if len(content) <= min(IMAGE_BYTES, left):
             left -= len(content)
-            out[item_id] = "data:image/png;base64," + base64.b64encode(content).decode()
+            address = "data:image/png;base64," + base64.b64encode(content).decode()
+            out[item_id] = {"image": address, "image_by": rows[item_id]["image_generator"]}
     return out
 
 

@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, model_validator
 
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import (
@@ -35,17 +34,18 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.core.registry import load_variant
+from llmrec_cli.core.registry import Sections, load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
+    from llmrec_cli.imaging.item_images import ImageSettings
     from llmrec_cli.writing.facts import Facts
     from llmrec_cli.writing.writers import Draft, Writer
 
 BLOCK = 8192  # texts held in memory at a time
-FEWEST_PICTURES, MOST_PICTURES = 8, 20_000  # that an image generator learns from
+IMAGE_SECTIONS = Sections("llmrec_cli.imaging.generators:GENERATORS", "llmrec_cli.imaging.generators:load_class")
 
 
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
@@ -60,11 +60,19 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
     max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
     image_generator: str = Field(
-        "", description="what makes images where items have some to learn from: vae; empty: none"
+        "", description="what makes images: gan, vae, diffusers, collage, or module:Class; empty: none"
     )
     max_images: int = Field(64, ge=0, description="images made: items without a picture first, most popular first")
-    image_size: int = Field(32, ge=16, le=128, multiple_of=16, description="pixels of a generated image's side")
-    image_steps: int = Field(250, ge=1, description="training steps of the image generator")
+    image_size: int | None = Field(
+        None,
+        ge=16,
+        le=128,
+        multiple_of=4,
+        description="pixels a side; 64 where half of the pictures are as large, else 32",
+    )
+    image: Annotated[dict[str, SerializeAsAny[BaseModel]], IMAGE_SECTIONS] = Field(
+        {}, description="settings of the image generators, by name"
+    )
 
     @model_validator(mode="after")
     def _an_adapter_needs_a_model(self) -> GenerateConfig:
@@ -90,7 +98,7 @@ class Job:
 
 def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     from llmrec_cli.data.interactions import from_table
-    from llmrec_cli.imaging.generators import GENERATORS, ImageGenerator
+    from llmrec_cli.imaging.item_images import write_images
     from llmrec_cli.writing.claims import People
     from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
     from llmrec_cli.writing.writers import WRITERS, Writer, WriterConfig
@@ -103,11 +111,7 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     )
     kind = load_variant("writer", WRITERS, config.writer, Writer)
     writer = kind.open(settings, context.device, context.threads)
-    image_generator = (
-        load_variant("image generator", GENERATORS, config.image_generator, ImageGenerator)
-        if config.image_generator
-        else None
-    )
+    images = image_settings(config)
     items, profiles = work.read(ITEMS), work.read(PROFILES, [USER, "interests", "n_events"])
     histories = from_table(work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]), items, profiles.column(USER))
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
@@ -124,8 +128,8 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
         report_checks(report, job, write_texts(work, job, writer, config, context))
     if writer.name == "template":
         report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
-    if image_generator is not None:
-        generate_images(work, image_generator, items.take(popular), config, context, report=report)
+    if images is not None:
+        write_images(work, items.take(popular), images, context, report)
     return report
 
 
@@ -136,20 +140,21 @@ def _sources(work: WorkDir, config: GenerateConfig, base: Path) -> Iterator[Sour
 
     if config.writer != "template":
         yield from model_store.source("language model", model_store.folder_of(config.model))
-    if config.image_generator:
+    if images := image_settings(config):
         yield from encoder_files.of_items("image", work.read(ITEMS, ["image"]), base)
+        if folder := images.generator.folder(images.config):
+            yield Source("pipeline", folder, sorted(file for file in folder.rglob("*") if file.is_file()))
 
 
 def _ready(config: GenerateConfig, context: Context) -> None:
-    from llmrec_cli.imaging.generators import GENERATORS, ImageGenerator
     from llmrec_cli.tensors import model_store
     from llmrec_cli.writing.writers import WRITERS, Writer
 
     load_variant("writer", WRITERS, config.writer, Writer)
     if config.writer == "hf":
         model_store.locate(config.model)
-    if config.image_generator:
-        load_variant("image generator", GENERATORS, config.image_generator, ImageGenerator)
+    if images := image_settings(config):
+        images.generator.folder(images.config)
 
 
 def adapter_folder(work: WorkDir, config: GenerateConfig) -> str:
@@ -233,59 +238,16 @@ def report_checks(report: Report, job: Job, checks: Counter[tuple[str, str]]) ->
         report.metrics[f"{job.name}.{name}.pass_rate"] = passed / max(passed + mine.total(), 1)
 
 
-def generate_images(
-    work: WorkDir, kind: Any, items: pa.Table, config: GenerateConfig, context: Context, *, report: Report
-) -> None:
-    """Train the generator on pictures of `items`, popular first; make some for those without, then for others."""
-    from llmrec_cli.imaging.image_files import read_pictures, save_pictures
+def image_settings(config: GenerateConfig) -> ImageSettings | None:
+    """The image generator with its settings; None where none is asked for."""
+    from llmrec_cli.imaging.generators import load_class
+    from llmrec_cli.imaging.item_images import ImageSettings
 
-    pictures = read_pictures(items.column("image").to_pylist(), context.base, config.image_size, MOST_PICTURES)
-    if pictures.outside:
-        report.warnings.append(f"{pictures.outside:,} image paths lead out of {context.base}: they were not opened")
-    if len(pictures.rows) < FEWEST_PICTURES:
-        found = f"{len(pictures.rows)} of them readable, {FEWEST_PICTURES} needed" if pictures.unreadable else "too few"
-        report.lines.append(f"images: none made, items have no picture files to learn from ({found})")
-        return
-    conditions = [(category or "any").partition(" > ")[0] for category in items.column("category").to_pylist()]
-    known, kinds = np.unique(np.array(conditions)[pictures.rows], return_inverse=True)
-    with context.progress.task("generate images", config.image_steps, "steps") as task:
-        image_generator = kind.fit(
-            image_generator_config(kind, config),
-            pictures.images,
-            kinds,
-            seed=context.seed,
-            device=context.device,
-            task=task,
-        )
-    rows = rows_without_picture(conditions, known, pictures.rows)[: config.max_images]
-    images = image_generator.generate(np.searchsorted(known, np.array(conditions)[rows]), context.seed)
-    with work.writing(IMAGES) as folder:
-        names = save_pictures(images, folder)
-    columns: dict[str, list[Any]] = {
-        ITEM: items.column(ITEM).take(rows).to_pylist(),
-        "path": [f"{IMAGES.path}/{name}" for name in names],
-        "image_generator": [config.image_generator] * len(rows),
-        "condition": [conditions[row] for row in rows],
-    }
-    work.write(ITEM_IMAGES, pa.table(columns))
-    report.counts["images"] = len(rows)
-    report.lines.append(
-        f"images: {len(rows):,} made by {config.image_generator}, trained on {len(pictures.rows):,} pictures"
-    )
-
-
-def image_generator_config(kind: Any, config: GenerateConfig) -> Any:
-    """The generator's own settings; the variational autoencoder takes its number of steps from the stage."""
-    from llmrec_cli.imaging.generators.vae import VaeConfig, VaeGenerator
-
-    return VaeConfig.model_validate({"steps": config.image_steps}) if kind is VaeGenerator else None
-
-
-def rows_without_picture(conditions: Sequence[str], known: npt.NDArray[np.str_], with_picture: Ints) -> Ints:
-    """Rows whose condition the image generator knows: those without a picture, then the others, each in order."""
-    has_picture = np.isin(np.arange(len(conditions)), with_picture)
-    able = np.isin(np.array(conditions), known)
-    return np.concatenate([np.flatnonzero(able & ~has_picture), np.flatnonzero(able & has_picture)])
+    name = config.image_generator
+    if not name:
+        return None
+    kind = load_class(name)
+    return ImageSettings(name, kind, config.image.get(name) or kind.Config(), config.max_images, config.image_size)
 
 
 STAGE = Stage(
@@ -296,5 +258,5 @@ STAGE = Stage(
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=3,
+    revision=4,
 )

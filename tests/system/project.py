@@ -43,7 +43,7 @@ n_topics = 3
 rankers = ["popularity", "logistic", "fusion", "lambdarank"]
 [generate]
 image_size = 16
-image_steps = 5
+image = { vae = { steps = 5 } }
 max_images = 4
 [recommend]
 k = 5
