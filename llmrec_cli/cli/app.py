@@ -61,7 +61,7 @@ def run(
     common.console.finish(outcomes, str(common.work), following)
 
 
-@command(BESIDE, settings=("holdout", "fail_under", "explanations"))
+@command(BESIDE, settings=("holdout", "fail_under", "explanations", "ablation"))
 def evaluate(
     common: Common,
     *,
@@ -72,7 +72,8 @@ def evaluate(
     """Backtest: replay everything without the newest events and compare with what happened.
 
     Writes WORK/evaluate/NAME/, a work directory of its own, with evaluation and verdict.json in its evaluate/ folder,
-    and puts the verdict on the page. --explanations also asks whether the reasons of the lists hold.
+    and puts the verdict on the page. --explanations also asks whether the reasons of the lists hold, --ablation what
+    each family of features and each source is worth.
 
     Example: llmrec evaluate --fail-under 0.05
     Example, from cron: llmrec evaluate -q --explanations --set evaluate.thresholds.deletion_ratio_low=4

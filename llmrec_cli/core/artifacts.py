@@ -292,24 +292,24 @@ VERDICT = File(
     forgets=Forgets.LEARNT,
 )
 
+ABLATION = Table(
+    "evaluate",
+    "ablation",
+    "NDCG of the ranker's order without one family of features, or without one source: the ranker is fitted anew.",
+    ("kind", "name"),
+    _schema(kind=pa.string(), name=pa.string(), metric=pa.string(), difference=pa.float64(), **_INTERVAL),
+    optional=True,
+    forgets=Forgets.LEARNT,
+)
 DELETIONS = Table(
     "evaluate",
     "deletions",
     "Rows of lists, and what they lose without the event that their reason names and without another as old.",
     (USER, "rank"),
     _schema(
-        user_id=ID,
-        rank=pa.int32(),
-        item_id=ID,
-        score=NUMBER,
-        named=ID,
-        named_age=pa.int64(),
-        score_without_named=NUMBER,
-        left_without_named=pa.bool_(),
-        other=ID,
-        other_age=pa.int64(),
-        score_without_other=NUMBER,
-        left_without_other=pa.bool_(),
+        **dict(user_id=ID, rank=pa.int32(), item_id=ID, score=NUMBER),
+        **dict(named=ID, named_age=pa.int64(), score_without_named=NUMBER, left_without_named=pa.bool_()),
+        **dict(other=ID, other_age=pa.int64(), score_without_other=NUMBER, left_without_other=pa.bool_()),
     ),
     optional=True,
     forgets=Forgets.ROWS,

@@ -49,6 +49,12 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
         False, description="whether reasons hold: rows are scored again without the event that their reason names"
     )
     explanation_rows: int = Field(300, ge=10, description="rows of the lists that explanations asks about")
+    ablation: bool = Field(
+        False, description="what each family of features and each source is worth: the ranker is fitted without it"
+    )
+    ablation_users: int = Field(
+        4000, ge=10, description="users at most whom ablation fits the ranker on, and whom it asks about"
+    )
     thresholds: dict[str, float] = Field(
         {},
         description='least values of the pipeline\'s metrics, such as "recall@10" = 0.1, or deletion_ratio_low = 4 '

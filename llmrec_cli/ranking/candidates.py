@@ -30,6 +30,10 @@ class Candidates:
     """(rows,) True for the item that came next; None when it is not known."""
     retriever_ranks: dict[str, Ints] = field(default_factory=dict)
     """Retriever -> (users,) the target's rank among the retriever's best, 0 = first; only where targets were given."""
+    brought: Ints | None = None
+    """(rows,) bit i is set where the i-th retriever brought the row, the bit after them for items that the user had;
+    None where rows were given.
+    """
     fitted: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What rankers fitted on this very table and share, by its settings; a table made from it begins without."""
 
@@ -56,9 +60,14 @@ class Candidates:
     def keep(self, rows: Bools) -> Candidates:
         """The table of some rows; users stay, with fewer rows or none."""
         lengths = np.bincount(self.users[rows], minlength=self.n_users)
+        some = replace(self, offsets=offsets_of(lengths), items=self.items[rows], features=self.features[rows])
         label = None if self.label is None else self.label[rows]
-        offsets = offsets_of(lengths)
-        return replace(self, offsets=offsets, items=self.items[rows], features=self.features[rows], label=label)
+        return replace(some, label=label, brought=None if self.brought is None else self.brought[rows])
+
+    def without(self, columns: Bools) -> Candidates:
+        """The table without some features, a mask of them."""
+        names = tuple(name for name, gone in zip(self.names, columns, strict=True) if not gone)
+        return replace(self, names=names, features=self.features[:, ~columns])
 
     def has_target(self) -> Bools:
         """(users,) whether the target is among the candidates."""
@@ -89,6 +98,7 @@ def join(parts: list[Candidates]) -> Candidates:
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     items = np.concatenate([part.items for part in parts])
     labels = [part.label for part in parts if part.label is not None]
+    brought = [part.brought for part in parts if part.brought is not None]
     ranks = {name: np.concatenate([part.retriever_ranks[name] for part in parts]) for name in retrievers}
     features = np.empty((len(items), len(names)), dtype=np.float32)
     row = 0
@@ -96,5 +106,5 @@ def join(parts: list[Candidates]) -> Candidates:
         part = parts.pop(0)
         features[row : row + len(part)] = part.features
         row += len(part)
-    offsets = offsets_of(lengths)
-    return Candidates(offsets, items, features, names, ties, np.concatenate(labels) if labels else None, ranks)
+    label, bits = np.concatenate(labels) if labels else None, np.concatenate(brought) if brought else None
+    return Candidates(offsets_of(lengths), items, features, names, ties, label, ranks, bits)

@@ -14,6 +14,7 @@ import numpy as np
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.interactions import Sequences, some_with_two
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking import returned
@@ -22,6 +23,7 @@ from llmrec_cli.ranking.candidates import Candidates, join
 from llmrec_cli.ranking.features import Groups, Pairs, computed
 from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, Statistics
 from llmrec_cli.ranking.topk import blocks
+from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.tensors import checkpoints
 
 RANKED = 100
@@ -72,6 +74,17 @@ class Retrieval:
                     bar.advance(stop - start)
         return join(parts) if parts else self._block(histories, targets)
 
+    def of_last_events(
+        self, sequences: Sequences, encoder: SequenceEncoder, limit: int, seed: int, progress: Progress
+    ) -> Candidates:
+        """For the last event of at most `limit` users, from what was before it: what rankers learn from.
+
+        Neither the retrievers nor the encoder may have seen the last events.
+        """
+        users = some_with_two(sequences, limit, seed)
+        before = sequences.without_last().select(users)
+        return self.candidates(Histories(before, encoder.encode(before)), sequences.last()[users], progress)
+
     def of_pairs(self, histories: Histories, items: Codes) -> Candidates:
         """One candidate for each user, whether or not a retriever brings it: `items` (users,)."""
         spans = blocks(len(histories), len(self.catalogue), self.max_memory // 2, 3 * len(self.retrievers))
@@ -82,11 +95,11 @@ class Retrieval:
 
     def _block(self, users: Histories, targets: Codes | None) -> Candidates:
         statistics = self._statistics(users)
-        keys, ranks = self._brought(users, statistics, targets)
+        keys, brought, ranks = self._brought(users, statistics, targets)
         rows, codes = np.divmod(keys, max(len(self.catalogue), 1))
         found = self._described(users, rows, codes.astype(np.int32), statistics)
         label = None if targets is None else found.items == targets[rows]
-        return replace(found, label=label, retriever_ranks=ranks)
+        return replace(found, label=label, brought=brought, retriever_ranks=ranks)
 
     def _statistics(self, users: Histories) -> dict[str, Statistics]:
         return {name: _statistics(retriever, users) for name, retriever in self.retrievers.items()}
@@ -103,8 +116,10 @@ class Retrieval:
 
     def _brought(
         self, users: Histories, statistics: Mapping[str, Statistics], targets: Codes | None
-    ) -> tuple[Ints, dict[str, Ints]]:
-        """user x items + item of all candidates, ascending, and the rank of each target in each retriever's list."""
+    ) -> tuple[Ints, Ints, dict[str, Ints]]:
+        """user x items + item of all candidates, ascending; who brought them, as bits; and the rank of each target in
+        each retriever's list.
+        """
         sequences, n_items = users.sequences, len(self.catalogue)
         hide = not self.config.repeat if self.exclude_seen is None else self.exclude_seen
         excluded = Excluded.of(sequences.excluded(seen=hide), self.allowed, self.ties)
@@ -124,7 +139,11 @@ class Retrieval:
             own = sequences.tail(self.config.depth)
             free = ~excluded.holds(own.users, own.codes, n_items)
             keys.append((own.users * n_items + own.codes)[free])
-        return np.unique(np.concatenate(keys)), ranks
+        found = np.unique(np.concatenate(keys))
+        brought = np.zeros(len(found), dtype=np.int64)
+        for bit, some in enumerate(keys):
+            brought[np.searchsorted(found, some)] |= 1 << bit
+        return found, brought, ranks
 
 
 def _statistics(retriever: Retriever, users: Histories) -> Statistics:

@@ -2,9 +2,10 @@
 
 Reads: clean/holdout, clean/items, clean/users, clean/sequences, pretrain/item_text_vectors, profile/profiles,
 train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations, all of a work directory that was
-replayed as of the cut-off; for explanations also clean/negative_feedback, pretrain/item_vectors, pretrain/encoder and
-train-ranker/ranker.
-Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json and, for explanations, evaluate/deletions.
+replayed as of the cut-off; for explanations and ablation also clean/negative_feedback, pretrain/item_vectors,
+pretrain/encoder, pretrain/encoder_validation and train-ranker/ranker.
+Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json; where asked for, evaluate/deletions (explanations)
+and evaluate/ablation.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import pyarrow as pa
 
 from llmrec_cli.core.arrays import Codes
 from llmrec_cli.core.artifacts import (
+    ABLATION,
     DELETIONS,
     ENCODER,
+    ENCODER_VALIDATION,
     EVALUATION,
     HOLDOUT,
     ITEM_TEXT_VECTORS,
@@ -86,6 +89,8 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
         "protocol": protocol(config, question, context.seed),
     }
     reasons = explained(work, config, context, verdict) if config.explanations else {}
+    if config.ablation:
+        ablated(work, config, context, question, verdict)
     write(work, found, sliced, verdict)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
     metrics |= reasons
@@ -114,6 +119,22 @@ def explained(work: WorkDir, config: BacktestConfig, context: Context, verdict: 
     verdict["words"].append(sentence(figures))
     ratio, left = figures["ratio"], figures["left"]
     return dict(zip(OF_REASONS, (ratio["value"], ratio["low"], left["named"]), strict=True))
+
+
+def ablated(work: WorkDir, config: BacktestConfig, context: Context, question: EvalUsers, verdict: Json) -> None:
+    """What families of features and sources are worth, in the verdict and as a table."""
+    from llmrec_cli.evaluation.ablation import Ablation
+    from llmrec_cli.lists.maker import maker_of
+    from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.tensors.checkpoints import fits
+
+    maker = maker_of(work, config.lists, context)
+    encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), maker.catalogue.item_ids), context.device)
+    found = Ablation.of(maker, encoder, question, k=max(config.ks), limit=config.ablation_users)
+    table = found.table(context.seed, config.bootstrap)
+    work.write(ABLATION, table)
+    verdict["ablation"] = table.to_pylist()
+    verdict["words"] += found.lines(table)
 
 
 def replayed(
@@ -246,9 +267,10 @@ STAGE = Stage(
         NEGATIVE_FEEDBACK,
         ITEM_VECTORS,
         ENCODER,
+        ENCODER_VALIDATION,
         RANKER,
     ),
-    writes=(EVALUATION, SLICES, VERDICT, DELETIONS),
+    writes=(EVALUATION, SLICES, VERDICT, DELETIONS, ABLATION),
     run=run,
     revision=7,
 )

@@ -197,10 +197,8 @@ def validation(
     sequences: Sequences,
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
     """Retrievers fitted without each user's last event, the candidates they bring for it, and how each did alone."""
-    from llmrec_cli.data.interactions import some_with_two
     from llmrec_cli.ranking.leaderboard import Score
     from llmrec_cli.ranking.retrieval import Retrieval
-    from llmrec_cli.ranking.retrievers import Histories
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
 
@@ -214,11 +212,8 @@ def validation(
         context.progress.log(f"train-ranker: fitting {name}")
         fitted[name] = variant.fit(histories, before, context.seed)
         seconds[name] = time.monotonic() - started
-    users = some_with_two(sequences, config.train_users, context.seed)
-    some = histories.select(users)
     retrieval = Retrieval(fitted, before, config.candidates, max_memory=context.max_memory)
-    eval_users = Histories(some, encoder.encode(some))
-    candidates = retrieval.candidates(eval_users, sequences.last()[users], context.progress)
+    candidates = retrieval.of_last_events(sequences, encoder, config.train_users, context.seed, context.progress)
     scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.retriever_ranks.items()]
     return candidates, fitted, scores
 
