@@ -231,7 +231,8 @@ class Project:
     def killed(self, user: str) -> None:
         """What runs that were killed leave behind, with a person in it."""
         for place in (self.work.path, self.work.path / "evaluate" / "last", self.work.path / "evaluate" / "half"):
-            for path in ("clean/.scratch/0123/log.csv", "profile/.tmp-99-profiles.parquet", "clean/.tmp-9-x/part"):
+            scratch = ("clean/.scratch/0123/log.csv", "profile/.tmp-99-profiles.parquet", "clean/.tmp-9-x/part")
+            for path in (*scratch, "generate/.answers/0123"):
                 (place / path).parent.mkdir(parents=True, exist_ok=True)
                 (place / path).write_text(user)
         shutil.copy(self.work.where(artifacts.USERS), self.work.path / "evaluate" / "half" / "clean" / "users.parquet")
@@ -252,7 +253,7 @@ def test_forgotten_people_leave_no_byte(tmp_path: Path, context: Context) -> Non
     receipt = forget.forget(project.work, tmp_path, gone)
     assert not traces.raw(project.work.path, gone)
     assert receipt.data["found"] == 6 and receipt.data["rows"]["the work directory"]["train-ranker/retrievers"] == 6
-    assert receipt.data["stale"]["evaluate/last"] and len(receipt.data["leftovers"]) == 9
+    assert receipt.data["stale"]["evaluate/last"] and len(receipt.data["leftovers"]) == 12
     assert receipt.data["exports"] == ["lists.csv", "lists.parquet", "recommend/lists.jsonl"]
     others = set(project.ids) - set(gone)
     assert others <= ids_in(project.work) | {""} and receipt.data["removed"] == {forget.HERE: ["report/report.html"]}

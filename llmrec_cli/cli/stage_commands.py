@@ -12,6 +12,7 @@ from llmrec_cli.core import launch
 from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")]
 
 
 def _stage(
@@ -56,7 +57,7 @@ PRETRAIN = ("architecture", "epochs", "dim", "layers", "max_length", "text_encod
 def pretrain(
     common: Common,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")] = False,
+    dry_run: DryRun = False,
     finish: Annotated[bool, typer.Option("--finish", help="Settle for the epochs done before Ctrl-C.")] = False,
     force: Force = False,
     **options: Any,
@@ -114,7 +115,7 @@ def train_ranker(common: Common, *, force: Force = False, **options: Any) -> Non
 
 
 @command(STAGES, settings=("writer", "model"))
-def generate(common: Common, *, force: Force = False, **options: Any) -> None:
+def generate(common: Common, *, dry_run: DryRun = False, force: Force = False, **options: Any) -> None:
     """Write item descriptions and taste summaries, each checked against the facts.
 
     Reads clean and profile. Writes item_texts, taste_texts and, where items have images, item_images under
@@ -122,7 +123,7 @@ def generate(common: Common, *, force: Force = False, **options: Any) -> None:
 
     Example: llmrec models fetch smollm2-135m && llmrec generate --writer hf --model smollm2-135m
     """
-    _stage(common, "generate", "llmrec recommend", force=force, **options)
+    _stage(common, "generate", "llmrec recommend", force=force, dry=dry_run, **options)
 
 
 @command(STAGES, settings=("k", "diversity", "max_per_category"))

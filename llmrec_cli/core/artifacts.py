@@ -225,7 +225,8 @@ RANKER_REPORT = Table(
     forgets=Forgets.LEARNT,
 )
 
-_TEXT = dict(text=pa.string(), writer=pa.string(), model=pa.string(), prompt_sha256=pa.string(), check=pa.string())
+_DRAFT = dict(text=pa.string(), writer=pa.string(), model=pa.string(), prompt_sha256=pa.string(), tries=pa.int64())
+_TEXT = dict(**_DRAFT, facts=pa.list_(pa.string()), check=pa.string())
 ITEM_TEXTS = Table(
     "generate",
     "item_texts",

@@ -207,7 +207,7 @@ def _lines(data: Json) -> list[str]:
         lines.append(f"  removed from {name}, to be made again: {', '.join(removed)}")
     for name, stages in data["stale"].items():
         lines.append(f"  learned from them, and stale by now, in {name}: {', '.join(stages)}")
-    for what, told in (("leftovers of killed runs", "leftovers"), ("exports", "exports")):
+    for what, told in (("leftovers and kept answers", "leftovers"), ("exports", "exports")):
         if data[told]:
             lines.append(f"  removed {what}: {', '.join(data[told])}")
     if data["look_at"]:

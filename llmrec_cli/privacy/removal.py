@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llmrec_cli.core.artifacts import REGISTRY, REJECTS, Artifact, Forgets, Table
+from llmrec_cli.core.chat_server import ANSWERS
 from llmrec_cli.core.columns import USER
 from llmrec_cli.core.pseudonyms import LIST
 from llmrec_cli.core.records import Json
@@ -23,6 +24,8 @@ from llmrec_cli.core.ticket import ticket_of
 from llmrec_cli.core.workdir import WorkDir
 
 RECORD, RECEIPTS, SCRATCH, TEMPORARY = "record.json", "receipts", ".scratch", ".tmp-"
+KEPT = (SCRATCH, ANSWERS)
+"""Folders that hold what is in no artifact."""
 OWN = {RECORD, LIST, ".lock", ".lock-holder"}
 STAGES = frozenset(artifact.stage for artifact in REGISTRY)
 TABLES = tuple(a for a in REGISTRY if isinstance(a, Table) and a.forgets is Forgets.ROWS)
@@ -62,11 +65,11 @@ def places(work: WorkDir) -> list[WorkDir]:
 
 
 def leftovers(work: WorkDir) -> list[Path]:
-    """What killed runs left behind, in all places: scratch folders and temporary files."""
+    """What lies beside the artifacts in all places: scratch folders, answers of chat servers, temporary files."""
     found = []
     for folder, folders, files in os.walk(work.path):
-        found += [Path(folder) / name for name in (*folders, *files) if name == SCRATCH or name.startswith(TEMPORARY)]
-        folders[:] = [each for each in folders if each != SCRATCH and not each.startswith(TEMPORARY)]
+        found += [Path(folder) / name for name in (*folders, *files) if name in KEPT or name.startswith(TEMPORARY)]
+        folders[:] = [each for each in folders if each not in KEPT and not each.startswith(TEMPORARY)]
     return sorted(found)
 
 

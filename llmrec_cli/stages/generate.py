@@ -7,11 +7,7 @@ Writes: generate/item_texts, generate/taste_texts; generate/item_images and gene
 
 from __future__ import annotations
 
-import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +26,8 @@ from llmrec_cli.core.artifacts import (
     PROFILES,
     SEQUENCES,
     TASTE_TEXTS,
-    Table,
 )
+from llmrec_cli.core.chat_server import ANSWERS, ChatServerConfig
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.registry import Sections, load_variant
@@ -41,16 +37,21 @@ from llmrec_cli.core.workdir import WorkDir
 
 if TYPE_CHECKING:
     from llmrec_cli.imaging.item_images import ImageSettings
-    from llmrec_cli.writing.facts import Facts
-    from llmrec_cli.writing.writers import Draft, Writer
+    from llmrec_cli.writing.text_tables import Effort, Job
+    from llmrec_cli.writing.writers import Writer, WriterConfig
 
-BLOCK = 8192  # texts held in memory at a time
 IMAGE_SECTIONS = Sections("llmrec_cli.imaging.generators:GENERATORS", "llmrec_cli.imaging.generators:load_class")
 
 
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
-    writer: str = Field("template", description="who writes: template, hf (a local language model), or module:Class")
-    model: str = Field("smollm2-135m", description="of hf: a model folder, or a name of `llmrec models list`")
+    writer: str = Field(
+        "template", description="who writes: template, hf (a local language model), openai (a server) or module:Class"
+    )
+    model: str = Field(
+        "smollm2-135m",
+        description="of hf: a model folder, or a name of `llmrec models list`; of openai: the server's name for it",
+    )
+    openai: ChatServerConfig = ChatServerConfig()
     adapter: bool = Field(False, description="write with that model as `pretrain --lm` has tuned it")
     max_items: int | None = Field(None, ge=0, description="items described, most popular first; all when not set")
     max_users: int | None = Field(None, ge=0, description="users summarised, most active first; all when not set")
@@ -58,6 +59,7 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
         50, ge=0, description="items, and users, that a language model writes for; templates do the rest"
     )
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
+    tries: int = Field(3, ge=1, description="drafts of openai for a text until the template writes it")
     max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
     image_generator: str = Field(
         "", description="what makes images: gan, vae, diffusers, collage, or module:Class; empty: none"
@@ -75,43 +77,76 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     )
 
     @model_validator(mode="after")
-    def _an_adapter_needs_a_model(self) -> GenerateConfig:
-        if self.adapter and self.writer == "template":
-            raise ValueError("adapter = true needs a writer with a language model: writer = 'hf'")
+    def _a_writer_has_what_it_needs(self) -> GenerateConfig:
+        if self.adapter and self.writer in ("template", "openai"):
+            raise ValueError("adapter = true needs a writer with a local language model: writer = 'hf'")
+        if self.writer == "openai" and "model" not in self.model_fields_set:
+            raise ValueError("writer = 'openai' needs the name that the server has for a model: model = '...'")
         return self
 
 
-@dataclass(frozen=True)
-class Job:
-    """One table of texts: who gets one, and where their facts come from."""
-
-    table: Table
-    ids: pa.ChunkedArray[Any]
-    chosen: Ints
-    """Rows that get a text, the most important first."""
-    facts: Callable[[Ints], Sequence[Facts]]
-
-    @property
-    def name(self) -> str:
-        return self.table.name
-
-
 def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
-    from llmrec_cli.data.interactions import from_table
     from llmrec_cli.imaging.item_images import write_images
-    from llmrec_cli.writing.claims import People
-    from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
-    from llmrec_cli.writing.writers import WRITERS, Writer, WriterConfig
+    from llmrec_cli.writing import text_tables
 
-    settings = WriterConfig(
+    writer, images = open_writer(work, config, context), image_settings(config)
+    report = Report()
+    for job in jobs(work, config):
+        text_tables.report_checks(report, job, text_tables.write(work, job, writer, effort(config), context))
+    if writer.name == "template":
+        report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
+    if images is not None:
+        items = work.read(ITEMS)
+        write_images(work, items.take(most_events_first(items.column("n_events"))), images, context, report)
+    return report
+
+
+def estimate(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
+    """How many texts a language model would write, and where the writer can tell what they would cost."""
+    from llmrec_cli.writing import text_tables
+
+    report = Report()
+    writer = None if config.writer in ("template", "hf") else open_writer(work, config, context)
+    for job in jobs(work, config):
+        text_tables.report_cost(report, job, writer, effort(config), by_model=config.writer != "template")
+    return report
+
+
+def effort(config: GenerateConfig) -> Effort:
+    from llmrec_cli.writing.text_tables import Effort
+
+    return Effort(config.model_texts, config.batch_size, config.tries)
+
+
+def open_writer(work: WorkDir, config: GenerateConfig, context: Context) -> Writer:
+    from llmrec_cli.writing.writers import WRITERS, Writer
+
+    kind = load_variant("writer", WRITERS, config.writer, Writer)
+    opened: Writer = kind.open(writer_config(config, work), context.device, context.threads)
+    return opened
+
+
+def writer_config(config: GenerateConfig, work: WorkDir | None = None) -> WriterConfig:
+    """What a writer is told; without a work directory neither an adapter nor a place for answers."""
+    from llmrec_cli.writing.writers import WriterConfig
+
+    return WriterConfig(
         model=config.model,
-        adapter=adapter_folder(work, config),
+        adapter=adapter_folder(work, config) if work else "",
         batch_size=config.batch_size,
         max_new_tokens=config.max_new_tokens,
+        server=config.openai,
+        answers=str(work.path / STAGE.name / ANSWERS) if work else "",
     )
-    kind = load_variant("writer", WRITERS, config.writer, Writer)
-    writer = kind.open(settings, context.device, context.threads)
-    images = image_settings(config)
+
+
+def jobs(work: WorkDir, config: GenerateConfig) -> tuple[Job, ...]:
+    """The tables of texts with the facts that they are written from."""
+    from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.writing.claims import People
+    from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
+    from llmrec_cli.writing.text_tables import Job
+
     items, profiles = work.read(ITEMS), work.read(PROFILES, [USER, "interests", "n_events"])
     histories = from_table(work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]), items, profiles.column(USER))
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
@@ -119,18 +154,10 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     popular, active = (most_events_first(table.column("n_events")) for table in (items, profiles))
     tastes = TasteEvidence(profiles, histories, items)
     facts = ItemEvidence(items, People.of(histories).counts, ranges)
-    jobs = (
+    return (
         Job(ITEM_TEXTS, items.column(ITEM), popular[: config.max_items], facts),
         Job(TASTE_TEXTS, profiles.column(USER), active[: config.max_users], tastes),
     )
-    report = Report()
-    for job in jobs:
-        report_checks(report, job, write_texts(work, job, writer, config, context))
-    if writer.name == "template":
-        report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
-    if images is not None:
-        write_images(work, items.take(popular), images, context, report)
-    return report
 
 
 def _sources(work: WorkDir, config: GenerateConfig, base: Path) -> Iterator[Source]:
@@ -150,9 +177,11 @@ def _ready(config: GenerateConfig, context: Context) -> None:
     from llmrec_cli.tensors import model_store
     from llmrec_cli.writing.writers import WRITERS, Writer
 
-    load_variant("writer", WRITERS, config.writer, Writer)
+    writer = load_variant("writer", WRITERS, config.writer, Writer)
     if config.writer == "hf":
         model_store.locate(config.model)
+    if config.writer == "openai":
+        writer.ready(writer_config(config))
     if images := image_settings(config):
         images.generator.folder(images.config)
 
@@ -171,71 +200,6 @@ def adapter_folder(work: WorkDir, config: GenerateConfig) -> str:
 def most_events_first(n_events: pa.ChunkedArray[Any]) -> Ints:
     """Rows by falling number of events, equal ones in the order of the table."""
     return np.argsort(-n_events.to_numpy(), kind="stable")
-
-
-def write_texts(
-    work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context
-) -> Counter[tuple[str, str]]:
-    """Write the table of one job in the order of its ids, block by block; how often each (first writer, check) was."""
-    from llmrec_cli.writing.checked import checked
-    from llmrec_cli.writing.writers.template import TemplateWriter
-
-    template = TemplateWriter()
-    drafts = {} if writer.name == template.name else drafted(work, job, writer, config, context)
-    rows = np.sort(job.chosen)
-    checks: Counter[tuple[str, str]] = Counter()
-    with work.writer(job.table) as append, context.progress.task(f"generate {job.name}", len(rows), "texts") as task:
-        for block in (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)):
-            facts = job.facts(block)
-            by_template = template.write(facts)
-            best = [drafts.get(row, draft) for row, draft in zip(block.tolist(), by_template, strict=True)]
-            texts = checked(best, facts, template)
-            columns = pa.Table.from_pylist([asdict(text) for text in texts])
-            append(columns.add_column(0, job.table.key[0], job.ids.take(block)))
-            checks.update((draft.writer, text.check) for draft, text in zip(best, texts, strict=True))
-            task.advance(len(block))
-    return checks
-
-
-def drafted(work: WorkDir, job: Job, writer: Writer, config: GenerateConfig, context: Context) -> dict[int, Draft]:
-    """Row -> draft of a slow writer for the most important rows. Finished batches are kept: a killed run continues."""
-    from llmrec_cli.writing.writers import Draft
-
-    rows = job.chosen[: config.model_texts]
-    folder = work.scratch("generate", context.ticket)
-    found: dict[int, Draft] = {}
-    with context.progress.task(f"generate {job.name} by {writer.name}", len(rows), "texts") as task:
-        for start in range(0, len(rows), config.batch_size):
-            batch = rows[start : start + config.batch_size]
-            shard = folder / f"{job.name}-{start:08d}.json"
-            if not shard.exists():
-                _put(shard, [asdict(draft) for draft in writer.write(job.facts(batch))])
-            drafts = [Draft(**fields) for fields in json.loads(shard.read_text(encoding="utf-8"))]
-            found |= dict(zip(batch.tolist(), drafts, strict=True))
-            task.advance(len(batch))
-    return found
-
-
-def _put(path: Path, content: Any) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def report_checks(report: Report, job: Job, checks: Counter[tuple[str, str]]) -> None:
-    """How many texts each writer wrote, how many of them passed, and what was most often wrong with the others."""
-    report.counts[job.name] = checks.total()
-    for name in sorted({writer for writer, _ in checks}):
-        mine = Counter({check: n for (writer, check), n in checks.items() if writer == name})
-        passed = mine.pop("passed", 0)
-        line = f"{job.name}: {passed + mine.total():,} by {name}, {passed:,} passed the check"
-        if mine:
-            faults: Counter[str] = Counter()
-            for check, n in mine.items():
-                faults[check.removeprefix("replaced: ").partition(":")[0]] += n
-            line += f", {mine.total():,} replaced ({'; '.join(f'{why} {n}' for why, n in faults.most_common(3))})"
-        report.lines.append(line)
-        report.metrics[f"{job.name}.{name}.pass_rate"] = passed / max(passed + mine.total(), 1)
 
 
 def image_settings(config: GenerateConfig) -> ImageSettings | None:
@@ -258,5 +222,6 @@ STAGE = Stage(
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=4,
+    estimate=estimate,
+    revision=5,
 )

@@ -59,6 +59,11 @@ def fault(text: str, facts: Facts) -> str:
     return _misplaced(pieces, facts) or _empty_list(pieces, facts) or _unfounded(pieces) or repeats
 
 
+def facts_in(text: str, facts: Facts) -> tuple[str, ...]:
+    """The quotations and statements of a text, in order."""
+    return tuple(piece for piece, kind in _read(text, facts) if kind != "word")
+
+
 def _malformed(text: str) -> str:
     if not SHORTEST <= len(text) <= LONGEST:
         return "too short" if len(text) < SHORTEST else "too long"
