@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from benchmarks import harness
 from benchmarks.data_sets import REPOSITORY, data_folder
 from benchmarks.harness import Json, Options
 from benchmarks.tables import Table, show
 from benchmarks.untuned import ML_1M, Recipe
-from llmrec_cli.core.artifacts import DELETIONS, RECOMMENDATIONS, VERDICT
-from llmrec_cli.core.columns import EVIDENCE, ITEM
+from llmrec_cli.core.artifacts import DELETIONS, RECOMMENDATIONS, SEQUENCES, VERDICT
+from llmrec_cli.core.columns import EVIDENCE, ITEM, USER
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.metrics import Interval
-from llmrec_cli.evaluation.deletion import Asked, Deletion
+from llmrec_cli.evaluation.deletion import figures
+from llmrec_cli.evaluation.deletion import measure as without_events
 from llmrec_cli.lists.maker import Maker, maker_of
 from llmrec_cli.lists.recommend_config import RecommendConfig
 from llmrec_cli.lists.without import Without
@@ -68,6 +70,7 @@ def measure(name: str, options: Options, seed: int) -> Json:
         "n_users": verdict["n_users"],
         "named": verdict["explanations"],
         "against_any_change": against_any_change(nested, seed),
+        "naming": naming(nested),
         "drawn": drawn(nested, seed, verdict["explanations"]["rows"]),
         "with": harness.stamp(),
     }
@@ -76,7 +79,7 @@ def measure(name: str, options: Options, seed: int) -> Json:
 def against_any_change(work: WorkDir, seed: int) -> Json:
     """Mean fall without the named event over the mean change without the other, with an interval over users."""
     found = work.read(DELETIONS)
-    score, named, other = (found.column(n).to_numpy() for n in ("score", "score_without_named", "score_without_other"))
+    score, named, other = (found.column(n).to_numpy() for n in ("score", "score_named", "score_other"))
     _, user = np.unique(found.column("user_id").to_numpy(), return_inverse=True)
     sums = np.stack([np.bincount(user, weights=each) for each in (score - named, np.abs(score - other))], axis=1)
     rng = np.random.default_rng([seed, 0xB007])
@@ -86,13 +89,20 @@ def against_any_change(work: WorkDir, seed: int) -> Json:
     return {"value": float(total[0] / total[1]), "low": float(low), "high": float(high)}
 
 
+def naming(work: WorkDir) -> float:
+    """Of the rows of users with events the share that names one."""
+    lists = work.read(RECOMMENDATIONS, [USER, "evidence"])
+    warm = pc.is_in(lists.column(USER), value_set=work.read(SEQUENCES, [USER]).column(USER).combine_chunks())
+    named = [any(piece[ITEM] for piece in row) for row in lists.filter(warm).column("evidence").to_pylist()]
+    return float(np.mean(named))
+
+
 def drawn(work: WorkDir, seed: int, rows: int) -> Json:
     """The figures of the same lists with reasons that name any event of the history."""
     context = Context(seed=seed, base=Path(), progress=PlainProgress(quiet=True), device="cpu", threads=1)
     maker = maker_of(work, RecommendConfig(), context)
     lists = at_random(work.read(RECOMMENDATIONS), maker, seed)
-    asked = Asked.draw(lists, maker, rows, seed)
-    return Deletion.of(asked, maker, Without.of(work, maker), seed=seed, resamples=RESAMPLES).figures()
+    return figures(without_events(lists, maker, Without.of(work, maker), rows, seed), seed, RESAMPLES)
 
 
 def at_random(lists: pa.Table, maker: Maker, seed: int) -> pa.Table:
@@ -121,7 +131,7 @@ def _row(title: str, run: Json) -> list[str]:
     named, left, age = run["named"], run["named"]["left"], run["named"]["age"]
     ratios = [_ratio(each) for each in (named["ratio"], run["drawn"]["ratio"], run["against_any_change"])]
     shares = [f"{left['named']:.0%}", f"{left['other']:.0%}", f"{age['named']:.1f}", f"{age['other']:.1f}"]
-    return [title, str(run["seed"]), str(named["rows"]), *ratios, *shares, f"{named['rows_that_name_an_event']:.0%}"]
+    return [title, str(run["seed"]), str(named["rows"]), *ratios, *shares, f"{run['naming']:.0%}"]
 
 
 def _ratio(interval: Json) -> str:

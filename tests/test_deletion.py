@@ -18,7 +18,7 @@ from llmrec_cli.core.stage import Context, Report, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.evaluation.backtest_config import BacktestConfig, EvaluateConfig
-from llmrec_cli.evaluation.deletion import CAP, Asked, Deletion, sentence
+from llmrec_cli.evaluation.deletion import CAP, figures, measure, sentence
 from llmrec_cli.lists.maker import Maker, maker_of
 from llmrec_cli.lists.recommend_config import RecommendConfig
 from llmrec_cli.lists.without import Without
@@ -106,9 +106,8 @@ def lists_naming(maker: Maker, named: list[int], items: list[int]) -> pa.Table:
     )
 
 
-def measured(maker: Maker, without: Without, named: list[int], items: list[int]) -> Deletion:
-    asked = Asked.draw(lists_naming(maker, named, items), maker, 300, 1)
-    return Deletion.of(asked, maker, without, seed=1, resamples=500)
+def measured(maker: Maker, without: Without, named: list[int], items: list[int]) -> dict[str, Any]:
+    return figures(measure(lists_naming(maker, named, items), maker, without, 300, 1), 1, 500)
 
 
 def test_an_event_that_carries_all_of_the_score_has_a_large_ratio(work: WorkDir, context: Context) -> None:
@@ -121,11 +120,11 @@ def test_an_event_that_carries_all_of_the_score_has_a_large_ratio(work: WorkDir,
     items = [next(c for c in range(tiny.N_ITEMS) if c not in had and after[c] in had) for had in histories]
     named = [int(after[code]) for code in items]
     found = measured(*planted(work, context, pull), named, items)
-    assert found.ratio().mean == pytest.approx(20) and found.ratio().low > 4
-    assert found.left[:, 0].mean() > 2 * found.left[:, 1].mean()
-    assert sentence(found.figures()).startswith("Reasons hold")
+    assert found["ratio"]["value"] == pytest.approx(20) and found["ratio"]["low"] > 4
+    assert found["left"]["named"] > 2 * found["left"]["other"]
+    assert sentence(found).startswith("Reasons hold")
     alone = measured(*planted(work, context, np.where(pull == 1, 1, 0)), named, items)
-    assert alone.ratio().mean == pytest.approx(CAP)
+    assert alone["ratio"]["value"] == pytest.approx(CAP)
 
 
 def test_a_reason_that_was_drawn_at_random_has_a_ratio_of_about_one(work: WorkDir, context: Context) -> None:
@@ -137,32 +136,35 @@ def test_a_reason_that_was_drawn_at_random_has_a_ratio_of_about_one(work: WorkDi
     ratios = []
     for _ in range(8):
         named = [int(rng.choice(log[user])) for user in range(USERS)]
-        ratio = measured(maker, without, named, items).ratio()
-        ratios.append(ratio.mean)
-        assert ratio.low < 1.6
+        ratio = measured(maker, without, named, items)["ratio"]
+        ratios.append(ratio["value"])
+        assert ratio["low"] < 1.6
     assert 0.8 < np.mean(ratios) < 1.25
     best = [int(log[user][pull[log[user], item].argmax()]) for user, item in enumerate(items)]
-    assert measured(maker, without, best, items).ratio().low > 2
+    assert measured(maker, without, best, items)["ratio"]["low"] > 2
     worst = [int(log[user][pull[log[user], item].argmin()]) for user, item in enumerate(items)]
     against = measured(maker, without, worst, items)
-    assert against.ratio().high < 0.5 and sentence(against.figures()).startswith("Reasons do not hold")
+    assert against["ratio"]["high"] < 0.5 and sentence(against).startswith("Reasons do not hold")
 
 
 def test_the_other_event_is_as_old_as_can_be_had_and_not_named(work: WorkDir, context: Context) -> None:
-    maker, _ = planted(work, context, np.zeros((tiny.N_ITEMS, tiny.N_ITEMS)))
+    maker, without = planted(work, context, np.zeros((tiny.N_ITEMS, tiny.N_ITEMS)))
     log = maker.histories.sequences
     named = [int(log[user][user % EVENTS]) for user in range(USERS)]
     items = [next(code for code in range(tiny.N_ITEMS) if code not in log[user]) for user in range(USERS)]
-    asked = Asked.draw(lists_naming(maker, named, items), maker, 40, 1)
-    assert len(asked) == 40 and len(set(asked.users.tolist())) == 40
-    assert (np.abs(asked.ages[:, 0] - asked.ages[:, 1]) == 1).all()
-    for user, code, other, (age, other_age) in zip(asked.users, asked.named, asked.other, asked.ages, strict=True):
-        newest = log[user][::-1]
-        assert newest[age] == code == named[user] and newest[other_age] == other != code
-    inside = asked.ages[(asked.ages[:, 0] > 0) & (asked.ages[:, 0] < EVENTS - 1)]
-    assert {-1, 1} == set((inside[:, 1] - inside[:, 0]).tolist())  # neither side is preferred
-    again = Asked.draw(lists_naming(maker, named, items), maker, 40, 1)
-    assert again.other.tolist() == asked.other.tolist() and again.users.tolist() == asked.users.tolist()
+    lists = lists_naming(maker, named, items)
+    found = measure(lists, maker, without, 40, 1)
+    assert found.num_rows == 40 and len(set(found.column("user_id").to_pylist())) == 40
+    sides = []
+    for row in found.to_pylist():
+        user = int(row["user_id"][1:])
+        newest = [tiny.item_id(code) for code in log[user][::-1].tolist()]
+        assert newest[row["age_named"]] == row["item_named"] == tiny.item_id(named[user])
+        assert newest[row["age_other"]] == row["item_other"] and abs(row["age_other"] - row["age_named"]) == 1
+        if 0 < row["age_named"] < EVENTS - 1:
+            sides.append(row["age_other"] - row["age_named"])
+    assert {-1, 1} == set(sides)  # neither side is preferred
+    assert measure(lists, maker, without, 40, 1).equals(found)
 
 
 def evaluated(work: WorkDir, context: Context, **settings: Any) -> Report:
@@ -178,11 +180,11 @@ def test_the_whole_history_scores_as_the_lists_say(work: WorkDir, context: Conte
     for each in found:
         row = rows[each["user_id"], each["rank"]]
         assert each["score"] == pytest.approx(row["score"], abs=1e-5) and each["item_id"] == row["item_id"]
-        assert each["named"] == next(piece["item_id"] for piece in row["evidence"] if piece["item_id"])
-        assert each["other"] not in {piece["item_id"] for piece in row["evidence"]}
+        assert each["item_named"] == next(piece["item_id"] for piece in row["evidence"] if piece["item_id"])
+        assert each["item_other"] not in {piece["item_id"] for piece in row["evidence"]}
     verdict = json.loads(work.where(VERDICT).read_text())
     assert verdict["explanations"]["ratio"]["low"] == report.metrics["deletion_ratio_low"]
-    assert verdict["explanations"]["left"]["named"] == np.mean([each["left_without_named"] for each in found])
+    assert verdict["explanations"]["left"]["named"] == np.mean([each["left_named"] for each in found])
     assert verdict["words"][-1] in report.lines and verdict["words"][-1].startswith("Reasons ")
 
 

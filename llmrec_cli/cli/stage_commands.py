@@ -13,6 +13,7 @@ from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")]
+Export = tuple[str | None, str | None]
 
 
 def _stage(
@@ -173,15 +174,7 @@ def report(common: Common, *, force: Force = False, **options: Any) -> None:
     _stage(common, "report", f"open {common.work}/report/report.html, or `llmrec evaluate`", force=force, **options)
 
 
-def _ask(
-    common: Common,
-    users: list[str],
-    without: list[str],
-    export: tuple[str | None, str | None],
-    *,
-    force: bool,
-    **options: Any,
-) -> None:
+def _ask(common: Common, users: list[str], without: list[str], export: Export, *, force: bool, **options: Any) -> None:
     """Print the lists of some users under the given options, or export them (format, file); nothing is changed."""
     from llmrec_cli.commands import answers
     from llmrec_cli.privacy.held import as_written

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from llmrec_cli import pipeline
 from llmrec_cli.commands.show import Display, list_lines
-from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, RECOMMENDATIONS, SEQUENCES
+from llmrec_cli.core.artifacts import ENCODER, PROFILES, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
@@ -18,9 +18,11 @@ from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.report import views
 from llmrec_cli.report.views import Json, Titles, list_row, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
 
+Ids = Sequence[str]
 NO_ITEMS = pa.table({ITEM: pa.array([], pa.string()), "people": pa.array([], pa.int64())})
 
 POPULAR: Json = {
@@ -39,9 +41,9 @@ class Answer:
     rows: pa.Table
     popular: pa.Table
     """(item_id, people), the most popular first; empty where all users are known."""
-    without: Sequence[str] = ()
+    without: Ids = ()
     """Items that were taken out of the history of the one user who is asked."""
-    left: Sequence[str] = ()
+    left: Ids = ()
     """Items of the user's list that are in it no more, best first."""
 
     @property
@@ -51,13 +53,7 @@ class Answer:
 
 
 def ask(
-    work: WorkDir,
-    settings: Settings,
-    context: Context,
-    users: Sequence[str],
-    *,
-    without: Sequence[str] = (),
-    force: bool = False,
+    work: WorkDir, settings: Settings, context: Context, users: Ids, *, without: Ids = (), force: bool = False
 ) -> Answer:
     """The lists of some users under these settings. Takes no lock and writes nothing, so a read-only disk will do.
 
@@ -87,21 +83,17 @@ def ask(
     return Answer(unique, changed, popular, items, left)
 
 
-def _chosen(work: WorkDir, users: Sequence[str], items: list[str]) -> list[str]:
+def _chosen(work: WorkDir, users: Ids, items: list[str]) -> list[str]:
     """The items, after a check that the one user who is asked has chosen each; DataError otherwise."""
     if len(users) != 1:
         raise SettingsError("`--without` asks for one list", where="--without", fix="give one --user")
     verified_inputs(work, [ENCODER])
     history = rows_of(work, SEQUENCES, USER, users).column("item_ids")
     had = set(pc.list_flatten(history).to_pylist())
-    for item in items:
-        if item not in had:
-            known, profiles = work.read(ITEMS, [ITEM, "title"]), work.read(PROFILES, [USER]).column(USER)
-            if not pc.is_in(pa.array(users), value_set=profiles)[0].as_py():
-                raise unknown("user", users[0], profiles)
-            if not pc.is_in(pa.array([item]), value_set=known.column(ITEM))[0].as_py():
-                raise unknown("item", item, known.column(ITEM), known.column("title"))
-            raise DataError(f"user {users[0]!r} never chose item {item!r}", fix=f"llmrec show user {users[0]}")
+    for item in (item for item in items if item not in had):
+        views.user(work, users[0])  # these two raise for an id that is not known
+        views.item(work, item)
+        raise DataError(f"user {users[0]!r} never chose item {item!r}", fix=f"llmrec show user {users[0]}")
     return items
 
 

@@ -20,6 +20,7 @@ from llmrec_cli.core.kinds import Artifact, File, Folder, Forgets, Table
 
 ID = pa.string()
 TEXT, NUMBER = pa.string(), pa.float64()
+INT, LONG, REAL = pa.int32(), pa.int64(), pa.float32()
 TIME = pa.timestamp("us", tz="UTC")
 
 __all__ = ["Artifact", "File", "Folder", "Forgets", "Table"]  # the kinds, beside all that is defined here
@@ -36,14 +37,14 @@ INTERACTIONS = Table(
     (USER, "position"),
     _schema(
         user_id=ID,
-        position=pa.int32(),
+        position=INT,
         item_id=ID,
         time=TIME,
-        value=pa.float64(),
-        event=pa.string(),
-        weight=pa.float32(),
-        session=pa.int32(),
-        source_row=pa.int64(),
+        value=NUMBER,
+        event=TEXT,
+        weight=REAL,
+        session=INT,
+        source_row=LONG,
     ),
     forgets=Forgets.ROWS,
 )
@@ -54,9 +55,7 @@ ITEMS = Table(
     (ITEM,),
     _schema(
         item_id=ID,
-        title=pa.string(),
-        text=pa.string(),
-        category=pa.string(),
+        **dict.fromkeys(("title", "text", "category"), TEXT),
         tags=pa.list_(pa.string()),
         image=pa.string(),
         audio=pa.string(),
@@ -87,13 +86,7 @@ SEQUENCES = Table(
     "sequences",
     "The events of each user with at least one, oldest first, sorted by user_id; codes are row numbers of clean/items.",
     (USER,),
-    _schema(
-        user_id=ID,
-        item_ids=pa.list_(ID),
-        item_codes=pa.list_(pa.int32()),
-        times=pa.list_(TIME),
-        weights=pa.list_(pa.float32()),
-    ),
+    _schema(user_id=ID, item_ids=pa.list_(ID), item_codes=pa.list_(INT), times=pa.list_(TIME), weights=pa.list_(REAL)),
     forgets=Forgets.ROWS,
 )
 NEGATIVE_FEEDBACK = Table(
@@ -178,10 +171,7 @@ PROFILES = Table(
         topics=TAGS,
         brands=AFFINITIES,
         price=PRICE,
-        age_band=pa.string(),
-        gender=pa.string(),
-        region=pa.string(),
-        segment=pa.string(),
+        **dict.fromkeys(("age_band", "gender", "region", "segment"), TEXT),
         segment_weight=pa.float32(),
         n_events=pa.int64(),
         last_time=TIME,
@@ -302,15 +292,15 @@ ABLATION = Table(
     optional=True,
     forgets=Forgets.LEARNT,
 )
+_WITHOUT = {"item": ID, "age": LONG, "score": NUMBER, "left": pa.bool_()}
 DELETIONS = Table(
     "evaluate",
     "deletions",
     "Rows of lists, and what they lose without the event that their reason names and without another as old.",
     (USER, "rank"),
     _schema(
-        **dict(user_id=ID, rank=pa.int32(), item_id=ID, score=NUMBER),
-        **dict(named=ID, named_age=pa.int64(), score_without_named=NUMBER, left_without_named=pa.bool_()),
-        **dict(other=ID, other_age=pa.int64(), score_without_other=NUMBER, left_without_other=pa.bool_()),
+        **{USER: ID, "rank": INT, ITEM: ID, "score": NUMBER},
+        **{f"{what}_{event}": kind for event in ("named", "other") for what, kind in _WITHOUT.items()},
     ),
     optional=True,
     forgets=Forgets.ROWS,

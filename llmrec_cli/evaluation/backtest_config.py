@@ -12,18 +12,8 @@ from llmrec_cli.evaluation.thresholds import BEST, POPULARITY
 from llmrec_cli.lists.recommend_config import RecommendConfig
 
 METRICS = (
-    "recall",
-    "ndcg",
-    "mrr",
-    "map",
-    "hit",
-    "novelty",
-    "coverage",
-    "gini",
-    "arp",
-    "poplift",
-    "diversity",
-    "calibration",
+    *("recall", "ndcg", "mrr", "map", "hit", "novelty"),
+    *("coverage", "gini", "arp", "poplift", "diversity", "calibration"),
 )
 OF_REASONS = ("deletion_ratio", "deletion_ratio_low", "left_without_named")
 """Metrics of the explanations, where they are asked for; `_low` is the lower end of the 95 % interval."""

@@ -10,20 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec_cli.core import min_support
+from llmrec_cli.core import artifacts, min_support
 from llmrec_cli.core.arrays import Bools, Floats, Ints
-from llmrec_cli.core.artifacts import (
-    ITEM_TEXT_VECTORS,
-    ITEM_VECTORS,
-    ITEMS,
-    NEGATIVE_FEEDBACK,
-    PROFILES,
-    RANKER,
-    RANKER_REPORT,
-    RETRIEVERS,
-    SEQUENCES,
-    USERS,
-)
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.lineage import aligned
 from llmrec_cli.core.stage import Context
@@ -137,13 +125,14 @@ class Maker:
 
 def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     """From what the stages before left in the work directory."""
-    items, users = work.read(ITEMS), work.read(USERS)
-    texts, vectors = (aligned(work, t, items.column(ITEM)) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
+    items, users = work.read(artifacts.ITEMS), work.read(artifacts.USERS)
+    of_items = artifacts.ITEM_TEXT_VECTORS, artifacts.ITEM_VECTORS
+    texts, vectors = (aligned(work, table, items.column(ITEM)) for table in of_items)
     catalogue = catalogues.from_tables(items, texts, vectors)
     depths, retrievers, ranker = _models(work, config, context, catalogue.item_ids)
-    profiles = work.read(PROFILES, [USER, "interests", "segment", "segment_weight", "own_weight"])
-    histories = work.read(SEQUENCES, [USER, "item_codes", "times", "weights"])
-    sequences = from_table(histories, items, users.column(USER), profiles, work.read(NEGATIVE_FEEDBACK))
+    profiles = work.read(artifacts.PROFILES, [USER, "interests", "segment", "segment_weight", "own_weight"])
+    histories = work.read(artifacts.SEQUENCES, [USER, "item_codes", "times", "weights"])
+    sequences = from_table(histories, items, users.column(USER), profiles, work.read(artifacts.NEGATIVE_FEEDBACK))
     least = min_support.least_people(work)
     allowed = allowed_items(config, context, catalogue.item_ids, sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
@@ -153,7 +142,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         config,
         context,
         user_ids=users.column(USER).combine_chunks(),
-        histories=Histories(sequences, aligned(work, PROFILES, users.column(USER))),
+        histories=Histories(sequences, aligned(work, artifacts.PROFILES, users.column(USER))),
         catalogue=catalogue,
         retrievers=retrievers,
         depths=depths,
@@ -164,7 +153,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         segment=np.where(sequences.lengths > 0, len(names), segment),
         own_weight=profiles.column("own_weight").to_numpy(),
         explainer_of=lambda told: Explainer.of(retrievers, catalogue, told, **groups, least=least),
-        credited=leaderboard.at_least_popularity(work.read(RANKER_REPORT), list(retrievers)),
+        credited=leaderboard.at_least_popularity(work.read(artifacts.RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
     )
@@ -180,7 +169,8 @@ def _models(
     work: WorkDir, config: RecommendConfig, context: Context, item_ids: list[str]
 ) -> tuple[CandidateConfig, dict[str, Retriever], Ranker]:
     """What `train-ranker` left: how deep each retriever is asked, the retrievers, and the ranker."""
-    folder = work.need(RETRIEVERS)
+    folder = work.need(artifacts.RETRIEVERS)
     depths = load_config(folder)
     constraints.check_consistency(depths.repeat, config.filter_seen)
-    return depths, load_retrievers(fits(folder, item_ids), context.named), load_ranker(work.need(RANKER), context.named)
+    ranker = load_ranker(work.need(artifacts.RANKER), context.named)
+    return depths, load_retrievers(fits(folder, item_ids), context.named), ranker

@@ -103,22 +103,22 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
 
 def explained(work: WorkDir, config: BacktestConfig, context: Context, verdict: Json) -> dict[str, float]:
     """Whether the reasons of the lists hold, as metrics and in the verdict; writes the rows that were asked about."""
-    from llmrec_cli.evaluation.deletion import Asked, Deletion, sentence
+    from llmrec_cli.evaluation.deletion import figures, measure, sentence
     from llmrec_cli.lists.maker import maker_of
     from llmrec_cli.lists.without import Without
 
+    context.progress.log("evaluate: rows of lists scored again without what their reasons name")
     maker = maker_of(work, config.lists, context)
-    asked = Asked.draw(work.read(RECOMMENDATIONS), maker, config.explanation_rows, context.seed)
-    if not len(asked):
+    lists, without = work.read(RECOMMENDATIONS), Without.of(work, maker)
+    found = measure(lists, maker, without, config.explanation_rows, context.seed)
+    if not found.num_rows:
         verdict["words"].append("No reason names an event, so there is none to be left out")
         return {}
-    context.progress.log(f"evaluate: {len(asked):,} rows scored again without what their reasons name")
-    found = Deletion.of(asked, maker, Without.of(work, maker), seed=context.seed, resamples=config.bootstrap)
-    work.write(DELETIONS, found.table(maker))
-    verdict["explanations"] = figures = found.figures()
-    verdict["words"].append(sentence(figures))
-    ratio, left = figures["ratio"], figures["left"]
-    return dict(zip(OF_REASONS, (ratio["value"], ratio["low"], left["named"]), strict=True))
+    work.write(DELETIONS, found)
+    verdict["explanations"] = of_rows = figures(found, context.seed, config.bootstrap)
+    verdict["words"].append(sentence(of_rows))
+    ratio = of_rows["ratio"]
+    return dict(zip(OF_REASONS, (ratio["value"], ratio["low"], of_rows["left"]["named"]), strict=True))
 
 
 def ablated(work: WorkDir, config: BacktestConfig, context: Context, question: EvalUsers, verdict: Json) -> None:
@@ -272,5 +272,5 @@ STAGE = Stage(
     ),
     writes=(EVALUATION, SLICES, VERDICT, DELETIONS, ABLATION),
     run=run,
-    revision=7,
+    revision=9,
 )

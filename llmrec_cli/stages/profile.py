@@ -75,13 +75,12 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     bought, affinity_lines = affinities_of(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.log(f"profile: encoding {len(histories):,} histories")
-    states = encoded(encoder, histories)
     words = (histories.matrix() @ tags.matrix).tocsr()
     topics = common_topics(topic_model.find(words, tags.names, context.seed), least)
     coherence = npmi(words, tags.names, topics.words)
     profiles = {
         USER: users.column(USER),
-        "vector": vectors(shrink(states, histories.lengths, found, shrinkage.full_weight)),
+        "vector": vectors(shrink(encoded(encoder, histories), histories.lengths, found, shrinkage.full_weight)),
         "own_weight": own_weight(histories.lengths, shrinkage.full_weight),
         **readable(histories, tags, topics, found, config),
         **bought,
