@@ -126,7 +126,10 @@ def test_each_library_has_its_room(path: Path) -> None:
     assert "pickle" not in used and "joblib" not in used
     assert not (used & HEAVY) or place.parts[0].removesuffix(".py") not in LIGHT
     assert "duckdb" not in used or place.match("ingest/engine*.py")
-    assert "torch.load(" not in path.read_text(encoding="utf-8")
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    loads = [each for each in calls if ast.unparse(each.func).endswith("torch.load")]
+    assert not loads or place.as_posix() == "extras/efficientnet.py"  # a package's file is read once, to convert it
+    assert all("weights_only=True" in ast.unparse(each) for each in loads)
 
 
 def test_data_flow_one_way_and_each_artifact_has_one_maker() -> None:

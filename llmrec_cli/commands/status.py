@@ -17,7 +17,7 @@ from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
 
 Row = dict[str, str]
-FRESH = "fresh"
+FRESH, ABSENT = "fresh", "not here"
 
 # Optional packages: what they are for and the extra that brings them.
 EXTRAS = {
@@ -74,7 +74,7 @@ def offline_models() -> list[Row]:
             "model": model.name,
             "for": model.about,
             "size": f"{model.megabytes} MB",
-            "where": str(model.path) if model.path else f"not here: llmrec models fetch {model.name}",
+            "where": str(model.path) if model.path else f"{ABSENT}: llmrec models fetch {model.name}",
         }
         for model in model_store.catalogue()
     ]
@@ -88,6 +88,10 @@ def doctor(work: Path, device: str) -> list[Row]:
         here = importlib.util.find_spec(module) is not None
         how = "installed" if here else f"not installed ({purpose}): pip install 'llmrec-cli[{extra}]'"
         rows.append(_check("ok" if here else "--", module, how))
+    rows += [
+        _check("ok" if not row["where"].startswith(ABSENT) else "--", f"model {row['model']}", row["where"])
+        for row in offline_models()
+    ]
     rows.append(_device(device))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     rows.append(_check("ok" if pages > 2 << 30 else "bad", "memory", f"{pages / 2**30:.1f} GB, {os.cpu_count()} cores"))

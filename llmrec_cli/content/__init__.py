@@ -54,6 +54,6 @@ TEXT_ENCODERS = {
     "minilm": "llmrec_cli.content.text:SentenceEncoder",
     "hashed": "llmrec_cli.content.text:HashedEncoder",
 }
-# A transformers folder, the name of a model on the Hugging Face hub, or module:Class.
-IMAGE_ENCODERS: dict[str, str] = {}
+# Beside these: a transformers folder, the name of a model on the Hugging Face hub, or module:Class.
+IMAGE_ENCODERS = {"efficientnet-lite0": "llmrec_cli.extras.efficientnet:EfficientNetLite0"}
 AUDIO_ENCODERS: dict[str, str] = {}

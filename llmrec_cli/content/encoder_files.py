@@ -11,7 +11,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from llmrec_cli.content import media
+from llmrec_cli.content import IMAGE_ENCODERS, media
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.tensors import model_store
 from llmrec_cli.tensors.model_store import CONFIG
@@ -43,6 +43,8 @@ def folder_of(kind: Modality, name: str, base: Path) -> Path | None:
     """The folder of an encoder; None for one that needs no files, and for one that is not here."""
     if kind == "text" and name in ("auto", "minilm", "hashed"):
         return None if name == "hashed" else minilm_folder()
+    if kind == "image" and name in IMAGE_ENCODERS:
+        return model_store.folder_of(name)
     folder = base / Path(name).expanduser()
     if name and folder.is_dir():
         return folder

@@ -17,8 +17,8 @@ from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
 
 def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Log = silent) -> FileEncoder:
-    """The encoder in a folder (from `base`), on the hub, or "module:Class"."""
-    if ":" in name:
+    """The encoder of that name, in a folder (from `base`), on the hub, or "module:Class"."""
+    if name in IMAGE_ENCODERS or ":" in name:
         encoder: FileEncoder = load_variant("image encoder", IMAGE_ENCODERS, name, FileEncoder)(device, advance)
         return encoder
     return ImageEncoder(device, advance, pretrained.locate(name, "image", base, log))

@@ -56,7 +56,9 @@ class PretrainConfig(EncoderConfig, frozen=True, extra="forbid"):
         min_length=1,
         description="what reads titles: auto, minilm, hashed, a transformers folder, a hub name, or module:Class",
     )
-    image_encoder: str = Field("", description="transformers folder or hub name of a vision model; empty: no images")
+    image_encoder: str = Field(
+        "", description="efficientnet-lite0, or folder or hub name of a vision model; empty: none"
+    )
     audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")
     text_dim: int = Field(128, ge=1, description="principal directions of each kind of content that the model sees")
     content_weight: bool = Field(

