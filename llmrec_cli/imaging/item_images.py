@@ -126,7 +126,8 @@ def nearest(made: Pixels, training: Pixels) -> Nearest:
     places, distances = _closest(made, training, itself=False)
     sample = training[:: max(1, len(training) // 2000)]
     _, among = _closest(sample, training, itself=True)
-    return Nearest(places, distances, float(np.percentile(among, CLOSE)))
+    among = among[np.isfinite(among)]
+    return Nearest(places, distances, float(np.percentile(among, CLOSE)) if len(among) else 0.0)
 
 
 def _closest(images: Pixels, training: Pixels, *, itself: bool) -> tuple[Ints, Floats]:
