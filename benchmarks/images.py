@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.linalg import sqrtm
 from torch import nn
 
 from llmrec_cli.core.arrays import Floats, Ints
@@ -104,7 +103,8 @@ def look(network: Classifier, images: Grey) -> tuple[Floats, Ints]:
 
 def frechet(a: Floats, b: Floats) -> float:
     """Squared Fréchet distance of two clouds of features, taken for normal."""
-    root = sqrtm(np.cov(a.T)).real
+    variances, axes = np.linalg.eigh(np.cov(a.T))
+    root = axes * np.sqrt(variances.clip(0)) @ axes.T
     eigenvalues = np.linalg.eigvalsh(root @ np.cov(b.T) @ root).clip(0)
     traces = np.trace(np.cov(a.T)) + np.trace(np.cov(b.T))
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + traces - 2 * np.sqrt(eigenvalues).sum())
