@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ class Catalogue:
     """(items, t) unit-length centred text embeddings; (items, 0) where there are none."""
     vectors: Floats
     """(items, d) the sequence model's item table; (items, 0) where there is none."""
+
+    attributes: pa.ChunkedArray[Any] | None = None
+    """(items,) the column of `clean/items`."""
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -60,4 +64,5 @@ def from_tables(items: pa.Table, text_vectors: Floats, vectors: Floats) -> Catal
         tags=[value or [] for value in items.column("tags").to_pylist()],
         text_vectors=text_vectors,
         vectors=vectors,
+        attributes=items.column("attributes") if "attributes" in items.column_names else None,
     )

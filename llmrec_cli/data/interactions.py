@@ -16,6 +16,7 @@ from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, withi
 from llmrec_cli.core.artifacts import SEQUENCES
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, UpstreamError
+from llmrec_cli.data.demographics import one_hot
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Sequences:
     """(events,) how much each event counts, above 0; None where all count 1."""
     negative: sp.csr_matrix | None = None
     """(users, items) 1 + events of the user before negative feedback on the item; None where there is none at all."""
+    traits: sp.csr_matrix | None = None
+    """(users, values) `one_hot` of the users' demographics, where any are known."""
     shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What models count of these very histories and share, by its settings; histories made from them begin without."""
 
@@ -74,10 +77,10 @@ class Sequences:
         lengths = self.lengths[chosen]
         offsets = offsets_of(lengths)
         at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        of_events, of_users = (self.times, self.weights), (self.segments, self.negative)
+        of_events, of_users = (self.times, self.weights), (self.segments, self.negative, self.traits)
         times, weights = (None if rows is None else rows[at] for rows in of_events)
-        segments, negative = (None if rows is None else rows[chosen] for rows in of_users)
-        return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, negative)
+        segments, negative, traits = (None if rows is None else rows[chosen] for rows in of_users)
+        return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, negative, traits)
 
     def _keep(self, mask: Bools) -> Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
@@ -191,8 +194,8 @@ def from_table(
     """`clean/sequences` as arrays, with times where that column is given and complete; `items` is `clean/items`.
 
     With `user_ids` (of `clean/users`, say) there is one history for each of them, empty for users without events; with
-    `profiles` (user_id and segment of `profile/profiles`) each has its segment, with `negative_feedback` (of `clean`)
-    negative feedback. Weights are read where they are given and not all 1.
+    `profiles` (user_id, segment and `DEMOGRAPHICS` of `profile/profiles`) each has its segment and traits; with
+    `negative_feedback` (of `clean`) negative feedback. Weights are read where they are given and not all 1.
     Raises UpstreamError where a sequence has a code of another catalogue.
     """
     codes, lengths, seconds = _flat(sequences, items.num_rows)
@@ -212,7 +215,8 @@ def from_table(
         if negative_feedback is not None and negative_feedback.num_rows
         else None
     )
-    return replace(found, segments=segments, negative=negative)
+    traits = None if profiles is None else one_hot(of, profiles)
+    return replace(found, segments=segments, negative=negative, traits=traits)
 
 
 def _weights(sequences: pa.Table) -> Floats | None:

@@ -18,6 +18,7 @@ from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data import catalogue as catalogues
 from llmrec_cli.data.catalogue import Catalogue
+from llmrec_cli.data.demographics import DEMOGRAPHICS
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.data.segments import EVERYONE, of_profiles
@@ -130,7 +131,8 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     texts, vectors = (aligned(work, table, items.column(ITEM)) for table in of_items)
     catalogue = catalogues.from_tables(items, texts, vectors)
     depths, retrievers, ranker = _models(work, config, context, catalogue.item_ids)
-    profiles = work.read(artifacts.PROFILES, [USER, "interests", "segment", "segment_weight", "own_weight"])
+    columns = ["interests", "segment", "segment_weight", "own_weight", *DEMOGRAPHICS]
+    profiles = work.read(artifacts.PROFILES, [USER, *columns])
     histories = work.read(artifacts.SEQUENCES, [USER, "item_codes", "times", "weights"])
     sequences = from_table(histories, items, users.column(USER), profiles, work.read(artifacts.NEGATIVE_FEEDBACK))
     least = min_support.least_people(work)

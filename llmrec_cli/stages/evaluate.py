@@ -144,11 +144,12 @@ def replayed(
 
     SettingsError where the lists are shorter than what is compared.
     """
+    from llmrec_cli.data.demographics import DEMOGRAPHICS
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.evaluation.eval_users import ask, lists_of
     from llmrec_cli.ingest.holdout import before
 
-    profiles = work.read(PROFILES, [USER, "segment"])
+    profiles = work.read(PROFILES, [USER, "segment", *DEMOGRAPHICS])
     log = work.read(SEQUENCES, [USER, "item_codes", "weights"])
     sequences = from_table(log, items, users.column(USER), profiles)
     given = lists_of(work.read(RECOMMENDATIONS, [USER, "rank", ITEM]), users, items)

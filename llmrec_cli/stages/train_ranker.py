@@ -171,10 +171,11 @@ def affordable(retrievers: dict[str, Variant], n_items: int) -> tuple[dict[str, 
 
 def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     from llmrec_cli.data import catalogue, interactions
+    from llmrec_cli.data.demographics import DEMOGRAPHICS
 
     items = work.read(ITEMS)
     text, vectors = (aligned(work, t, items.column(ITEM)) for t in (ITEM_TEXT_VECTORS, ITEM_VECTORS))
-    profiles = work.read(PROFILES, [USER, "segment"])
+    profiles = work.read(PROFILES, [USER, "segment", *DEMOGRAPHICS])
     histories = interactions.from_table(
         work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]),
         items,
