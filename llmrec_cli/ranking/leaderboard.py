@@ -40,14 +40,16 @@ def best(scores: Sequence[Score]) -> Score:
     return max((s for s in scores if s.kind == "ranker"), key=lambda score: score.metrics()[METRIC].mean())
 
 
-def report(scores: Sequence[Score], chosen: Score, seed: int) -> pd.DataFrame:
-    """The rows of `train-ranker/ranker_report`."""
+def report(
+    scores: Sequence[Score], chosen: Score, seed: int, further: Sequence[tuple[object, ...]] = ()
+) -> pd.DataFrame:
+    """The rows of `train-ranker/ranker_report`, those that are given last."""
     rows = [
         (score.kind, score.name, metric, *bootstrap(values, seed), len(values), score is chosen)
         for score in scores
         for metric, values in score.metrics().items()
     ]
-    return pd.DataFrame(rows, columns=RANKER_REPORT.schema.names)
+    return pd.DataFrame([*rows, *further], columns=RANKER_REPORT.schema.names)
 
 
 def describe(report: pd.DataFrame) -> list[str]:

@@ -1,6 +1,7 @@
 """Fit the retrievers and the ranker: what comes next, learned on each user's last event, refitted on all.
 
-Reads: clean/sequences, clean/negative_feedback, clean/items, clean/users, pretrain/*, profile/profiles.
+Reads: clean/interactions, clean/sequences, clean/negative_feedback, clean/items, clean/users, pretrain/*,
+profile/profiles.
 Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_features, train-ranker/ranker_report.
 """
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, Field, SerializeAsAny
 from llmrec_cli.core.artifacts import (
     ENCODER,
     ENCODER_VALIDATION,
+    INTERACTIONS,
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
@@ -91,6 +93,7 @@ class Variant:
 def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     from llmrec_cli.ranking import leaderboard, private_retrievers
     from llmrec_cli.ranking.rankers import importance, save_ranker
+    from llmrec_cli.ranking.ratings import RatingErrors
     from llmrec_cli.ranking.retrieval import save_config
     from llmrec_cli.ranking.retrievers import refit, save_retrievers
     from llmrec_cli.tensors.checkpoints import bind
@@ -115,7 +118,8 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
         save_ranker(folder, chosen.name, ranker)
     features = leaderboard.features_table(candidates, importance(ranker, candidates))
     work.write(RANKER_FEATURES, features)
-    compared = leaderboard.report(scores, chosen, context.seed)
+    ratings = None if epsilon else RatingErrors.of(work)
+    compared = leaderboard.report(scores, chosen, context.seed, ratings.rows(context.seed) if ratings else ())
     work.write(RANKER_REPORT, pa.Table.from_pandas(compared, RANKER_REPORT.schema, preserve_index=False))
 
     context.progress.log("train-ranker: refitting the retrievers on every event")
@@ -125,6 +129,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
         save_config(folder, config.candidates)
         bind(folder, catalogue.item_ids)
     lines = leaderboard.describe(compared) + leaderboard.compare(scores, chosen, context.seed)
+    lines += [ratings.line(context.seed)] if ratings else []
     made = report([*lines, *leaderboard.describe_weights(features, chosen.name)], chosen, candidates, warnings)
     made.timings = {f"{score.kind} {score.name}": score.seconds for score in scores}
     return made
@@ -258,6 +263,7 @@ STAGE = Stage(
     "train-ranker",
     TrainRankerConfig,
     reads=(
+        INTERACTIONS,
         SEQUENCES,
         NEGATIVE_FEEDBACK,
         ITEMS,
@@ -271,6 +277,6 @@ STAGE = Stage(
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
     ready=lambda config, context: build(config),
-    revision=14,
+    revision=15,
     threaded=True,
 )
