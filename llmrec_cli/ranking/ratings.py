@@ -57,7 +57,7 @@ def are_ratings(values: pa.ChunkedArray[Any]) -> bool:
         return False
     ends = pc.min_max(values)
     lowest, highest = ends["min"].as_py(), ends["max"].as_py()
-    return bool(0 <= lowest and highest <= HIGHEST and 3 <= pc.count_distinct(values).as_py() <= MOST_VALUES)
+    return bool(lowest >= 0 and highest <= HIGHEST and 3 <= pc.count_distinct(values).as_py() <= MOST_VALUES)
 
 
 @dataclass(frozen=True)
