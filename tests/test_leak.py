@@ -17,6 +17,7 @@ from llmrec_cli.core.artifacts import ITEMS as ITEM_TABLE
 from llmrec_cli.core.artifacts import USERS as USER_TABLE
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.lists.recommend_config import RecommendConfig
 from tests.signing import rewrite
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def replayed(folder: Path, lines: list[str], context: Context, **settings: Any) 
         made.put(key, value, "the test")
     context = dataclasses.replace(context, base=folder)
     pipeline.backtests(WorkDir(folder / "work"), made, context)
-    (_, evaluate), *_ = made.section("evaluate", pipeline.load("evaluate").config).backtests(filter_seen=True)
+    (_, evaluate), *_ = made.section("evaluate", pipeline.load("evaluate").config).backtests(RecommendConfig())
     return WorkDir(folder / "work" / "evaluate" / "last"), evaluate, context
 
 

@@ -1,4 +1,4 @@
-"""Ratings of users and items that have biases are predicted better than by the mean; what is no rating is left alone."""
+"""Ratings of users and items with biases are predicted better than by the mean; what is no rating is left alone."""
 
 from __future__ import annotations
 
