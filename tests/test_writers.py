@@ -16,9 +16,9 @@ from llmrec_cli.core.registry import load_variant
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.tensors import causal_lm
 from llmrec_cli.writing.checked import checked
-from llmrec_cli.writing.constrained_decoding import PhraseConstraint
+from llmrec_cli.writing.constrained_decoding import Clause, ClauseConstraint
 from llmrec_cli.writing.facts import Claim, Facts, ItemFacts, TasteFacts
-from llmrec_cli.writing.grounding import fault
+from llmrec_cli.writing.grounding import facts_in, fault
 from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
 from llmrec_cli.writing.writers import WRITERS, Draft, Writer, WriterConfig
 from llmrec_cli.writing.writers.template import TemplateWriter
@@ -132,22 +132,35 @@ def test_an_adapter_of_another_model_or_none_at_all_is_told(tiny_model: Path, tm
     assert "generate.model=smollm2-135m" in caught.value.fix
 
 
-def test_phrasebook_says_whole_phrases_once_and_ends_after_a_full_stop() -> None:
-    stop, end = 8, 9
-    book = PhraseConstraint([[(1, 2), (1, 3, 4)]], [(5,), (stop,)], stop, end)
+def test_a_text_ends_when_all_is_said_and_no_list_is_left_empty() -> None:
+    comma, last, stop, end = (5,), (6,), (8,), 9
+    latest = Clause(((7, 1),), ((4,),))
+    rows = [[Clause((), ((1, 2), (1, 3))), Clause(((5, 7), (5, 6)), ((2,),), latest)], []]
+    constraint = ClauseConstraint(rows, (comma, last), stop, end)
 
     def allowed(newest: int) -> list[int]:
-        scores = book(torch.tensor([[newest]]), torch.zeros(1, 10))
+        scores = constraint(torch.tensor([[newest], [newest]]), torch.zeros(2, 10))
         return torch.isfinite(scores[0]).nonzero().flatten().tolist()
 
-    assert allowed(0) == [1, 5, stop]  # nothing is said yet
+    assert allowed(0) == [1]  # the list is open: an element has to come
     assert allowed(1) == [2, 3]
-    assert allowed(2) == [1, 5, stop]
-    assert allowed(5) == [1, 5, stop]
-    assert allowed(1) == [3]  # (1, 2) was said
-    assert allowed(3) == [4]
-    assert allowed(4) == [5, stop]
-    assert allowed(stop) == [end]
+    assert allowed(3) == [6]  # one is left
+    assert allowed(6) == [1]
+    assert allowed(1) == [2]
+    assert allowed(2) == [5]  # the other clause has to be opened
+    assert allowed(5) == [6, 7]
+    assert allowed(7) == [2]
+    assert allowed(2) == [7]  # what follows it
+    assert [allowed(7), allowed(1), allowed(4)] == [[1], [4], [8]]
+    assert allowed(8) == [end]
+
+
+def test_a_local_model_says_all_that_the_template_says(tiny_model: Path) -> None:
+    hf = load_variant("writer", WRITERS, "hf", Writer)
+    drafts = hf.open(WriterConfig(model=str(tiny_model), max_new_tokens=400), "cpu", 1).write(CASES)
+    for draft, plain, facts in zip(drafts, TemplateWriter().write(CASES), CASES, strict=True):
+        assert fault(draft.text, facts) == "", draft.text
+        assert sorted(facts_in(draft.text, facts)) == sorted(facts_in(plain.text, facts))
 
 
 def items() -> pa.Table:

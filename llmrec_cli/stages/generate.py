@@ -60,7 +60,7 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     )
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
     tries: int = Field(3, ge=1, description="drafts of openai for a text until the template writes it")
-    max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
+    max_new_tokens: int = Field(192, ge=8, description="longest text of a language model, in tokens")
     image_generator: str = Field(
         "", description="what makes images: gan, vae, diffusers, collage, or module:Class; empty: none"
     )
@@ -223,5 +223,5 @@ STAGE = Stage(
     sources=_sources,
     ready=_ready,
     estimate=estimate,
-    revision=5,
+    revision=6,
 )

@@ -139,10 +139,6 @@ class TasteFacts:
     def untrue(self) -> tuple[str, ...]:
         return tuple(claim.tag for claim in (*self.leanings, *self.lately) if not claim.holds)
 
-    def lasting(self) -> TasteFacts:
-        """Without what is recent: a small model takes its example for one of the lasting interests."""
-        return replace(self, lately=(), lately_example="")
-
     def bare(self) -> TasteFacts:
         """Only the number of events."""
         return TasteFacts(n_events=self.n_events)

@@ -19,7 +19,7 @@ class WriterConfig(BaseModel, frozen=True, extra="forbid"):
     model: str = Field("smollm2-135m", description="folder of a language model, or a name of `llmrec models list`")
     adapter: str = Field("", description="folder of a LoRA adapter of that model; none when empty")
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
-    max_new_tokens: int = Field(96, ge=8, description="longest text of a language model, in tokens")
+    max_new_tokens: int = Field(192, ge=8, description="longest text of a language model, in tokens")
     server: ChatServerConfig = ChatServerConfig()
     answers: str = Field("", description="folder that keeps what a chat server answered; none when empty")
 

@@ -1,7 +1,8 @@
 """A local language model as a writer: it joins facts into sentences and can write nothing but facts and neutral words.
 
-Each text starts with a forced opening; what follows is held to whole phrases of the facts and words that claim nothing
-by a prefix tree of tokens. Every draft still has to pass `grounding`. Greedy: the same facts give the same words.
+Each text starts with a forced opening; what follows is held to clauses that say every fact that the template would say.
+The model chooses their order and how each begins. Every draft still has to pass `grounding`. Greedy: the same facts
+give the same words.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import torch
 from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.tensors import causal_lm
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype, set_threads
-from llmrec_cli.writing.constrained_decoding import PhraseConstraint
-from llmrec_cli.writing.facts import Facts, TasteFacts, listing, quoted
+from llmrec_cli.writing.constrained_decoding import Clause, ClauseConstraint, Tokens
+from llmrec_cli.writing.facts import Facts, ItemFacts, TasteFacts, quoted
 from llmrec_cli.writing.writers import Draft, WriterConfig
 from llmrec_cli.writing.writers.template import load_prompt
 
-# What a model may put between facts: few words of grounding.GLUE, since with more of them it rambles.
-JOINTS = (" and", " also", " as", " with", " is", " was", " including", ",", ".")
+JOINTS = (",", " and")
+"""Between two elements of a list, and before the last one."""
+Part = tuple[Sequence[str], Sequence[str], Sequence[Any]]
+"""Openings, elements, and the parts that come right after: a clause before it is tokenised."""
 
 
 class HfWriter:
@@ -33,7 +36,8 @@ class HfWriter:
     def __init__(self, config: WriterConfig, model: Any, tokenizer: Any) -> None:
         self.config, self._model, self._tokenizer = config, model, tokenizer
         self._prompts = {kind: load_prompt(kind)[0] for kind in ("item", "taste")}
-        self._joints = [tuple(tokens) for tokens in self._tokenised(JOINTS)]
+        between, last, self._stop = self._tokens([*JOINTS, "."])
+        self._joints = (between, last)
 
     @classmethod
     def open(cls, config: WriterConfig, device: str, threads: int) -> Self:
@@ -52,19 +56,18 @@ class HfWriter:
         return drafts
 
     def _batch(self, facts: Sequence[Facts]) -> list[Draft]:
-        facts = [each.lasting() if isinstance(each, TasteFacts) else each for each in facts]
         openings = [opening(each) for each in facts]
         prompts = [self._prompt(each, start) for each, start in zip(facts, openings, strict=True)]
         inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = inputs.to(self._model.device)
-        phrases = [self._phrases(each, start) for each, start in zip(facts, openings, strict=True)]
-        phrasebook = PhraseConstraint(phrases, self._joints, self._joints[-1][0], self._tokenizer.eos_token_id)
+        rows = [self._clauses(item_clauses(f) if isinstance(f, ItemFacts) else taste_clauses(f)) for f in facts]
+        constraint = ClauseConstraint(rows, self._joints, self._stop, self._tokenizer.eos_token_id)
         tokens = self._model.generate(
             **inputs,
             do_sample=False,
             max_new_tokens=self.config.max_new_tokens,
             pad_token_id=self._tokenizer.pad_token_id,
-            logits_processor=[phrasebook],
+            logits_processor=[constraint],
         )
         told = self._tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [
@@ -82,21 +85,51 @@ class HfWriter:
         chat: str = self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
         return chat + start
 
-    def _phrases(self, facts: Facts, start: str) -> list[tuple[int, ...]]:
-        """The facts that a text may still tell after its opening, as tokens."""
-        said = [*quoted(facts.phrases), *facts.statements, *quoted(t for t in facts.quotes if t not in start)]
-        return [tuple(tokens) for tokens in self._tokenised([f" {each}" for each in dict.fromkeys(said)])]
+    def _clauses(self, parts: Sequence[Part]) -> list[Clause]:
+        return [
+            Clause(tuple(self._tokens(openings)), tuple(self._tokens([f" {e}" for e in elements])), following)
+            for openings, elements, after in parts
+            if elements
+            for following in [next(iter(self._clauses(after)), None)]
+        ]
 
-    def _tokenised(self, texts: Sequence[str]) -> list[list[int]]:
-        tokens: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return tokens
+    def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        found = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        return [tuple(tokens) for tokens in found]
 
 
 def opening(facts: Facts) -> str:
-    """How a text begins, whatever the model would rather say."""
+    """How a text begins, whatever the model would rather say; the first clause goes on with it."""
     if isinstance(facts, TasteFacts):
-        return f"Leans towards {listing(quoted(facts.interests))}" if facts.interests else "The history includes"
+        if not facts.n_events:
+            return "Nothing chosen yet"
+        others = "The history includes" if facts.examples else "Lately more" if facts.recent else "The history is"
+        return "Leans towards" if facts.interests else others
     subject = f'"{facts.title}"' if facts.title else "This item"
-    return (
-        f"{subject} is listed under" if facts.category else f"{subject} is tagged" if facts.tags else f"{subject} was"
+    return subject + (
+        " is listed under" if facts.category else " is tagged" if facts.tags else " is in the catalogue and"
     )
+
+
+def item_clauses(facts: ItemFacts) -> list[Part]:
+    """What a description says: all that the template says."""
+    chosen, rank, details = facts.statements[0], facts.statements[1:2] if facts.rank else (), facts.details
+    tagged = ((", tagged", ". It is tagged", " and is also tagged"), quoted(facts.tags), ())
+    people = ((", and",), [", which makes it ".join([chosen, *rank])], ())
+    parts = [((), quoted(facts.category), ()), tagged] if facts.category else [tagged]
+    about: Part = ((". Details:", ", with"), details, ())
+    return [part for part in (*parts, people, about) if part[1]]
+
+
+def taste_clauses(facts: TasteFacts) -> list[Part]:
+    """What a summary says: all that the template says."""
+    if not facts.n_events:
+        return []
+    examples: Part = ((", as with", ", such as", ", including"), quoted(facts.examples), ())
+    latest: Part = ((", as in", ", such as"), quoted(filter(None, [facts.lately_example])), ())
+    first = ((), quoted(facts.interests), [examples]) if facts.interests else ((), quoted(facts.examples), ())
+    late: Part = ((". Lately more",), quoted(facts.recent), [latest])
+    events: Part = ((", based on", ". Based on"), [facts.statements[0].removeprefix("based on ")], ())
+    if not (facts.interests or facts.examples or facts.recent):
+        return [((), facts.statements, ())]
+    return [part for part in (first, late, events) if part[1]]
