@@ -26,7 +26,7 @@ from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.sequence.encoder import SequenceEncoder
 
 DECAY = 0.7
-MODEL, UNLIKENED, LEFT_OUT = "llmrec", "llmrec without likeness of content", "llmrec, new items left out"
+MODEL, UNLIKENED, LEFT_OUT = "llmrec", "llmrec without similarity of content", "llmrec, new items left out"
 NEVER = 1e4
 
 
@@ -53,27 +53,27 @@ def measure(data: DataSet, options: Options) -> Json:
         source.read(ITEMS, ["item_id"]).column("item_id").to_pylist(), options.own.share, options.own.chosen
     )
     reduced = without_items(source, data, frozen, options.work / data.name / f"cold-{options.own.chosen}")
-    question = ask(source, reduced, frozen)
-    say(f"{data.name}: {len(frozen):,} items without events, targets of {question.cold.sum():,} users")
+    eval_users = ask(source, reduced, frozen)
+    say(f"{data.name}: {len(frozen):,} items without events, targets of {eval_users.cold.sum():,} users")
     found: dict[str, list[ranking.Ranks]] = {MODEL: [], UNLIKENED: [], LEFT_OUT: []}
     for seed in options.seeds:
         work = harness.with_clean_of(reduced, reduced.path.parent / "-".join([*options.settings, f"seed-{seed}"]))
         harness.stage(work, "pretrain", data, options, [*options.settings, "pretrain.refit=false"], seed=seed)
-        for name, ranks in ranked(SequenceEncoder.load(work.need(ENCODER_VALIDATION)), question).items():
+        for name, ranks in ranked(SequenceEncoder.load(work.need(ENCODER_VALIDATION)), eval_users).items():
             found[name].append(ranks)
-    systems = {name: summary(question, ranks) for name, ranks in found.items()}
+    systems = {name: summary(eval_users, ranks) for name, ranks in found.items()}
     return {
         "data": data.name,
         "share": options.own.share,
-        "items": len(question.ties),
+        "items": len(eval_users.ties),
         "cold_items": len(frozen),
-        "cold_users": int(question.cold.sum()),
-        "warm_users": int((~question.cold).sum()),
+        "cold_users": int(eval_users.cold.sum()),
+        "warm_users": int((~eval_users.cold).sum()),
         "seeds": options.seeds,
         "settings": harness.settings_of(work),
-        "systems": systems | by_text(question, to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector"))),
-        "random": ranking.at_random(len(question.ties) - distinct(question.histories)[question.cold]),
-        "warm_difference": {name: difference(question, found[MODEL], found[name]) for name in (UNLIKENED, LEFT_OUT)},
+        "systems": systems | by_text(eval_users, to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector"))),
+        "random": ranking.at_random(len(eval_users.ties) - distinct(eval_users.histories)[eval_users.cold]),
+        "warm_difference": {name: difference(eval_users, found[MODEL], found[name]) for name in (UNLIKENED, LEFT_OUT)},
         "with": harness.stamp(),
     }
 
@@ -115,43 +115,43 @@ def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> EvalUsers:
     return EvalUsers(histories.select(some), targets[some], cold[targets[some]], cold, tie_order(ids))
 
 
-def ranked(encoder: SequenceEncoder, question: EvalUsers) -> dict[str, ranking.Ranks]:
+def ranked(encoder: SequenceEncoder, eval_users: EvalUsers) -> dict[str, ranking.Ranks]:
     """By a model that never saw the newest event of the reduced histories: as it is, and with less of it."""
     plain = encoder.with_content_weight(0)
-    queries, items = encoder.encode(question.histories), encoder.item_vectors
-    one, out = np.ones((len(queries), 1)), np.where(question.is_cold, -NEVER, 0)[:, None]
+    queries, items = encoder.encode(eval_users.histories), encoder.item_vectors
+    one, out = np.ones((len(queries), 1)), np.where(eval_users.is_cold, -NEVER, 0)[:, None]
     return {
-        MODEL: question.ranks(queries, items),
-        UNLIKENED: question.ranks(plain.encode(question.histories), plain.item_vectors),
-        LEFT_OUT: question.ranks(np.concatenate([queries, one], axis=1), np.concatenate([items, out], axis=1)),
+        MODEL: eval_users.ranks(queries, items),
+        UNLIKENED: eval_users.ranks(plain.encode(eval_users.histories), plain.item_vectors),
+        LEFT_OUT: eval_users.ranks(np.concatenate([queries, one], axis=1), np.concatenate([items, out], axis=1)),
     }
 
 
-def by_text(question: EvalUsers, vectors: np.ndarray) -> dict[str, Json]:
+def by_text(eval_users: EvalUsers, vectors: np.ndarray) -> dict[str, Json]:
     """Nearest neighbours in the centred text vectors, of the whole history and of its last item alone."""
-    recent = question.histories.matrix(DECAY) @ vectors
-    last = vectors[question.histories.last()]
+    recent = eval_users.histories.matrix(DECAY) @ vectors
+    last = vectors[eval_users.histories.last()]
     return {
-        f"text of the history, decay {DECAY}": summary(question, [question.ranks(recent, vectors)]),
-        "text of the last item": summary(question, [question.ranks(last, vectors)]),
+        f"text of the history, decay {DECAY}": summary(eval_users, [eval_users.ranks(recent, vectors)]),
+        "text of the last item": summary(eval_users, [eval_users.ranks(last, vectors)]),
     }
 
 
-def summary(question: EvalUsers, runs: list[ranking.Ranks]) -> Json:
+def summary(eval_users: EvalUsers, runs: list[ranking.Ranks]) -> Json:
     """Cold and warm targets apart, filtered and not: [mean, low, high] over users, of the mean over seeds."""
     return {
         how: {
             kind: ranking.intervals(ranking.over_seeds([ranking.metrics(run[how][users]) for run in runs]))
-            for kind, users in (("cold", question.cold), ("warm", ~question.cold))
+            for kind, users in (("cold", eval_users.cold), ("warm", ~eval_users.cold))
         }
         for how in ("filtered", "unfiltered")
     }
 
 
-def difference(question: EvalUsers, ours: list[ranking.Ranks], others: list[ranking.Ranks]) -> list[float]:
+def difference(eval_users: EvalUsers, ours: list[ranking.Ranks], others: list[ranking.Ranks]) -> list[float]:
     """Warm NDCG@10 less that of another system, over the same users: [mean, low, high]."""
     one, other = (
-        ranking.over_seeds([ranking.metrics(run["filtered"][~question.cold]) for run in runs])["ndcg@10"]
+        ranking.over_seeds([ranking.metrics(run["filtered"][~eval_users.cold]) for run in runs])["ndcg@10"]
         for runs in (ours, others)
     )
     return list(map(float, paired_bootstrap(one, other, ranking.RESAMPLES_SEED)))

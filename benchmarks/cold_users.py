@@ -59,15 +59,15 @@ def one(log: Sequences, columns: dict[str, np.ndarray], ties: np.ndarray, seed: 
         popular.leading(segment, ranking.K)[0] for segment in (found.of_user[new], np.full(len(new), len(found.names)))
     )
     asked = log.select(new)
-    told: Json = {"users": len(new), "by": list(leaning.attributes), "prior": leaning.prior}
+    result: Json = {"users": len(new), "by": list(leaning.attributes), "prior": leaning.prior}
     for name, targets in {
         "first": (np.arange(len(new) + 1), asked.codes[asked.offsets[:-1]]),
         "all": (asked.offsets, asked.codes),
     }.items():
         mine, theirs = (rank_metrics(lists, targets, ranking.K)[METRIC] for lists in (ours, everyone))
         gain = list(map(float, paired_bootstrap(mine, theirs, ranking.RESAMPLES_SEED)))
-        told[name] = {"segments": float(mine.mean()), "everyone": float(theirs.mean()), "gain": gain}
-    return told
+        result[name] = {"segments": float(mine.mean()), "everyone": float(theirs.mean()), "gain": gain}
+    return result
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ ONE_THREAD = dict.fromkeys(
 
 
 def present(names: Sequence[str]) -> list[DataSet]:
-    """The data sets of these names that are there; each of the others is told."""
+    """The data sets of these names that are there; each of the others is reported."""
     found = []
     for name in names:
         if name not in DATA_SETS:
@@ -241,7 +241,7 @@ def codes(ids: pa.ChunkedArray, items: pa.Table) -> Ints:
 
 
 def trained(work: WorkDir) -> Json:
-    """What a finished `pretrain` tells: validation NDCG, also without likeness, epochs, time, memory, speed."""
+    """What a finished `pretrain` tells: validation NDCG, also without similarity, epochs, time, memory, speed."""
     record = work.record("pretrain") or {}
     metrics, curve = record["report"]["metrics"], work.read(PRETRAIN_CURVE)
     search = curve.filter(pc.equal(curve.column("phase"), "search"))

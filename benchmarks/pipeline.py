@@ -27,7 +27,7 @@ WORDLESS = ", without words"
 
 def measure(data: DataSet, protocol: str, options: Options) -> Json:
     """Train with each seed and rank all users' last events; the row of these seeds and of those measured before."""
-    withheld, told = PROTOCOLS[protocol]
+    withheld, meaning = PROTOCOLS[protocol]
     source = harness.cleaned(data, options.work)
     reduced = source
     if withheld > 1:
@@ -46,7 +46,7 @@ def measure(data: DataSet, protocol: str, options: Options) -> Json:
         run = {"seed": seed, **mine, "ranker": trained.chosen, "seconds": round(trained.seconds, 1)}
         places.keep(folder, row, {**run, "like": like, "threads": options.threads, "with": harness.stamp()}, ranks)
         harness.say(ranking.named(f"{row}, seed {seed} ({trained.chosen}): ", mine))
-    described = {"data": data.name, "protocol": variant, "means": told, "users": data.users, "items": data.items}
+    described = {"data": data.name, "protocol": variant, "means": meaning, "users": data.users, "items": data.items}
     described |= {"log_sha256": harness.sha256(data.log), "given": options.settings}
     return described | over(places.kept(folder, row, like))
 
@@ -68,7 +68,7 @@ def over(seeds: Sequence[places.Seed]) -> Json:
         for how, systems in seeds[0].places.items()
     }
     return {
-        "seeds": [seed.told for seed in seeds],
+        "seeds": [seed.meaning for seed in seeds],
         "systems": {
             how: {name: ranking.intervals(values) for name, values in each.items()} for how, each in systems.items()
         },

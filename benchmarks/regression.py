@@ -69,7 +69,7 @@ def keep(folder: Path, names: list[str]) -> None:
     BEFORE.mkdir(parents=True, exist_ok=True)
     for name in names:
         table = ranks_of(WorkDir(folder / name / "evaluate" / "last"))
-        table = table.replace_schema_metadata({places.TOLD: json.dumps(harness.stamp() | {"seed": SEED})})
+        table = table.replace_schema_metadata({places.RECORD: json.dumps(harness.stamp() | {"seed": SEED})})
         pq.write_table(table, BEFORE / f"{name}-places.parquet", compression="zstd", compression_level=19)
         if name in WITH_LISTS:
             shutil.copy(WorkDir(folder / name).need(RECOMMENDATIONS), BEFORE / f"{name}-recommendations.parquet")

@@ -56,7 +56,7 @@ MALLOCS = {"stock": {}, "tuned": TUNED}
 
 
 def measure(data: DataSet, options: Options) -> Json:
-    """All systems on one data set; a system that cannot run is told with its reason."""
+    """All systems on one data set; a system that cannot run is reported with its reason."""
     source = harness.cleaned(data, options.work)
     histories = from_table(source.read(SEQUENCES, ["item_codes"]), source.read(ITEMS, ["item_id"])).without_last()
     rows = [] if options.own.peers_only else [ours(data, source, name, options) for name in OURS]

@@ -15,12 +15,12 @@ from pathlib import Path
 
 PRIVATE_WORDS = (
     *(
-        "newcomer",
+        "new items",
         "habit",
         "beside",
         "lesson",
         "settled",
-        "likeness",
+        "similarity",
         "refus",
         "turned_down",
         "barred",

@@ -99,7 +99,7 @@ class Work:
         where something that lists are made of is missing or stale.
         """
         given = {**settings, **({} if k is None else {"k": k})}
-        asked = self._asked(**given)
+        asked = self._overridden(**given)
         answer = answers.ask(self.workdir, asked, self.context, self._users(user), without=without)
         shown = answers.display(self.workdir, answer)
         rows = [{USER: each.data[USER], **row} for each in shown for row in each.data["items"]]
@@ -140,7 +140,7 @@ class Work:
         """The ranker that `train-ranker` kept, with the retrievers that bring its candidates."""
         return LoadedRanker(self, self._maker())
 
-    def _asked(self, **options: Any) -> Settings:
+    def _overridden(self, **options: Any) -> Settings:
         return self.settings.overridden({f"recommend.{key}": value for key, value in options.items()}, "the call")
 
     def _users(self, user: str | Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ from llmrec_cli.privacy import forget
 STAGES = ("clean", "pretrain", "profile", "train-ranker", "generate", "recommend", "report")
 FOLDER_NAME = re.compile(r"\w[\w.-]*")
 """What a backtest may be called: a folder under `WORK/evaluate/`, none elsewhere."""
-# What a backtest needs: texts, pictures and the page do not change what is recommended.
+# What a backtest needs: texts, images and the page do not change what is recommended.
 REPLAYED = ("clean", "pretrain", "profile", "train-ranker", "recommend")
 
 
@@ -122,8 +122,8 @@ def backtests(
     """Replay the pipeline in `WORK/evaluate/<name>/` without the events that came later, and compare with them.
 
     Several cut-offs are replayed one after the other, each in a folder of its own, `<name>-<cut-off>`; a threshold that
-    fails at one is told when all are done. The comparison is the last stage of the nested work directory; then the page
-    of the main one is drawn, also when a threshold failed: it must not keep an older verdict.
+    fails at one is reported when all are done. The comparison is the last stage of the nested work directory; then the
+    page of the main one is drawn, also when a threshold failed: it must not keep an older verdict.
     """
     from llmrec_cli.evaluation import thresholds
     from llmrec_cli.ranking import private_retrievers

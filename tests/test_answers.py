@@ -83,9 +83,9 @@ def test_the_answer_is_that_of_the_options(work: WorkDir) -> None:
 
 
 def test_lists_made_for_some_are_those_that_were_made_for_all(work: WorkDir, tmp_path: Path) -> None:
-    """Asked of a copy without lists, each user is told what stands in them."""
+    """Asked of a copy without lists, each user is reported what stands in them."""
     bare = tiny.make(tmp_path / "bare")
-    users = [f"u{user:02d}" for user in range(tiny.WALKERS)] + [f"z{n}" for n in range(tiny.NEWCOMERS)]
+    users = [f"u{user:02d}" for user in range(tiny.WALKERS)] + [f"z{n}" for n in range(tiny.COLD_ITEMS)]
     options = [word for user in users for word in ("--user", user)]
     written, made = (asked(each, *options, "-k", "3") for each in (work, bare))
     assert [each["user_id"] for each in made] == users and not bare.has(RECOMMENDATIONS)
@@ -101,8 +101,8 @@ def test_up_to_date_lists_are_read_as_they_are(work: WorkDir, monkeypatch: pytes
 
     monkeypatch.setattr(recommend, "answer", lambda *given: pytest.fail("made again"))
     rows = [row for row in work.read(RECOMMENDATIONS).to_pylist() if row["user_id"] == "u05"]
-    told = asked(work, "--user", "u05", "-k", "3")["items"]
-    assert [(row["item_id"], row["score"]) for row in told] == [(row["item_id"], score(row["score"])) for row in rows]
+    lines = asked(work, "--user", "u05", "-k", "3")["items"]
+    assert [(row["item_id"], row["score"]) for row in lines] == [(row["item_id"], score(row["score"])) for row in rows]
 
 
 def test_json_is_one_document(work: WorkDir) -> None:
@@ -112,12 +112,12 @@ def test_json_is_one_document(work: WorkDir) -> None:
     assert [(each["user_id"], each["known"]) for each in several] == [("u01", True), ("nobody", False)]
 
 
-def test_a_stranger_is_told_what_is_popular_under_the_same_rules(work: WorkDir) -> None:
-    told = asked(work, "--user", "nobody", "-k", "4", "--max-per-category", "1", "--set", "recommend.deny=['i00']")
-    halves = [int(row["item_id"][1:]) // 4 for row in told["items"]]
-    assert not told["known"] and len(set(halves)) == len(halves) == 4
-    assert {row["strategy"] for row in told["items"]} == {"popularity"}
-    assert "i00" not in {row["item_id"] for row in told["items"]}
+def test_a_stranger_is_reported_what_is_popular_under_the_same_rules(work: WorkDir) -> None:
+    lines = asked(work, "--user", "nobody", "-k", "4", "--max-per-category", "1", "--set", "recommend.deny=['i00']")
+    halves = [int(row["item_id"][1:]) // 4 for row in lines["items"]]
+    assert not lines["known"] and len(set(halves)) == len(halves) == 4
+    assert {row["strategy"] for row in lines["items"]} == {"popularity"}
+    assert "i00" not in {row["item_id"] for row in lines["items"]}
     lines = llmrec(work, "--user", "nobody").stdout.splitlines()
     assert lines[0] == "user nobody" and "not among the users" in lines[1]
 
@@ -150,7 +150,7 @@ def test_an_answer_is_exported_to_a_new_folder_in_the_order_asked(work: WorkDir,
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "lines"),
     [
         (["--force"], 2, "nothing to force"),
         (["-k", "0"], 2, "recommend.k"),
@@ -160,10 +160,10 @@ def test_an_answer_is_exported_to_a_new_folder_in_the_order_asked(work: WorkDir,
         (["--set", "recommend.deny=none.txt"], 3, "no list of item ids"),
     ],
 )
-def test_mistakes_are_told_and_nothing_changes(work: WorkDir, options: list[str], code: int, told: str) -> None:
+def test_mistakes_are_reported_and_nothing_changes(work: WorkDir, options: list[str], code: int, lines: str) -> None:
     before = tree(work)
     done = llmrec(work, "--user", "u00", *options)
-    assert done.exit_code == code and told in done.output
+    assert done.exit_code == code and lines in done.output
     assert tree(work) == before
 
 
@@ -195,21 +195,21 @@ def test_what_was_changed_by_hand_is_never_answered_from(tmp_path: Path, artifac
 def test_without_an_event_is_another_list_and_changes_nothing(work: WorkDir) -> None:
     before = tree(work)
     whole = asked(work, "--user", "u00", "-k", "3")["items"]
-    told = asked(work, "--user", "u00", "-k", "3", "--without", "i02")
+    lines = asked(work, "--user", "u00", "-k", "3", "--without", "i02")
     assert tree(work) == before
-    assert told["without"] == ["i02"] and "i02" not in {row["item_id"] for row in told["items"]}
-    assert told["left"] == [
-        row["item_id"] for row in whole if row["item_id"] not in {r["item_id"] for r in told["items"]}
+    assert lines["without"] == ["i02"] and "i02" not in {row["item_id"] for row in lines["items"]}
+    assert lines["left"] == [
+        row["item_id"] for row in whole if row["item_id"] not in {r["item_id"] for r in lines["items"]}
     ]
-    assert [row["item_id"] for row in told["items"]] != [row["item_id"] for row in whole]
-    assert not any("Thing 2" in row["reason"] for row in told["items"])
+    assert [row["item_id"] for row in lines["items"]] != [row["item_id"] for row in whole]
+    assert not any("Thing 2" in row["reason"] for row in lines["items"])
     lines = llmrec(work, "--user", "u00", "-k", "3", "--without", "i02", "--without", "i01").stdout.splitlines()
     assert lines[1] == "as if never chosen, with the models as they are: Thing 2, Thing 1"
     assert lines[2].startswith("left the list: Thing 3")
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "lines"),
     [
         (["--user", "u00", "--without", "i2"], 3, "there is no item 'i2'"),
         (["--user", "u00", "--without", "i09"], 3, "user 'u00' never chose item 'i09'"),
@@ -219,8 +219,8 @@ def test_without_an_event_is_another_list_and_changes_nothing(work: WorkDir) -> 
         (["--without", "i02"], 2, "give --user USER"),
     ],
 )
-def test_what_cannot_be_taken_out_is_told(work: WorkDir, options: list[str], code: int, told: str) -> None:
+def test_what_cannot_be_taken_out_is_reported(work: WorkDir, options: list[str], code: int, lines: str) -> None:
     before = tree(work)
     done = llmrec(work, *options)
-    assert done.exit_code == code and told in done.output.replace("\n", " "), done.output
+    assert done.exit_code == code and lines in done.output.replace("\n", " "), done.output
     assert tree(work) == before

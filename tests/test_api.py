@@ -40,9 +40,9 @@ def test_importing_it_loads_neither_torch_nor_pandas() -> None:
 def test_lists_are_those_of_the_command_line_and_nothing_is_written(work: llmrec.Work) -> None:
     found = work.recommend(user="u00", k=4)
     given = ["recommend", "--user", "u00", "-k", "4", "--work", str(work.workdir.path), "--threads", "1", "--json"]
-    told = json.loads(CliRunner().invoke(app, given, env={"LLMREC_CONFIG": ""}).stdout)
+    reported = json.loads(CliRunner().invoke(app, given, env={"LLMREC_CONFIG": ""}).stdout)
     assert list(found.columns) == [*SCORED[:3], "title", "score", "strategy", "reason", "evidence"]
-    assert found.drop(columns="user_id").to_dict("records") == told["items"]
+    assert found.drop(columns="user_id").to_dict("records") == reported["items"]
     assert found["evidence"][0][0]["title"].startswith("Thing")
     assert not work.workdir.has(RECOMMENDATIONS)
 

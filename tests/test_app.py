@@ -104,7 +104,7 @@ def test_a_mistyped_key_gets_the_nearest(project: Path) -> None:
     assert not (project / "work" / "clean").exists()
 
 
-def test_a_missing_log_is_told_with_near_matches(project: Path) -> None:
+def test_a_missing_log_is_reported_with_near_matches(project: Path) -> None:
     near = SAMPLE.with_name("online_retail_sampel.csv")
     done = llmrec("clean", "--set", f"clean.interactions.path={near}", cwd=project)
     assert done.returncode == 3 and "online_retail_sample.csv" in done.stderr
@@ -132,9 +132,9 @@ def test_errors_are_objects_with_json(project: Path) -> None:
 
 def test_a_stage_prints_one_object_with_json(project: Path) -> None:
     done = llmrec("clean", "--json", "-q", cwd=project)
-    told = json.loads(done.stdout)
+    reported = json.loads(done.stdout)
     assert done.returncode == 0 and done.stderr == ""
-    assert told["stages"][0]["status"] == "done" and told["next"] == "llmrec pretrain"
+    assert reported["stages"][0]["status"] == "done" and reported["next"] == "llmrec pretrain"
     again = json.loads(llmrec("clean", "--json", "-q", cwd=project).stdout)
     assert again["stages"][0]["status"] == "up to date"
 
@@ -149,7 +149,7 @@ def test_status_and_config_change_nothing(project: Path) -> None:
     assert not (project / "work").exists()
 
 
-def test_a_second_run_at_the_same_time_is_told(project: Path) -> None:
+def test_a_second_run_at_the_same_time_is_reported(project: Path) -> None:
     from llmrec_cli.core.workdir import WorkDir
 
     with WorkDir(project / "work").lock():
@@ -176,7 +176,7 @@ def test_sizes_that_are_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (["--device", "cdua"], "did you mean 'cuda'"),
         (["--device", "cuda:x"], "no device"),
@@ -189,11 +189,11 @@ def test_sizes_that_are_none(text: str) -> None:
 )
 @pytest.mark.parametrize("command", ["clean", "run", "evaluate"])
 def test_mistyped_options_end_before_anything(
-    project: Path, monkeypatch: pytest.MonkeyPatch, command: str, options: list[str], told: str
+    project: Path, monkeypatch: pytest.MonkeyPatch, command: str, options: list[str], reported: str
 ) -> None:
     monkeypatch.chdir(project)
     done = runner.invoke(app, [command, *options], env={"COLUMNS": "200"})
-    assert done.exit_code == 2 and told in done.output, done.output
+    assert done.exit_code == 2 and reported in done.output, done.output
     assert not (project / "work").exists()
 
 
@@ -210,7 +210,7 @@ def test_brackets_in_help_texts_are_shown() -> None:
             assert " ".join((text or "").split()) in words, f"{name}: {text}"
 
 
-def test_lists_and_tables_of_set_are_told_how_to_write(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_tables_of_set_are_reported_how_to_write(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     table = runner.invoke(app, ["status", "--set", "clean.items={path=items.csv, item=sku}"])
     assert table.exit_code == 2 and """'{path = "items.csv", item = "sku"}'""" in table.output
@@ -234,13 +234,13 @@ def test_a_terminated_run_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch, p
     assert done.exit_code == 143 and done.stderr == "interrupted: run the same command again, it continues\n"
 
 
-def test_status_tells_by_its_exit_code_whether_all_is_up_to_date(project: Path) -> None:
+def test_status_reports_by_its_exit_code_whether_all_is_up_to_date(project: Path) -> None:
     assert llmrec("status", cwd=project).returncode == 0
     assert llmrec("status", "--exit-code", cwd=project).returncode == 4
     (project / "work" / "clean").mkdir(parents=True)
     (project / "work" / "clean" / "record.json").write_text("null")
-    told = llmrec("status", cwd=project)
-    assert told.returncode == 0 and "stale: its record is not one of this version of llmrec" in told.stdout
+    reported = llmrec("status", cwd=project)
+    assert reported.returncode == 0 and "stale: its record is not one of this version of llmrec" in reported.stdout
 
 
 @pytest.mark.parametrize("command", ["clean", "pretrain", "recommend", "run", "status", "evaluate", "config"])

@@ -1,4 +1,4 @@
-"""Audio encoders over tiny random models, saved and loaded as real ones are, and the reading of recordings."""
+"""Audio encoders over tiny random models, saved and loaded as real ones are, and the reading of audio files."""
 
 from __future__ import annotations
 
@@ -80,19 +80,21 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize(("kind", "dim"), [("wav2vec2", 16), ("ast", 16), ("whisper", 16), ("clap", 12)])
-def test_encoders_do_not_mix_recordings_of_a_batch(kind: str, dim: int, tmp_path: Path, recordings: list[Path]) -> None:
-    told: list[int] = []
+def test_encoders_do_not_mix_audio_files_of_a_batch(
+    kind: str, dim: int, tmp_path: Path, recordings: list[Path]
+) -> None:
+    lines: list[int] = []
     saved(tmp_path, kind)
-    encoder = audio.build(str(tmp_path), "cpu", told.append)
+    encoder = audio.build(str(tmp_path), "cpu", lines.append)
     together = encoder.encode(recordings)
-    assert together.shape == (6, dim) and sum(told) == 6
+    assert together.shape == (6, dim) and sum(lines) == 6
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), [1, 1, 1, 0, 0, 1], atol=1e-5)
     alone = np.concatenate([encoder.encode([recordings[row]]) for row in (0, 1, 2, 5)])
     np.testing.assert_allclose(together[[0, 1, 2, 5]], alone, atol=1e-4)
     assert np.abs(together[0] - together[5]).max() > 1e-4  # another pitch is another vector
 
 
-def test_whisper_is_averaged_over_the_recording_and_not_over_the_silence_after_it() -> None:
+def test_whisper_is_averaged_over_the_audio_file_and_not_over_the_silence_after_it() -> None:
     import torch
 
     from llmrec_cli.content.pretrained import mean_state
@@ -102,7 +104,7 @@ def test_whisper_is_averaged_over_the_recording_and_not_over_the_silence_after_i
     assert mean_state(states, mask).tolist() == [[2.0]]
 
 
-def test_recordings_of_like_length_make_a_batch_shortest_first() -> None:
+def test_audio_files_of_like_length_make_a_batch_shortest_first() -> None:
     import torch
 
     features = {row: {"input_values": torch.zeros(1, n)} for row, n in enumerate([5, 3, 5, 5, 3])}
@@ -114,7 +116,7 @@ def test_every_number_format_of_wav_comes_to_the_same(dtype: str, tmp_path: Path
     sound = tone(0.5)
     scale = {"uint8": 127, "int16": 2**15 - 1, "int32": 2**31 - 1}.get(dtype, 1)
     stored = (sound.astype(np.float64) * scale + (128 if dtype == "uint8" else 0)).astype(dtype)
-    found = media.read_recording(save(tmp_path / "a.wav", stored), RATE, 10)
+    found = media.read_audio(save(tmp_path / "a.wav", stored), RATE, 10)
     assert found is not None and found.dtype == np.float32
     np.testing.assert_allclose(found, sound, atol=0.02 if dtype == "uint8" else 1e-4)
 
@@ -125,14 +127,14 @@ def test_wav_of_24_bits_is_read(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 3, RATE, 0, "NONE", ""))
         file.writeframes(whole.view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
-    found = media.read_recording(tmp_path / "a.wav", RATE, 10)
+    found = media.read_audio(tmp_path / "a.wav", RATE, 10)
     assert found is not None
     np.testing.assert_allclose(found, sound, atol=1e-4)
 
 
-def test_recordings_are_cut_mixed_and_resampled(tmp_path: Path) -> None:
+def test_audio_files_are_cut_mixed_and_resampled(tmp_path: Path) -> None:
     two = np.stack([tone(2, 440, 44_100), tone(2, 440, 44_100) / 2], axis=1)
-    found = media.read_recording(save(tmp_path / "a.wav", two, 44_100), RATE, 1.5)
+    found = media.read_audio(save(tmp_path / "a.wav", two, 44_100), RATE, 1.5)
     assert found is not None and found.shape == (24_000,)
     np.testing.assert_allclose(found[1000:-1000], tone(1.5)[1000:-1000] * 0.75, atol=1e-3)
 
@@ -141,7 +143,7 @@ def test_soundfile_reads_what_is_no_wav(tmp_path: Path, monkeypatch: pytest.Monk
     flac = tmp_path / "a.flac"
     flac.write_bytes(b"fLaC")
     monkeypatch.setattr(media, "other_formats", lambda: False)
-    assert media.read_recording(flac, RATE, 10) is None
+    assert media.read_audio(flac, RATE, 10) is None
 
     class SoundFile:
         samplerate = RATE
@@ -161,10 +163,10 @@ def test_soundfile_reads_what_is_no_wav(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(media, "other_formats", lambda: True)
     monkeypatch.setitem(sys.modules, "soundfile", types.SimpleNamespace(SoundFile=SoundFile))
-    found = media.read_recording(flac, RATE, 2)
+    found = media.read_audio(flac, RATE, 2)
     assert found is not None and found.shape == (2 * RATE,)
     flac.write_bytes(b"nothing")
-    assert media.read_recording(flac, RATE, 2) is None
+    assert media.read_audio(flac, RATE, 2) is None
 
 
 @pytest.mark.skipif(importlib.util.find_spec("soundfile") is None, reason="the package soundfile is not installed")
@@ -172,6 +174,6 @@ def test_flac_is_read_as_it_was_written(tmp_path: Path) -> None:
     import soundfile
 
     soundfile.write(tmp_path / "a.flac", tone(0.5), RATE)
-    found = media.read_recording(tmp_path / "a.flac", RATE, 10)
+    found = media.read_audio(tmp_path / "a.flac", RATE, 10)
     assert found is not None
     np.testing.assert_allclose(found, tone(0.5), atol=1e-3)

@@ -167,9 +167,9 @@ def test_strict_trains_without_two_events_and_keeps_what_is_best_for_the_first_o
     assert named == "strict, without words"
     work = WorkDir(tmp_path / "work" / "rings" / named / "seed-1")
     assert work.read(SEQUENCES).column("item_ids").to_pylist() == [data.walk(user)[:-2] for user in range(data.users)]
-    told = dict(re.findall(r"last event but one: ([\w-]+) ([\d.]+)", capsys.readouterr().err))
-    assert set(told) == {"popularity", "fusion", "logistic"}
-    assert told[found["seeds"][0]["ranker"]] == max(told.values())
+    reported = dict(re.findall(r"last event but one: ([\w-]+) ([\d.]+)", capsys.readouterr().err))
+    assert set(reported) == {"popularity", "fusion", "logistic"}
+    assert reported[found["seeds"][0]["ranker"]] == max(reported.values())
     assert found["systems"]["filtered"]["pipeline"]["recall@10"][0] > 0.9  # the next step of a ring is easy to tell
     assert work.read(ITEMS).column("title").null_count == data.items
     vectors = work.read(ITEM_TEXT_VECTORS).column("vector").combine_chunks().flatten()

@@ -107,13 +107,13 @@ def test_summary_counts_and_warns_of_like_lists() -> None:
     lists = joined(
         [Lists(np.array([[0, 1], [0, 1]], dtype=np.int32), np.ones((2, 2), np.float32), np.array([[0, 1], [0, -2]]))]
     )
-    told = summary(lists, ["near", "far", "popularity", "segment"], np.ones(4, bool), checked="held", cold=1, seed=1)
-    assert told.counts == {"users": 2, "rows": 4, "full": 2, "cold": 1, "items": 2}
-    assert "near 50%, popularity 25%, far 25%" in told.lines[3]
-    assert "alike" in told.warnings[0]
+    lines = summary(lists, ["near", "far", "popularity", "segment"], np.ones(4, bool), checked="held", cold=1, seed=1)
+    assert lines.counts == {"users": 2, "rows": 4, "full": 2, "cold": 1, "items": 2}
+    assert "near 50%, popularity 25%, far 25%" in lines.lines[3]
+    assert "alike" in lines.warnings[0]
 
 
 def test_summary_says_why_lists_are_short() -> None:
     lists = Lists(np.array([[0, -1]], dtype=np.int32), np.ones((1, 2), np.float32), np.zeros((1, 2), int))
-    told = summary(lists, ["near"], np.array([True, False]), checked="held", cold=0, seed=1)
-    assert "1 lists are short: 1 items are allowed" in told.lines[1]
+    lines = summary(lists, ["near"], np.array([True, False]), checked="held", cold=0, seed=1)
+    assert "1 lists are short: 1 items are allowed" in lines.lines[1]

@@ -153,7 +153,7 @@ def test_nobody_and_users_without_events(catalogue: Catalogue, fitted: dict[str,
     assert nobody.n_users == 0 and nobody.names == found.names
 
 
-def test_depths_are_kept_beside_the_sources(tmp_path: Path) -> None:
+def test_depths_are_kept_with_the_sources(tmp_path: Path) -> None:
     config = CandidateConfig(depth=7, depths={"als": 3})
     save_config(tmp_path, config)
     assert load_config(tmp_path) == config and config.of("als") == 3 and config.of("other") == 7

@@ -37,7 +37,7 @@ def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_damage_is_told_with_the_command_that_mends_it(tmp_path: Path, file: str, damage: str) -> None:
+def test_damage_is_reported_with_the_command_that_repairs_it(tmp_path: Path, file: str, damage: str) -> None:
     folder = tmp_path / "pretrain" / "encoder"
     checkpoints.save_model(folder, {"dim": 4}, tensors())
     if damage == "gone":
@@ -50,11 +50,11 @@ def test_damage_is_told_with_the_command_that_mends_it(tmp_path: Path, file: str
     assert str(folder) in str(caught.value)
 
 
-def test_state_keeps_tensors_and_told_values(tmp_path: Path) -> None:
-    told = {"history": [{"epoch": 1, "loss": 0.1 + 0.2}]}
-    checkpoints.save_state(tmp_path / "state", tensors(), told)
+def test_state_keeps_tensors_and_reported_values(tmp_path: Path) -> None:
+    reported = {"history": [{"epoch": 1, "loss": 0.1 + 0.2}]}
+    checkpoints.save_state(tmp_path / "state", tensors(), reported)
     loaded, again = checkpoints.load_state(tmp_path / "state")
-    assert again == told
+    assert again == reported
     assert all(torch.equal(loaded[name], value) for name, value in tensors().items())
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
@@ -80,7 +80,7 @@ def test_under_takes_the_prefix_off() -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flip", "words", "folder", "pipe"])
-def test_a_damaged_state_is_told_be_it_by_a_single_bit(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_state_is_reported_be_it_by_a_single_bit(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "search.safetensors"
     checkpoints.save_state(path, tensors(), {"epoch": 1})
     content = bytearray(path.read_bytes())

@@ -16,7 +16,7 @@ def test_the_lower_bound_by_hand() -> None:
     assert lower_bound([1], [1])[0] < 0.3  # one event says little
 
 
-def test_a_share_lies_above_where_chance_does_not_explain_it_and_the_tag_tells_people_apart() -> None:
+def test_a_share_lies_above_where_chance_does_not_explain_it_and_the_tag_reports_people_apart() -> None:
     counts, events = np.array([3, 2, 5, 50, 50, 90]), np.array([10, 2, 10, 100, 100, 90])
     usual = np.array([0.1, 0.1, 0.4, 0.4, 0.49, 0.85])
     assert above(counts, events, usual).tolist() == [True, False, False, True, False, False]

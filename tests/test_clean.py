@@ -111,8 +111,8 @@ def test_a_negative_weight_turns_an_item_down(context: Context) -> None:
     settings = SETTINGS.replace('where = "n IS NULL OR n > 0"', "")
     weights = {"event_weights": {"hide": -1}, "negative_below": 0.5}
     work, outcome = run(context, {"log.csv": log}, settings, **weights)
-    told = {"position": [3, 2, 3], "item_id": ["a", "d", "e"], "user_id": ["u1"] * 3}
-    assert work.read(NEGATIVE_FEEDBACK).to_pydict() == told
+    reported = {"position": [3, 2, 3], "item_id": ["a", "d", "e"], "user_id": ["u1"] * 3}
+    assert work.read(NEGATIVE_FEEDBACK).to_pydict() == reported
     assert column(work, SEQUENCES, "item_ids") == [["a", "b", "c"]]
     assert column(work, REJECTS, "reason") == ["negative feedback"] * 4
     assert any(line.startswith("negative feedback") for line in outcome.report.lines)

@@ -74,23 +74,23 @@ def test_values_read_as_toml_and_else_as_text(text: str, value: object) -> None:
     assert literal(text) == value
 
 
-def test_an_unknown_key_is_told_with_the_nearest(file: Path) -> None:
+def test_an_unknown_key_is_reported_with_the_nearest(file: Path) -> None:
     settings = load(file, ["recommend.nmae=x"], {})
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         settings.section("recommend", Config)
-    assert "did you mean 'name'?" in str(told.value) and "--set recommend.nmae" in str(told.value)
+    assert "did you mean 'name'?" in str(reported.value) and "--set recommend.nmae" in str(reported.value)
 
 
-def test_an_unknown_key_of_an_inner_section_is_told(file: Path) -> None:
-    with pytest.raises(SettingsError, match=r"recommend\.items\.pth") as told:
+def test_an_unknown_key_of_an_inner_section_is_reported(file: Path) -> None:
+    with pytest.raises(SettingsError, match=r"recommend\.items\.pth") as reported:
         load(file, ["recommend.items.pth=x"], {}).section("recommend", Config)
-    assert "did you mean 'path'?" in told.value.fix
+    assert "did you mean 'path'?" in reported.value.fix
 
 
-def test_an_unknown_section_is_told(file: Path) -> None:
-    with pytest.raises(SettingsError) as told:
+def test_an_unknown_section_is_reported(file: Path) -> None:
+    with pytest.raises(SettingsError) as reported:
         load(file, ["recomend.k=1"], {})
-    assert "did you mean 'recommend'?" in str(told.value)
+    assert "did you mean 'recommend'?" in str(reported.value)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_an_old_name_is_answered_with_the_new_one(tmp_path: Path, old: str, new:
 
 @pytest.mark.parametrize("old", MOVED)
 def test_a_setting_that_went_to_another_section_is_found_there(file: Path, old: str) -> None:
-    with pytest.raises(SettingsError, match=f"unknown setting '{old}'") as told:
+    with pytest.raises(SettingsError, match=f"unknown setting '{old}'") as reported:
         load(file, [f"{old}=1"], {}).section("recommend", Config)
-    assert told.value.fix == f"did you mean {MOVED[old]!r}?"
+    assert reported.value.fix == f"did you mean {MOVED[old]!r}?"
 
 
 def test_the_changelog_lists_every_old_name_that_is_answered() -> None:
@@ -138,33 +138,33 @@ def test_the_changelog_lists_every_old_name_that_is_answered() -> None:
 
 
 def test_a_value_out_of_range_says_which_and_where(file: Path) -> None:
-    with pytest.raises(SettingsError, match=r"recommend\.k = 0") as told:
+    with pytest.raises(SettingsError, match=r"recommend\.k = 0") as reported:
         load(file, ["recommend.k=0"], {}).section("recommend", Config)
-    assert told.value.where == "--set recommend.k"
+    assert reported.value.where == "--set recommend.k"
 
 
 def test_a_missing_settings_file_names_its_neighbours(file: Path) -> None:
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         load(file.with_name("llmrek.toml"), environ={})
-    assert "did you mean 'llmrec.toml'?" in str(told.value)
+    assert "did you mean 'llmrec.toml'?" in str(reported.value)
 
 
 @pytest.mark.parametrize("text", ["seed = ", "[clean\n", "\xff"])
-def test_a_broken_settings_file_is_told_with_its_name(tmp_path: Path, text: str) -> None:
+def test_a_broken_settings_file_is_reported_with_its_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         load(path, environ={})
-    assert "bad.toml" in str(told.value)
+    assert "bad.toml" in str(reported.value)
 
 
 @pytest.mark.parametrize("override", ["k", "=3"])
-def test_a_malformed_override_is_told(file: Path, override: str) -> None:
+def test_a_malformed_override_is_reported(file: Path, override: str) -> None:
     with pytest.raises(SettingsError, match="not of the form"):
         load(file, [override], {})
 
 
-def test_a_value_where_a_section_belongs_is_told(file: Path) -> None:
+def test_a_value_where_a_section_belongs_is_reported(file: Path) -> None:
     with pytest.raises(SettingsError, match="is a value, not a section"):
         load(file, ["seed.x=1"], {})
 
@@ -178,16 +178,16 @@ def test_leaves_walk_into_sections() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         ("pretrain.dropout=2", "pretrain.dropout = 2: Input should be 'auto' or less than 1"),
         ("pretrain.max_length=1", "pretrain.max_length = 1: Input should be 'auto' or greater than or equal to 2"),
         ('evaluate.holdout_after=["2011", "2010"]', "holdout_after: cut-offs must stand in order, the oldest first"),
     ],
 )
-def test_all_that_a_value_may_be_is_told(given: str, told: str) -> None:
+def test_all_that_a_value_may_be_is_reported(given: str, reported: str) -> None:
     stage = given.partition(".")[0]
     kind = {"pretrain": PretrainConfig, "evaluate": EvaluateConfig}[stage]
     with pytest.raises(SettingsError) as raised:
         load(None, [given], {}, {}).section(stage, kind)
-    assert told in str(raised.value) and "Value error" not in str(raised.value)
+    assert reported in str(raised.value) and "Value error" not in str(raised.value)

@@ -69,7 +69,7 @@ def test_allow_and_deny(allow: list[str], deny: list[str], wanted: list[int]) ->
     assert allowed_items(["a", "b", "c"], allow, deny).tolist() == [bool(each) for each in wanted]
 
 
-def test_rules_that_leave_no_item_are_told() -> None:
+def test_rules_that_leave_no_item_are_reported() -> None:
     with pytest.raises(DataError, match="leave no item"):
         allowed_items(["a", "b"], ["a"], ["a"])
 
@@ -105,7 +105,7 @@ def test_repeats_and_the_filter_of_seen_items_agree(repeat: bool, filter_seen: b
     assert pipeline.check(Settings(section), BOTH)["recommend"].filter_seen is filter_seen
 
 
-def test_repeats_that_the_lists_would_leave_out_are_told_before_the_work() -> None:
+def test_repeats_that_the_lists_would_leave_out_are_reported_before_the_work() -> None:
     section = {"train-ranker": {"candidates": {"repeat": True}}}
     with pytest.raises(SettingsError, match=r"recommend\.filter_seen"):
         pipeline.check(Settings(section), BOTH)

@@ -72,20 +72,20 @@ def test_the_plugins_are_fitted_and_make_lists_with_their_own_label(project: Pat
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "lines"),
     [
         (("def score(self, candidates)", "def scores(self, candidates)"), "it has no 'score'"),
         (("popularity: float", "popular: float"), "unknown setting"),
         (("class Votes(", "class Votez("), "my_models has no 'Votes'"),
     ],
 )
-def test_what_is_wrong_with_a_plugin_is_told_before_anything_is_fitted(
-    change: tuple[str, str], told: str, project: Path
+def test_what_is_wrong_with_a_plugin_is_reported_before_anything_is_fitted(
+    change: tuple[str, str], lines: str, project: Path
 ) -> None:
     module = project / "my_models.py"
     module.write_text(module.read_text().replace(*change))
     refused = llmrec(project, "train-ranker")
-    assert refused.returncode == 2 and told in refused.stderr and "fitting" not in refused.stderr
+    assert refused.returncode == 2 and lines in refused.stderr and "fitting" not in refused.stderr
 
 
 RETRIEVER, RANKER = (
@@ -95,7 +95,7 @@ RETRIEVER, RANKER = (
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "lines"),
     [
         (
             ("counts = sequences", "raise ValueError('no'); counts = sequences"),
@@ -112,8 +112,8 @@ RETRIEVER, RANKER = (
         (('evidence = "followed"', 'evidence = "because"'), "its 'evidence' is wrong"),
     ],
 )
-def test_what_a_plugin_does_wrong_is_told_with_its_name_and_is_no_bug_of_the_program(
-    change: tuple[str, str], told: str, project: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_a_plugin_does_wrong_is_reported_with_its_name_and_is_no_bug_of_the_program(
+    change: tuple[str, str], lines: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # in this process: ten starts of the program would take minutes
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -123,12 +123,12 @@ def test_what_a_plugin_does_wrong_is_told_with_its_name_and_is_no_bug_of_the_pro
     module.write_text(module.read_text().replace(*change))
     given = ["train-ranker", "--config", str(project / "llmrec.toml"), "--work", str(project / "work")]
     refused = CliRunner().invoke(app, given)
-    assert refused.exit_code == 2 and told in refused.stderr and "my_models" in refused.stderr
+    assert refused.exit_code == 2 and lines in refused.stderr and "my_models" in refused.stderr
 
 
 def test_settings_of_a_plugin_are_given_from_the_command_line_too(project: Path) -> None:
-    told = llmrec(project, "config", "train-ranker", "--set", 'train-ranker.ranker."my_models:Votes".popularity=0.3')
-    line = next(line for line in told.stdout.splitlines() if "my_models:Votes" in line and "popularity " in line)
+    lines = llmrec(project, "config", "train-ranker", "--set", 'train-ranker.ranker."my_models:Votes".popularity=0.3')
+    line = next(line for line in lines.stdout.splitlines() if "my_models:Votes" in line and "popularity " in line)
     assert "0.3" in line and "--set" in line
     wrong = llmrec(project, "train-ranker", "--set", 'train-ranker.ranker."my_models:Votes".popularity=-1')
     assert wrong.returncode == 2 and "popularity = -1" in wrong.stderr

@@ -45,7 +45,7 @@ def test_what_carries_a_row_is_what_the_ranker_goes_by(name: str) -> None:
     assert found[:, 0].mean() > 3 * abs(found[:, 2].mean())
 
 
-def test_the_parts_of_a_linear_ranker_add_up_to_the_score_beside_the_users_mean() -> None:
+def test_the_parts_of_a_linear_ranker_add_up_to_the_score_with_the_users_mean() -> None:
     candidates = lesson(20)
     fitted = ranker("fusion", candidates)
     rows = np.arange(0, len(candidates), 7)

@@ -43,12 +43,12 @@ def test_the_peak_is_that_of_the_work_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "told"),
+    ("cost", "reported"),
     [
         (Cost(192.2, 370.6, 1_800_000_000), "3:12 wall, 371 core-seconds, 1.8 GB peak"),
         (Cost(4.24, 3.94, 612_000_000), "4.2 s wall, 3.9 core-seconds, 0.6 GB peak"),
         (Cost(3661, 12_345.0, 10**9, peak_is_own=False), "1:01:01 wall, 12,345 core-seconds, 1.0 GB peak so far"),
     ],
 )
-def test_costs_are_told_in_a_line(cost: Cost, told: str) -> None:
-    assert str(cost) == told
+def test_costs_are_reported_in_a_line(cost: Cost, reported: str) -> None:
+    assert str(cost) == reported

@@ -73,7 +73,7 @@ def test_the_page_about_scale_is_what_its_formulas_say() -> None:
         assert row in page
 
 
-def test_every_picture_and_link_to_a_file_exists() -> None:
+def test_every_image_and_link_to_a_file_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert len(links) >= 4
     for link in links:

@@ -23,7 +23,7 @@ OUTSIDE = "../outside.jpg"
 
 @pytest.fixture
 def work(tmp_path: Path) -> WorkDir:
-    """Items with a picture, a picture that is shared, a recording, a path that leads out, and one of no file."""
+    """Items with an image, an image that is shared, an audio file, a path that leads out, and one of no file."""
     base = tmp_path / "project"
     made = work_with(base / "work", HISTORIES)
     items = made.read(ITEMS)
@@ -48,11 +48,11 @@ def parts(stage: Any, work: WorkDir, context: Context, **settings: Any) -> dict[
     return ticket_parts(stage.STAGE, work, stage.STAGE.config.model_validate(settings), at_home)
 
 
-PICTURES: dict[str, Any] = {"text_encoder": "words", "image_encoder": "vision", "audio_encoder": "sound"}
+ENCODERS: dict[str, Any] = {"text_encoder": "words", "image_encoder": "vision", "audio_encoder": "sound"}
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "lines"),
     [
         ("img/a.jpg", "pictures of items changed: img/a.jpg"),
         ("img/none.jpg", "pictures of items changed: img/none.jpg"),
@@ -63,24 +63,24 @@ PICTURES: dict[str, Any] = {"text_encoder": "words", "image_encoder": "vision", 
         ("writer/model.safetensors", "language model changed: model.safetensors"),
     ],
 )
-def test_what_pretrain_reads_makes_it_stale_by_content(work: WorkDir, context: Context, file: str, told: str) -> None:
-    settings = PICTURES | {"lm": str(work.path.parent / "writer")}
+def test_what_pretrain_reads_makes_it_stale_by_content(work: WorkDir, context: Context, file: str, lines: str) -> None:
+    settings = ENCODERS | {"lm": str(work.path.parent / "writer")}
     before = parts(pretrain, work, context, **settings)
     assert parts(pretrain, work, context, **settings) == before
     (work.path.parent / file).write_text("another")
-    assert difference(before, parts(pretrain, work, context, **settings)) == told
+    assert difference(before, parts(pretrain, work, context, **settings)) == lines
 
 
 def test_what_is_not_looked_at_is_no_input(work: WorkDir, context: Context) -> None:
     """Media without an encoder, and whatever lies outside of the project's folder."""
     before = parts(pretrain, work, context, text_encoder="hashed")
     assert before["sources"] == {}
-    with_pictures = parts(pretrain, work, context, **PICTURES)
+    with_images = parts(pretrain, work, context, **ENCODERS)
     (work.path.parent / OUTSIDE).write_text("another")
-    assert parts(pretrain, work, context, **PICTURES) == with_pictures
+    assert parts(pretrain, work, context, **ENCODERS) == with_images
 
 
-def test_a_picture_and_a_model_of_generate_are_inputs(work: WorkDir, context: Context) -> None:
+def test_a_image_and_a_model_of_generate_are_inputs(work: WorkDir, context: Context) -> None:
     base = work.path.parent
     pictures = {"image_generator": "vae"}
     writes = {"writer": "hf", "model": str(base / "writer")}
@@ -100,9 +100,9 @@ def test_an_encoder_that_is_installed_later_is_an_input_from_then_on(
     assert difference(before, parts(pretrain, work, context)) == "text encoder changed: config.json and 1 more"
 
 
-def test_status_names_the_picture_that_was_replaced(work: WorkDir, context: Context) -> None:
+def test_status_names_the_image_that_was_replaced(work: WorkDir, context: Context) -> None:
     """As `status` asks, on a record that was signed before."""
-    settings = pretrain.PretrainConfig(**PICTURES)
+    settings = pretrain.PretrainConfig(**ENCODERS)
     at_home = Context(seed=1, base=work.path.parent, progress=context.progress, device="cpu", threads=1)
     now = state(pretrain.STAGE, work, settings, at_home)
     outputs: dict[str, Any] = {}

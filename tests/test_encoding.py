@@ -1,4 +1,4 @@
-"""Contents to vectors through the cache: what is encoded again and what is not, and what is told of faults."""
+"""Contents to vectors through the cache: what is encoded again and what is not, and what is reported of faults."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def project(tmp_path: Path, models: Path) -> Path:
-    """A folder with the models, pictures and recordings; secret files lie beside it."""
+    """A folder with the models, images and audio files; secret files lie beside it."""
     base = tmp_path / "project"
     (base / "files").mkdir(parents=True)
     (base / "models").symlink_to(models)
@@ -73,8 +73,8 @@ def project(tmp_path: Path, models: Path) -> Path:
     return base
 
 
-PICTURES = ["files/a.png", None, "../secret.png", "files/link.png", "files/broken.png", "files/gone.png", "files"]
-PICTURES += ["files/b.png", "files/copy.png", "files/a.png"]
+FILES = ["files/a.png", None, "../secret.png", "files/link.png", "files/broken.png", "files/gone.png", "files"]
+FILES += ["files/b.png", "files/copy.png", "files/a.png"]
 
 
 def encode(
@@ -187,20 +187,20 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_only(project: Path) -> N
     assert found.n_found == 5 and len(found.warnings) == 1 and "could not be kept" in found.warnings[0]
 
 
-def test_pictures_are_read_inside_of_the_project_only_and_each_once(project: Path, seen: list[int]) -> None:
-    found = encode("image", PICTURES, project)
+def test_images_are_read_inside_of_the_project_only_and_each_once(project: Path, seen: list[int]) -> None:
+    found = encode("image", FILES, project)
     assert (found.n_found, found.n_new, sum(seen), found.encoder) == (4, 3, 2, "image")
     assert np.flatnonzero(found.vectors.any(axis=1)).tolist() == [0, 7, 8, 9]
     np.testing.assert_array_equal(found.vectors[0], found.vectors[8])
     assert [line.split(" ")[0] for line in found.warnings] == ["2", "2", "1"]
     assert all(word in line for word, line in zip(("lead out", "no file", "broken.png"), found.warnings, strict=True))
 
-    shutil.copy(project / "files" / "b.png", project / "files" / "broken.png")  # mended
-    mended = encode("image", PICTURES, project)
-    assert (mended.n_found, mended.n_new, sum(seen)) == (5, 0, 2)
+    shutil.copy(project / "files" / "b.png", project / "files" / "broken.png")  # repaired
+    repaired = encode("image", FILES, project)
+    assert (repaired.n_found, repaired.n_new, sum(seen)) == (5, 0, 2)
 
 
-def test_recordings_come_from_the_cache_too(project: Path, seen: list[int]) -> None:
+def test_audio_files_come_from_the_cache_too(project: Path, seen: list[int]) -> None:
     values = ["files/1.wav", "files/2.wav", None, "files/1.wav", "files/broken.png"]
     found = encode("audio", values, project)
     assert (found.n_found, sum(seen), found.vectors.shape) == (3, 2, (5, 16))
@@ -210,7 +210,7 @@ def test_recordings_come_from_the_cache_too(project: Path, seen: list[int]) -> N
     np.testing.assert_array_equal(found.vectors, again.vectors)
 
 
-def test_recordings_that_only_soundfile_reads_name_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_files_that_only_soundfile_reads_name_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "files" / "a.mp3").write_bytes(b"ID3")
     monkeypatch.setattr(media, "other_formats", lambda: False)
     with pytest.raises(MissingExtraError) as caught:
@@ -226,7 +226,7 @@ def test_no_content_at_all_gives_zeros(project: Path, seen: list[int]) -> None:
     assert not seen and not (project / "cache").exists()
 
 
-def test_the_cache_lies_beside_the_fetched_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_lies_with_the_fetched_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LLMREC_CACHE", raising=False)
     monkeypatch.setenv("LLMREC_MODELS", str(tmp_path / "models"))
     assert cache.cache_folder() == tmp_path / "vectors"
@@ -266,7 +266,7 @@ def test_pooling_follows_the_model_s_own_file(project: Path, models: Path, tmp_p
             build(str(folder), project)
 
 
-def test_a_damaged_model_is_told_in_a_line(project: Path, models: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_is_reported_in_a_line(project: Path, models: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(models / "text", tmp_path / "model")
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
@@ -315,9 +315,9 @@ def answer(kind: type[Exception]) -> Exception:
 
 def test_a_hub_model_is_fetched_by_name(hub: Any, tmp_path: Path) -> None:
     hub(None)
-    said: list[str] = []
-    encoder = text.build(HUB, "cpu", lambda n: None, tmp_path, said.append)
-    assert encoder.name == f"sentence transformer {HUB}" and HUB in said[0]
+    printed: list[str] = []
+    encoder = text.build(HUB, "cpu", lambda n: None, tmp_path, printed.append)
+    assert encoder.name == f"sentence transformer {HUB}" and HUB in printed[0]
     assert encoder.encode(["red"]).shape == (1, 16)
 
 
@@ -332,7 +332,7 @@ def test_a_hub_model_in_the_local_cache_needs_no_network(
 
 
 @pytest.mark.parametrize("maker", [text.build, image.build, audio.build])
-def test_without_network_it_is_told_how_to_bring_a_hub_model(hub: Any, maker: Any, tmp_path: Path) -> None:
+def test_without_network_it_is_reported_how_to_bring_a_hub_model(hub: Any, maker: Any, tmp_path: Path) -> None:
     hub(OSError("Name or service not known"))
     with pytest.raises(MissingExtraError) as caught:
         maker(HUB, "cpu", lambda n: None, tmp_path)
@@ -349,17 +349,17 @@ def test_a_hub_that_cannot_be_resolved_fails_in_seconds(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("error", "told", "word"),
+    ("error", "reported", "word"),
     [
         (answer(RepositoryNotFoundError), SettingsError, "neither a folder nor a model"),
         (answer(GatedRepoError), MissingExtraError, "licence"),
     ],
 )
 def test_what_the_hub_says_no_to(
-    hub: Any, error: Exception, told: type[LlmrecError], word: str, tmp_path: Path
+    hub: Any, error: Exception, reported: type[LlmrecError], word: str, tmp_path: Path
 ) -> None:
     hub(error)
-    with pytest.raises(told, match=word):
+    with pytest.raises(reported, match=word):
         build(HUB, tmp_path)
 
 

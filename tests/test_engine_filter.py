@@ -152,9 +152,9 @@ def passes(folder: Path, where: str) -> list[int]:
 @pytest.mark.parametrize("where", ATTACKS)
 def test_what_is_not_one_harmless_expression_is_refused(log: Path, where: str) -> None:
     before = sorted(p.name for p in log.iterdir())
-    with pytest.raises(SettingsError, match="the row filter cannot be used") as told:
+    with pytest.raises(SettingsError, match="the row filter cannot be used") as reported:
         passes(log, where)
-    assert told.value.exit_code == 2 and told.value.where.startswith("clean.interactions.where = ")
+    assert reported.value.exit_code == 2 and reported.value.where.startswith("clean.interactions.where = ")
     assert sorted(p.name for p in log.iterdir()) == before
 
 
@@ -244,9 +244,9 @@ OF_THE_LOG = {
 @pytest.mark.parametrize("where", [each for each in ATTACKS if each not in OF_THE_LOG])
 def test_a_filter_is_judged_when_settings_are_read(where: str) -> None:
     """Not when the log is: `status` and a dry run say it too."""
-    with pytest.raises(SettingsError, match="the row filter cannot be used") as told:
+    with pytest.raises(SettingsError, match="the row filter cannot be used") as reported:
         InteractionsConfig(path="log.csv", user="user", item="item", where=where)
-    assert told.value.exit_code == 2 and told.value.where.startswith("clean.interactions.where = ")
+    assert reported.value.exit_code == 2 and reported.value.where.startswith("clean.interactions.where = ")
 
 
 @pytest.mark.parametrize("where", ["", *OF_THE_LOG, *HONEST])

@@ -83,7 +83,7 @@ def test_lists_that_foresee_everything_beat_popularity(made: WorkDir, context: C
     )
 
 
-def test_what_does_not_beat_popularity_is_told_so(made: WorkDir, context: Context) -> None:
+def test_what_does_not_beat_popularity_is_reported_so(made: WorkDir, context: Context) -> None:
     # what nobody's list has: items that the users have had before
     happened = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
     report = evaluated(made, context, happened)
@@ -116,7 +116,7 @@ def test_items_outside_of_the_catalogue_are_targets_of_their_own(made: WorkDir, 
     assert rows["new", PIPELINE, "recall@5"] == 0 and rows["head", PIPELINE, "recall@5"] == 1
 
 
-def test_the_filter_is_told_both_ways(made: WorkDir, context: Context, tmp_path: Path) -> None:
+def test_the_filter_is_reported_both_ways(made: WorkDir, context: Context, tmp_path: Path) -> None:
     # everyone comes back to the first item of the walk
     again = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
     report = evaluated(made, context, again, ks=[5])
@@ -154,8 +154,8 @@ def test_any_metric_and_any_baseline_can_be_a_gate(made: WorkDir, context: Conte
     nobody = {f"u{user:02d}": [tiny.item_id(tiny.walk(user)[0])] for user in range(tiny.WALKERS)}
     with pytest.raises(ThresholdError, match=r"RECALL@1 0\.0000 is below the threshold 0\.2") as raised:
         evaluated(made, context, nobody, thresholds={"recall@1": 0.2}, must_beat=["best", "popularity"])
-    for told in ("the pipeline does not beat transitions", "the pipeline does not beat popularity"):
-        assert told in str(raised.value)
+    for reported in ("the pipeline does not beat transitions", "the pipeline does not beat popularity"):
+        assert reported in str(raised.value)
     evaluated(made, context, came_next(), upper_bounds={"gini@5": 1.0})
     with pytest.raises(ThresholdError, match=r"COVERAGE@5 \d\.\d+ is above the upper bound 0\.01"):
         evaluated(made, context, came_next(), upper_bounds={"coverage@5": 0.01})
@@ -279,7 +279,7 @@ def test_each_of_several_cut_offs_asks_up_to_the_next() -> None:
         before(holdout, "soon")
 
 
-def test_what_cannot_be_compared_is_told(made: WorkDir, context: Context, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_reported(made: WorkDir, context: Context, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="too few for ks") as raised:
         evaluated(made, context, came_next(), ks=[20])
     assert "recommend.k=20" in raised.value.fix
@@ -305,9 +305,9 @@ def compared(ours: list[list[int]], theirs: list[list[int]]) -> Comparison:
     n = len(ours)
     log = Sequences(np.zeros(0, dtype=np.int32), np.zeros(n + 1, dtype=np.int64), 4)
     targets = np.arange(n + 1, dtype=np.int64), np.zeros(n, dtype=np.int32)
-    question = EvalUsers(np.arange(n), targets, log, 0, True)
+    eval_users = EvalUsers(np.arange(n), targets, log, 0, True)
     lists = {PIPELINE: np.array(ours, dtype=np.int32), "popularity": np.array(theirs, dtype=np.int32)}
-    return Comparison.of(question, lists, log, [2], seed=1, resamples=200)
+    return Comparison.of(eval_users, lists, log, [2], seed=1, resamples=200)
 
 
 def test_known_values_of_one_target() -> None:
@@ -321,18 +321,18 @@ def test_known_values_of_one_target() -> None:
 def test_known_values_of_what_lists_are_like() -> None:
     # item 0 has 3 events, item 1 one, items 2 and 3 none; the third user has no history
     log = Sequences(np.array([0, 0, 0, 1], dtype=np.int32), np.array([0, 1, 4, 4]), 4)
-    question = EvalUsers(np.arange(3), (np.arange(4), np.array([2, 2, 2], dtype=np.int32)), log, 0, False)
+    eval_users = EvalUsers(np.arange(3), (np.arange(4), np.array([2, 2, 2], dtype=np.int32)), log, 0, False)
     np.testing.assert_array_equal(history_mean(log, log.counts()), [3, (3 + 3 + 1) / 3, np.nan])
     lists = np.array([[0, 1], [1, 2], [0, 3]], dtype=np.int32)
     traits = Traits(np.eye(4, dtype=np.float32), sp.csr_matrix(np.repeat(np.eye(2), 2, axis=0)))
-    found = measured(lists, question, log, [2], traits)
+    found = measured(lists, eval_users, log, [2], traits)
     np.testing.assert_allclose(found["arp@2"], [2, 0.5, 1.5])
     np.testing.assert_allclose(found["poplift@2"], [2 / 3 - 1, 0.5 / (7 / 3) - 1, np.nan])
     np.testing.assert_allclose(found["diversity@2"], [1, 1, 1])
     # both users have only the first tag; the first list is all of it, the second half
     np.testing.assert_allclose(found["calibration@2"], [0, -np.log(0.99 * 0.5 + 0.01), np.nan], atol=1e-12)
     assert found["hit@2"].tolist() == [0, 1, 0]
-    assert not {"diversity@2", "calibration@2"} & set(measured(lists, question, log, [2]))
+    assert not {"diversity@2", "calibration@2"} & set(measured(lists, eval_users, log, [2]))
 
 
 def test_worse_equal_and_better_are_three_outcomes() -> None:

@@ -53,7 +53,7 @@ def test_formulas_are_disarmed(value: object, wanted: object) -> None:
 def test_json_lines_hold_one_user_each(work: WorkDir, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     export(work, "jsonl", "-")
     lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
-    assert len(lines) == tiny.WALKERS + tiny.NEWCOMERS
+    assert len(lines) == tiny.WALKERS + tiny.COLD_ITEMS
     assert set(lines[0]) == {"user_id", "items"}
     assert set(lines[0]["items"][0]) == {"item_id", "title", "score", "reason", "strategy"}
 
@@ -66,7 +66,7 @@ def test_parquet_and_some_users(work: WorkDir, tmp_path: Path) -> None:
     assert set(table.column("user_id").to_pylist()) == {"u01", "z0"} and table.num_rows == 6
 
 
-def test_mistakes_are_told_and_nothing_is_written(work: WorkDir, tmp_path: Path) -> None:
+def test_mistakes_are_reported_and_nothing_is_written(work: WorkDir, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no format"):
         agreed(work, "cvs", str(tmp_path / "a.csv"), as_json=False)
     with pytest.raises(SettingsError, match="is a folder"):
@@ -85,7 +85,7 @@ def test_mistakes_are_told_and_nothing_is_written(work: WorkDir, tmp_path: Path)
 
 
 @pytest.mark.parametrize("fault", ["file for a folder", "no right", "long name", "folder", "full", "read-only"])
-def test_a_file_that_cannot_be_written_is_told_with_its_own_option(
+def test_a_file_that_cannot_be_written_is_reported_with_its_own_option(
     work: WorkDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """The work directory is not at fault: nobody should move it."""
@@ -101,8 +101,8 @@ def test_a_file_that_cannot_be_written_is_told_with_its_own_option(
             raise OSError(codes[fault], os.strerror(codes[fault]))
 
         monkeypatch.setitem(exports.WRITERS, "csv", refuse)
-    with pytest.raises(DataError, match="cannot write") as told:
+    with pytest.raises(DataError, match="cannot write") as reported:
         export(work, "csv", str(tmp_path / name))
-    assert "--work" not in str(told.value) and str(tmp_path / name) in told.value.where
-    assert "--output" in told.value.fix or fault == "full"
+    assert "--work" not in str(reported.value) and str(tmp_path / name) in reported.value.where
+    assert "--output" in reported.value.fix or fault == "full"
     assert not [p for p in tmp_path.rglob(".tmp*")]

@@ -50,7 +50,7 @@ def test_declared_fields_come_back_by_their_names() -> None:
     assert back.level == 0.25 and back.total == 3 and back.config.power == 3
 
 
-def test_a_field_that_cannot_be_saved_is_told_when_the_class_is_made() -> None:
+def test_a_field_that_cannot_be_saved_is_reported_when_the_class_is_made() -> None:
     with pytest.raises(TypeError, match="the field 'words' is no array"):
 
         class Wordy(FittedModel):

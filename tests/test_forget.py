@@ -77,7 +77,7 @@ def test_only_what_can_leave_people_out_grows_with_them(tmp_path: Path) -> None:
 # --- keys and the list ------------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_made_for_its_owner_and_a_wrong_or_missing_one_is_told(
+def test_a_key_is_made_for_its_owner_and_a_wrong_or_missing_one_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(pseudonyms.KEY_VARIABLE, raising=False)
@@ -86,8 +86,8 @@ def test_a_key_is_made_for_its_owner_and_a_wrong_or_missing_one_is_told(
     assert stat.S_IMODE((tmp_path / pseudonyms.KEY_FILE).stat().st_mode) == 0o600
     assert pseudonyms.find_key(tmp_path) == key
     pseudonyms.add_forgotten(work, key, [key.hash("ann")])
-    told = pseudonyms.people(work, tmp_path, pseudonymise=False)
-    assert told and told.look_up("ann") == ("ann", True) and told.look_up("bob") == ("bob", False)
+    lines = pseudonyms.people(work, tmp_path, pseudonymise=False)
+    assert lines and lines.look_up("ann") == ("ann", True) and lines.look_up("bob") == ("bob", False)
     nested = pseudonyms.people(work / "evaluate" / "last", tmp_path, pseudonymise=False)
     assert nested and nested.look_up("ann")[1]
     monkeypatch.setenv(pseudonyms.KEY_VARIABLE, "another key that is long enough")
@@ -179,8 +179,8 @@ def test_pseudonyms_take_the_place_of_ids_everywhere(tmp_path: Path, context: Co
     assert not [each for each in traces.raw(work.path, ids) if "users" not in each]  # whose regions name them
     assert held.as_written(work, settings, ["robert", key.hash("robert")]) == [key.hash("robert")] * 2
     assert not _clean(tmp_path, settings, context).ran
-    told = held.held(work, key.hash("annabel"))["held"]["."]
-    assert len(told["clean/interactions.parquet"]) == 3 and len(told["clean/rejects.parquet"]) == 1
+    lines = held.held(work, key.hash("annabel"))["held"]["."]
+    assert len(lines["clean/interactions.parquet"]) == 3 and len(lines["clean/rejects.parquet"]) == 1
     receipt = forget.forget(work, tmp_path, ["annabel", key.hash("robert")], pseudonymised=True)
     assert receipt.data["found"] == 2
     assert ids_in(work) == {key.hash("cydonia")}
@@ -309,8 +309,10 @@ def test_forget_and_retrain_leave_all_stages_up_to_date_and_say_what_is_still_st
         llmrec(command, "-q")
     gone = project.ids[:5]
     assert traces.raw(project.work.path, gone)
-    told = json.loads(llmrec("forget", gone[0], "--file", "gone.txt", "--retrain", "--json"))
-    assert told["people"] == told["found"] == 5 and told["retrained"] and set(told["still_stale"]) == {"evaluate/last"}
+    lines = json.loads(llmrec("forget", gone[0], "--file", "gone.txt", "--retrain", "--json"))
+    assert (
+        lines["people"] == lines["found"] == 5 and lines["retrained"] and set(lines["still_stale"]) == {"evaluate/last"}
+    )
     assert not traces.raw(project.work.path, gone)
     stages = json.loads(llmrec("status", "--json", "--exit-code"))["stages"]
     assert {row["state"] for row in stages} == {"fresh"} and len(stages) == len(pipeline.STAGES)
@@ -323,7 +325,7 @@ def test_forget_and_retrain_leave_all_stages_up_to_date_and_say_what_is_still_st
     assert ids_in(project.work) - {""} and not ids_in(project.work) & set(gone)
 
 
-def test_what_cannot_be_run_again_is_told_before_anybody_is_forgotten(
+def test_what_cannot_be_run_again_is_reported_before_anybody_is_forgotten(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = _log(tmp_path, _rows("ann", "bob"))

@@ -113,7 +113,7 @@ def test_a_tag_claims_nothing_outside_of_quotation_marks_either() -> None:
 
 
 def test_words_for_numbers_and_lists() -> None:
-    told = ["nobody has chosen it yet", "one person chose it", "1,200 people chose it"]
-    assert [chosen_by(n) for n in (0, 1, 1200)] == told
+    reported = ["nobody has chosen it yet", "one person chose it", "1,200 people chose it"]
+    assert [chosen_by(n) for n in (0, 1, 1200)] == reported
     assert [counted(n, "event") for n in (1, 2)] == ["1 event", "2 events"]
     assert [listing(list(words)) for words in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]

@@ -52,12 +52,12 @@ def test_what_was_turned_down_after_the_cut_off_is_not_known(
 ) -> None:
     times = [10, 20, 30, 29, 40, 50]
     kept = engine.put(pa.table({"user_id": USERS, "item_id": list("uvwxyz"), "position": POSITIONS, "time": times}))
-    said = {
+    printed = {
         "user_id": list("aaabz"),
         "item_id": list("pqrpp"),
         "position": [1, 2, 3, 1, 0],
         "time": [15, 25, 35, 30, 5],
     }
     withheld = holdout.withheld(kept, how, n, after)
-    table = engine.arrow(holdout.known_negatives(engine.put(pa.table(said)), withheld, how, after))
+    table = engine.arrow(holdout.known_negatives(engine.put(pa.table(printed)), withheld, how, after))
     assert list(zip(table.column("user_id").to_pylist(), table.column("item_id").to_pylist(), strict=True)) == expected

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llmrec_cli.content import image, pretrained
-from llmrec_cli.content.media import read_picture
+from llmrec_cli.content.media import read_image
 from llmrec_cli.core.errors import DataError, SettingsError
 
 TOWER = {
@@ -72,30 +72,30 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize(
     ("kind", "dim"), [("clip", 12), ("clip vision", 16), ("siglip", 16), ("vit", 16), ("vit without pooler", 16)]
 )
-def test_encoders_do_not_mix_pictures_of_a_batch(kind: str, dim: int, tmp_path: Path, pictures: list[Path]) -> None:
-    told: list[int] = []
+def test_encoders_do_not_mix_images_of_a_batch(kind: str, dim: int, tmp_path: Path, pictures: list[Path]) -> None:
+    reported: list[int] = []
     saved(tmp_path / "models" / "tiny", kind)
-    encoder = image.build("models/tiny", "cpu", told.append, tmp_path)
+    encoder = image.build("models/tiny", "cpu", reported.append, tmp_path)
     together = encoder.encode(pictures)
-    assert encoder.name == "tiny" and together.shape == (7, dim) and sum(told) == 7
+    assert encoder.name == "tiny" and together.shape == (7, dim) and sum(reported) == 7
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), [1, 1, 0, 0, 1, 1, 0], atol=1e-5)
     alone = np.concatenate([encoder.encode([pictures[row]]) for row in (0, 1, 4, 5)])
     np.testing.assert_allclose(together[[0, 1, 4, 5]], alone, atol=0.02)
-    again = image.build("models/tiny", "cpu", told.append, tmp_path).encode(pictures)
+    again = image.build("models/tiny", "cpu", reported.append, tmp_path).encode(pictures)
     np.testing.assert_array_equal(together, again)  # a pooler that the checkpoint lacks would be drawn anew
 
 
-def test_no_picture_at_all_gives_zeros(tmp_path: Path, pictures: list[Path]) -> None:
+def test_no_image_at_all_gives_zeros(tmp_path: Path, pictures: list[Path]) -> None:
     encoder = image.build(str(saved(tmp_path, "vit")), "cpu", lambda n: None)
     assert not encoder.encode(pictures[2:4]).any()
 
 
 def test_jpegs_are_decoded_at_the_detail_needed(pictures: list[Path]) -> None:
-    small = read_picture(pictures[1], 100)
+    small = read_image(pictures[1], 100)
     assert small is not None and small.mode == "RGB" and small.size[0] < 900
 
 
-def test_a_text_model_is_told_to_be_no_image_model(tmp_path: Path, pictures: list[Path]) -> None:
+def test_a_text_model_is_reported_to_be_no_image_model(tmp_path: Path, pictures: list[Path]) -> None:
     from transformers import BertConfig, BertModel
 
     BertModel(BertConfig(**WORDS)).save_pretrained(tmp_path)
@@ -104,7 +104,7 @@ def test_a_text_model_is_told_to_be_no_image_model(tmp_path: Path, pictures: lis
     assert tmp_path.name in caught.value.what and "\n" not in caught.value.what
 
 
-def test_a_folder_that_is_not_there_is_told_with_its_setting(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported_with_its_setting(tmp_path: Path) -> None:
     for name in ("clip", "./clip", "~/no/such/clip", "/no/such", "models/image/clip"):
         with pytest.raises(SettingsError, match="does not exist") as caught:
             image.build(name, "cpu", lambda n: None, tmp_path)

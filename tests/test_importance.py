@@ -40,7 +40,7 @@ def candidates() -> Candidates:
 
 
 @pytest.mark.parametrize("name", ["fusion", "logistic", "wide-deep", "lambdarank"])
-def test_the_source_that_tells_has_nearly_all_the_weight(name: str, candidates: Candidates) -> None:
+def test_the_source_that_reports_has_nearly_all_the_weight(name: str, candidates: Candidates) -> None:
     kind = load_class(name)
     importance = kind.fit(kind.Config(), candidates, 1).importance()
     shares = importance / importance.sum()

@@ -60,7 +60,7 @@ def test_normalised_keeps_empty_rows_empty() -> None:
     assert normalised(sp.csr_matrix(np.array([[1.0, 3.0], [0.0, 0.0]]))).toarray().tolist() == [[0.25, 0.75], [0, 0]]
 
 
-def test_leading_tells_the_events_behind_a_weight() -> None:
+def test_leading_reports_the_events_behind_a_weight() -> None:
     weights = sp.csr_matrix(np.array([[1, 3, 0], [0, 1, 0]], dtype=np.float32))
     events = sp.csr_matrix(np.array([[7, 2, 9], [0, 0, 1]], dtype=np.float32))
     column = leading(weights, ["a", "b", "c"], 2, events=events).to_pylist()
@@ -97,8 +97,8 @@ def test_one_event_of_a_new_tag_is_no_change_two_are_and_a_short_past_has_none()
     assert column.to_pylist()[1][0]["lately"] == pytest.approx(0.4)
 
 
-def test_the_farthest_changes_are_told() -> None:
-    """Eight tags rise by 1 to 8 events from nothing; three are told, the largest first."""
+def test_the_farthest_changes_are_reported() -> None:
+    """Eight tags rise by 1 to 8 events from nothing; three are reported, the largest first."""
     before, lately = window([0] * 8, events=[100]), window(list(range(1, 9)), events=[50])
     column = changes(before, lately, np.full(8, 1e-6, dtype=np.float32), list("abcdefgh"))
     assert rows(column) == [["h", "g", "f"]]

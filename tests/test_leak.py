@@ -131,8 +131,8 @@ def test_items_that_only_withheld_events_have_are_unknown_and_change_no_list(
     assert set(one.read(ITEM_TABLE).column("item_id").to_pylist()) == {
         item for items in one.read(SEQUENCES).column("item_ids").to_pylist() for item in items
     }
-    told = json.loads(two.need(VERDICT).read_text(encoding="utf-8"))
-    assert told["out_of_reach"]["chose only items that nobody had before"] == USERS // 2
+    reported = json.loads(two.need(VERDICT).read_text(encoding="utf-8"))
+    assert reported["out_of_reach"]["chose only items that nobody had before"] == USERS // 2
     assert recall(two)["pipeline"] < 0.6 < recall(one)["pipeline"]
 
 
@@ -154,7 +154,7 @@ def test_several_cut_offs_are_replayed_each_without_its_future(tmp_path: Path, c
         work = WorkDir(tmp_path / "cuts" / "work" / "evaluate" / f"last-{day}")
         newest = max(time for times in work.read(SEQUENCES).column("times").to_pylist() for time in times)
         assert f"{newest:%Y-%m-%d}" < day
-        told = json.loads(work.need(VERDICT).read_text(encoding="utf-8"))
-        assert ("asked about until 2023-11-20" in told["protocol"]) == (day == days[0])
+        reported = json.loads(work.need(VERDICT).read_text(encoding="utf-8"))
+        assert ("asked about until 2023-11-20" in reported["protocol"]) == (day == days[0])
         counts.append(work.read(EVALUATION).num_rows)
     assert counts[0] == counts[1] > 0

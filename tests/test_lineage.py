@@ -67,16 +67,16 @@ def work(tmp_path: Path, context: Context) -> WorkDir:
 def refusal(stage: Stage, work: WorkDir, context: Context) -> str:
     """What the stage says, by itself and when forced, before it touches anything."""
     for force in (False, True):
-        with pytest.raises(UpstreamError) as told:
+        with pytest.raises(UpstreamError) as reported:
             execute(stage, work, Config(), context, force=force)
-    return str(told.value)
+    return str(reported.value)
 
 
 def test_what_was_made_from_another_log_is_not_used(work: WorkDir, context: Context) -> None:
     execute(CLEAN, work, Config(items=["a", "c"]), context)
     for stage in (PROFILE, LAST):
-        told = refusal(stage, work, context)
-        assert "pretrain was made from another clean/items" in told and "fix:   llmrec pretrain" in told
+        reported = refusal(stage, work, context)
+        assert "pretrain was made from another clean/items" in reported and "fix:   llmrec pretrain" in reported
     execute(PRETRAIN, work, Config(), context)
     assert "profile was made from another pretrain/" in refusal(LAST, work, context)
     execute(PROFILE, work, Config(), context)
@@ -102,8 +102,8 @@ def test_a_flipped_bit_is_found(work: WorkDir, context: Context, artifact: Artif
     body = bytearray(path.read_bytes())
     body[len(body) // 2] ^= 1
     path.write_bytes(bytes(body))
-    told = refusal(PROFILE, work, context)
-    assert f"{artifact.path} is damaged or was changed by hand" in told and "llmrec pretrain" in told
+    reported = refusal(PROFILE, work, context)
+    assert f"{artifact.path} is damaged or was changed by hand" in reported and "llmrec pretrain" in reported
     assert execute(PRETRAIN, work, Config(), context).ran and state(PROFILE, work, Config(), context).fresh
 
 
@@ -128,7 +128,7 @@ def _link_to_device(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [Path.unlink, _empty, _folder, _pipe, _link_to_device])
 @pytest.mark.parametrize("name", ["item_vectors.parquet", "hints.parquet", "encoder/config.json"])
-def test_whatever_stands_in_the_place_of_an_artifact_is_found_and_mended(
+def test_whatever_stands_in_the_place_of_an_artifact_is_found_and_repaired(
     work: WorkDir, context: Context, damage: Callable[[Path], None], name: str
 ) -> None:
     damage(work.path / "pretrain" / name)
@@ -136,7 +136,7 @@ def test_whatever_stands_in_the_place_of_an_artifact_is_found_and_mended(
     assert execute(PRETRAIN, work, Config(), context).ran and state(PROFILE, work, Config(), context).fresh
 
 
-def test_a_file_in_the_place_of_a_folder_is_found_and_mended(work: WorkDir, context: Context) -> None:
+def test_a_file_in_the_place_of_a_folder_is_found_and_repaired(work: WorkDir, context: Context) -> None:
     shutil.rmtree(work.where(ENCODER))
     work.where(ENCODER).write_text("")
     assert "pretrain/encoder is no folder" in refusal(PROFILE, work, context)
@@ -171,7 +171,7 @@ def test_a_record_that_is_none_vouches_for_nothing(work: WorkDir, context: Conte
 
 
 @pytest.mark.parametrize("damage", [_folder, _pipe])
-def test_what_stands_in_the_place_of_a_record_is_found_and_mended(
+def test_what_stands_in_the_place_of_a_record_is_found_and_repaired(
     work: WorkDir, context: Context, damage: Callable[[Path], None]
 ) -> None:
     damage(work.path / "pretrain" / "record.json")

@@ -1,4 +1,4 @@
-"""A language model is tuned on titles that were chosen in a row, and foretells the withheld ones better."""
+"""A language model is tuned on titles that were chosen in a row, and predicts the withheld ones better."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def test_the_saved_adapter_gives_the_same_logits(model: Path, machine: runtime.R
     found = tuned(model, machine, tmp_path / "scratch")
     files = saved(found, tmp_path / "adapter")
     assert set(files) == {"adapter_config.json", "adapter_model.safetensors"}
-    told = json.loads(files["adapter_config.json"])
-    assert told["base_model_name_or_path"] == str(model) and told["r"] == 8
+    reported = json.loads(files["adapter_config.json"])
+    assert reported["base_model_name_or_path"] == str(model) and reported["r"] == 8
     projections = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-    assert {name.rpartition(".")[2] for name in told["target_modules"]} == projections
+    assert {name.rpartition(".")[2] for name in reported["target_modules"]} == projections
     base = AutoModelForCausalLM.from_pretrained(model)
     tokens = torch.arange(20)[None]
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_the_saved_adapter_gives_the_same_logits(model: Path, machine: runtime.R
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # of peft
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"peft_type": "LORA", "r": []}', b"\xff" * 40, None])
-def test_a_damaged_adapter_is_told_with_what_mends_it(
+def test_a_damaged_adapter_is_reported_with_what_repairs_it(
     model: Path, machine: runtime.Runtime, tmp_path: Path, name: str, content: bytes | None
 ) -> None:
     network = causal_lm.load(str(model), machine.device, torch.float32)[0]
@@ -170,7 +170,7 @@ def test_perplexity_is_that_of_the_last_titles_alone(model: Path, machine: runti
     assert lora_lm._perplexity(network, encode, histories, machine) == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
 
 
-def test_what_is_missing_is_told_in_a_line(
+def test_what_is_missing_is_reported_in_a_line(
     model: Path, machine: runtime.Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DataError, match="no text to tune"):

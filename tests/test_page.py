@@ -110,7 +110,7 @@ def test_head_figures_and_both_verdicts(work: WorkDir) -> None:
     }
     with nested.writing(VERDICT) as path:
         path.write_text(json.dumps(verdict))
-    told = [
+    reported = [
         ("pipeline", "1-4", "ndcg@10", 0.25),
         ("pipeline", HOSTILE, "ndcg@10", 0.5),
         ("popularity", HOSTILE, "ndcg@10", 0.125),
@@ -120,7 +120,7 @@ def test_head_figures_and_both_verdicts(work: WorkDir) -> None:
     rows = [
         {"kind": "group", "slice": name, "system": system, "metric": metric, "value": value}
         | {"low": value - 0.125, "high": value + 0.125, "n_users": 12}
-        for system, name, metric, value in told
+        for system, name, metric, value in reported
     ]
     nested.write(SLICES, pa.Table.from_pylist(rows, schema=SLICES.schema))
     (kind,) = figures.slices(nested, "ndcg@10")

@@ -31,8 +31,8 @@ class Project:
         config = str(ROOT / "configs" / "retail.toml")
         done = llmrec(*arguments, "--config", config, "--json", "-q", *settings, cwd=self.folder)
         assert done.returncode == code, done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
+        reported: dict[str, Any] = json.loads(done.stdout)
+        return reported
 
     def ran(self, *arguments: str) -> list[str]:
         """The stages that were not up to date."""
@@ -74,16 +74,16 @@ def test_the_snippet_of_the_readme_answers_from_what_the_commands_made(
     assert lists["title"][0][:20] in printed and "similarity" in printed and "13534" in printed
 
 
-def test_a_dry_run_tells_the_cost_and_changes_nothing(project: Project) -> None:
+def test_a_dry_run_reports_the_cost_and_changes_nothing(project: Project) -> None:
     files = [path for path in (project.folder / "work").rglob("*") if path.is_file() and path.name != ".lock"]
     before = {path: path.stat().st_mtime_ns for path in files}
-    told = project.run("pretrain", "--dry-run")
-    assert told["stage"] == "pretrain" and told["estimate"]["lines"]
+    reported = project.run("pretrain", "--dry-run")
+    assert reported["stage"] == "pretrain" and reported["estimate"]["lines"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert {p for p in (project.folder / "work").rglob("*") if p.is_file() and p.name != ".lock"} == set(before)
 
 
-def test_what_each_stage_cost_is_told(project: Project) -> None:
+def test_what_each_stage_cost_is_reported(project: Project) -> None:
     stages = project.run("run", "--force", "--to", "pretrain")["stages"]
     assert [stage["stage"] for stage in stages] == ["clean", "pretrain"]
     assert all(stage["seconds"] > 0 and stage["core_seconds"] > 0 and stage["peak_memory_mb"] > 50 for stage in stages)
@@ -109,10 +109,10 @@ def test_an_artifact_changed_by_hand_is_noticed(project: Project) -> None:
     assert reran[0] == "profile" and project.recommendations() == before
 
 
-def test_a_backtest_tells_whether_popularity_is_beaten(project: Project) -> None:
-    told = project.run("evaluate")
+def test_a_backtest_reports_whether_popularity_is_beaten(project: Project) -> None:
+    reported = project.run("evaluate")
     verdict = json.loads((project.folder / "work" / "evaluate" / "last" / "evaluate" / "verdict.json").read_text())
-    assert told["stages"][0]["stage"] == "evaluate"
+    assert reported["stages"][0]["stage"] == "evaluate"
     assert verdict["n_users"] == 210 and verdict["metric"] == "ndcg@10"
     page = (project.folder / "work" / "report" / "report.html").read_text(encoding="utf-8")
     assert "Backtest" in page

@@ -113,7 +113,7 @@ def test_vectors_are_in_the_order_of_the_items(tmp_path: Path, quick: Context) -
     np.testing.assert_allclose(vectors[20], vectors[3], atol=1e-6)
 
 
-def test_curve_tells_both_phases(tmp_path: Path, quick: Context) -> None:
+def test_curve_reports_both_phases(tmp_path: Path, quick: Context) -> None:
     work = work_with(tmp_path, walks())
     outcome = execute(STAGE, work, PretrainConfig(**QUICK), quick)
     curve = work.read(PRETRAIN_CURVE).to_pylist()
@@ -184,7 +184,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("patience", [0, 1])
-def test_a_refit_beside_the_search_ends_with_the_same_bytes(
+def test_a_refit_in_the_background_ends_with_the_same_bytes(
     tmp_path: Path, quick: Context, monkeypatch: pytest.MonkeyPatch, patience: int
 ) -> None:
     config = PretrainConfig(**QUICK, patience=patience)
@@ -209,7 +209,7 @@ def test_a_refit_that_was_ahead_of_the_best_epoch_goes_back_to_it(tmp_path: Path
     assert len(checkpoints.describe(ahead)["history"]) == 3
 
 
-def test_the_process_beside_ends_with_its_parent() -> None:
+def test_the_background_process_ends_with_its_parent() -> None:
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=background_refit.end_with, args=(there,))
@@ -228,7 +228,7 @@ def test_bert_learns_the_ring_too(tmp_path: Path, quick: Context) -> None:
     assert report.metrics["ndcg@10"] > 0.6 > 2 * report.metrics["popularity_ndcg@10"]
 
 
-def test_private_training_tells_what_it_spent_and_runs_all_epochs(tmp_path: Path, quick: Context) -> None:
+def test_private_training_reports_what_it_spent_and_runs_all_epochs(tmp_path: Path, quick: Context) -> None:
     config = PretrainConfig(**{**QUICK, "epochs": 2, "patience": 1}, dp_epsilon=8.0)
     report = execute(STAGE, work_with(tmp_path, walks()), config, quick).report
     spent = [
@@ -296,11 +296,11 @@ def test_a_search_that_was_not_done_says_so(tmp_path: Path, quick: Context) -> N
 
 
 @pytest.mark.parametrize("refit", [True, False])
-def test_an_estimate_tells_search_and_refit_apart(tmp_path: Path, quick: Context, refit: bool) -> None:
+def test_an_estimate_reports_search_and_refit_apart(tmp_path: Path, quick: Context, refit: bool) -> None:
     work = work_with(tmp_path, walks())
     report = estimate(STAGE, work, PretrainConfig(text_encoder="hashed", dim=16, refit=refit), quick)
-    told = "at most 16 epochs" + (", then up to 16 more on all events:" if refit else ":")
-    assert [line for line in report.lines if told in line] and not [
+    reported = "at most 16 epochs" + (", then up to 16 more on all events:" if refit else ":")
+    assert [line for line in report.lines if reported in line] and not [
         line for line in report.lines if "32 epochs" in line
     ]
     assert (report.metrics["epochs"], report.metrics["refit_epochs"]) == (16, 16 * refit)
@@ -318,13 +318,13 @@ def test_the_figure_of_the_epoch_that_is_kept_is_reported(kept: int, line: str) 
     assert f"{line} epochs" in _describe(report, plan, search, kept).lines[0]
 
 
-def test_more_items_than_memory_are_told(tmp_path: Path, quick: Context) -> None:
+def test_more_items_than_memory_are_reported(tmp_path: Path, quick: Context) -> None:
     with pytest.raises(DataError, match="--max-memory"):
         execute(STAGE, work_with(tmp_path, walks()), PretrainConfig(**QUICK), replace(quick, max_memory=1000))
 
 
 @pytest.mark.parametrize("histories", [[[1], [2]], [[1, 2], [3, 4]]])
-def test_too_little_to_learn_from_is_told(tmp_path: Path, quick: Context, histories: list[list[int]]) -> None:
+def test_too_little_to_learn_from_is_reported(tmp_path: Path, quick: Context, histories: list[list[int]]) -> None:
     with pytest.raises(DataError) as caught:
         execute(STAGE, work_with(tmp_path, histories), PretrainConfig(**QUICK), quick)
     assert caught.value.fix

@@ -61,9 +61,9 @@ def test_nothing_that_is_printed_commands_the_terminal(
         json.loads(done.stdout)
 
 
-def test_the_data_are_told_as_they_are_with_json(work: WorkDir) -> None:
-    told = json.loads(llmrec(work, "show", "item", "i03", "--json").stdout)
-    assert told["title"] == f"{HOSTILE} 3"
+def test_the_data_are_reported_as_they_are_with_json(work: WorkDir) -> None:
+    reported = json.loads(llmrec(work, "show", "item", "i03", "--json").stdout)
+    assert reported["title"] == f"{HOSTILE} 3"
     line = json.loads(llmrec(work, "recommend", "--user", "u00", "--format", "jsonl", "-k", "1").stdout)
     assert line["items"][0]["title"] == f"{HOSTILE} 3"
 
@@ -76,8 +76,8 @@ def test_messages_progress_and_tables_are_one_line_each(capsys: pytest.CaptureFi
     PlainProgress().log(HOSTILE)
     with PlainProgress(every=-1).task(HOSTILE, 2, HOSTILE) as task:
         task.advance(1, HOSTILE)
-    told = capsys.readouterr().err
-    assert not ACTIVE.findall(told) and len(told.splitlines()) == 10
+    reported = capsys.readouterr().err
+    assert not ACTIVE.findall(reported) and len(reported.splitlines()) == 10
     console.table([HOSTILE, "b"], [["x", HOSTILE], ["y", ""]])
     table = capsys.readouterr().out
     assert not ACTIVE.findall(table) and len(table.splitlines()) == 3

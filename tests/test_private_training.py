@@ -222,7 +222,7 @@ def test_a_killed_training_spends_no_more_than_a_whole_one(tmp_path: Path, monke
     assert len(history) == 3 and other.epsilon <= 1.0 and other.steps == spent.steps  # begun anew
 
 
-def test_metrics_are_told_and_decide_nothing() -> None:
+def test_metrics_are_reported_and_decide_nothing() -> None:
     values = iter([0.9, 0.1])
     data = data_of(ring())
     model, history, _ = trained(data, NO_PRIVACY, evaluate=lambda: {"ndcg@10": next(values)})
@@ -230,7 +230,7 @@ def test_metrics_are_told_and_decide_nothing() -> None:
     assert same(model, trained(data, NO_PRIVACY)[0])
 
 
-def test_what_cannot_be_private_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_private_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="bert"):
         private_training.check(ModelConfig(architecture="bert"), Objective())
     with pytest.raises(SettingsError, match="sampled"):

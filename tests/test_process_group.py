@@ -50,14 +50,14 @@ def losses(folder: Path) -> list[float]:
     return curve
 
 
-def test_two_processes_train_as_one_and_tell_it_once(tmp_path: Path) -> None:
+def test_two_processes_train_as_one_and_report_it_once(tmp_path: Path) -> None:
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         work = work_with(folder, walks())
         code, out, err = pretrain(processes, folder, "--json", refit=False)
         assert code == 0, err
-        (told,) = json.loads(out)["stages"]
-        assert told["status"] == "done" and err.count("epoch 1:") == 1
+        (reported,) = json.loads(out)["stages"]
+        assert reported["status"] == "done" and err.count("epoch 1:") == 1
         assert all(work.has(artifact) for artifact in STAGE.writes if not artifact.optional)
         assert not (folder / "pretrain" / ".scratch").exists()
     assert len(losses(tmp_path / "1")) == 4
@@ -67,8 +67,8 @@ def test_two_processes_train_as_one_and_tell_it_once(tmp_path: Path) -> None:
     assert code == 0 and json.loads(out)["stages"][0]["status"] == "up to date", err
 
 
-def test_a_failure_is_told_once(tmp_path: Path) -> None:
-    (tmp_path / "clean").mkdir()  # a work directory that was begun, else the missing settings file is told
+def test_a_failure_is_reported_once(tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()  # a work directory that was begun, else the missing settings file is reported
     code, out, err = pretrain(2, tmp_path, "--json")
     assert code != 0 and err.count("error: clean/") == 1 and err.count("llmrec clean ") == 1
     assert json.loads(out)["error"]["code"] == 4

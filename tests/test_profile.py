@@ -116,7 +116,7 @@ def test_segments_back_off_where_few_share_all_attributes(work: WorkDir, context
     assert rows[1]["segment"] == "18-24 · N"  # no gender
 
 
-def test_topics_are_told_and_the_same_seed_gives_the_same_bytes(work: WorkDir, context: Context) -> None:
+def test_topics_are_reported_and_the_same_seed_gives_the_same_bytes(work: WorkDir, context: Context) -> None:
     profiled(work, context)
     topics = work.read(TOPICS).to_pylist()
     before = [work.fingerprint(table) for table in (PROFILES, TOPICS)]
@@ -128,18 +128,18 @@ def test_topics_are_told_and_the_same_seed_gives_the_same_bytes(work: WorkDir, c
 
 
 @pytest.mark.parametrize("name", ["lda", "nmf"])
-def test_topics_tell_their_coherence(work: WorkDir, context: Context, name: str) -> None:
+def test_topics_report_their_coherence(work: WorkDir, context: Context, name: str) -> None:
     """Every user has one tag only, so no two go together: each pair of words has -1."""
     report = execute(STAGE, vouch(work), ProfileConfig(topic_model=name, n_topics=2), context).report
     assert [topic["coherence"] for topic in work.read(TOPICS).to_pylist()] == [-1.0, -1.0]
     assert report.metrics["coherence"] == -1.0 and "mean NPMI of their words: -1.000" in "\n".join(report.lines)
 
 
-def test_report_tells_cold_users_topics_and_segments(work: WorkDir, context: Context) -> None:
+def test_report_reports_cold_users_topics_and_segments(work: WorkDir, context: Context) -> None:
     report = execute(STAGE, vouch(work), ProfileConfig(), context).report
     assert report.counts["users"] == N_USERS and report.counts["cold"] == 3
-    told = "\n".join(report.lines)
-    assert "3 of them without events" in told and "kitchen" in told and "segments, the largest" in told
+    reported = "\n".join(report.lines)
+    assert "3 of them without events" in reported and "kitchen" in reported and "segments, the largest" in reported
 
 
 def test_items_without_tags_give_empty_interests_and_a_warning(work: WorkDir, context: Context) -> None:
@@ -157,7 +157,7 @@ def test_a_mistyped_topic_model_fails_before_anything_is_read(tmp_path: Path, co
         STAGE.run(WorkDir(tmp_path / "empty"), ProfileConfig(topic_model="ldaa"), replace(context, ticket="t"))
 
 
-def test_how_far_to_lean_on_segments_is_chosen_and_told(work: WorkDir, context: Context) -> None:
+def test_how_far_to_lean_on_segments_is_chosen_and_reported(work: WorkDir, context: Context) -> None:
     from llmrec_cli.profiles.shrinkage import FULL_WEIGHTS
 
     report = execute(STAGE, vouch(work), ProfileConfig(), context).report
@@ -168,7 +168,7 @@ def test_how_far_to_lean_on_segments_is_chosen_and_told(work: WorkDir, context: 
     assert (to_numpy(work.read(PROFILES).column("vector")) == before).all()
 
 
-def test_habits_are_told_where_items_say_a_price_and_a_brand(work: WorkDir, context: Context) -> None:
+def test_affinities_are_reported_where_items_say_a_price_and_a_brand(work: WorkDir, context: Context) -> None:
     assert all(row["brands"] is None and row["price"] is None for row in profiled(work, context))
     rows = work.read(ITEMS).to_pylist()
     for code, row in enumerate(rows):
@@ -183,7 +183,7 @@ def test_habits_are_told_where_items_say_a_price_and_a_brand(work: WorkDir, cont
     assert cold["brands"] == [] and cold["price"] is None
 
 
-def test_interests_tell_their_events_and_what_changed(work: WorkDir, context: Context) -> None:
+def test_interests_report_their_events_and_what_changed(work: WorkDir, context: Context) -> None:
     """User u04 turns from four garden things to four office things."""
     rows = work.read(SEQUENCES).to_pylist()
     assert rows[3]["user_id"] == "u04"

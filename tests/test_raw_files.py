@@ -90,7 +90,7 @@ def test_a_latin_1_letter_far_down_is_seen(engine: Engine, tmp_path: Path) -> No
     assert values(read(engine, tmp_path, "log.csv"))[-1] == ("2", "Amélie")
 
 
-def test_a_wrong_encoding_is_told(engine: Engine, tmp_path: Path) -> None:
+def test_a_wrong_encoding_is_reported(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_bytes("user,title\n1,Amélie\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"log\.csv is not utf-16"):
         engine.open(FileConfig(path="log.csv", encoding="utf-16"), tmp_path)
@@ -148,7 +148,7 @@ def test_near_matches_of_a_missing_file_and_member(tmp_path: Path) -> None:
         raw_files.locate(".", tmp_path / "..")
 
 
-def test_a_missing_column_and_a_wrong_separator_are_told(engine: Engine, tmp_path: Path) -> None:
+def test_a_missing_column_and_a_wrong_separator_are_reported(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user,item\n1,a\n2,b\n")
     inputs = engine.open(FileConfig(path="log.csv"), tmp_path)
     assert name_of(1, inputs) == "item"
@@ -161,7 +161,7 @@ def test_a_missing_column_and_a_wrong_separator_are_told(engine: Engine, tmp_pat
     assert "separator" in missing.value.fix
 
 
-def test_empty_and_damaged_files_are_told(engine: Engine, tmp_path: Path) -> None:
+def test_empty_and_damaged_files_are_reported(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"user,item\n" * 1000)[:40])
     with pytest.raises(DataError, match="is empty"):
@@ -286,7 +286,7 @@ def test_times_that_no_calendar_of_events_has_are_invalid(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["gzip", "zip"])
-def test_a_damaged_archive_is_told(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_archive_is_reported(damage: str, tmp_path: Path) -> None:
     import gzip
     import zipfile
 
@@ -389,7 +389,7 @@ def test_a_name_with_a_byte_0_is_no_column_of_sql(tmp_path: Path) -> None:
             engine.raw(inputs, inputs[0].dialect.columns)
 
 
-def test_keys_that_are_no_text_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_are_no_text_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that the engine cuts inside of a letter comes back as bytes that are no UTF-8."""
 
     def cut(self: Engine, query: str) -> list[tuple[str]]:

@@ -21,7 +21,7 @@ def settings(*given: str) -> config.Settings:
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "told"),
+    ("given", "error", "reported"),
     [
         ("pretrain.text_encoder=nofolder", SettingsError, "no text encoder is called 'nofolder'"),
         ("pretrain.image_encoder=no/such/folder", SettingsError, "folder 'no/such/folder' does not exist"),
@@ -37,12 +37,12 @@ def settings(*given: str) -> config.Settings:
         ("recommend.deny=none.txt", DataError, "there is no list of item ids"),
     ],
 )
-def test_a_run_tells_it_before_it_reads_the_log(
-    given: str, error: type[LlmrecError], told: str, tmp_path: Path, context: Context
+def test_a_run_reports_it_before_it_reads_the_log(
+    given: str, error: type[LlmrecError], reported: str, tmp_path: Path, context: Context
 ) -> None:
     work = WorkDir(tmp_path / "work")
     asked = settings(given)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=reported):
         pipeline.walk(work, asked, replace(context, base=asked.base))
     assert [path.name for path in work.path.rglob("*") if path.name != ".lock"] == []
 
@@ -51,7 +51,7 @@ def test_a_run_tells_it_before_it_reads_the_log(
     "given",
     ['evaluate.baselines=["itemkn"]', 'evaluate.must_beat=["userknn"]'],
 )
-def test_a_backtest_tells_with_what_it_cannot_compare(given: str, tmp_path: Path, context: Context) -> None:
+def test_a_backtest_reports_with_what_it_cannot_compare(given: str, tmp_path: Path, context: Context) -> None:
     with pytest.raises(SettingsError, match=r"baseline '\w+' is not among train-ranker.retrievers"):
         pipeline.backtests(WorkDir(tmp_path / "work"), settings(given), context)
     assert not (tmp_path / "work" / "evaluate").exists()

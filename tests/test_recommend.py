@@ -33,7 +33,7 @@ def lists(work: WorkDir) -> dict[str, list[dict[str, Any]]]:
     return out
 
 
-def test_walkers_are_told_the_next_step_and_why(made: WorkDir, context: Context) -> None:
+def test_walkers_are_reported_the_next_step_and_why(made: WorkDir, context: Context) -> None:
     report = recommended(made, context).report
     found = lists(made)
     first = [found[f"u{user:02d}"][0] for user in range(tiny.WALKERS)]
@@ -44,7 +44,7 @@ def test_walkers_are_told_the_next_step_and_why(made: WorkDir, context: Context)
         assert leading["item_id"] in histories[row["user_id"]]
         assert f"“Thing {int(leading['item_id'][1:])}”" in row["reason"]
         assert "later" not in row["reason"]  # the log has no times
-    assert report.counts["full"] == tiny.WALKERS + tiny.NEWCOMERS
+    assert report.counts["full"] == tiny.WALKERS + tiny.COLD_ITEMS
 
 
 def test_every_list_is_full_ordered_new_and_without_repeats(made: WorkDir, context: Context) -> None:
@@ -74,7 +74,7 @@ def test_what_a_user_turned_down_is_not_shown_to_them(tmp_path: Path, context: C
 def test_users_without_events_get_what_their_segment_chooses(made: WorkDir, context: Context) -> None:
     recommended(made, context)
     found = lists(made)
-    french, spanish, unknown = (found[f"z{n}"] for n in range(tiny.NEWCOMERS))
+    french, spanish, unknown = (found[f"z{n}"] for n in range(tiny.COLD_ITEMS))
     assert {row["strategy"] for row in french + spanish} == {"segment-popularity"}
     assert {int(row["item_id"][1:]) // tiny.RING for row in french} == {0}
     assert {int(row["item_id"][1:]) // tiny.RING for row in spanish} == {1}
@@ -105,7 +105,7 @@ def test_short_lists_are_counted_with_the_reason(made: WorkDir, context: Context
     assert any("lists are short: 2 items are allowed" in line for line in report.lines)
 
 
-def test_nothing_left_to_recommend_and_no_such_file_are_told(made: WorkDir, context: Context) -> None:
+def test_nothing_left_to_recommend_and_no_such_file_are_reported(made: WorkDir, context: Context) -> None:
     with pytest.raises(DataError, match="leave no item"):
         recommended(made, context, allow=["nowhere"])
     with pytest.raises(DataError, match="cannot be read"):
@@ -114,7 +114,7 @@ def test_nothing_left_to_recommend_and_no_such_file_are_told(made: WorkDir, cont
 
 def test_seen_items_may_come_again_when_asked(made: WorkDir, context: Context) -> None:
     report = recommended(made, context, k=tiny.N_ITEMS, filter_seen=False).report
-    assert report.counts["full"] == tiny.WALKERS + tiny.NEWCOMERS
+    assert report.counts["full"] == tiny.WALKERS + tiny.COLD_ITEMS
     assert report.lines[1].startswith("seen items not filtered")
 
 
@@ -156,7 +156,7 @@ def test_reruns_do_not_change_a_byte_and_blocks_nothing_but_the_last_digit(
     assert np.allclose(pieces.column("score").to_numpy(), whole.column("score").to_numpy(), rtol=1e-4)
 
 
-def test_a_missing_list_of_ids_is_told(tmp_path: Path) -> None:
+def test_a_missing_list_of_ids_is_reported(tmp_path: Path) -> None:
     from llmrec_cli.core.errors import DataError
     from llmrec_cli.stages.recommend import RecommendConfig, id_files
 
@@ -166,16 +166,16 @@ def test_a_missing_list_of_ids_is_told(tmp_path: Path) -> None:
         id_files(RecommendConfig(allow="nowhere.txt"), tmp_path)
 
 
-def test_a_cap_on_categories_where_there_are_none_is_told(tmp_path: Path, context: Context) -> None:
+def test_a_cap_on_categories_where_there_are_none_is_reported(tmp_path: Path, context: Context) -> None:
     work = tiny.make(tmp_path / "work")
     items = work.read(ITEMS)
     place = items.column_names.index("category")
-    told = "max_per_category does nothing: no item of the catalogue has a category"
+    reported = "max_per_category does nothing: no item of the catalogue has a category"
 
     def warnings(categories: list[str | None]) -> list[str]:
         work.write(ITEMS, items.set_column(place, "category", pa.array(categories, pa.string())))
         config = RecommendConfig(k=3, max_per_category=2)
         return recommend.run(work, config, context).warnings
 
-    assert told in warnings([None] * items.num_rows)
-    assert told not in warnings(["Mugs"] * items.num_rows)
+    assert reported in warnings([None] * items.num_rows)
+    assert reported not in warnings(["Mugs"] * items.num_rows)

@@ -115,7 +115,7 @@ def test_a_verdict_of_a_backtest_makes_the_page_stale(work: WorkDir, context: Co
     assert now.why == f"verdicts of backtests changed: last/{name}"
 
 
-def test_what_train_ranker_told_of_privacy_makes_it_stale(work: WorkDir, context: Context) -> None:
+def test_what_train_ranker_reported_of_privacy_makes_it_stale(work: WorkDir, context: Context) -> None:
     drawn(work, context)
     record = work.record("train-ranker") or {}
     work.sign("train-ranker", record | {"report": record["report"] | {"warnings": ["not private: the rest"]}})
@@ -144,22 +144,22 @@ def test_a_page_that_is_not_wanted_goes(work: WorkDir, context: Context) -> None
     assert not work.has(REPORT_PAGE) and not drawn(work, context, draw=False).ran
 
 
-def test_drawing_is_for_whoever_has_lists_and_tells_what_stands_in_the_way(
+def test_drawing_is_for_those_who_have_lists_and_reports_what_stands_in_the_way(
     work: WorkDir, context: Context, tmp_path: Path
 ) -> None:
-    told: list[str] = []
-    heard = replace(context, progress=Told(told))
+    reported: list[str] = []
+    heard = replace(context, progress=Fixed(reported))
     settings, outcomes = load(None, [], {}, {}), list[Outcome]()
     pipeline.draw(WorkDir(tmp_path / "nothing"), settings, heard, outcomes.append)
-    assert outcomes == [] and told == []
+    assert outcomes == [] and reported == []
     pipeline.draw(work, settings, heard, outcomes.append)
     assert [(each.stage, each.ran) for each in outcomes] == [("report", True)]
     shutil.rmtree(work.path / "train-ranker")
     pipeline.draw(work, settings, heard, outcomes.append)
-    assert len(outcomes) == 1 and told[-1].startswith("report: not drawn, train-ranker/")
+    assert len(outcomes) == 1 and reported[-1].startswith("report: not drawn, train-ranker/")
 
 
-class Told:
+class Fixed:
     """A progress that keeps what is logged."""
 
     def __init__(self, lines: list[str]) -> None:

@@ -71,7 +71,7 @@ def test_best_epoch_is_the_first_of_the_highest() -> None:
     assert runtime.best_epoch(history, "") == 4
 
 
-def test_a_device_that_is_not_there_is_told() -> None:
+def test_a_device_that_is_not_there_is_reported() -> None:
     with pytest.raises(SettingsError, match="'gpu'"):
         runtime.choose_device("gpu")
     if not torch.cuda.is_available():
@@ -120,7 +120,7 @@ def test_frozen_parameters_stay_and_are_not_in_the_checkpoint(tmp_path: Path) ->
     assert not any("frozen" in name for name in checkpoints.load_state(tmp_path / "killed")[0])
 
 
-def shaky(checkpoint: Path, *, interrupted: bool = False, finish: bool = False, said: list[str] | None = None) -> int:
+def shaky(checkpoint: Path, *, interrupted: bool = False, finish: bool = False, lines: list[str] | None = None) -> int:
     """A training whose second epoch is its best; interrupted in the fourth. The number of epochs it ends with."""
     torch.manual_seed(0)
     model = HalfFrozen()
@@ -136,17 +136,17 @@ def shaky(checkpoint: Path, *, interrupted: bool = False, finish: bool = False, 
         checkpoint=checkpoint, finish=finish,
     )  # fmt: skip
     lines = PlainProgress(quiet=True)
-    lines.log = (said if said is not None else []).append  # type: ignore[method-assign]
+    lines.log = (lines if lines is not None else []).append  # type: ignore[method-assign]
     return len(runtime.train(model, job, runtime.start("cpu", 1), lines))
 
 
 def test_an_interrupted_training_can_be_settled_for(tmp_path: Path) -> None:
-    kept, said = tmp_path / "search.safetensors", []
+    kept, lines = tmp_path / "search.safetensors", []
     with pytest.raises(SettingsError, match="no epoch is finished"):
         shaky(kept, finish=True)
     with pytest.raises(KeyboardInterrupt):
-        shaky(kept, interrupted=True, said=said)
-    assert "--finish settles" in said[-1]
+        shaky(kept, interrupted=True, lines=lines)
+    assert "--finish settles" in lines[-1]
     state = kept.read_bytes()
     assert shaky(kept, finish=True) == 3
     assert kept.read_bytes() == state  # nothing was trained
@@ -154,8 +154,8 @@ def test_an_interrupted_training_can_be_settled_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "other model"])
-def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(tmp_path: Path, damage: str) -> None:
-    kept, said = tmp_path / "search.safetensors", list[str]()
+def test_a_damaged_checkpoint_is_reported_and_the_training_begins_anew(tmp_path: Path, damage: str) -> None:
+    kept, lines = tmp_path / "search.safetensors", list[str]()
     with pytest.raises(KeyboardInterrupt):
         shaky(kept, interrupted=True)
     content = bytearray(kept.read_bytes())
@@ -164,9 +164,9 @@ def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(tmp_path: Pat
     else:
         content[-1] ^= 1
         kept.write_bytes(content if damage == "flip" else content[: len(content) // 2])
-    assert shaky(kept, said=said) == 6
-    assert said[0].startswith("pretrain search: the saved state search.safetensors is")
-    assert said[0].endswith("this training begins anew") and "epoch 1:" in said[1]
+    assert shaky(kept, lines=lines) == 6
+    assert lines[0].startswith("pretrain search: the saved state search.safetensors is")
+    assert lines[0].endswith("this training begins anew") and "epoch 1:" in lines[1]
 
 
 def test_sharded_training_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "Makefile").read_text() == "mine"
 
 
-def test_paths_beside_the_project_are_relative(tmp_path: Path) -> None:
+def test_paths_with_the_project_are_relative(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "log.csv").write_bytes(SAMPLE.read_bytes())
     init([tmp_path / "raw" / "log.csv"], tmp_path / "project")
@@ -84,7 +84,7 @@ def test_paths_beside_the_project_are_relative(tmp_path: Path) -> None:
     )
 
 
-def test_files_that_are_no_log_are_told(tmp_path: Path) -> None:
+def test_files_that_are_no_log_are_reported(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("some words\nand more of them, here\n")
     with pytest.raises(DataError):
         init([tmp_path / "notes.txt"], tmp_path)
@@ -111,7 +111,7 @@ def made_up(rng: np.random.Generator) -> tuple[list[tuple[int, int, int, int]], 
     return log, items, users
 
 
-def test_a_zip_without_headers_is_told_by_content(tmp_path: Path, context: Context) -> None:
+def test_a_zip_without_headers_is_reported_by_content(tmp_path: Path, context: Context) -> None:
     log, items, users = made_up(np.random.default_rng(3))
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as zipped:
         zipped.writestr("x/README", "About these files:\nthey are made up, all of them.\n")
@@ -257,7 +257,7 @@ def test_a_hostile_header_runs_no_sql(tmp_path: Path, context: Context, monkeypa
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv"])
-def test_a_file_that_is_too_wide_is_told_by_how_it_is_written(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_too_wide_is_reported_by_how_it_is_written(tmp_path: Path, kind: str) -> None:
     """Keys of JSON have no separator, and more memory would not help."""
     log, names = tmp_path / f"log.{kind}", [f"k{n}" for n in range(6000)]
     if kind == "jsonl":
@@ -280,7 +280,7 @@ def test_a_damaged_parquet_file_is_not_asked_for_its_separator(tmp_path: Path) -
     assert "separator" not in message.value.fix and "Parquet" in message.value.fix
 
 
-def test_a_project_that_cannot_be_written_is_told_with_the_option_for_its_folder(tmp_path: Path) -> None:
+def test_a_project_that_cannot_be_written_is_reported_with_the_option_for_its_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write") as message:
         init([SAMPLE], tmp_path / "file" / "project")

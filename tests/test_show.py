@@ -47,7 +47,7 @@ def test_a_user_without_events(work: WorkDir) -> None:
     assert any("One of the items that the most" in line or "Chosen by" in line for line in shown.lines)
 
 
-def test_a_page_tells_support_changes_and_habits(tmp_path: Path) -> None:
+def test_a_page_reports_support_changes_and_affinities(tmp_path: Path) -> None:
     """What `show user` prints of a profile that has everything; nothing has been recommended yet."""
     made = tiny.make(tmp_path / "work", fit=False)
     rows = made.read(PROFILES).to_pylist()
@@ -95,12 +95,12 @@ def test_profile_show_is_show_user(work: WorkDir) -> None:
     given = ["u00", "--work", str(work.path)]
     by_stage, by_show = runner.invoke(app, ["profile", "show", *given]), runner.invoke(app, ["show", "user", *given])
     assert by_stage.exit_code == 0 and by_stage.output == by_show.output and "ring 0 100% (3)" in by_stage.output
-    told = json.loads(runner.invoke(app, ["profile", "show", *given, "--json"]).output)
-    assert told["interests"] == [{"tag": "ring 0", "weight": 1.0, "support": 3}] and told["price"] is None
+    reported = json.loads(runner.invoke(app, ["profile", "show", *given, "--json"]).output)
+    assert reported["interests"] == [{"tag": "ring 0", "weight": 1.0, "support": 3}] and reported["price"] is None
     assert runner.invoke(app, ["profile", "shw", *given]).exit_code == 2
 
 
-def test_an_item_with_neighbours_and_how_often_it_is_recommended(work: WorkDir) -> None:
+def test_an_item_with_neighbours_and_how_often_it_is_recomrepaired(work: WorkDir) -> None:
     shown = show.item(work, "i03")
     ranks = [row["rank"] for row in work.read(RECOMMENDATIONS).to_pylist() if row["item_id"] == "i03"]
     assert shown.data["recommended"] == {"users": len(ranks), "mean_rank": round(sum(ranks) / len(ranks), 2)}
@@ -110,7 +110,7 @@ def test_an_item_with_neighbours_and_how_often_it_is_recommended(work: WorkDir) 
     assert shown.lines[0] == "item i03: Thing 3" and any("Ring 0 > Half 0" in line for line in shown.lines)
 
 
-def test_unknown_ids_are_told_with_near_ones(work: WorkDir) -> None:
+def test_unknown_ids_are_reported_with_near_ones(work: WorkDir) -> None:
     with pytest.raises(DataError, match="no user 'u0'") as raised:
         show.user(work, "u0")
     assert "u00" in raised.value.fix

@@ -14,7 +14,7 @@ TIES = np.arange(N_ITEMS)[::-1].copy()
 """Equal scores stand before the small numbers that are asked for here: a tie finds nothing."""
 
 
-class Told:
+class Fixed:
     """An encoder whose states are those of a function of (histories); items stand on axes of their own."""
 
     item_vectors = np.eye(N_ITEMS, dtype=np.float32)
@@ -43,7 +43,7 @@ def test_where_only_others_know_what_comes_next_the_vector_leans_on_them() -> No
     """
     asked = [[k, k + 1, k + 2, k + 3, k + 4, 7] for k in (10, 15, 20)]
     crowd = [[8, 7, 9] for _ in range(30)]
-    found = choose(Told(Sequences.last), log(*asked, *crowd), everyone(33), TIES, seed=1)  # type: ignore[arg-type]
+    found = choose(Fixed(Sequences.last), log(*asked, *crowd), everyone(33), TIES, seed=1)  # type: ignore[arg-type]
     assert found.full_weight == 10 and found.ndcg[20] == found.ndcg[10] > found.ndcg[5] > found.ndcg[1]
     assert "full weight from 10 events" in found.line()
 
@@ -51,8 +51,8 @@ def test_where_only_others_know_what_comes_next_the_vector_leans_on_them() -> No
 def test_where_the_own_history_knows_it_the_own_vector_stays() -> None:
     """Users of even items choose 0 next, of odd ones 1. All weights find that first, so the smallest is chosen."""
     histories = [[2 + u, 4 + u, 6 + u, 8 + u, 10 + u, u % 2] for u in range(20)]
-    found = choose(Told(lambda h: h.last() % 2), log(*histories), everyone(20), TIES, seed=1)  # type: ignore[arg-type]
-    assert found.full_weight == 1 and found.ndcg[1] == 1.0 and found.asked == 20 * 4
+    found = choose(Fixed(lambda h: h.last() % 2), log(*histories), everyone(20), TIES, seed=1)  # type: ignore[arg-type]
+    assert found.full_weight == 1 and found.ndcg[1] == 1.0 and found.n_measured == 20 * 4
 
 
 def test_the_first_events() -> None:
@@ -61,7 +61,7 @@ def test_the_first_events() -> None:
 
 
 def test_nothing_to_learn_from() -> None:
-    found = choose(Told(Sequences.last), log([1], [], [2]), everyone(3), TIES, seed=1)  # type: ignore[arg-type]
+    found = choose(Fixed(Sequences.last), log([1], [], [2]), everyone(3), TIES, seed=1)  # type: ignore[arg-type]
     assert found.full_weight == UNLEARNED and UNLEARNED in FULL_WEIGHTS and "nobody has two" in found.line()
 
 

@@ -59,10 +59,10 @@ def asked() -> tuple[Comparison, dict[str, np.ndarray], Sequences]:
     log = Sequences(np.array([0, 0, 1], dtype=np.int32), np.append(np.full(20, 0), np.full(21, 3)), 3)
     lengths = np.repeat([1, 1, 2], [10, 10, 20])
     targets = np.concatenate([np.zeros(10), np.full(10, 2), np.tile([0, 2], 20)]).astype(np.int32)
-    question = EvalUsers(np.arange(40), (np.concatenate([[0], np.cumsum(lengths)]), targets), log, 0, False)
+    eval_users = EvalUsers(np.arange(40), (np.concatenate([[0], np.cumsum(lengths)]), targets), log, 0, False)
     lists = {PIPELINE: np.tile(np.array([0, 1], dtype=np.int32), (40, 1)), "popularity": np.full((40, 2), -1, np.int32)}
     lists["popularity"][:, 0] = 1
-    return Comparison.of(question, lists, log, [2], seed=1, resamples=200), lists, log
+    return Comparison.of(eval_users, lists, log, [2], seed=1, resamples=200), lists, log
 
 
 def test_a_target_is_measured_in_its_own_bucket() -> None:

@@ -69,7 +69,7 @@ def work(tmp_path: Path) -> WorkDir:
     return WorkDir(tmp_path / "work")
 
 
-def test_a_second_run_does_nothing_and_tells_the_same(work: WorkDir, context: Context) -> None:
+def test_a_second_run_does_nothing_and_reports_the_same(work: WorkDir, context: Context) -> None:
     assert execute(FIRST, work, Config(), context).ran
     again = execute(FIRST, work, Config(), context)
     assert not again.ran and again.report.lines == ["one item"]
@@ -195,8 +195,8 @@ def test_an_estimate_reads_everything_and_changes_nothing(work: WorkDir, context
         estimate(stage, work, Config(), context)
     execute(FIRST, work, Config(), context)
     before = everything_in(work.path)
-    told = estimate(stage, work, Config(), context)
-    assert told.counts == {"items": 1} and told.lines == ["not up to date: not run yet"]
+    reported = estimate(stage, work, Config(), context)
+    assert reported.counts == {"items": 1} and reported.lines == ["not up to date: not run yet"]
     assert everything_in(work.path) == before
     execute(stage, work, Config(), context)
     assert estimate(stage, work, Config(), context).lines == ["up to date"]

@@ -42,9 +42,9 @@ HEADER = ("user_id", "item_id", "date", "price")
 
 def test_two_logs_with_the_same_columns_are_one(tmp_path: Path) -> None:
     files = [csv(tmp_path / f"{n}.csv", HEADER, events(120, 120 * n)) for n in range(2)]
-    clean, said = written(files, tmp_path / "p")
+    clean, printed = written(files, tmp_path / "p")
     assert clean["interactions"]["path"] == ["../0.csv", "../1.csv"] and "items" not in clean
-    assert "0.csv and 1 more with the same columns" in said
+    assert "0.csv and 1 more with the same columns" in printed
 
 
 def test_a_pattern_is_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +61,9 @@ def test_a_pattern_is_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_two_logs_with_different_columns_are_refused(tmp_path: Path) -> None:
     one = csv(tmp_path / "buys.csv", HEADER, events())
     two = csv(tmp_path / "clicks.csv", ("user_id", "item_id", "page"), [[*row[:2], "x"] for row in events()])
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as reported:
         init([one, two], tmp_path / "p")
-    first, second = (line for line in told.value.lines if line.endswith(")"))
+    first, second = (line for line in reported.value.lines if line.endswith(")"))
     assert "buys.csv (user_id, item_id, date, price)" in first and "clicks.csv" in second
     assert not (tmp_path / "p").exists()
 
@@ -71,9 +71,9 @@ def test_two_logs_with_different_columns_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_has_no_id_of_the_log_is_not_used(tmp_path: Path) -> None:
     log = csv(tmp_path / "log.csv", HEADER, events())
     other = csv(tmp_path / "shops.csv", ("shop_id", "title"), [[f"s{n}", f"A shop called {n}"] for n in range(30)])
-    clean, said = written([log, other], tmp_path / "p")
+    clean, printed = written([log, other], tmp_path / "p")
     assert "items" not in clean and "users" not in clean
-    assert "shops.csv: not used: none of its ids (shop_id) is an item or a user of the log" in said
+    assert "shops.csv: not used: none of its ids (shop_id) is an item or a user of the log" in printed
 
 
 def test_of_two_items_files_the_other_is_named(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_of_two_items_files_the_other_is_named(tmp_path: Path) -> None:
     links = csv(tmp_path / "links.csv", ("item_id", "imdb"), [[f"p{n}", str(900 + n)] for n in range(11)])
     rows = [[str(70 + n), f"p{n}", f"A thing called {n}", f"Tea|Milk|{n % 3}"] for n in range(30)]
     items = csv(tmp_path / "items.csv", ("number", "code", "title", "tags"), rows)
-    clean, said = written([log, links, items], tmp_path / "p")
+    clean, printed = written([log, links, items], tmp_path / "p")
     assert clean["items"] == {"path": "../items.csv", "item": "code", "title": "title", "tags": "tags"}
-    assert "links.csv: not used: items.csv describes the items in more columns, and one file is read" in said
-    assert "left out   number    neither its name nor its values show what it is for" in said
+    assert "links.csv: not used: items.csv describes the items in more columns, and one file is read" in printed
+    assert "left out   number    neither its name nor its values show what it is for" in printed
 
 
 @pytest.mark.parametrize(
@@ -99,19 +99,19 @@ def test_of_two_items_files_the_other_is_named(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_a_log_is_said(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(text)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as reported:
         init([tmp_path / "log.csv"], tmp_path / "p")
-    assert message in str(told.value)
+    assert message in str(reported.value)
 
 
-def test_addresses_and_files_that_are_not_there_are_no_pictures(tmp_path: Path) -> None:
+def test_addresses_and_files_that_are_not_there_are_no_images(tmp_path: Path) -> None:
     log = csv(tmp_path / "log.csv", HEADER, events())
     rows = [[f"p{n}", f"A thing called {n}", f"https://x.org/{n}.jpg", f"pictures/{n}.jpg"] for n in range(11)]
     items = csv(tmp_path / "items.csv", ("item_id", "title", "image_url", "photo"), rows)
-    clean, said = written([log, items], tmp_path / "p")
+    clean, printed = written([log, items], tmp_path / "p")
     assert "image" not in clean["items"]
-    assert "left out   image_url    web addresses: only files below" in said
-    assert "left out   photo    no such files in" in said
+    assert "left out   image_url    web addresses: only files below" in printed
+    assert "left out   photo    no such files in" in printed
     (tmp_path / "q" / "pictures").mkdir(parents=True)
     (tmp_path / "q" / "pictures" / "3.jpg").write_bytes(b"")
     assert written([log, items], tmp_path / "q")[0]["items"]["image"] == "photo"
@@ -121,9 +121,9 @@ def test_bands_are_no_ages(tmp_path: Path) -> None:
     log = csv(tmp_path / "log.csv", HEADER, events())
     users = [[f"u{n}", ("18-24", "25-34", "35+")[n % 3], str(20 + n)] for n in range(7)]
     bands = csv(tmp_path / "bands.csv", ("user_id", "age", "height"), users)
-    clean, said = written([log, bands], tmp_path / "p")
+    clean, printed = written([log, bands], tmp_path / "p")
     assert "age" not in clean["users"] and "age" in clean["users"]["attributes"]
-    assert "no ages in years, but such as 18-24, 25-34, 35+" in said
+    assert "no ages in years, but such as 18-24, 25-34, 35+" in printed
     years = csv(tmp_path / "years.csv", ("user_id", "age"), [[row[0], row[2]] for row in users])
     assert written([log, years], tmp_path / "q")[0]["users"]["age"] == "age"
 
@@ -133,11 +133,11 @@ def test_every_column_is_spoken_of(tmp_path: Path) -> None:
     rows = [
         [*row, "", "x", f"s{n % 30}", "9", f"{DAYS[n % 20]} 10:00", f"10.0.{n}.1"] for n, row in enumerate(events())
     ]
-    _, said = written([csv(tmp_path / "log.csv", header, rows)], tmp_path / "p")
+    _, printed = written([csv(tmp_path / "log.csv", header, rows)], tmp_path / "p")
     for column in header:
-        assert column in said, column
-    assert "left out   empty    empty" in said and "left out   constant    the same value in every row" in said
-    assert "Price    another column has this name too" in said and "added_on    another time" in said
+        assert column in printed, column
+    assert "left out   empty    empty" in printed and "left out   constant    the same value in every row" in printed
+    assert "Price    another column has this name too" in printed and "added_on    another time" in printed
 
 
 def test_members_of_a_zip_file_that_are_passed_over_are_named(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_members_of_a_zip_file_that_are_passed_over_are_named(tmp_path: Path) ->
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as zipped:
         zipped.write(tmp_path / "log.csv", "x/log.csv")
         zipped.writestr("x/README", "Words.\n")
-    clean, said = written([tmp_path / "all.zip"], tmp_path / "p")
+    clean, printed = written([tmp_path / "all.zip"], tmp_path / "p")
     assert clean["interactions"]["path"] == "../all.zip#x/log.csv"
-    assert "x/README: not used: README has one column only" in said
+    assert "x/README: not used: README has one column only" in printed
     (tmp_path / "cut.zip").write_bytes((tmp_path / "all.zip").read_bytes()[200:])
     with pytest.raises(LlmrecError):
         init([tmp_path / "cut.zip"], tmp_path / "q")
@@ -155,8 +155,8 @@ def test_members_of_a_zip_file_that_are_passed_over_are_named(tmp_path: Path) ->
 
 def test_what_a_person_says_replaces_guesses(tmp_path: Path) -> None:
     log = csv(tmp_path / "log.csv", ("a", "b", "when", "n"), events())
-    said = ["clean.interactions.user=b", "clean.interactions.item=0", "clean.repeats=first", "recommend.k=5"]
-    clean, lines = written([log], tmp_path / "p", said)
+    printed = ["clean.interactions.user=b", "clean.interactions.item=0", "clean.repeats=first", "recommend.k=5"]
+    clean, lines = written([log], tmp_path / "p", printed)
     assert (clean["interactions"]["user"], clean["interactions"]["item"], clean["repeats"]) == ("b", 0, "first")
     assert load(tmp_path / "p" / "llmrec.toml", environ={}).values["recommend"] == {"k": 5}
     assert "given: clean.interactions.user = 'b'" in lines
@@ -164,7 +164,7 @@ def test_what_a_person_says_replaces_guesses(tmp_path: Path) -> None:
         init([log], tmp_path / "q", ["clean.interactions.user=who", "clean.interactions.item=a"])
     for wrong in ("clean.nix=3", "nix.k=3", "recommend.k=many", "recommend"):
         with pytest.raises(SettingsError):
-            init([log], tmp_path / "q", [*said, wrong])
+            init([log], tmp_path / "q", [*printed, wrong])
     assert not (tmp_path / "q").exists()
 
 
@@ -210,14 +210,14 @@ def test_hostile_names_of_columns_end_in_a_file_that_loads(seed: int, tmp_path: 
     else:
         path.write_text("\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows) + "\n")
     try:
-        clean, said = written([path], tmp_path)
+        clean, printed = written([path], tmp_path)
     except DataError:
         return  # exit 3: told, and nothing written
     config = CleanConfig.model_validate(clean)
     assert clean["interactions"]["user"].strip() == names[0].strip()
     assert clean["interactions"]["item"].strip() == names[1].strip()
     assert config.interactions.where.endswith(" > 0")
-    assert "\x1b" not in said and "\x7f" not in said
+    assert "\x1b" not in printed and "\x7f" not in printed
 
 
 @pytest.mark.parametrize("seed", range(50))

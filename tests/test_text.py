@@ -61,15 +61,15 @@ def test_item_text_is_title_category_text_and_tags_only_without_category() -> No
 
 
 def test_sentence_encoder_does_not_mix_texts_of_a_batch(folder: Path) -> None:
-    told: list[int] = []
-    encoder = text.build(str(folder), "cpu", told.append)
+    reported: list[int] = []
+    encoder = text.build(str(folder), "cpu", reported.append)
     together = encoder.encode(TEXTS)
     some = [row for row, line in enumerate(TEXTS) if line.strip()]
     alone = np.concatenate([encoder.encode([TEXTS[row]]) for row in some])
     assert together.shape == (len(TEXTS), 16)
     np.testing.assert_allclose(together[some], alone, atol=0.02)  # padding changes the order of bf16 sums, nothing else
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), [1, 0, 1, 1, 0, 1], atol=1e-5)
-    assert sum(told) == 2 * 4
+    assert sum(reported) == 2 * 4
 
 
 def test_sentence_encoder_of_no_text_at_all_gives_zeros(folder: Path) -> None:

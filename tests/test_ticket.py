@@ -1,4 +1,4 @@
-"""What files outside of the work directory say in a ticket, and what is told of a difference."""
+"""What files outside of the work directory say in a ticket, and what is reported of a difference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAME: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"settings": {"k": 1, "deep": {"dim": 3}}}, "deep.dim has changed"),
         (
@@ -41,8 +41,8 @@ SAME: dict[str, Any] = {
         ({"code": "2"}, "llmrec itself is newer"),
     ],
 )
-def test_a_difference_is_told_in_words(change: dict[str, Any], told: str) -> None:
-    assert difference(SAME, SAME | change) == told
+def test_a_difference_is_reported_in_words(change: dict[str, Any], reported: str) -> None:
+    assert difference(SAME, SAME | change) == reported
 
 
 def test_a_folder_that_is_moved_as_a_whole_is_what_it_was(tmp_path: Path) -> None:

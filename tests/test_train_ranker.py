@@ -228,20 +228,22 @@ def test_every_source_and_ranker_can_be_had_by_name(context: Context, tmp_path: 
         run(work, context, retriever={"popularity": {"half_life": 30}})
 
 
-def test_beside_a_private_encoder_only_sources_that_add_noise_are_fitted() -> None:
+def test_with_a_private_encoder_only_sources_that_add_noise_are_fitted() -> None:
     from llmrec_cli.core.errors import SettingsError
     from llmrec_cli.ranking import private_retrievers
     from llmrec_cli.stages.train_ranker import TrainRankerConfig, build
 
     sources, rankers = build(TrainRankerConfig())
-    left, orders, told = private_retrievers.only(sources, rankers, (), 3.0)
+    left, orders, lines = private_retrievers.only(sources, rankers, (), 3.0)
     assert set(left) == {"sequence", "content", "tfidf"} and "popularity" not in orders and "fusion" in orders
-    assert "epsilon = 3" in told[0] and "als" in told[1] and told[2].startswith("not private: the ranker's weights")
-    assert all(line.startswith(private_retrievers.BEGIN) for line in told)
-    assert "rankers popularity" in told[1] and told[1].startswith("left out, for they learn without noise: retrievers ")
-    assert "topics, tags and texts, which count people" in told[2]
-    left, orders, told = private_retrievers.only(sources, rankers, ("popularity",), 3.0)
-    assert "popularity" in left and "popularity" in orders and told[2].startswith("not private: popularity")
+    assert "epsilon = 3" in lines[0] and "als" in lines[1] and lines[2].startswith("not private: the ranker's weights")
+    assert all(line.startswith(private_retrievers.BEGIN) for line in lines)
+    assert "rankers popularity" in lines[1] and lines[1].startswith(
+        "left out, for they learn without noise: retrievers "
+    )
+    assert "topics, tags and texts, which count people" in lines[2]
+    left, orders, lines = private_retrievers.only(sources, rankers, ("popularity",), 3.0)
+    assert "popularity" in left and "popularity" in orders and lines[2].startswith("not private: popularity")
     with pytest.raises(SettingsError, match="nothing is left"):
         private_retrievers.only({"als": sources["als"]}, rankers, (), 3.0)
     assert private_retrievers.fitted(["als", "tfidf"], (), 0) == ["als", "tfidf"]

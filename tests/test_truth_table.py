@@ -54,6 +54,6 @@ def test_every_sentence_of_a_template_stands_in_the_table() -> None:
         for late, example in (((), ""), (claim, ""), (claim, "C"))
         for n_events in (0, 1, 2000)
     ]
-    said = [*describe("Descriptions of items"), "One person chose it.", "Nobody has chosen it yet."]
-    assert sentences(items) == {shape(each) for each in said}
+    printed = [*describe("Descriptions of items"), "One person chose it.", "Nobody has chosen it yet."]
+    assert sentences(items) == {shape(each) for each in printed}
     assert sentences(tastes) == {shape(each) for each in describe("Tastes")}

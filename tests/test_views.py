@@ -39,13 +39,13 @@ def test_a_list_has_the_same_rows_everywhere(work: WorkDir, tmp_path: Path) -> N
         shown = show.user(work, user["id"]).data["recommendations"]
         on_page = [{**row, "item_id": page["items"][row["item"]]["id"]} for row in user["list"]]
         for key in ("item_id", "score", "strategy", "reason"):
-            told = [[row[key] for row in rows] for rows in (shown, exported[user["id"]], on_page)]
-            assert told[0] == told[1] == told[2]
+            reported = [[row[key] for row in rows] for rows in (shown, exported[user["id"]], on_page)]
+            assert reported[0] == reported[1] == reported[2]
         weights = [[each["weight"] for each in row["evidence"]] for row in shown]
         assert weights == [[each[3] for each in row["evidence"]] for row in on_page]
     found = asked.recommend("u00", k=3).drop(columns="user_id").to_dict("records")
-    told = show.user(work, "u00").data["recommendations"]
-    assert [row["item_id"] for row in found] == [row["item_id"] for row in told]
+    reported = show.user(work, "u00").data["recommendations"]
+    assert [row["item_id"] for row in found] == [row["item_id"] for row in reported]
 
 
 def test_a_profile_and_an_item_have_the_same_digits_on_the_page(work: WorkDir) -> None:
@@ -63,8 +63,8 @@ def test_a_profile_and_an_item_have_the_same_digits_on_the_page(work: WorkDir) -
 def test_the_digits_of_scores_and_shares() -> None:
     assert views.score(float(np.float32(1.3321094))) == 1.33211 and views.score(1234567.8) == 1234570
     assert views.score(0.000012345678) == 0.0000123457
-    told = views.shares({"tag": "a", "weight": 0.123456, "support": 3, "item_id": None})
-    assert told == {"tag": "a", "weight": 0.1235, "support": 3, "item_id": None}
+    reported = views.shares({"tag": "a", "weight": 0.123456, "support": 3, "item_id": None})
+    assert reported == {"tag": "a", "weight": 0.1235, "support": 3, "item_id": None}
 
 
 def test_users_come_in_the_order_asked_with_their_newest_different_items(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_users_come_in_the_order_asked_with_their_newest_different_items(tmp_pat
 
 def test_a_text_says_whether_it_was_generated(tmp_path: Path) -> None:
     made = tiny.make(tmp_path / "work", fit=False)
-    told = dict.fromkeys(ITEM_TEXTS.schema.names, "-") | {"item_id": "i01", "text": "Written."}
-    made.write(ITEM_TEXTS, made.read(SEQUENCES).from_pylist([told], schema=ITEM_TEXTS.schema))
+    reported = dict.fromkeys(ITEM_TEXTS.schema.names, "-") | {"item_id": "i01", "text": "Written."}
+    made.write(ITEM_TEXTS, made.read(SEQUENCES).from_pylist([reported], schema=ITEM_TEXTS.schema))
     given, written = views.items(made, ["i00", "i01"], views.Titles(made))
     assert (written["text"], written["generated"]) == ("Written.", True)
     assert (given["text"], given["generated"]) == ("", False)

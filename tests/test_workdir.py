@@ -86,7 +86,7 @@ def test_missing_and_damaged_tables_name_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no parquet"])
-def test_a_damaged_table_is_told_where_it_is_read_in_pieces(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_table_is_reported_where_it_is_read_in_pieces(content: bytes, tmp_path: Path) -> None:
     work = WorkDir(tmp_path)
     path = work.where(artifacts.TASTE_TEXTS)
     path.parent.mkdir()
@@ -128,7 +128,7 @@ def _hold(path: Path, ready: object, done: object) -> None:
         done.wait(20)  # type: ignore[attr-defined]
 
 
-def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+def test_a_second_process_is_reported_who_holds_the_lock(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     ready, done = spawn.Event(), spawn.Event()
     holder = spawn.Process(target=_hold, args=(tmp_path, ready, done))
@@ -155,24 +155,24 @@ def test_scratch_of_another_ticket_is_cleared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_disk_errors_become_one_clear_line(code: int, tmp_path: Path) -> None:
-    with pytest.raises(DataError) as told, disk_errors(tmp_path):
+    with pytest.raises(DataError) as reported, disk_errors(tmp_path):
         raise OSError(code, os.strerror(code))
-    assert str(tmp_path) in str(told.value) and "fix:" in str(told.value)
+    assert str(tmp_path) in str(reported.value) and "fix:" in str(reported.value)
 
 
 @pytest.mark.parametrize("code", sorted(DISK_ERRORS))
 def test_the_fix_of_a_disk_error_names_the_option_of_its_place(code: int, tmp_path: Path) -> None:
     fixes = []
     for elsewhere in ((), ("a writable place with --output",)):
-        with pytest.raises(DataError) as told, disk_errors(tmp_path, *elsewhere):
+        with pytest.raises(DataError) as reported, disk_errors(tmp_path, *elsewhere):
             raise OSError(code, os.strerror(code))
-        fixes.append(told.value.fix)
+        fixes.append(reported.value.fix)
     assert "{" not in "".join(fixes) and "--work" not in fixes[1]
     if code not in (errno.ENOSPC, errno.EDQUOT):
         assert "--work" in fixes[0] and "--output" in fixes[1]
 
 
-def test_a_file_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_work_directory_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "work"
     path.write_text("")
     with pytest.raises(DataError, match="a file stands where a folder is needed"), WorkDir(path).lock():
@@ -180,8 +180,8 @@ def test_a_file_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_recognised_in_the_errors_of_libraries(tmp_path: Path) -> None:
-    told = full_disk(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
-    assert told is not None and told.exit_code == 3 and "the disk is full" in str(told)
+    reported = full_disk(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
+    assert reported is not None and reported.exit_code == 3 and "the disk is full" in str(reported)
     assert full_disk(RuntimeError("something else"), tmp_path) is None
 
 

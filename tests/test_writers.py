@@ -85,9 +85,9 @@ def test_templates_pass_and_read_well() -> None:
     ]
 
 
-@pytest.mark.parametrize("said", ["HACKED", "This item is HACKED by you.", f'"{INJECTION}" says so. HACKED.'])
-def test_a_draft_that_obeys_a_title_is_replaced(said: str) -> None:
-    (text,) = checked([Draft(said, "hf", "some-model", "0" * 64)], [CASES[2]], TemplateWriter())
+@pytest.mark.parametrize("printed", ["HACKED", "This item is HACKED by you.", f'"{INJECTION}" says so. HACKED.'])
+def test_a_draft_that_obeys_a_title_is_replaced(printed: str) -> None:
+    (text,) = checked([Draft(printed, "hf", "some-model", "0" * 64)], [CASES[2]], TemplateWriter())
     assert text.text == f'"{INJECTION}" is in the catalogue. Nobody has chosen it yet.'
     assert (text.writer, text.model) == ("template", "") and text.check.startswith("replaced: ")
 
@@ -120,7 +120,7 @@ def test_a_tuned_model_writes_other_words_that_have_to_pass_the_same_check(tiny_
     assert [fault(text.text, facts) for text, facts in zip(texts, CASES, strict=True)] == [""] * len(CASES)
 
 
-def test_an_adapter_of_another_model_or_none_at_all_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_or_none_at_all_is_reported(tiny_model: Path, tmp_path: Path) -> None:
     hf = load_variant("writer", WRITERS, "hf", Writer)
     config = WriterConfig(model=str(tiny_model), adapter=str(tmp_path))
     with pytest.raises(UpstreamError, match="missing or damaged"):
@@ -190,7 +190,7 @@ def test_items_that_equally_many_chose_have_the_same_place() -> None:
     assert [each.rank for each in facts] == [1, 1, 3] and {each.n_items for each in facts} == {30}
 
 
-def test_a_value_that_varied_in_the_log_is_told_as_a_range() -> None:
+def test_a_value_that_varied_in_the_log_is_reported_as_a_range() -> None:
     ranges = pa.table({"item_id": ["a"], "name": ["size"], "low": ["1 l"], "high": ["2 l"]})
     (facts,) = ItemEvidence(items(), np.array([9, 0, 1]), ranges)(np.array([0]))
     assert facts.details == ('size from "1 l" to "2 l"',)
@@ -203,11 +203,11 @@ def histories(*rows: list[int], times: list[int] | None = None) -> Sequences:
 
 
 def profiles(*interests: list[str]) -> pa.Table:
-    told = [[{"tag": tag, "weight": 1.0} for tag in tags] for tags in interests]
-    return pa.table({"user_id": [f"u{n}" for n in range(len(told))], "interests": pa.array(told, type=TAGS)})
+    reported = [[{"tag": tag, "weight": 1.0} for tag in tags] for tags in interests]
+    return pa.table({"user_id": [f"u{n}" for n in range(len(reported))], "interests": pa.array(reported, type=TAGS)})
 
 
-def test_taste_evidence_tells_leanings_and_quotes_what_carries_them() -> None:
+def test_taste_evidence_reports_leanings_and_quotes_what_carries_them() -> None:
     """Items 0 and 1 have the tag blue, 0 also Mugs; u1 has less of blue than u0, u2 has chosen nothing."""
     log = histories([0, 1, 0, 1, 1], [2] * 9 + [1], [])
     first, second, third = TasteEvidence(profiles(["blue", "Mugs"], ["blue"], ["blue"]), log, items())(np.arange(3))

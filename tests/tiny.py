@@ -1,4 +1,4 @@
-"""A work directory small enough to know the answer: two rings of items that people walk around, and a few newcomers."""
+"""A work directory small enough to know the answer: two rings of items that people walk around, and a few new items."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.signing import vouch
 RING = 8
 N_ITEMS = 2 * RING
 SOURCES = ("transitions", "itemknn", "content", "popularity")
-WALKERS, NEWCOMERS = 48, 3
+WALKERS, COLD_ITEMS = 48, 3
 STEPS = 3
 
 
@@ -69,7 +69,7 @@ def make(
 
 
 def _clean(work: WorkDir, titles: dict[int, str]) -> None:
-    users = [f"u{user:02d}" for user in range(WALKERS)] + [f"z{n}" for n in range(NEWCOMERS)]
+    users = [f"u{user:02d}" for user in range(WALKERS)] + [f"z{n}" for n in range(COLD_ITEMS)]
     histories = [walk(user) for user in range(WALKERS)]
     counts = np.bincount(np.concatenate(histories), minlength=N_ITEMS)
     region = ["France" if user % 2 == 0 else "Spain" for user in range(WALKERS)] + ["France", "Spain", None]
@@ -90,7 +90,7 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
             }
         ),
     )
-    n_events = [STEPS] * WALKERS + [0] * NEWCOMERS
+    n_events = [STEPS] * WALKERS + [0] * COLD_ITEMS
     people = len(users)
     work.write(
         artifacts.USERS,
@@ -132,13 +132,13 @@ def _profiles(work: WorkDir) -> None:
     people, region = users.num_rows, users.column("region").to_pylist()
     cold = [n == 0 for n in users.column("n_events").to_pylist()]
     tags = [[{"tag": f"ring {user % 2}", "weight": 1.0}] for user in range(people)]
-    told = [[{**tags[user][0], "support": 0 if cold[user] else STEPS}] for user in range(people)]
+    reported = [[{**tags[user][0], "support": 0 if cold[user] else STEPS}] for user in range(people)]
     columns = {
         "user_id": users.column("user_id"),
         "vector": vectors(np.zeros((people, 4))),
         "own_weight": np.array([0.0 if each else 1.0 for each in cold], dtype=np.float32),
-        "interests": pa.array(told, type=INTERESTS),
-        "recent_interests": pa.array(told, type=INTERESTS),
+        "interests": pa.array(reported, type=INTERESTS),
+        "recent_interests": pa.array(reported, type=INTERESTS),
         "changes": pa.nulls(people, CHANGES),
         "topics": pa.array(tags, type=artifacts.TAGS),
         "brands": pa.nulls(people, AFFINITIES),

@@ -1,1 +1,1 @@
-"""What the commands beside the stages do: answers for some users, a new project, the state of everything."""
+"""What the commands besides the stages do: answers for some users, a new project, the state of everything."""

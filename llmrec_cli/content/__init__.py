@@ -1,4 +1,4 @@
-"""Encoders: what turns histories, texts, images and recordings into vectors."""
+"""Encoders: what turns histories, texts, images and audio files into vectors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Protocol
 from llmrec_cli.core.arrays import Floats
 
 Advance = Callable[[int], None]
-"""Told how many contents are done since it was last called."""
+"""Takes how many contents were done since its last call."""
 Log = Callable[[str], None]
-"""Where a line of progress is told."""
+"""Takes a line of progress."""
 
 
 def silent(_: object) -> None:
-    """For callers who do not want to be told."""
+    """For callers who want no reports."""
 
 
 class TextEncoder(Protocol):
@@ -29,7 +29,7 @@ class TextEncoder(Protocol):
 
 
 class FileEncoder(Protocol):
-    """Pictures or recordings to vectors."""
+    """Images or audio files to vectors."""
 
     name: str
 
@@ -46,7 +46,7 @@ class Cacheable(Protocol):
 
     @property
     def identity(self) -> str:
-        """What the vectors depend on beside the contents: weights, settings, number format."""
+        """What the vectors depend on besides the contents: weights, settings, number format."""
         ...
 
 

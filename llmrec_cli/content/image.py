@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from llmrec_cli.content import IMAGE_ENCODERS, Advance, FileEncoder, Log, pretrained, silent
-from llmrec_cli.content.media import read_picture
+from llmrec_cli.content.media import read_image
 from llmrec_cli.core.arrays import Floats, Ints, unit
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
@@ -29,7 +29,7 @@ class ImageEncoder:
 
     batch_size = 32
     side = 512
-    """Pixels that pictures are decoded to at least, twice what most models look at."""
+    """Pixels that images are decoded to at least, twice what most models look at."""
     itemwise = True
 
     def __init__(self, device: str, advance: Advance, checkpoint: pretrained.Checkpoint) -> None:
@@ -42,20 +42,20 @@ class ImageEncoder:
         return self.checkpoint.identity("image", self.side, fast_dtype(torch.device(choose_device(self.device))))
 
     def encode(self, files: list[Path]) -> Floats:
-        """(files, dim) unit-length rows; a zero row for a file that holds no picture."""
+        """(files, dim) unit-length rows; a zero row for a file that holds no image."""
         parts: list[tuple[Ints, Floats]] = []
         for start in range(0, len(files), self.batch_size):
             block = files[start : start + self.batch_size]
-            read = {start + n: picture for n, file in enumerate(block) if (picture := read_picture(file, self.side))}
+            read = {start + n: opened for n, file in enumerate(block) if (opened := read_image(file, self.side))}
             if read:
                 parts.append((np.array(list(read)), self._pooled(list(read.values()))))
             self.advance(len(block))
         return unit(pretrained.assembled(len(files), parts))
 
-    def _pooled(self, pictures: list[Any]) -> Floats:
+    def _pooled(self, images: list[Any]) -> Floats:
         processor, model = self._opened
-        # without the named format a picture three pixels high passes for one with channels first
-        features = processor(images=pictures, input_data_format="channels_last", return_tensors="pt")
+        # without the named format an image three pixels high passes for one with channels first
+        features = processor(images=images, input_data_format="channels_last", return_tensors="pt")
         return model.pooled(features, "get_image_features")
 
     @cached_property

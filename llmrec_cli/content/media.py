@@ -1,4 +1,4 @@
-"""Pictures and recordings of items as files; only those inside of the project's folder are ever opened."""
+"""Images and audio files of items as files; only those inside of the project's folder are ever opened."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def inside(path: str, folder: Path) -> Path | None:
     return file if file.is_relative_to(folder) else None
 
 
-def read_picture(file: Path, side: int) -> Image.Image | None:
-    """The picture in RGB, JPEGs decoded at no more detail than `side` pixels need; None where the file holds none."""
+def read_image(file: Path, side: int) -> Image.Image | None:
+    """The image in RGB, JPEGs decoded at no more detail than `side` pixels need; None where the file holds none."""
     try:
         with Image.open(file) as image:
             width, height = image.size
@@ -49,10 +49,10 @@ def read_picture(file: Path, side: int) -> Image.Image | None:
         return None
 
 
-def read_recording(file: Path, rate: int, seconds: float) -> Floats | None:
-    """(samples,) the first seconds of a recording, mixed to one channel, at `rate` samples a second.
+def read_audio(file: Path, rate: int, seconds: float) -> Floats | None:
+    """(samples,) the first seconds of an audio file, mixed to one channel, at `rate` samples a second.
 
-    None where the file holds no recording of a tenth of a second, or is no WAV and `soundfile` is not installed.
+    None where the file holds less than a tenth of a second of sound, or is no WAV and `soundfile` is not installed.
     """
     from scipy.signal import resample_poly
 
@@ -70,7 +70,7 @@ def read_recording(file: Path, rate: int, seconds: float) -> Floats | None:
 
 
 def other_formats() -> bool:
-    """Whether recordings other than WAV files can be read."""
+    """Whether audio files other than WAV files can be read."""
     return importlib.util.find_spec(SOUNDFILE) is not None
 
 

@@ -69,8 +69,8 @@ class Checkpoint:
         from transformers import AutoModel
 
         where = torch.device(choose_device(device))
-        network, told = self.load(AutoModel, dtype=dtype or fast_dtype(where), output_loading_info=True)
-        lacking = sorted(told["missing_keys"])
+        network, info = self.load(AutoModel, dtype=dtype or fast_dtype(where), output_loading_info=True)
+        lacking = sorted(info["missing_keys"])
         needed = [name for name in lacking if not UNUSED.search(name)]
         if needed:  # they were filled with random numbers
             raise self._damaged(f"{len(needed)} of its weights are missing, such as {needed[0]}")

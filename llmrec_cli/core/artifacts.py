@@ -23,7 +23,7 @@ TEXT, NUMBER = pa.string(), pa.float64()
 INT, LONG, REAL = pa.int32(), pa.int64(), pa.float32()
 TIME = pa.timestamp("us", tz="UTC")
 
-__all__ = ["Artifact", "File", "Folder", "Forgets", "Table"]  # the kinds, beside all that is defined here
+__all__ = ["Artifact", "File", "Folder", "Forgets", "Table"]  # the kinds, besides all that is defined here
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:

@@ -99,7 +99,7 @@ class Forgotten(BaseModel, frozen=True, extra="forbid"):
             raise SettingsError(
                 "the key is not the one by which people were forgotten: nobody of them could be kept out",
                 where=str(list_path(path)),
-                fix=f"put the old key back ({KEY_FILE} beside the settings, or {KEY_VARIABLE})",
+                fix=f"put the old key back ({KEY_FILE} next to the settings, or {KEY_VARIABLE})",
             )
         return key
 

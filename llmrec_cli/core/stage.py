@@ -41,7 +41,7 @@ NOT_RUN = "not run yet"
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage needs beside its own settings; only the seed, `finish` and the threads change a result."""
+    """What a stage needs besides its own settings; only the seed, `finish` and the threads change a result."""
 
     seed: int
     base: Path

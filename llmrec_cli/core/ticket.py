@@ -23,7 +23,7 @@ class Source:
     """Files outside of the work directory that a result depends on."""
 
     what: str
-    """What they are, as it stands before "changed": "pictures of items"."""
+    """What they are, as it stands before "changed": "images of items"."""
     root: Path
     """The folder that their names start from: moved as a whole, it is what it was."""
     files: Sequence[Path]

@@ -108,7 +108,7 @@ class WorkDir:
 
     @contextmanager
     def writing(self, artifact: Artifact) -> Iterator[Path]:
-        """A temporary path beside the artifact (a fresh folder for a Folder); it takes the artifact's place at the end.
+        """A temporary path by the artifact (a fresh folder for a Folder); it takes the artifact's place at the end.
 
         After an error the old artifact is unchanged. Tables that an engine wrote itself are checked too.
         The record of the stage is removed when the new artifact takes its place, not before.

@@ -33,7 +33,7 @@ from llmrec_cli.evaluation.eval_users import EvalUsers
 Json = dict[str, Any]
 PIPELINE = "pipeline"
 COLUMNS = ("recall", "novelty", "coverage", "poplift", "diversity", "calibration")
-"""Metrics that the table shows beside NDCG, where the data have them."""
+"""Metrics that the table shows next to NDCG, where the data have them."""
 ACCURACY = ("recall", "ndcg", "mrr", "map", "hit")
 TOGETHER = ("coverage", "gini")
 """Metrics of all lists together: they have no interval."""
@@ -41,7 +41,7 @@ TOGETHER = ("coverage", "gini")
 
 @dataclass(frozen=True)
 class Traits:
-    """What is known of the items beside who chose them."""
+    """What is known of the items besides who chose them."""
 
     vectors: Floats | None = None
     """(items, d) unit-length content vectors, zero where an item has none: it is like no other."""
@@ -64,7 +64,7 @@ class Traits:
 class Comparison:
     """How well each system answers the question."""
 
-    question: EvalUsers
+    eval_users: EvalUsers
     values: dict[str, dict[str, Doubles]]
     """System -> metric -> (users,) values, or (1,) for what all lists have together. The pipeline stands first."""
     k: int
@@ -75,7 +75,7 @@ class Comparison:
     @classmethod
     def of(
         cls,
-        question: EvalUsers,
+        eval_users: EvalUsers,
         lists: Mapping[str, Codes],
         log: Sequences,
         ks: Sequence[int],
@@ -85,8 +85,8 @@ class Comparison:
         traits: Traits = Traits(),
     ) -> Comparison:
         """`lists` are (users, k) codes of each system, `log` all histories as of the cut-off."""
-        values = {name: measured(codes, question, log, ks, traits) for name, codes in lists.items()}
-        return cls(question, values, max(ks), seed, resamples)
+        values = {name: measured(codes, eval_users, log, ks, traits) for name, codes in lists.items()}
+        return cls(eval_users, values, max(ks), seed, resamples)
 
     @property
     def metric(self) -> str:
@@ -106,7 +106,7 @@ class Comparison:
             for metric, each in metrics.items():
                 together = metric.split("@", maxsplit=1)[0] in TOGETHER
                 mean, low, high = (float(each[0]), None, None) if together else self.interval(system, metric)
-                n_users = len(self.question.users) if together else int((~np.isnan(each)).sum())
+                n_users = len(self.eval_users.users) if together else int((~np.isnan(each)).sum())
                 if n_users == 0:
                     continue  # defined for nobody
                 figures = {"value": mean, "low": low, "high": high, "n_users": n_users}
@@ -131,13 +131,13 @@ class Comparison:
         """Whether the pipeline beats each of the others, in figures and in words; the first of them is popularity."""
         ours = self.interval(PIPELINE, self.metric)
         versus = [self.against(name) for name in self.values if name != PIPELINE]
-        n_users, name = len(self.question.users), f"NDCG@{self.k}"
+        n_users, name = len(self.eval_users.users), f"NDCG@{self.k}"
         words = [f"{name} {ours.mean:.4f} (95 % {ours.low:.4f}–{ours.high:.4f}) over {n_users:,} users"]
-        missed = self.question.out_of_reach()
+        missed = self.eval_users.out_of_reach()
         warnings = [f"{n:,} users {what}: no list can be right for them" for what, n in missed.items() if n]
-        if self.question.skipped:
+        if self.eval_users.skipped:
             warnings.append(
-                f"{self.question.skipped:,} users came after the cut-off: they have no list and are left out"
+                f"{self.eval_users.skipped:,} users came after the cut-off: they have no list and are left out"
             )
         return {
             "metric": self.metric,
@@ -147,7 +147,7 @@ class Comparison:
             "words": [*words, *(_sentence(each, ours, name) for each in versus)],
             "n_users": n_users,
             "out_of_reach": missed,
-            "skipped_users": self.question.skipped,
+            "skipped_users": self.eval_users.skipped,
             "warnings": warnings,
         }
 
@@ -163,7 +163,7 @@ class Comparison:
 
 def measured(
     lists: Codes,
-    question: EvalUsers,
+    eval_users: EvalUsers,
     log: Sequences,
     ks: Sequence[int],
     traits: Traits = Traits(),
@@ -174,11 +174,11 @@ def measured(
     `poplift` how far that is above the mean of the user's own history, as a share of it (Abdollahpouri et al. 2020).
     """
     counts, n_users = log.counts(), int((log.lengths > 0).sum())
-    own = history_mean(question.histories, counts)
-    wanted = None if traits.tags is None else row_shares(question.histories.matrix() @ traits.tags)
+    own = history_mean(eval_users.histories, counts)
+    wanted = None if traits.tags is None else row_shares(eval_users.histories.matrix() @ traits.tags)
     out: dict[str, Doubles] = {}
     for k in sorted(set(ks)):
-        out |= rank_metrics(lists, question.targets, k)
+        out |= rank_metrics(lists, eval_users.targets, k)
         out[f"novelty@{k}"] = novelty(lists, counts, n_users, k)
         out[f"coverage@{k}"] = np.array([coverage(lists, log.n_items, k)])
         out[f"gini@{k}"] = np.array([gini(lists, log.n_items, k)])

@@ -49,12 +49,12 @@ class EvalUsers:
 
     def cold(self, counts: Ints) -> Json:
         """Users without history, and withheld events of items that nobody had before; `counts` (items,) are events."""
-        asked = self.targets[1]
-        known = np.append(counts, 0)[np.minimum(asked, len(counts))] > 0
+        wanted = self.targets[1]
+        known = np.append(counts, 0)[np.minimum(wanted, len(counts))] > 0
         return {
             "users": int((self.histories.lengths == 0).sum()),
             "targets": int((~known).sum()),
-            "of_targets": len(asked),
+            "of_targets": len(wanted),
         }
 
 
@@ -71,12 +71,12 @@ def ask(
     everyone = pc.count_distinct(holdout.column(USER)).as_py()
     kept = (rows >= 0) & (lists[rows, 0] >= 0)
     order = np.argsort(rows[kept], kind="stable")
-    asked, counts = np.unique(rows[kept], return_counts=True)
-    if len(asked) == 0:
+    owners, counts = np.unique(rows[kept], return_counts=True)
+    if len(owners) == 0:
         raise DataError("nothing was withheld of a user who has a list", fix="choose another evaluate.holdout")
     offsets = offsets_of(counts)
-    skipped = everyone - len(asked)
-    return EvalUsers(asked, (offsets, targets[kept][order]), sequences.select(asked), skipped, filter_seen)
+    skipped = everyone - len(owners)
+    return EvalUsers(owners, (offsets, targets[kept][order]), sequences.select(owners), skipped, filter_seen)
 
 
 def lists_of(recommendations: pa.Table, users: pa.Table, items: pa.Table) -> Codes:

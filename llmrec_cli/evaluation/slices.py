@@ -92,10 +92,10 @@ def buckets(counts: Ints) -> Ints:
     return np.append(np.where(counts > 0, third[at], 3), 3)
 
 
-def by_target(question: EvalUsers, counts: Ints) -> Iterator[tuple[str, Ints, tuple[Ints, Codes]]]:
+def by_target(eval_users: EvalUsers, counts: Ints) -> Iterator[tuple[str, Ints, tuple[Ints, Codes]]]:
     """For each bucket that has targets: its name, the rows of the users who have one there, and those targets alone."""
-    offsets, items = question.targets
-    owners = np.repeat(np.arange(len(question.users)), np.diff(offsets))
+    offsets, items = eval_users.targets
+    owners = np.repeat(np.arange(len(eval_users.users)), np.diff(offsets))
     bucket = buckets(counts)[np.minimum(items, len(counts))]
     for place, name in enumerate(BUCKETS):
         inside = bucket == place
@@ -117,10 +117,11 @@ class Sliced:
     ) -> Sliced:
         """`counts` (items,) events as of the cut-off; `slicings` part the users of the question.
 
-        All slicings but `activity` are of what users are, and have a gap. Of fewer than `least` users nothing is told.
+        All slicings but `activity` are of what users are, and have a gap. Slices of fewer than `least` users are left
+        out.
         """
         rows = [row for slicing in slicings for row in _of_users(found, slicing.of_at_least(least))]
-        for name, users, targets in by_target(found.question, counts):
+        for name, users, targets in by_target(found.eval_users, counts):
             if len(users) < least:
                 continue
             for system, codes in lists.items():
@@ -149,11 +150,11 @@ class Sliced:
     def _line(self, kind: str, rows: list[Json]) -> str:
         parts = [row for row in rows if row["slice"] != GAP]
         shown = sorted(sorted(parts, key=lambda row: -row["n_users"])[:SLICES_SHOWN], key=parts.index)
-        told = ", ".join(f"{row['slice']} {row['value']:.4f} ({row['n_users']:,})" for row in shown)
+        listed = ", ".join(f"{row['slice']} {row['value']:.4f} ({row['n_users']:,})" for row in shown)
         more = f", {len(parts) - len(shown)} more" if len(parts) > len(shown) else ""
         gaps = [row for row in rows if row["slice"] == GAP]
         gap = "".join(f"; gap {g['value']:.4f} (95 % {g['low']:.4f} to {g['high']:.4f})" for g in gaps)
-        return f"{self.metric} by {kind}: {told}{more}{gap}"
+        return f"{self.metric} by {kind}: {listed}{more}{gap}"
 
 
 def _of_users(found: Comparison, slicing: Slicing) -> Iterator[Json]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from llmrec_cli.content import AUDIO_ENCODERS, Advance, FileEncoder, Log, pretrained, silent
-from llmrec_cli.content.media import read_recording
+from llmrec_cli.content.media import read_audio
 from llmrec_cli.core.arrays import Floats, Ints, unit
 from llmrec_cli.core.registry import load_variant
 
@@ -32,10 +32,10 @@ class AudioEncoder:
     """
 
     seconds = 10.0
-    """From the beginning of a recording; what CLAP and AST look at."""
+    """From the beginning of an audio file; what CLAP and AST look at."""
     batch_size = 8
     at_once = 64
-    """Recordings held in memory to find those of like length."""
+    """Audio files held in memory to find those of like length."""
     itemwise = True
 
     def __init__(self, device: str, advance: Advance, checkpoint: pretrained.Checkpoint) -> None:
@@ -48,7 +48,7 @@ class AudioEncoder:
         return self.checkpoint.identity("audio", self.seconds)
 
     def encode(self, files: list[Path]) -> Floats:
-        """(files, dim) unit-length rows; a zero row for a file that holds no recording."""
+        """(files, dim) unit-length rows; a zero row for a file without readable sound."""
         parts: list[tuple[Ints, Floats]] = []
         for start in range(0, len(files), self.at_once):
             block = files[start : start + self.at_once]
@@ -61,9 +61,9 @@ class AudioEncoder:
         return unit(pretrained.assembled(len(files), parts))
 
     def _features(self, file: Path) -> Features | None:
-        """What the model's extractor makes of one recording alone: some extractors draw lots among those of a batch."""
+        """What the model's extractor makes of one file alone: some extractors draw lots among those of a batch."""
         extractor, _ = self._opened
-        samples = read_recording(file, extractor.sampling_rate, self.seconds)
+        samples = read_audio(file, extractor.sampling_rate, self.seconds)
         if samples is None:
             return None
         made = extractor(
@@ -79,7 +79,7 @@ class AudioEncoder:
 
 
 def alike(features: dict[int, Features], batch_size: int) -> list[list[int]]:
-    """Batches of recordings whose features have the same shapes, shortest first.
+    """Batches of audio files whose features have the same shapes, shortest first.
 
     Nothing is padded: models without an attention mask (the first wav2vec 2 among them) would hear the padding.
     """

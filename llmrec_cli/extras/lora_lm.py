@@ -33,7 +33,7 @@ WITHHOLDING, DRAWING, TRAINING = 0, 1, 2  # what the seed is mixed with
 
 @dataclass(frozen=True)
 class Tuned:
-    """A tuned language model, and how well it foretells titles that it was not trained on."""
+    """A tuned language model, and how well it predicts titles that it was not trained on."""
 
     network: Any
     model: str

@@ -65,7 +65,7 @@ def train(
     """Train in place for all epochs of the job; the weights are those of the last one, whatever its `evaluate` finds.
 
     An epoch has users / users_per_step steps, whatever the schedule says. Dropout is left out; products are float32. A
-    killed training continues after its last whole epoch: of the epoch that was lost nothing was told, and what is done
+    killed training continues after its last whole epoch: of the lost epoch nothing was published, and what is done
     again has noise of its own. Where its settings changed it begins anew, and says so. The model must not start from
     weights that were learnt from the same users without privacy. `job.seeds` draw what does not depend on users (item
     dropout). Errors as `check`; SettingsError where several processes train or no noise is enough.
@@ -127,7 +127,7 @@ class _Training:
         return round(self.rate * len(self.users) * self.schedule.steps_per_epoch)
 
     def epoch(self, epoch: int, advance: Callable[[int], None]) -> tuple[float, int]:
-        """(mean loss of the users drawn, targets learnt) of one pass; `advance` is told the users."""
+        """(mean loss of the users drawn, targets learnt) of one pass; `advance` takes the users."""
         entropy = np.random.SeedSequence((*self.seeds, epoch) if self.privacy.seeded else secrets.randbits(128))
         for_users, for_noise = (int(word >> 1) for word in entropy.generate_state(2, np.uint64))
         self.optimiser.generator = torch.Generator(self.device).manual_seed(for_noise)
@@ -174,16 +174,16 @@ class _Training:
         tensors: checkpoints.Tensors = {f"model.{name}": value for name, value in self.gradients.parameters.items()}
         for index, slots in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{slot}": value for slot, value in slots.items()}
-        told = {"history": [vars(epoch) for epoch in history], "account": self.account.history, **self._settings()}
-        checkpoints.save_state(path, tensors, told)
+        facts = {"history": [vars(epoch) for epoch in history], "account": self.account.history, **self._settings()}
+        checkpoints.save_state(path, tensors, facts)
 
     def resume(self, path: Path | None, progress: Progress, name: str) -> list[runtime.Epoch]:
         """The epochs of a checkpoint of these settings, after its weights and account are taken over; else none."""
         state = checkpoints.kept_state(path, dict(self.gradients.parameters), name, progress)
         if state is None:
             return []
-        tensors, told = state
-        if any(told.get(key) != value for key, value in self._settings().items()):
+        tensors, facts = state
+        if any(facts.get(key) != value for key, value in self._settings().items()):
             progress.log(f"pretrain {name}: the settings of privacy changed, private training begins anew")
             return []
         with torch.no_grad():
@@ -194,8 +194,8 @@ class _Training:
             index, _, slot = key.partition(".")
             slots.setdefault(int(index), {})[slot] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
-        self.account.history = [tuple(entry) for entry in told["account"]]
-        return [runtime.Epoch(**epoch) for epoch in told["history"]]
+        self.account.history = [tuple(entry) for entry in facts["account"]]
+        return [runtime.Epoch(**epoch) for epoch in facts["history"]]
 
     def _settings(self) -> checkpoints.Json:
         return {"privacy": self.privacy.model_dump(), "noise": self.noise, "rate": self.rate}

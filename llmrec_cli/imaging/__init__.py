@@ -1,1 +1,1 @@
-"""Pictures of items: generators and image files."""
+"""Images of items: generators and image files."""

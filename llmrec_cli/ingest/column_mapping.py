@@ -69,7 +69,7 @@ class ItemsConfig(FileConfig, frozen=True, extra="forbid"):
     tags: Columns = Field([], description="column of tags, or columns; one with only 0 and 1 gives its name")
     tags_separator: str = Field("|", description="between the tags in one column")
     image: Column | None = Field(None, description="column of an image file, from the folder of the settings")
-    audio: Column | None = Field(None, description="column of a recording")
+    audio: Column | None = Field(None, description="column of an audio file")
     attributes: Columns = Field([], description="further columns to keep")
     unseen: Literal["keep", "drop"] = Field("keep", description="items of the file that have no event")
 

@@ -180,7 +180,7 @@ class Engine:
     def raw(self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None) -> str:
         """Read named columns of the files as text, one file after the other; the name of the table made.
 
-        Beside them stand `#source`, the file's name, `#row`, which counts its data rows from 1, `#source_row`, which
+        Next to them stand `#source`, the file's name, `#row`, which counts its data rows from 1, `#source_row`, which
         counts those of all files, and `#parsable`: false for a row with a wrong number of columns, which has nulls.
         With `limit` only the first rows of each file are read.
         """

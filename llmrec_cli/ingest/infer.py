@@ -15,8 +15,8 @@ from llmrec_cli.ingest.column_facts import MOST, Facts
 GENDERS = "(?i:m|f|d|w|male|female|man|woman|other|diverse|unknown|non-binary)"
 LISTED = r"[^|]+(?:\|[^|]+)+"
 WEB = r"""(?i:https?://\S+|\[\s*["']https?://.*)"""
-PICTURES = r"(?i:[^\s\[].*\.(?:jpe?g|png|webp|gif))"
-RECORDINGS = r"(?i:[^\s\[].*\.(?:wav|flac|ogg|mp3))"
+IMAGE_SUFFIXES = r"(?i:[^\s\[].*\.(?:jpe?g|png|webp|gif))"
+AUDIO_SUFFIXES = r"(?i:[^\s\[].*\.(?:wav|flac|ogg|mp3))"
 LONGEST_NAME = 8
 """Words; what is longer on average is a text, not a name."""
 OLDEST = 120
@@ -189,15 +189,15 @@ def item_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
 
 def _item_field(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
     """The field of one column, given the fields that others have."""
-    web, picture, recording = (fact.share(regex) > 0.5 for regex in (WEB, PICTURES, RECORDINGS))
+    web, image, audio = (fact.share(regex) > 0.5 for regex in (WEB, IMAGE_SUFFIXES, AUDIO_SUFFIXES))
     listed = fact.share(LISTED) > 0.3
     varied = fact.n_distinct > 0.5 * fact.n_filled and fact.n_distinct > 10
     headless = fact.name.isdigit()
     tests = [
         ("", web, ""),
-        ("image", picture and "image" not in have, f"{_name(fact, 'image')}names of picture files"),
-        ("audio", recording and "audio" not in have, f"{_name(fact, 'audio')}names of recordings"),
-        ("", picture or recording or bool(times.readable_as_is(fact)), ""),
+        ("image", image and "image" not in have, f"{_name(fact, 'image')}names of image files"),
+        ("audio", audio and "audio" not in have, f"{_name(fact, 'audio')}names of audio files"),
+        ("", image or audio or bool(times.readable_as_is(fact)), ""),
         (
             "title",
             _titles(fact, varied, headless) and "title" not in have,

@@ -108,7 +108,7 @@ def read_tables(engine: Engine, given: Path, folder: Path) -> tuple[list[RawTabl
         try:
             tables.append(_read_table(engine, f"{given}#{member}", given, folder, member))
         except LlmrecError as error:
-            passed.append((member, error.what))  # a readme, a picture
+            passed.append((member, error.what))  # a readme, an image
     return tables, passed
 
 

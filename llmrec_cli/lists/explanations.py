@@ -77,8 +77,8 @@ class Explainer:
         people = claims.People.of(histories, least)
         kinds = {name: each.evidence for name, each in retrievers.items()}
         share = population_shares(histories.counts(), tags)
-        telling = (share <= claims.TOO_COMMON) & tags.common(events, least)
-        rarity = np.where(telling, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
+        distinctive = (share <= claims.TOO_COMMON) & tags.common(events, least)
+        rarity = np.where(distinctive, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
         return cls(
             givers=_givers(retrievers),
             kinds=kinds,

@@ -37,8 +37,8 @@ class Without:
         """
         before = maker.histories.sequences
         after, changed = before.without(users, items), np.unique(users)
-        asked = None if self.present is None else np.full(len(changed), self.present)
-        then, now = (self.encoder.encode(each.select(changed), asked) for each in (before, after))
+        present = None if self.present is None else np.full(len(changed), self.present)
+        then, now = (self.encoder.encode(each.select(changed), present) for each in (before, after))
         vectors = maker.histories.vectors.copy()
         vectors[changed] += maker.own_weight[changed, None] * (now - then)
         return replace(maker, histories=replace(maker.histories, sequences=after, vectors=vectors), had=before)

@@ -31,10 +31,10 @@ from llmrec_cli.privacy.removal import (
     exports,
     ids_in,
     leftovers,
-    mend_records,
     places,
     records,
     remove,
+    repair_records,
     take_out,
 )
 
@@ -130,7 +130,7 @@ def leave(work: WorkDir, ids: Collection[str]) -> Change:
     take_out(work, ids, change)
     if work.has(REPORT_PAGE):
         remove(work, REPORT_PAGE, change)
-    mend_records(work, before, change)
+    repair_records(work, before, change)
     return change
 
 
@@ -138,7 +138,7 @@ def leave(work: WorkDir, ids: Collection[str]) -> Change:
 
 
 def _leave_models(work: WorkDir, models: Folder, users: Rows | None, change: Change) -> None:
-    """Save again without these users what keeps their events; remove what cannot be told to be without them."""
+    """Save again without these users what keeps their events; remove what may still hold them."""
     from llmrec_cli.privacy import model_removal
 
     folder = work.where(models)
@@ -169,7 +169,7 @@ def _rows(work: WorkDir, before: Mapping[str, Json], models: Folder, ids: Collec
     return np.flatnonzero(pc.is_in(of, value_set=pa.array(sorted(ids), pa.string())).to_numpy())
 
 
-# --- what is told -----------------------------------------------------------------------------------------------------
+# --- the report ------------------------------------------------------------------------------------------------------
 
 
 def _key(work: WorkDir, base: Path) -> pseudonyms.Key:

@@ -26,7 +26,7 @@ def held(work: WorkDir, user_id: str) -> Json:
     for each in places(work):
         name = each.path.relative_to(work.path).as_posix()
         rows = {t.path: rows_of(each, t, USER, [user_id]).to_pylist() for t in TABLES if each.has(t)}
-        if some := {path: told for path, told in rows.items() if told}:
+        if some := {path: n for path, n in rows.items() if n}:
             found[name] = some
     if not found:
         raise DataError(f"nothing is held of {user_id!r}", where=str(work.path))

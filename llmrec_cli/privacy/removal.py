@@ -164,7 +164,7 @@ def records(work: WorkDir) -> dict[str, Json]:
     return {stage: record for stage, record in found.items() if record is not None}
 
 
-def mend_records(work: WorkDir, before: Mapping[str, Json], change: Change) -> None:
+def repair_records(work: WorkDir, before: Mapping[str, Json], change: Change) -> None:
     """Sign anew what was rewritten, wherever it is named, and mark what was made with the people as stale.
 
     Only what was whole before is signed: an artifact that somebody else has changed stays so.
@@ -200,7 +200,7 @@ def _time(work: WorkDir, name: str) -> int:
 
 
 def exports(work: WorkDir, inner: Iterable[WorkDir], ids: Collection[str]) -> tuple[list[Path], list[Path]]:
-    """Files beside the artifacts: those with a user column that names one of the people, and others that may do so."""
+    """Files next to the artifacts: those with a user column that names one of the people, and others that may do so."""
     own = {each.where(artifact) for each in inner for artifact in REGISTRY}
     wanted, raw = set(ids), {each.encode() for each in ids}
     sure, unsure = [], []

@@ -73,7 +73,7 @@ def brands(histories: Sequences, values: pa.Array[Any]) -> pa.Array[Any]:
 
 
 def prices(histories: Sequences, price: Doubles, categories: pa.Array[Any]) -> pa.Array[Any]:
-    """Column (typical, level, support): median price of a user's events, and how dear they are beside like items.
+    """Column (typical, level, support): median price of a user's events, and how dear they are among similar items.
 
     `price` (items,) is NaN where it is not known; null for users without a priced event. An item's level is the share
     of the priced items of its category that are cheaper (of equal ones half); the user's is the mean over events,

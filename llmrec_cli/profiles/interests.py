@@ -17,8 +17,8 @@ from llmrec_cli.core.min_support import enough
 
 # Events of a tag that are assumed to go as expected before any is seen: one event of a rare tag proves little.
 PRIOR_EVENTS = 3.0
-# Newest events beyond (or short of) what was expected from which on a change is told, the same in standard deviations,
-# and how many changes are told.
+# Newest events beyond (or short of) what was expected from which on a change is reported, the same in standard
+# deviations, and how many changes are reported.
 LEAST_CHANGE, CHANCE, MOST_CHANGES = 1.0, 2.0, 3
 
 
@@ -132,9 +132,10 @@ class Window:
 def changes(before: Window, lately: Window, population: Floats, names: Sequence[str]) -> pa.Array[Any]:
     """Interests that rose or fell, as a column of (tag, before, lately), both shares of events; rising ones first.
 
-    A tag is told where its newest events are one more or less than expected, and two standard deviations of a binomial;
-    at most `MOST_CHANGES` of either kind, the farthest from the expected first. Expected is the share among the events
-    `before`, drawn towards the `population` (tags,) by PRIOR_EVENTS as lift is: one event of a new tag is no change.
+    A tag is reported where its newest events are one more or less than expected, and two standard deviations of a
+    binomial; at most `MOST_CHANGES` of either kind, the farthest from the expected first. Expected is the share among
+    the events `before`, drawn towards the `population` (tags,) by PRIOR_EVENTS as lift is: one event of a new tag is no
+    change.
     Users with fewer events before than lately have none, for lack of a long term.
     """
     both = (before.counts + lately.counts).tocsr()

@@ -18,7 +18,7 @@ Segmented = Callable[[tuple[str, ...], Ints], Segments]
 
 PRIORS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 K, POOL, FOLDS = 10, 500, 10
-ASKED, CROWD = 2_000, 20_000
+EVAL_USERS, CROWD = 2_000, 20_000
 """Users who are treated as if they had no events, and users whose choices are counted."""
 FEWEST = 50
 """Users with events below which nothing is chosen: a difference between so few says nothing."""
@@ -35,7 +35,7 @@ class Leaning:
     attributes: tuple[str, ...]
     """By which users are told apart; empty: as finely as there are enough people."""
     prior: float
-    """People of everyone that count beside those of a segment: its counts weigh n / (n + prior); inf: not at all."""
+    """People of everyone that count with those of a segment: its counts weigh n / (n + prior); inf: not at all."""
     ndcg: float = 0.0
     of_everyone: float = 0.0
     asked: int = 0
@@ -51,11 +51,12 @@ class Leaning:
         """What users without events get, in words."""
         if not self.asked:
             return "users without events have what everyone chooses (no attribute tells enough users apart)"
-        told = f"NDCG@{K} {self.ndcg:.4f}, by everyone's popularity {self.of_everyone:.4f}, of {self.asked:,} users"
+        measured = f"NDCG@{K} {self.ndcg:.4f}, by everyone's popularity {self.of_everyone:.4f}, of {self.asked:,} users"
         if np.isinf(self.prior):
-            return f"users without events have what everyone chooses: no segment is surely better ({told})"
+            return f"users without events have what everyone chooses: no segment is surely better ({measured})"
         by = ", ".join(self.attributes)
-        return f"users without events have what people of like {by} choose, {self.prior:g} of everyone beside ({told})"
+        smoothed = f"smoothed with {self.prior:g} of everyone"
+        return f"users without events have what people of like {by} choose, {smoothed} ({measured})"
 
 
 def choose(names: tuple[str, ...], histories: Sequences, segmented: Segmented, ties: Ints, seed: int) -> Leaning:
@@ -69,7 +70,7 @@ def choose(names: tuple[str, ...], histories: Sequences, segmented: Segmented, t
     users = np.sort(np.random.default_rng([seed, 11]).permutation(np.flatnonzero(histories.lengths))[:CROWD])
     if not names or len(users) < FEWEST:
         return Leaning((), np.inf)
-    asked = np.sort(np.random.default_rng([seed, 12]).permutation(len(users))[:ASKED])
+    asked = np.sort(np.random.default_rng([seed, 12]).permutation(len(users))[:EVAL_USERS])
     crowd = _Crowd.of(histories.select(users), asked, ties, seed)
     (plain,) = crowd.gains(None, (np.inf,))
     mean, best = plain.mean(axis=0), None

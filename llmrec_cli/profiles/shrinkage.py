@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FULL_WEIGHTS = (1, 2, 3, 5, 10, 20)
 """Numbers of events for full weight that are tried; 1 is the own vector alone."""
 CUTS = (1, 2, 3, 5)
-ASKED, CROWD = 2_000, 20_000
+EVAL_USERS, CROWD = 2_000, 20_000
 """Users whose newest event is asked for, and users whose mean stands for their segments."""
 UNLEARNED = 5
 """Events for full weight where nobody has two events to learn from."""
@@ -34,18 +34,18 @@ class Shrinkage:
     full_weight: int
     ndcg: Mapping[int, float]
     """Events for full weight -> mean NDCG@10 of the newest event over all users and cuts; empty where not measured."""
-    asked: int
+    n_measured: int
     """Users and cuts that were asked."""
 
     def line(self) -> str:
         """What was chosen and how the others did."""
         if not self.ndcg:
             return f"the own vector has full weight from {self.full_weight} events (nobody has two to learn that from)"
-        told = ", ".join(f"{full}: {value:.4f}" for full, value in self.ndcg.items())
+        scores = ", ".join(f"{full}: {value:.4f}" for full, value in self.ndcg.items())
         events = "1 event" if self.full_weight == 1 else f"{self.full_weight} events"
         return (
             f"the own vector has full weight from {events}; NDCG@10 of the newest event for users cut down to their "
-            f"first {', '.join(map(str, CUTS))} events ({self.asked:,} asked), by that number: {told}"
+            f"first {', '.join(map(str, CUTS))} events ({self.n_measured:,} asked), by that number: {scores}"
         )
 
 
@@ -61,11 +61,11 @@ def choose(encoder: SequenceEncoder, log: Sequences, found: Segments, ties: Ints
     some = log.select(users)
     times = None if some.times is None else some.times[some.offsets[1:] - 1]
     past, targets = some.without_last(), some.last().astype(np.int64)
-    means = means_of_others(encoder.encode(past, times), found, users)[:ASKED]
+    means = means_of_others(encoder.encode(past, times), found, users)[:EVAL_USERS]
     table = encoder.item_vectors.T
     gains: dict[int, list[Floats]] = {full: [] for full in FULL_WEIGHTS}
     for cut in CUTS:
-        rows = np.flatnonzero(past.lengths[:ASKED] >= cut)
+        rows = np.flatnonzero(past.lengths[:EVAL_USERS] >= cut)
         heads = past.select(rows).head(cut)
         states = encoder.encode(heads, None if times is None else times[rows])
         measured: dict[float, Floats] = {}

@@ -1,4 +1,4 @@
-"""What methods of retrievers and rankers return, checked at once: a plugin's mistake is told with its name."""
+"""What methods of retrievers and rankers return, checked at once: a plugin's mistake is reported with its name."""
 
 from __future__ import annotations
 

@@ -103,11 +103,11 @@ def backtests(work: WorkDir) -> list[Json]:
 
 
 def slices(work: WorkDir, metric: str) -> list[Json]:
-    """For each way to part users or targets its slices in one scale of all, popularity beside the pipeline."""
+    """For each way to part users or targets its slices in one scale of all, popularity next to the pipeline."""
     table = work.read(SLICES).to_pylist() if work.has(SLICES) else []
-    told = [row for row in table if row["metric"] == metric and row["slice"] != "gap"]
-    popular = {(row["kind"], row["slice"]): row["value"] for row in told if row["system"] == BASELINE}
-    rows = placed([row for row in told if row["system"] == "pipeline"])
+    shown = [row for row in table if row["metric"] == metric and row["slice"] != "gap"]
+    popular = {(row["kind"], row["slice"]): row["value"] for row in shown if row["system"] == BASELINE}
+    rows = placed([row for row in shown if row["system"] == "pipeline"])
     largest = max((row["high"] for row in rows), default=0) or 1
     gaps = {row["kind"]: row for row in table if row["slice"] == "gap" and row["system"] == "pipeline"}
     kinds: dict[str, Json] = {}

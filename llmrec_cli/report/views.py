@@ -32,7 +32,7 @@ from llmrec_cli.data.catalogue import names
 
 Json = dict[str, Any]
 NEWEST, NEIGHBOURS = 24, 8
-"""Items of a history and neighbours of an item that are told."""
+"""Items of a history and neighbours of an item that are reported."""
 PROFILE = (USER, "n_events", "cold", "segment", "age_band", "gender", "region", "last_time")
 TAGGED = ("interests", "recent_interests", "changes", "topics", "brands")
 LISTED = ("rank", ITEM, "score", "strategy", "reason")
@@ -72,14 +72,14 @@ def users(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
 
 def list_row(row: Json, titles: Titles) -> Json:
     """A row of recommendations with the title of its item and, where the row has evidence, of its evidence."""
-    told = {key: row[key] for key in LISTED} | {"score": score(row["score"]), "title": titles[row[ITEM]]}
+    shown = {key: row[key] for key in LISTED} | {"score": score(row["score"]), "title": titles[row[ITEM]]}
     if "evidence" in row:
-        told["evidence"] = [
+        shown["evidence"] = [
             {key: value for key, value in shares(each).items() if value is not None}
             | ({"title": titles[each[ITEM]]} if each[ITEM] else {})
             for each in row["evidence"]
         ]
-    return told
+    return shown
 
 
 def item(work: WorkDir, item_id: str) -> Json:
@@ -128,12 +128,12 @@ def similar(work: WorkDir, item_id: str, n: int) -> list[Json]:
 
 
 def score(value: float) -> float:
-    """A score as it is told everywhere: with six significant digits."""
+    """A score as it is reported everywhere: with six significant digits."""
     return float(f"{value:.6g}")
 
 
 def shares(row: Json) -> Json:
-    """The row with four digits after the point of its fractions, as weights and shares are told everywhere."""
+    """The row with four digits after the point of its fractions, as weights and shares are reported everywhere."""
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
 
 
@@ -175,11 +175,11 @@ def unknown(kind: str, wanted: str, ids: pa.ChunkedArray[Any], titles: pa.Chunke
     alike = [each for each in known if abs(len(each) - len(wanted)) <= 2 and each[:1] == wanted[:1]]
     longer = [each for each in alike if wanted and each.startswith(wanted)]
     near = longer[:3] or difflib.get_close_matches(wanted, alike[:20_000], n=3, cutoff=0.6)
-    told = ", ".join(repr(each) for each in near)
+    shown = ", ".join(repr(each) for each in near)
     if titles is not None and not near and len(wanted) > 2:
         found = np.flatnonzero(pc.fill_null(pc.match_substring(titles, wanted, ignore_case=True), False).to_numpy())
-        told = ", ".join(f"{known[row]!r} ({titles[row].as_py()})" for row in found[:3])
-    hint = f"did you mean {told}?" if told else f"there are {len(known):,}, such as {known[0]!r}" if known else ""
+        shown = ", ".join(f"{known[row]!r} ({titles[row].as_py()})" for row in found[:3])
+    hint = f"did you mean {shown}?" if shown else f"there are {len(known):,}, such as {known[0]!r}" if known else ""
     return DataError(f"there is no {kind} {wanted!r}", fix=hint)
 
 
@@ -191,7 +191,7 @@ def _whole(work: WorkDir, *tables: Table) -> None:
 def _by(
     work: WorkDir, table: Table, key: str, ids: Sequence[str], columns: Sequence[str] | None = None
 ) -> Mapping[str, list[Json]]:
-    """Id -> its rows; nothing for a table that was not made, unless nothing can be told without it."""
+    """Id -> its rows; nothing for a table that was not made, unless it is needed."""
     found: dict[str, list[Json]] = {}
     if work.has(table) or table in (PROFILES, ITEMS, SEQUENCES):
         for row in rows_of(work, table, key, ids, columns).to_pylist():

@@ -68,7 +68,7 @@ class BackgroundRefit:
 def background_refit(
     plan: TrainingPlan, machine: runtime.Runtime, name: str, search: str, start: Start | None
 ) -> Iterator[BackgroundRefit]:
-    """Inside, a training of this name on all events goes on beside what the caller does, where that is a gain.
+    """Inside, a training of this name on all events goes on in the background, where that is a gain.
 
     How many epochs will be wanted is not known yet: the checkpoint of each is kept until the search's tells that it
     cannot be the one.

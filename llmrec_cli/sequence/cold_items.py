@@ -1,4 +1,4 @@
-"""Where items that were never trained start: beside the trained items whose content is most alike."""
+"""Where items that were never trained start: next to the trained items whose content is most alike."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class SequenceEncoder:
         return np.concatenate([vectors, self.content.cpu().numpy()], axis=1) if self.content_weight else vectors
 
     @torch.inference_mode()
-    def encode(self, sequences: Sequences, asked: Ints | None = None, batch_tokens: int = 8192) -> Floats:
+    def encode(self, sequences: Sequences, target_times: Ints | None = None, batch_tokens: int = 8192) -> Floats:
         """(users, d or d + t) states after the newest of the last `max_length` events; zeros for empty histories.
 
         `asked` (users,) is when the next item is asked for, in seconds, for models with `target_time`; where it is not
@@ -63,13 +63,13 @@ class SequenceEncoder:
             recent = Sequences(
                 recent.codes, recent.offsets, recent.n_items, np.zeros(len(recent.codes), dtype=np.int64)
             )
-        if asked is None and recent.times is not None:
-            asked = np.full(len(recent), recent.times.max(initial=0))
+        if target_times is None and recent.times is not None:
+            target_times = np.full(len(recent), recent.times.max(initial=0))
         out = np.zeros((len(recent), self.shape.dim), dtype=np.float32)
         some = np.flatnonzero(recent.lengths)
         for block in length_sorted(recent.lengths[some], batch_tokens):
             users = some[block]
-            states = self._states(recent.select(users), None if asked is None else asked[users])
+            states = self._states(recent.select(users), None if target_times is None else target_times[users])
             out[users] = self.shape.scaled(states).float().cpu().numpy()
         return np.concatenate([out, self.content_weight * self.tastes(recent)], axis=1) if self.content_weight else out
 
@@ -81,7 +81,7 @@ class SequenceEncoder:
         newest = np.where(recent.lengths[:, None] > 0, content[recent.last()], np.float32(0))
         return unit(recent.matrix(DECAY) @ content) + newest
 
-    def _states(self, sequences: Sequences, asked: Ints | None) -> torch.Tensor:
+    def _states(self, sequences: Sequences, target_times: Ints | None) -> torch.Tensor:
         """(users, d) states at the newest event ("gpt") or at a mask token after it ("bert")."""
         masked = self.shape.architecture == "bert"
         mask_token = len(self.table) - 1
@@ -91,7 +91,7 @@ class SequenceEncoder:
         rows = np.arange(len(sequences))
         segments[rows, at] = 0
         device = self.table.device
-        times = self._times(sequences, length, rows, at, asked)
+        times = self._times(sequences, length, rows, at, target_times)
         dtype = fast_dtype(device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             x = torch.nn.functional.embedding(torch.from_numpy(tokens).to(device), self.table)
@@ -99,7 +99,7 @@ class SequenceEncoder:
         return states[torch.from_numpy(rows).to(device), torch.from_numpy(at).to(device)]
 
     def _times(
-        self, sequences: Sequences, length: int, rows: Ints, at: Ints, asked: Ints | None
+        self, sequences: Sequences, length: int, rows: Ints, at: Ints, target_times: Ints | None
     ) -> torch.Tensor | None:
         """(2, users, length) seconds of each token as a query and as an event, where the network looks at them."""
         if not self.shape.time_bias or sequences.times is None:
@@ -109,16 +109,15 @@ class SequenceEncoder:
         if self.shape.architecture == "bert":
             own[rows, at] = newest
         queries = own.copy()
-        if self.shape.target_time and asked is not None:
-            queries[rows, at] = np.maximum(asked, newest)
+        if self.shape.target_time and target_times is not None:
+            queries[rows, at] = np.maximum(target_times, newest)
         return torch.from_numpy(np.stack([queries, own])).to(self.table.device)
 
     def save(self, folder: Path) -> None:
         """`config.json` and `model.safetensors`, which `transformers.AutoModel.from_pretrained` opens as a LlamaModel.
 
         Its rows of tokens are the items in the order of `clean/items`, then the mask token. Shapes with learned
-        positions or attention biases have tensors of their own beside those of LlamaModel, as the items' content is; it
-        leaves them out.
+        positions or attention biases have more tensors than LlamaModel, as the items' content is; it leaves them out.
         """
         config: dict[str, Any] = llama_config(self.shape, len(self.table)).to_diff_dict()
         config |= {"architectures": ["LlamaModel"], "format": FORMAT, "shape": self.shape.model_dump()}

@@ -19,11 +19,11 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     dropout: Auto | Annotated[float, Field(ge=0, lt=1)] = Field("auto", description="share of activations dropped")
     max_length: Auto | Annotated[int, Field(ge=2)] = Field("auto", description="newest events that the model looks at")
     positions: Literal["rotary", "relative", "learned", "none"] = Field(
-        "rotary", description="how order is told: rotary, relative (a learned bias by distance), learned, none"
+        "rotary", description="how order is encoded: rotary, relative (a learned bias by distance), learned, none"
     )
     time_bias: bool = Field(False, description="also a learned attention bias by the time between events")
     target_time: bool = Field(
-        False, description="with time_bias: tell the model when the next item is asked for; not comparable without"
+        False, description="with time_bias: give the model the time of the next event; not comparable without"
     )
     loss: Literal["softmax", "sampled", "gbce"] = Field(
         "softmax", description="softmax over all items, over sampled ones (large catalogues), or gbce"

@@ -58,10 +58,10 @@ def prefix_tokens(sequences: Sequences, length: int, target_time: bool = False) 
     times = None
     if sequences.times is not None:
         own = sequences.times[at]
-        asked = own.copy()
+        queries = own.copy()
         if target_time:
-            asked[ends - 1] = sequences.times[target]
-        times = np.stack([asked, own])
+            queries[ends - 1] = sequences.times[target]
+        times = np.stack([queries, own])
     return Tokens(sequences.codes[at].astype(np.int64), targets, np.repeat(np.arange(len(width)), width), times)
 
 

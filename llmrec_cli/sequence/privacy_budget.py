@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 CAVEATS = (
     "private are the weights of the encoder and the item vectors only, in each training that reports what it spent",
     "not private: which items there are (the vocabulary), and how many users",
-    "not private: the loss of each epoch and the metrics on validation users; they are told, and decide nothing",
+    "not private: the loss of each epoch and the metrics on validation users; they are reported, and decide nothing",
     "not private: what other stages make of the raw log (sequences, counts, rankers, profiles, recommendations)",
     "each further training on the same users, after other settings or --force, spends a budget of its own: they add up",
 )
-"""What the guarantee does not cover, to be told with it."""
+"""What the guarantee does not cover, to be reported with it."""
 
 
 class Privacy(BaseModel, frozen=True, extra="forbid"):

@@ -154,7 +154,7 @@ class NextItemModel(nn.Module):
         """The encoder over the whole catalogue: the content of items that were never trained places them.
 
         `vocabulary` holds the catalogue rows of the trained items, `content` (items, t) is of the whole catalogue.
-        Without item dropout content was only ever seen beside an id, and the mean id stands in for it.
+        Without item dropout content was only ever seen together with an id, and the mean id stands in for it.
         """
         weights = self.ids.weight.float()
         unseen = torch.zeros_like(weights[0]) if self.objective.item_dropout else weights[:-1].mean(0)

@@ -55,7 +55,7 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
         UsersConfig.model_validate({}), description="the users file; without a path, columns of the log"
     )
     pseudonymise: bool = Field(
-        False, description="write keyed hashes in place of user ids; the key is llmrec.key beside the settings"
+        False, description="write keyed hashes in place of user ids; the key is llmrec.key next to the settings file"
     )
     min_user_events: int = Field(2, ge=1, description="users with fewer events are left out, until all have as many")
     min_item_events: int = Field(1, ge=1, description="items with fewer events are left out, until all have as many")

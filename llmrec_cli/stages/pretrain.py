@@ -1,4 +1,4 @@
-"""Train the sequence transformer on behaviour, with the items' texts, images and recordings fused into its item table.
+"""Train the sequence transformer on behaviour, with the items' texts, images and audio files fused into its item table.
 
 Reads: clean/items, clean/sequences.
 Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, pretrain_curve, language_adapter.

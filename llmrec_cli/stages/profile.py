@@ -239,7 +239,7 @@ def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[
 
 
 def common_topics(topics: Topics, least: int) -> Topics:
-    """Those topics that would be told of at least so many users with events."""
+    """The topics of at least so many users with events."""
     import scipy.sparse as sp
 
     from llmrec_cli.profiles.interests import leading

@@ -127,14 +127,14 @@ def first_line(error: Exception) -> str:
     return f"no {text[0]}" if isinstance(error, KeyError) else text[0]
 
 
-def save_state(path: Path, tensors: Tensors, told: Json) -> None:
+def save_state(path: Path, tensors: Tensors, facts: Json) -> None:
     """A resumable state in one file: tensors, plain values in its header, and the sha256 of both.
 
     The old stays until the new is whole and on the disk.
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    plain, words = _plain(tensors), json.dumps(told)
-    save_file(plain, temporary, metadata={"told": words, "sha256": _content(plain, words)})
+    plain, header = _plain(tensors), json.dumps(facts)
+    save_file(plain, temporary, metadata={"facts": header, "sha256": _content(plain, header)})
     move_into_place(temporary, path)
 
 
@@ -144,9 +144,9 @@ def load_state(path: Path) -> tuple[Tensors, Json]:
         with safe_open(_file(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata()
-        if metadata["sha256"] != _content(tensors, metadata["told"]):
+        if metadata["sha256"] != _content(tensors, metadata["facts"]):
             raise ValueError("its content is not what was saved")
-        return tensors, json.loads(metadata["told"])
+        return tensors, json.loads(metadata["facts"])
     except WRONG as error:
         raise UpstreamError(
             f"the saved state {path.name} is damaged: {first_line(error)}", where=str(path), fix="remove this file"
@@ -156,13 +156,13 @@ def load_state(path: Path) -> tuple[Tensors, Json]:
 def describe(path: Path) -> Json:
     """The plain values of what `save_state` wrote, without its tensors."""
     with safe_open(_file(path), framework="pt") as file:
-        values: Json = json.loads(file.metadata()["told"])
+        values: Json = json.loads(file.metadata()["facts"])
         return values
 
 
-def _content(tensors: Tensors, words: str) -> str:
-    """sha256 of the names, kinds, shapes and bytes of tensors, and of what is told with them."""
-    digest = hashlib.sha256(words.encode())
+def _content(tensors: Tensors, header: str) -> str:
+    """sha256 of the names, kinds, shapes and bytes of tensors, and of the values with them."""
+    digest = hashlib.sha256(header.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)

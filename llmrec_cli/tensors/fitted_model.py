@@ -49,7 +49,7 @@ class FittedModel(ABC):
                     )
 
     def tensors(self) -> Tensors:
-        """What `restore` needs beside the settings."""
+        """What `restore` needs besides the settings."""
         out: Tensors = {}
         for name in _kinds(type(self)):
             value = getattr(self, name)

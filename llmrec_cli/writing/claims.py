@@ -110,7 +110,7 @@ class People:
         return (counts > 0) & (as_many <= np.maximum(FOREMOST * len(chosen), 1))
 
     def of_both(self, before: Ints, items: Ints, users: Ints) -> tuple[Ints, Ints]:
-        """(n,) people beside `users` who chose both items, and those of them who chose `before` strictly earlier.
+        """(n,) people other than `users` who chose both items, and those of them who chose `before` strictly earlier.
 
         The order is that of the first choice of each item; a same instant is none. Without times nobody is earlier.
         """

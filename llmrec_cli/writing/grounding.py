@@ -52,10 +52,10 @@ def fault(text: str, facts: Facts) -> str:
     untrue = [piece for piece, kind in pieces if kind == "quote" and piece in facts.untrue]
     if untrue:
         return f"more than the figures say: {untrue[0][:40]}"
-    said = Counter(piece for piece, kind in pieces if kind != "word")
-    if not said:
+    mentions = Counter(piece for piece, kind in pieces if kind != "word")
+    if not mentions:
         return "says nothing of the facts"
-    repeats = "repeats itself" if max(said.values()) > MOST_MENTIONS else ""
+    repeats = "repeats itself" if max(mentions.values()) > MOST_MENTIONS else ""
     return _misplaced(pieces, facts) or _empty_list(pieces, facts) or _unfounded(pieces) or repeats
 
 

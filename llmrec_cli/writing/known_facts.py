@@ -18,9 +18,9 @@ from llmrec_cli.writing.claims import usual_shares
 from llmrec_cli.writing.facts import LONGEST_TITLE, Claim, ItemFacts, TasteFacts
 from llmrec_cli.writing.grounding import GLUE
 
-LEVELS, TAGS, ATTRIBUTES = 5, 5, 3  # at most so many are told of an item
-FOREMOST = 0.1  # share of the catalogue whose place by popularity is told
-INTERESTS, EXAMPLES, RECENT = 3, 2, 2  # at most so many are told of a user
+LEVELS, TAGS, ATTRIBUTES = 5, 5, 3  # at most so many are reported of an item
+FOREMOST = 0.1  # share of the catalogue whose place by popularity is reported
+INTERESTS, EXAMPLES, RECENT = 3, 2, 2  # at most so many are reported of a user
 EXAMPLE_EVENTS = 50  # newest events that examples are taken from
 NEWEST = 10  # events that are lately, where there are as many before
 
@@ -143,9 +143,9 @@ class TasteEvidence:
         row = self._tags.matrix.indices[self._tags.matrix.indptr[item] : self._tags.matrix.indptr[item + 1]]
         return len(tags & {plain(self._tags.names[code]) for code in row})
 
-    def _examples(self, newest: list[int], leanings: frozenset[str], told: str) -> tuple[str, ...]:
+    def _examples(self, newest: list[int], leanings: frozenset[str], already: str) -> tuple[str, ...]:
         """Titles of the items that carry most of the leanings, the newest first among equals."""
-        carried = {i: self._carries(i, leanings) for i in newest if self._titles[i] not in ("", told)}
+        carried = {i: self._carries(i, leanings) for i in newest if self._titles[i] not in ("", already)}
         fitting = [i for i in carried if not leanings or carried[i]]
         best = sorted(fitting, key=lambda i: -carried[i])
         return tuple(dict.fromkeys(self._titles[i] for i in best[: 2 * EXAMPLES]))[:EXAMPLES]

@@ -114,7 +114,7 @@ def test_the_side_of_a_user_is_found(name: str, catalogue: Catalogue, histories:
 
 @pytest.mark.parametrize("name", ["tfidf", "content-transitions"])
 def test_what_nobody_has_chosen_costs_no_neighbours_and_can_still_be_found(name: str, catalogue: Catalogue) -> None:
-    """Twenty times the catalogue: as many rows of likeness are worked out as there are items with events."""
+    """Twenty times the catalogue: as many rows of similarity are worked out as there are items with events."""
     times = 20
     long = Catalogue(
         [f"{n:04d}" for n in range(times * ITEMS)],
@@ -158,7 +158,7 @@ def test_a_ranker_keeps_nobody(name: str, candidates: Candidates) -> None:
     assert not [key for key, tensor in tensors.items() if key != "trees" and candidates.n_users in tensor.shape]
 
 
-def test_a_ranker_of_an_older_version_is_told_and_not_guessed(candidates: Candidates, tmp_path: Path) -> None:
+def test_a_ranker_of_an_older_version_is_reported_and_not_guessed(candidates: Candidates, tmp_path: Path) -> None:
     cls = rankers.load_class("lambdarank")
     rankers.save_ranker(tmp_path, "lambdarank", cls.fit(cls.Config(), candidates, 3))
     config, tensors = checkpoints.load_model(tmp_path)

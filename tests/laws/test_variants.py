@@ -60,7 +60,7 @@ class Retriever(DenseRetriever):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (("def score(self, candidates): ...", ""), "it has no 'score'"),
         (("def score(self, candidates)", "def score(self)"), r"its 'score' does not take \(self, candidates\)"),
@@ -72,12 +72,12 @@ class Retriever(DenseRetriever):
     ],
 )
 def test_a_class_that_does_not_conform_is_refused_with_what_it_lacks(
-    change: tuple[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: tuple[str, str], reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = f"plugin_{abs(hash(change))}"
     (tmp_path / f"{module}.py").write_text(GOOD.replace(*change))
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(SettingsError, match=told) as error:
+    with pytest.raises(SettingsError, match=reported) as error:
         rankers.load_class(f"{module}:Ranker")
     assert error.value.exit_code == 2
 

@@ -59,8 +59,8 @@ class Outcome:
     def tail(self) -> str:
         """The line that says most: the bug, the error, or the last one."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
-        said = (line for mark in ("a bug in llmrec", "error:") for line in lines if mark in line)
-        return f"exit {self.code}: " + next(said, lines[-1] if lines else "")[:300]
+        printed = (line for mark in ("a bug in llmrec", "error:") for line in lines if mark in line)
+        return f"exit {self.code}: " + next(printed, lines[-1] if lines else "")[:300]
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Running:
 
     pid: int
     command: str
-    told: Path
+    reported: Path
     begun: float
     limit: float
     after: float | None
@@ -92,7 +92,7 @@ class Running:
         return self._outcome(None, spent)
 
     def _outcome(self, code: int | None, spent: float) -> Outcome:
-        out, err = ((self.told / n).read_text(encoding="utf-8", errors="replace") for n in ("stdout", "stderr"))
+        out, err = ((self.reported / n).read_text(encoding="utf-8", errors="replace") for n in ("stdout", "stderr"))
         signalled = None if self.sent is None else spent - self.sent
         return Outcome(self.command, code, out, err, spent, signalled, tuple(living(self.pid)))
 
@@ -100,7 +100,7 @@ class Running:
 def start(
     arguments: Sequence[str],
     cwd: Path,
-    told: Path,
+    reported: Path,
     *,
     plant: Plant | None = None,
     memory: int = 0,
@@ -112,23 +112,23 @@ def start(
 
     `plant` is called in the child first, to break the program on purpose.
     """
-    told.mkdir(parents=True, exist_ok=True)
+    reported.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     begun, pid = time.monotonic(), os.fork()
     if not pid:
-        _be(arguments, cwd, told, plant, memory)
-    return Running(pid, "llmrec " + " ".join(arguments), told, begun, limit, after, stop)
+        _be(arguments, cwd, reported, plant, memory)
+    return Running(pid, "llmrec " + " ".join(arguments), reported, begun, limit, after, stop)
 
 
-def _be(arguments: Sequence[str], cwd: Path, told: Path, plant: Plant | None, memory: int) -> None:
+def _be(arguments: Sequence[str], cwd: Path, reported: Path, plant: Plant | None, memory: int) -> None:
     """Become the program. Never returns."""
     code: int | str | None = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # a signal is for the program, not for what stands before it
         os.setsid()
-        for target, name in ((0, os.devnull), (1, told / "stdout"), (2, told / "stderr")):
+        for target, name in ((0, os.devnull), (1, reported / "stdout"), (2, reported / "stderr")):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC if target else os.O_RDONLY
             os.dup2(os.open(name, flags), target)
         sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
@@ -203,17 +203,17 @@ def together(tasks: Iterable[Task], at_once: int) -> Iterator[Finding]:
             time.sleep(POLL)
 
 
-def run(arguments: Sequence[str], cwd: Path, told: Path, *, plant: Plant | None = None) -> Outcome:
+def run(arguments: Sequence[str], cwd: Path, reported: Path, *, plant: Plant | None = None) -> Outcome:
     """One run, waited for."""
-    running = start(arguments, cwd, told, plant=plant, limit=10 * LIMIT)
+    running = start(arguments, cwd, reported, plant=plant, limit=10 * LIMIT)
     while not (outcome := running.ended()):
         time.sleep(POLL)
     return outcome
 
 
-def preload(arguments: Sequence[str], cwd: Path, told: Path) -> Outcome:
+def preload(arguments: Sequence[str], cwd: Path, reported: Path) -> Outcome:
     """Run the program once, then import here what that run had to import, so that later children need not."""
-    names = told / "modules"
+    names = reported / "modules"
 
     def remember() -> None:
         before, leave = set(sys.modules), os._exit
@@ -224,7 +224,7 @@ def preload(arguments: Sequence[str], cwd: Path, told: Path) -> Outcome:
 
         vars(os)["_exit"] = noted
 
-    done = run(arguments, cwd, told, plant=remember)
+    done = run(arguments, cwd, reported, plant=remember)
     for name in names.read_text(encoding="utf-8").splitlines():
         with suppress(Exception):
             importlib.import_module(name)

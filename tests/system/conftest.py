@@ -11,7 +11,7 @@ from tests.system.reference import Reference
 
 
 @pytest.fixture(scope="session")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The surroundings of every child: a cache of its own, one thread, nothing of the caller's settings."""
     import os
 
@@ -24,11 +24,11 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def small(settled: None, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+def small(finished: None, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return reference.make(tmp_path_factory.mktemp("small") / "made")
 
 
 @pytest.fixture(scope="session")
-def foreign(settled: None, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+def foreign(finished: None, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """The same of another log, where one item is gone and one is new, so that codes shift."""
     return reference.make(tmp_path_factory.mktemp("foreign") / "made", 2, first=1)

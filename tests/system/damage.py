@@ -143,7 +143,7 @@ def _from(foreign: Reference, place: str) -> Callable[[Path], None]:
 
 
 def damage(reference: Reference, chosen: list[Damage], folder: Path, plant: Plant | None = None) -> Iterator[Finding]:
-    """Each damage by itself: the stages that it concerns alone, what looks only, and the run that mends."""
+    """Each damage by itself: the stages that it concerns alone, what looks only, and the run that repairs."""
     looks = {" ".join(look): _look(reference, look, folder) for look in LOOKS}
     tasks = (_try(reference, each, folder / str(n), looks, plant) for n, each in enumerate(chosen))
     yield from child.together(tasks, AT_ONCE)
@@ -152,7 +152,7 @@ def damage(reference: Reference, chosen: list[Damage], folder: Path, plant: Plan
 def _look(reference: Reference, look: list[str], folder: Path) -> str:
     """What a command tells of the undamaged work directory."""
     cwd = reference.copy(folder / "looked")
-    outcome = child.run([*look, *THREADS], cwd, folder / "told")
+    outcome = child.run([*look, *THREADS], cwd, folder / "output")
     assert outcome.code == 0, outcome.err
     shutil.rmtree(cwd)
     return outcome.out
@@ -171,17 +171,17 @@ def _try(reference: Reference, each: Damage, folder: Path, looks: dict[str, str]
     how = f"{each.place} {each.kind}"
     for stage in _concerned(each):
         cwd = _spoilt(reference, each, folder / stage)
-        outcome = yield child.start([stage, *THREADS], cwd, folder / "told", plant=plant)
+        outcome = yield child.start([stage, *THREADS], cwd, folder / "output", plant=plant)
         must_refuse = stage in project.readers(each.artifact)
         found += _of_stage(outcome, reference, cwd, stage, how, must_refuse=must_refuse)
     cwd = _spoilt(reference, each, folder / "whole")
     before = project.contents(cwd / "work")
     for look, right in looks.items():
-        outcome = yield child.start([*look.split(), *THREADS], cwd, folder / "told", plant=plant)
+        outcome = yield child.start([*look.split(), *THREADS], cwd, folder / "output", plant=plant)
         found += _of_look(outcome, right, how, says_state=look == "status")
         if outcome.code and project.differences(before, project.contents(cwd / "work")):
             found.append(Finding("looked and wrote", f"{how}: {outcome.command}", outcome.tail))
-    outcome = yield child.start(["run", *THREADS], cwd, folder / "told", limit=4 * child.LIMIT, plant=plant)
+    outcome = yield child.start(["run", *THREADS], cwd, folder / "output", limit=4 * child.LIMIT, plant=plant)
     found += _of_run(outcome, reference, cwd, how)
     if not found:
         shutil.rmtree(folder)
@@ -248,25 +248,25 @@ def _stale(reference: Reference, foreign: Reference, stage: str, folder: Path, p
     cwd = reference.copy(folder)
     shutil.copy2(foreign.folder / "llmrec.toml", cwd)
     shutil.copytree(foreign.folder / "pictures", cwd / "pictures", dirs_exist_ok=True)
-    cleaned = yield child.start(["clean", *THREADS], cwd, folder / "told", plant=plant)
-    outcome = yield child.start([stage, *THREADS], cwd, folder / "told", plant=plant)
+    cleaned = yield child.start(["clean", *THREADS], cwd, folder / "output", plant=plant)
+    outcome = yield child.start([stage, *THREADS], cwd, folder / "output", plant=plant)
     how = f"another log; clean; {stage}"
     right = 0 if stage == "pretrain" else UPSTREAM
     found = [
         Finding(o.fault or "wrong exit", how, o.tail) for o, code in ((cleaned, 0), (outcome, right)) if o.code != code
     ]
-    outcome = yield child.start(["run", *THREADS], cwd, folder / "told", limit=4 * child.LIMIT, plant=plant)
+    outcome = yield child.start(["run", *THREADS], cwd, folder / "output", limit=4 * child.LIMIT, plant=plant)
     return found + _of_run(outcome, foreign, cwd, how)
 
 
 def _retrained(reference: Reference, stage: str, folder: Path, plant: Plant | None) -> Task:
     """The model is another one: only `profile` has what it needs."""
     cwd = reference.copy(folder)
-    outcome = yield child.start(["pretrain", "--epochs", "1", *THREADS], cwd, folder / "told", plant=plant)
+    outcome = yield child.start(["pretrain", "--epochs", "1", *THREADS], cwd, folder / "output", plant=plant)
     found = [Finding("wrong exit", f"pretrain --epochs 1 before {stage}", outcome.tail)] if outcome.code else []
-    outcome = yield child.start([stage, "--set", "pretrain.epochs=1", *THREADS], cwd, folder / "told", plant=plant)
+    outcome = yield child.start([stage, "--set", "pretrain.epochs=1", *THREADS], cwd, folder / "output", plant=plant)
     how, right = f"pretrain --epochs 1; {stage}", 0 if stage == "profile" else UPSTREAM
     if outcome.code != right:
         found.append(Finding(outcome.fault or "wrong exit", how, outcome.tail))
-    outcome = yield child.start(["run", *THREADS], cwd, folder / "told", limit=4 * child.LIMIT, plant=plant)
+    outcome = yield child.start(["run", *THREADS], cwd, folder / "output", limit=4 * child.LIMIT, plant=plant)
     return found + _of_run(outcome, reference, cwd, how)

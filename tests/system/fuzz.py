@@ -103,16 +103,16 @@ def _settings(rng: random.Random, kind: str) -> str:
 
 def _try(folder: Path, seed: int, number: int, plant: Plant | None, codes: Codes) -> Task:
     what = f"fuzz {seed} {number} ({case(folder, seed, number)})"
-    found, told = list[Finding](), folder / "told"
-    outcome = yield child.start(["clean", *THREADS, "--max-memory", "1GB"], folder, told, memory=MEMORY, plant=plant)
+    found, lines = list[Finding](), folder / "output"
+    outcome = yield child.start(["clean", *THREADS, "--max-memory", "1GB"], folder, lines, memory=MEMORY, plant=plant)
     found += _judge(outcome, what, folder / "work")
     codes[outcome.code] += 1
     if number % 4 == 0:
-        outcome = yield child.start(["init", "log.csv", "--into", "made"], folder, told, memory=MEMORY, plant=plant)
+        outcome = yield child.start(["init", "log.csv", "--into", "made"], folder, lines, memory=MEMORY, plant=plant)
         found += _judge(outcome, what, None)
         if outcome.code == 0:
             again = ["clean", "-c", "made/llmrec.toml", "-w", "other", *THREADS, "--max-memory", "1GB"]
-            outcome = yield child.start(again, folder, told, memory=MEMORY, plant=plant)
+            outcome = yield child.start(again, folder, lines, memory=MEMORY, plant=plant)
             found += _judge(outcome, what, folder / "other")
             if outcome.code == 2:
                 found.append(Finding("useless init", f"{what}: {outcome.command}", outcome.tail))

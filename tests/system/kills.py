@@ -41,11 +41,11 @@ def _chain(reference: Reference, folder: Path, command: str, kills: int, *, seed
         stop, after = rng.choice(SIGNALS), rng.uniform(0.0, 1.1 * whole)
         done.append(f"{stop.name} after {after:.2f} of {whole:.2f} s")
         outcome = yield child.start(
-            [command, *THREADS], cwd, folder / "told", after=after, stop=stop, limit=child.LIMIT, plant=plant
+            [command, *THREADS], cwd, folder / "output", after=after, stop=stop, limit=child.LIMIT, plant=plant
         )
         found += _of_a_killed(outcome, stop, f"{command}; {done[-1]}")
     how = f"{command}; {'; '.join(done)}; {command} again"
-    outcome = yield child.start([command, *THREADS], cwd, folder / "told", limit=4 * child.LIMIT, plant=plant)
+    outcome = yield child.start([command, *THREADS], cwd, folder / "output", limit=4 * child.LIMIT, plant=plant)
     if outcome.code != 0:
         found.append(Finding(outcome.fault or "no end", how, outcome.tail))
     found += [Finding("leftover", how, name) for name in project.leftovers(cwd / "work")]

@@ -51,7 +51,7 @@ k = 5
 ks = [5]
 bootstrap = 100
 """
-# Written by the clock, so never the same twice: what a run cost is told in its record.
+# Written by the clock, so never the same twice: what a run cost is reported in its record.
 TIMED = frozenset({"record.json"})
 # What outlives no run: the rest of a killed one must be gone when the next has ended.
 LEFTOVERS = (".tmp-*", ".lock-holder", ".scratch")
@@ -75,7 +75,7 @@ def log(seed: int, first: int = 0) -> str:
 
 
 def catalogue(first: int = 0) -> str:
-    """The text of an item file; every item has a picture."""
+    """The text of an item file; every item has an image."""
     lines = ["item,title,category,tags,price,image"]
     for item in range(first, first + ITEMS):
         title, category = f"Thing {item} of colour {item % 5}", f"Ring {(item - first) * 2 // ITEMS}"
@@ -84,7 +84,7 @@ def catalogue(first: int = 0) -> str:
 
 
 def make(folder: Path, seed: int = 1, first: int = 0) -> Path:
-    """A project folder with a log, an item file with pictures, and settings."""
+    """A project folder with a log, an item file with images, and settings."""
     from PIL import Image
 
     (folder / "pictures").mkdir(parents=True)
@@ -99,7 +99,7 @@ def make(folder: Path, seed: int = 1, first: int = 0) -> Path:
 
 
 def contents(work: Path) -> dict[str, str]:
-    """sha256 of every file of a work directory but those that tell the time; a folder or a pipe is told as such."""
+    """sha256 of every file of a work directory but those that tell the time; a folder or a pipe is reported as such."""
     found = {}
     for path in sorted(work.rglob("*")):
         name = path.relative_to(work).as_posix()

@@ -195,8 +195,8 @@ class Recount:
             ],
         )  # fmt: skip
 
-    def details(self, values: dict[str, set[str]], told: str) -> bool:
-        for name, one, low, high in re.findall(rf"(?:^|, )([^\"]+?)(?: {T}| from {T} to {T})(?=,|$)", told):
+    def details(self, values: dict[str, set[str]], reported: str) -> bool:
+        for name, one, low, high in re.findall(rf"(?:^|, )([^\"]+?)(?: {T}| from {T} to {T})(?=,|$)", reported):
             found = {value for known, of in values.items() if key(known) == key(name) for value in of if value}
             numbers = {amount(value): value for value in found if amount(value) is not None}
             if one:

@@ -57,25 +57,25 @@ class Reference:
 def make(folder: Path, project_seed: int = 1, first: int = 0) -> Reference:
     """Run and backtest a small project twice, once to import what it needs."""
     made = project.make(folder, project_seed, first)
-    work, told = made / "work", folder / "told"
-    imported = child.preload(["run", *THREADS], made, told)
+    work, reported = made / "work", folder / "output"
+    imported = child.preload(["run", *THREADS], made, reported)
     once = project.contents(work)
     shutil.rmtree(work)
-    again = child.run(["run", *THREADS], made, told)
+    again = child.run(["run", *THREADS], made, reported)
     assert imported.code == again.code == 0, again.err
     run = project.contents(work)
     shutil.copytree(work, made / "finished")
-    backtest = child.run(["evaluate", *THREADS], made, told)
+    backtest = child.run(["evaluate", *THREADS], made, reported)
     assert backtest.code == 0, backtest.err
     evaluated, before = project.contents(work), project.contents(work / "evaluate")
     shutil.rmtree(work / "evaluate")
-    assert child.run(["evaluate", *THREADS], made, told).code == 0
+    assert child.run(["evaluate", *THREADS], made, reported).code == 0
     unsteady = set(project.differences(once, run))
     unsteady |= {f"evaluate/{n}" for n in project.differences(before, project.contents(work / "evaluate"))}
     return Reference(made, run, evaluated, (again.seconds, backtest.seconds), frozenset(unsteady))
 
 
-def told(findings: Iterable[Finding], what: str) -> list[Finding]:
+def reported(findings: Iterable[Finding], what: str) -> list[Finding]:
     """Print findings as they come, and what they are of; a list of them."""
     print(f"{what}: seed {seed()}", file=sys.stderr, flush=True)
     found = []

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.system
 
 def test_a_killed_run_leaves_no_trace_after_the_next(small: Reference, tmp_path: Path) -> None:
     count = reference.size("KILLS", 200)
-    found = reference.told(kills.kill(small, tmp_path, count, reference.seed()), f"{count} kills")
+    found = reference.reported(kills.kill(small, tmp_path, count, reference.seed()), f"{count} kills")
     assert not found, reference.shown(found)
 
 

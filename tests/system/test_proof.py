@@ -1,4 +1,4 @@
-"""The harness finds what it is there to find: faults that are planted in the program are told."""
+"""The harness finds what it is there to find: faults that are planted in the program are reported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_half_written_artifact_is_found(small: Reference, foreign: Reference, 
     assert "other bytes" in {each.kind for each in kills.kill(small, tmp_path / "kills", 2, 1, half)}
 
 
-def test_rows_that_are_lost_are_found(settled: None, tmp_path: Path) -> None:
+def test_rows_that_are_lost_are_found(finished: None, tmp_path: Path) -> None:
     found = list(fuzz.fuzz(tmp_path, range(30), 1, writes_half("rejects")))
     assert "account" in {each.kind for each in found}
 

@@ -9,11 +9,11 @@ from tests.system import child, fuzz, project, reference
 LOGS = 6
 
 
-def test_the_harness_runs_broken_logs_and_reads_what_became_of_them(settled: None, tmp_path: Path) -> None:
+def test_the_harness_runs_broken_logs_and_reads_what_became_of_them(finished: None, tmp_path: Path) -> None:
     made = project.make(tmp_path / "project")
-    assert child.preload(["clean", *reference.THREADS], made, tmp_path / "told").code == 0
+    assert child.preload(["clean", *reference.THREADS], made, tmp_path / "output").code == 0
     ended = fuzz.Codes()
-    assert not reference.told(fuzz.fuzz(tmp_path / "logs", range(LOGS), 15, ended=ended), f"{LOGS} broken logs")
+    assert not reference.reported(fuzz.fuzz(tmp_path / "logs", range(LOGS), 15, ended=ended), f"{LOGS} broken logs")
     assert sum(ended.values()) == LOGS
 
 
