@@ -29,3 +29,8 @@ def reduced(vectors: Floats, dim: int) -> Floats:
     leading = directions[:, ::-1][:, :dim]
     largest = leading[np.abs(leading).argmax(0), np.arange(leading.shape[1])]
     return unit((vectors @ (leading * np.where(largest < 0, -1, 1))).astype(np.float32))
+
+
+def joined(first: Floats, second: Floats) -> Floats:
+    """(n, d + e) unit-length rows of both: their products are the means of both cosines."""
+    return unit(np.concatenate([first, second], axis=1))

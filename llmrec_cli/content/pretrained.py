@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,14 @@ class Checkpoint:
         files = model_store.files(self.folder)
         parts = [f"{file.relative_to(self.folder).as_posix()} {fingerprint(file)}" for file in files]
         return hashlib.sha256("\n".join([*map(str, settings), *parts]).encode()).hexdigest()
+
+    def config(self) -> dict[str, Any]:
+        """Its `config.json`; DataError where that cannot be read."""
+        try:
+            config: dict[str, Any] = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+            return config
+        except (OSError, ValueError) as error:
+            raise self._damaged(_line(error)) from error
 
     def load(self, loader: Any, **settings: Any) -> Any:
         """`loader.from_pretrained`, without network, code of the model's own or pickles; faults in one line."""
@@ -95,14 +104,16 @@ class Opened:
     without_pooler: bool
     """The checkpoint has no weights for the model's own pooling."""
 
-    def forward(self, features: Mapping[str, torch.Tensor], method: str = "") -> tuple[Any, torch.Tensor | None]:
+    def forward(
+        self, features: Mapping[str, torch.Tensor], method: str = "", **options: bool
+    ) -> tuple[Any, torch.Tensor | None]:
         """What the network, or its `method` where it has one, makes of a batch, and the batch's attention mask."""
         batch = {name: self._placed(value) for name, value in features.items()}
         mask = batch.get("attention_mask")
         if mask is not None and not self._takes_mask:
             del batch["attention_mask"]
         with torch.inference_mode():
-            return getattr(self.network, method, self.network)(**batch), mask
+            return getattr(self.network, method, self.network)(**batch, **options), mask
 
     def pooled(self, features: Mapping[str, torch.Tensor], method: str) -> Floats:
         """(batch, dim): what `method` gives where the network has it, else its pooler, else the mean of its states.
@@ -132,6 +143,15 @@ def mean_state(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     places = torch.arange(states.shape[1], device=mask.device) * mask.shape[1] // states.shape[1]
     weights = mask[:, places, None].to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def pooled_states(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """(batch, dim) of (batch, places, dim) states, padded on the right: the first (cls), the last, or their mean."""
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "lasttoken":
+        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+    return mean_state(states, mask)
 
 
 def assembled(n: int, parts: Sequence[tuple[Ints, Floats]]) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 INSTALL = "pip install 'llmrec-cli[models]'"
 CATEGORY_LEVELS = 3
 FLAG = "pooling_mode_"
+POOLING_FILE = "1_Pooling/config.json"
 POOLINGS = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "lasttoken"}
 
 
@@ -45,6 +46,18 @@ def build(name: str, device: str, advance: Advance, base: Path = Path(), log: Lo
     if name not in TEXT_ENCODERS and (is_folder or ("/" in name and ":" not in name)):
         return SentenceEncoder(device, advance, pretrained.locate(name, "text", base, log))
     encoder: TextEncoder = load_variant("text encoder", TEXT_ENCODERS, name, TextEncoder)(device, advance)
+    return encoder
+
+
+def tunable(name: str, device: str, base: Path, log: Log = silent) -> SentenceEncoder:
+    """The encoder of that name, which learns from behaviour; SettingsError for one that is no transformer."""
+    encoder = build(name, device, silent, base, log)
+    if not isinstance(encoder, SentenceEncoder):
+        raise SettingsError(
+            f"the text encoder {encoder.name} cannot be tuned: it is no transformer",
+            where="pretrain.tune_text",
+            fix=f"{INSTALL}; or set pretrain.text_encoder to a transformers folder, or pretrain.tune_text = false",
+        )
     return encoder
 
 
@@ -73,49 +86,68 @@ class SentenceEncoder:
 
     def encode(self, texts: list[str]) -> Floats:
         """(texts, dim) unit-length rows; a zero row for an empty text."""
-        some = np.flatnonzero([bool(text.strip()) for text in texts])
-        if not len(some):
-            return np.zeros((len(texts), 1), dtype=np.float32)
-        tokenizer, model = self._opened
-        tokens = tokenizer([texts[i] for i in some], truncation=True, max_length=self.max_tokens)["input_ids"]
-        parts: list[tuple[Ints, Floats]] = []
-        for block in length_sorted(np.array([len(ids) for ids in tokens], dtype=np.int64), self.batch_tokens):
-            batch = tokenizer.pad({"input_ids": [tokens[i] for i in block]}, return_tensors="pt")
-            parts.append((some[block], self._pooled(model, batch)))
-            self.advance(len(block))
+        parts = [
+            (rows, pretrained.pooled_states(states.float(), mask, self.pooling).cpu().numpy())
+            for rows, states, mask in self.states(self.tokens(texts))
+        ]
         return unit(pretrained.assembled(len(texts), parts))
 
+    def tokens(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of each text, at most `max_tokens`; none for an empty text."""
+        some = [text for text in texts if text.strip()]
+        known = iter(self.tokenizer(some, truncation=True, max_length=self.max_tokens)["input_ids"] if some else [])
+        return [next(known) if text.strip() else [] for text in texts]
+
+    def states(
+        self, tokens: list[list[int]], layer: int | None = None
+    ) -> Iterator[tuple[Ints, torch.Tensor, torch.Tensor]]:
+        """(rows, their (rows, length, dim) states, the (rows, length) mask) block by block, shortest texts first.
+
+        The states are the last ones, or those of a `layer` as transformers counts them: 0 is below the first.
+        """
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        some = np.flatnonzero(lengths)
+        for block in length_sorted(lengths[some], self.batch_tokens):
+            rows = some[block]
+            batch = self.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt")
+            output, _ = self._opened.forward(batch, output_hidden_states=layer is not None)
+            states = output.last_hidden_state if layer is None else output.hidden_states[layer]
+            yield rows, states, batch["attention_mask"].to(states.device)
+            self.advance(len(rows))
+
+    @property
+    def network(self) -> Any:
+        """The whole network, as it was loaded."""
+        return self._opened.network
+
     @cached_property
-    def _opened(self) -> tuple[Any, pretrained.Opened]:
+    def tokenizer(self) -> Any:
+        """Pads on the right, whatever the model was trained with: places are counted from the first token."""
         from transformers import AutoTokenizer
 
         tokenizer = self.checkpoint.load(AutoTokenizer)
         tokenizer.padding_side = "right"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer, self.checkpoint.open(self.device)
+        return tokenizer
 
-    def _pooled(self, model: pretrained.Opened, batch: Mapping[str, torch.Tensor]) -> Floats:
-        output, mask = model.forward(batch)
-        states = output.last_hidden_state.float()
-        if self.pooling == "cls":
-            pooled = states[:, 0]
-        elif self.pooling == "lasttoken":
-            pooled = states[torch.arange(len(states)), batch["attention_mask"].sum(1) - 1]
-        else:
-            pooled = pretrained.mean_state(states, mask)
-        return pooled.cpu().numpy()
+    @cached_property
+    def _opened(self) -> pretrained.Opened:
+        return self.checkpoint.open(self.device)
 
 
 def _pooling(checkpoint: pretrained.Checkpoint) -> str:
-    """How a sentence transformer was trained to be pooled, by the old or the new form of its file; else the mean."""
-    path = checkpoint.folder / "1_Pooling" / "config.json"
+    """How a sentence transformer was trained to be pooled, by the old or the new form of its file.
+
+    Without that file: the last token of a decoder, which alone has seen the whole text; else the mean.
+    """
+    path = checkpoint.folder / POOLING_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise DataError(f"the pooling of {checkpoint.label!r} cannot be read: {error}", where=str(path)) from error
     flags = [name.removeprefix(FLAG) for name, on in config.items() if name.startswith(FLAG) and on is True]
-    given = config.get("pooling_mode") or (flags[0] if flags else "mean")
+    given = config.get("pooling_mode") or (flags[0] if flags else _own_pooling(checkpoint))
     if given not in POOLINGS:
         raise SettingsError(
             f"the model {checkpoint.label!r} is pooled by {given!r}, which is not supported",
@@ -123,6 +155,11 @@ def _pooling(checkpoint: pretrained.Checkpoint) -> str:
             fix="choose a model that is pooled by mean, cls or lasttoken",
         )
     return POOLINGS[given]
+
+
+def _own_pooling(checkpoint: pretrained.Checkpoint) -> str:
+    architectures = checkpoint.config().get("architectures") or [""]
+    return "lasttoken" if str(architectures[0]).endswith("ForCausalLM") else "mean"
 
 
 class HashedEncoder:

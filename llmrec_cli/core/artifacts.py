@@ -152,6 +152,13 @@ PRETRAIN_CURVE = Table(
     _schema(phase=TEXT, epoch=pa.int32(), loss=NUMBER, recall=NUMBER, ndcg=NUMBER),
     forgets=Forgets.LEARNT,
 )
+TEXT_ENCODER = Folder(
+    "pretrain",
+    "text_encoder",
+    "The text encoder tuned on behaviour, as transformers opens it.",
+    optional=True,
+    forgets=Forgets.LEARNT,
+)
 LANGUAGE_ADAPTER = Folder(
     "pretrain", "language_adapter", "LoRA adapter tuned on users' titles.", optional=True, forgets=Forgets.LEARNT
 )

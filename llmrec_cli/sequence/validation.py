@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from llmrec_cli.core.arrays import Floats, Ints
+from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import PRETRAIN_CURVE
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import single_target_metrics
 from llmrec_cli.data.ranks import unseen_ranks
-from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.encoder import DECAY, SequenceEncoder
 from llmrec_cli.tensors.runtime import Epoch
 
 WATCH = "ndcg@10"
@@ -65,6 +65,14 @@ class Validation:
         }
         best = max(found, key=lambda weight: found[weight])
         return encoder.with_content_weight(best), found[best]
+
+    def content_ndcg(self, vectors: Floats) -> Doubles:
+        """(users,) NDCG@10 of items by the cosine of (items, t) content with the decayed mean of the history's."""
+        tastes = self.histories.matrix(DECAY) @ vectors
+        ranks = unseen_ranks(
+            lambda start, stop: tastes[start:stop] @ vectors.T, self.histories, self.targets, self.ties
+        )
+        return single_target_metrics(ranks, 10)[WATCH]
 
     def _measured(self, queries: Floats, vectors: Floats) -> dict[str, float]:
         table = vectors.T

@@ -1,15 +1,17 @@
 """Train the sequence transformer on behaviour, with the items' texts, images and audio files fused into its item table.
 
 Reads: clean/items, clean/sequences.
-Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, pretrain_curve, language_adapter.
+Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, pretrain_curve, text_encoder,
+    language_adapter.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,7 @@ from llmrec_cli.core.artifacts import (
     LANGUAGE_ADAPTER,
     PRETRAIN_CURVE,
     SEQUENCES,
+    TEXT_ENCODER,
 )
 from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.errors import DataError
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.sequence.trainer import Trainer
     from llmrec_cli.sequence.training_plan import TrainingPlan
+    from llmrec_cli.sequence.validation import Validation
     from llmrec_cli.sequence.warm_start import Start
     from llmrec_cli.tensors.runtime import Epoch, Runtime
 
@@ -46,6 +50,14 @@ Kind = Literal["text", "image", "audio"]
 SEARCH, REFIT = "search", "refit"
 WATCH = "ndcg@10"
 KINDS: tuple[Kind, ...] = ("text", "image", "audio")
+
+
+class Data(NamedTuple):
+    """What a run reads, and the users that it is validated on."""
+
+    items: pa.Table
+    log: Sequences
+    validation: Validation
 
 
 class PretrainConfig(EncoderConfig, frozen=True, extra="forbid"):
@@ -61,6 +73,11 @@ class PretrainConfig(EncoderConfig, frozen=True, extra="forbid"):
     )
     audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")
     text_dim: int = Field(128, ge=1, description="principal directions of each kind of content that the model sees")
+    tune_text: bool = Field(
+        False, description="tune the text encoder on behaviour; its vectors are used where validation is better"
+    )
+    tune_text_layers: int = Field(2, ge=1, description="upper layers of the text encoder that are tuned")
+    tune_text_steps: int = Field(150, ge=1, description="training steps of 192 pairs at most")
     content_weight: bool = Field(
         True, description="also score items by how alike their content is to the history's; validation weighs it"
     )
@@ -76,6 +93,7 @@ class PretrainConfig(EncoderConfig, frozen=True, extra="forbid"):
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """Embed the content, search for the number of epochs without the newest events, refit on all of them."""
+    from llmrec_cli.content import preprocessing
     from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.sequence import warm_start
     from llmrec_cli.sequence.background_refit import background_refit
@@ -88,16 +106,16 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     report = Report()
     with _log(work, config, scratch) as (items, log):
         ties = tie_order(items.column(ITEM).to_pylist())
-        validation = Validation.sample(log, ties, config.validation_users, context.seed)
-        with machine.accelerator.main_process_first():  # the others find the vectors in the cache
-            text, content = _embed(items, config, context, report)
+        data = Data(items, log, Validation.sample(log, ties, config.validation_users, context.seed))
+        vectors = _embed(work, data, config, context, machine, report=report)
+        content = np.concatenate([preprocessing.reduced(each, config.text_dim) for each in vectors.values()], axis=1)
         plan = _plan(config, context, log, content, scratch)
         report.lines.append(plan.describe())
         start, refit_start = warm_start.starts(config.init_from, context.base, items.column(ITEM))
         in_background = background_refit(plan, machine, REFIT, SEARCH, refit_start) if config.refit else nullcontext()
         with in_background as refit:
             search = _begun(Trainer(plan, machine, SEARCH, withheld=1), start, context)
-            epochs = search.train(context.progress, validation=validation)
+            epochs = search.train(context.progress, validation=data.validation)
             best = runtime.best_epoch(epochs, "" if config.dp_epsilon else WATCH)
             if refit:
                 refit.wait_for(best, context.progress)
@@ -106,16 +124,16 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         reached = epochs[best - 1].metrics[WATCH]
         # what is chosen on users' events would need a budget of its own
         if config.content_weight and not config.dp_epsilon:
-            searched, reached = validation.weigh_content(searched)
+            searched, reached = data.validation.weigh_content(searched)
         curves = {SEARCH: epochs}
         if config.refit:
             again = _begun(Trainer(plan, machine, REFIT, withheld=0), refit_start, context)
             curves[REFIT] = again.train(context.progress, stop_after=best)
             final = again.encoder().with_content_weight(searched.content_weight)
             report.lines += again.describe_privacy()
-        report.lines += _language_model(work, config, context, machine, items=items, log=log)
-        popularity = validation.popularity(search.data.all_counts())[WATCH]
-    _write(work, items, text, searched, final)
+        report.lines += _language_model(work, data, config, context, machine)
+        popularity = data.validation.popularity(search.data.all_counts())[WATCH]
+    _write(work, items, vectors["text"], searched, final)
     work.write(PRETRAIN_CURVE, curve(curves))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
     return _describe(report, plan, epochs, best)
@@ -171,16 +189,30 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
         yield items, log
 
 
-def _embed(items: pa.Table, config: PretrainConfig, context: Context, report: Report) -> tuple[Floats, Floats]:
-    """(items, t) centred vectors of the texts at unit length, and what the model sees of each kind of content."""
-    from llmrec_cli.content import encoding, preprocessing
+def _embed(
+    work: WorkDir, data: Data, config: PretrainConfig, context: Context, machine: Runtime, *, report: Report
+) -> dict[Kind, Floats]:
+    """Kind of content -> (items, t) vectors at unit length; those of texts as validation chooses, where tuned."""
+    from llmrec_cli.content import encoding, text
+    from llmrec_cli.sequence.text_tuning import TextTuner, TextTuning
 
     where = context.base, context.device, context.progress
-    found, lines, warnings = encoding.encode_items(items, config.encoders(), *where)
+    with machine.accelerator.main_process_first():  # the others find the vectors in the cache
+        found, lines, warnings = encoding.encode_items(data.items, config.encoders(), *where)
+    vectors: dict[Kind, Floats] = {kind: encoded.vectors for kind, encoded in found.items()}
+    if config.tune_text:
+        scratch = work.scratch("pretrain", context.ticket)
+        encoder = text.tunable(config.text_encoder, context.device, context.base, context.progress.log)
+        tuning = TextTuning(config.tune_text_layers, config.tune_text_steps, context.seed, scratch)
+        tuner = TextTuner(encoder, data.items, data.log, data.validation, tuning)
+        choice = tuner.choose(vectors["text"], machine, context.progress)
+        vectors["text"], lines = choice.vectors, [*lines, choice.line]
+        if choice.folder is not None:
+            with work.writing(TEXT_ENCODER) as folder:
+                shutil.copytree(choice.folder, folder, dirs_exist_ok=True)
     report.lines += lines
     report.warnings += warnings
-    seen = [preprocessing.reduced(encoded.vectors, config.text_dim) for encoded in found.values()]
-    return found["text"].vectors, np.concatenate(seen, axis=1)
+    return vectors
 
 
 def _write(work: WorkDir, items: pa.Table, text: Floats, searched: SequenceEncoder, final: SequenceEncoder) -> None:
@@ -195,17 +227,15 @@ def _write(work: WorkDir, items: pa.Table, text: Floats, searched: SequenceEncod
     work.write(ITEM_TEXT_VECTORS, pa.table({ITEM: ids, "vector": vectors(text)}))
 
 
-def _language_model(
-    work: WorkDir, config: PretrainConfig, context: Context, machine: Runtime, *, items: pa.Table, log: Sequences
-) -> list[str]:
+def _language_model(work: WorkDir, data: Data, config: PretrainConfig, context: Context, machine: Runtime) -> list[str]:
     if not config.lm:
         return []
     from llmrec_cli.sequence import optional
 
-    titles = [title or "" for title in items.column("title").to_pylist()]
+    titles = [title or "" for title in data.items.column("title").to_pylist()]
     scratch = work.scratch("pretrain", context.ticket)
     tuning = optional.LanguageTuning(config.lm, config.lm_rank, config.lm_steps, context.seed, scratch)
-    tuned = optional.tune_language_model()(log, titles, tuning, machine, context.progress)
+    tuned = optional.tune_language_model()(data.log, titles, tuning, machine, context.progress)
     with work.writing(LANGUAGE_ADAPTER) as folder:
         tuned.save(folder)
     return [tuned.describe()]
@@ -226,13 +256,15 @@ def _sources(work: WorkDir, config: PretrainConfig, base: Path) -> Iterator[Sour
 
 
 def _ready(config: PretrainConfig, context: Context) -> None:
-    from llmrec_cli.content import encoding
+    from llmrec_cli.content import encoding, text
     from llmrec_cli.sequence import warm_start
     from llmrec_cli.tensors import model_store
 
     if config.init_from:
         warm_start.needed(config.init_from, context.base)
     encoding.ready(config.encoders(), context.base, context.device, context.progress)
+    if config.tune_text:
+        text.tunable(config.text_encoder, context.device, context.base, context.progress.log)
     if config.lm:
         model_store.locate(config.lm)
 
@@ -263,12 +295,13 @@ STAGE = Stage(
         ENCODER,
         ENCODER_VALIDATION,
         PRETRAIN_CURVE,
+        TEXT_ENCODER,
         LANGUAGE_ADAPTER,
     ),
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=7,
+    revision=8,
     threaded=True,
     estimate=estimate,
 )
