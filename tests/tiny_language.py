@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 
-def make(folder: Path, texts: list[str], width: int = 16, spread: float = 0.02) -> Path:
+def make(folder: Path, texts: list[str], width: int = 16, spread: float = 0.02, n_layers: int = 1) -> Path:
     """Save a causal model of transformers, and a tokenizer that has learned its words from `texts`, as one folder.
 
     `spread` is the standard deviation of its weights: large where adapters alone have to move its logits.
@@ -26,7 +26,7 @@ def make(folder: Path, texts: list[str], width: int = 16, spread: float = 0.02) 
     fast.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
     torch.manual_seed(0)
     shape = LlamaConfig(
-        vocab_size=len(fast), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=1,
+        vocab_size=len(fast), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=n_layers,
         num_attention_heads=2, initializer_range=spread, eos_token_id=0, pad_token_id=0, bos_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(shape).save_pretrained(folder)

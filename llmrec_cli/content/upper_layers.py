@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-import shutil
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -83,7 +84,7 @@ class UpperLayers(nn.Module):
     def _pooled(self, rows: Ints) -> torch.Tensor:
         device = next(self.parameters()).device
         states, mask = (part.to(device) for part in self.states.padded(rows))
-        output = self.network(inputs_embeds=states, attention_mask=mask).last_hidden_state
+        output = self.network(inputs_embeds=states.float(), attention_mask=mask).last_hidden_state
         return normalize(pooled_states(output.float(), mask, self.pooling), dim=1)
 
     @torch.inference_mode()
@@ -102,45 +103,48 @@ class UpperLayers(nn.Module):
 
 def without_lower(network: Any, n_layers: int) -> Any:
     """A copy of a network that has its last layers only and reads states; SettingsError where that cannot be made."""
-    owner, name = _layers(network)
-    layers = getattr(owner, name)
+    path = _layers(network)
+    layers = network.get_submodule(path)
     if not 0 < n_layers <= len(layers):
         raise SettingsError(
             f"the text encoder has {len(layers)} layers, {n_layers} are to be tuned",
             fix=f"set pretrain.tune_text_layers between 1 and {len(layers)}",
         )
-    setattr(owner, name, layers[len(layers) - n_layers :])
     whole = {part: getattr(network, part) for part in ("embeddings", "pooler") if hasattr(network, part)}
+    network.set_submodule(path, layers[len(layers) - n_layers :])
     for part in whole:
         setattr(network, part, _Given() if part == "embeddings" else None)
     try:
         return copy.deepcopy(network)
     finally:
-        setattr(owner, name, layers)
+        network.set_submodule(path, layers)
         for part, module in whole.items():
             setattr(network, part, module)
 
 
 def save(encoder: SentenceEncoder, tuned: UpperLayers, folder: Path) -> None:
-    """The whole encoder with the tuned layers as a folder that transformers opens, its tokenizer and pooling too."""
-    owner, name = _layers(encoder.network)
-    own, name_of_tuned = _layers(tuned.network)
-    layers = getattr(own, name_of_tuned)
-    for old, new in zip(getattr(owner, name)[-len(layers) :], layers, strict=True):
-        old.load_state_dict(new.state_dict())
+    """The whole encoder with what was tuned as a folder that transformers opens, its tokenizer and pooling too."""
+    path = _layers(encoder.network)
+    lower = len(encoder.network.get_submodule(path)) - len(tuned.network.get_submodule(path))
+    layer = re.compile(rf"^{re.escape(path)}\.(\d+)")
+    state = {
+        layer.sub(lambda found: f"{path}.{int(found[1]) + lower}", name): value
+        for name, value in tuned.network.state_dict().items()
+    }
+    encoder.network.load_state_dict(state, strict=False)
     encoder.network.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
-    pooling = encoder.checkpoint.folder / POOLING_FILE
-    if pooling.is_file():
-        (folder / POOLING_FILE).parent.mkdir(exist_ok=True)
-        shutil.copyfile(pooling, folder / POOLING_FILE)
+    pooling = folder / POOLING_FILE
+    pooling.parent.mkdir(exist_ok=True)
+    pooling.write_text(json.dumps({"pooling_mode": encoder.pooling}) + "\n", encoding="utf-8")
 
 
-def _layers(network: Any) -> tuple[Any, str]:
-    """(the module, the name of its list of layers): as BERT and its like have them, and Llama and its like."""
-    for owner, name in ((getattr(network, "encoder", None), "layer"), (network, "layers")):
-        if isinstance(getattr(owner, name, None), nn.ModuleList):
-            return owner, name
+def _layers(network: Any) -> str:
+    """Where a network has the list of its layers: as BERT and its like have it, or Llama and its like."""
+    names = dict(network.named_modules())
+    for path in ("encoder.layer", "layers"):
+        if isinstance(names.get(path), nn.ModuleList):
+            return path
     raise SettingsError(
         f"the text encoder's architecture {type(network).__name__} cannot be tuned",
         fix="leave pretrain.tune_text off, or choose an encoder like BERT or Llama",
