@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+from llmrec_cli.content import text
+from llmrec_cli.content.preprocessing import centred, joined
 from llmrec_cli.core.artifacts import (
     ENCODER,
     ENCODER_VALIDATION,
@@ -19,13 +22,14 @@ from llmrec_cli.core.artifacts import (
     ITEMS,
     PRETRAIN_CURVE,
     SEQUENCES,
+    TEXT_ENCODER,
 )
 from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
 from llmrec_cli.core.progress import PlainProgress, sparkline
 from llmrec_cli.core.stage import Context, Report, estimate, execute
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import Sequences, from_table
-from llmrec_cli.sequence import background_refit
+from llmrec_cli.sequence import background_refit, text_tuning
 from llmrec_cli.sequence.background_refit import BackgroundRefit
 from llmrec_cli.sequence.defaults import EPOCHS, WARM_LEARNING_RATE, tokens_per_step
 from llmrec_cli.sequence.encoder import SequenceEncoder
@@ -293,6 +297,40 @@ def test_a_search_that_was_not_done_says_so(tmp_path: Path, quick: Context) -> N
     rate = {**QUICK, "epochs": 12, "learning_rate": 0.1}
     long = execute(STAGE, work, PretrainConfig(**rate, refit=False), quick).report
     assert long.metrics["best_epoch"] < 12 and not [w for w in long.warnings if "pretrain.epochs" in w]
+
+
+def test_a_tuned_text_encoder_is_kept_where_its_vectors_are(
+    tmp_path: Path, quick: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(text_tuning, "LEARNING_RATE", 3e-3)
+    folder = number_encoder(tmp_path / "bert")
+    settings = {**QUICK, "text_encoder": str(folder), "epochs": 2, "tune_text": True, "tune_text_steps": 100}
+    work, config = work_with(tmp_path / "work", walks()), PretrainConfig(**settings)
+    before = estimate(STAGE, work, config, quick)
+    assert before.metrics["tune_text_seconds"] > 0 and any("at most 100 steps" in line for line in before.lines)
+    report = execute(STAGE, work, config, quick).report
+    line = next(line for line in report.lines if line.startswith("text encoder tuned"))
+    assert "kept: tuned" in line or "kept: frozen and tuned" in line
+    frozen, kept = (text.tunable(str(path), "cpu", tmp_path) for path in (folder, work.need(TEXT_ENCODER)))
+    texts = text.item_texts(work.read(ITEMS))
+    vectors = [centred(encoder.encode(texts)) for encoder in (frozen, kept)]
+    expected = vectors[1] if "kept: tuned" in line else joined(*vectors)
+    np.testing.assert_allclose(to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector")), expected, atol=0.02)
+    execute(STAGE, work, PretrainConfig(**{**settings, "tune_text": False}), quick)
+    assert not (work.path / TEXT_ENCODER.path).exists()
+
+
+def number_encoder(folder: Path) -> Path:
+    """A tiny encoder with random weights that knows the words of `work_with`."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "thing", *(f"number{n}" for n in range(N_ITEMS))]
+    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words), initializer_range=0.3, **shape)).save_pretrained(folder)
+    return folder
 
 
 @pytest.mark.parametrize("refit", [True, False])

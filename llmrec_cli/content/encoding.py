@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from llmrec_cli.content import Advance, Log, image, media, preprocessing, silent, text
 from llmrec_cli.content.cache import VectorCache, cache_folder, digest_array
-from llmrec_cli.content.encoder_files import NOUNS, Modality, minilm_folder
+from llmrec_cli.content.encoder_files import NOUNS, minilm_folder
+from llmrec_cli.content.item_content_config import Modality
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import MissingExtraError

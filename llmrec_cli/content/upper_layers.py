@@ -110,7 +110,9 @@ def without_lower(network: Any, n_layers: int) -> Any:
             f"the text encoder has {len(layers)} layers, {n_layers} are to be tuned",
             fix=f"set pretrain.tune_text_layers between 1 and {len(layers)}",
         )
-    whole = {part: getattr(network, part) for part in ("embeddings", "pooler") if hasattr(network, part)}
+    whole = {
+        part: getattr(network, part) for part in ("embeddings", "embed_tokens", "pooler") if hasattr(network, part)
+    }
     network.set_submodule(path, layers[len(layers) - n_layers :])
     for part in whole:
         setattr(network, part, _Given() if part == "embeddings" else None)

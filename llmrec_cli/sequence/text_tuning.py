@@ -7,6 +7,7 @@ the items is in no step: what the tuning does for items that nobody has chosen y
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from llmrec_cli.content.preprocessing import centred, joined
 from llmrec_cli.content.text import SentenceEncoder, item_texts
 from llmrec_cli.content.upper_layers import LowerStates, UpperLayers
 from llmrec_cli.core.arrays import Bools, Floats, Ints, offsets_of
-from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.progress import PlainProgress, Progress
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence.encoder import DECAY
 from llmrec_cli.sequence.validation import WATCH, Validation
@@ -169,6 +170,26 @@ class TextTuner:
         ndcg = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
         line = f"text encoder tuned on behaviour, {steps} steps; NDCG@10 of content alone: {ndcg}; kept: {chosen}"
         return Choice(able[chosen], None if chosen == "frozen" else folder, line)
+
+    def cost(self, machine: Runtime, n_timed: int = 3) -> tuple[str, float]:
+        """What all steps would take on this machine, in words and in seconds: timed on real ones."""
+        batches = [next(self.windows.batches((self.tuning.seed, number))) for number in range(n_timed + 1)]
+        drawn = np.unique(torch.cat([batch[0].flatten() for batch in batches]).numpy())
+        texts = [self.texts[item] if code in drawn else "" for code, item in enumerate(self.items)]
+        times = []
+        with TemporaryFile(dir=self.tuning.scratch) as file:
+            _, model = self._model(texts, file, PlainProgress(quiet=True))
+            model.to(machine.device)
+            for (windows,) in batches:
+                started = time.monotonic()
+                with machine.autocast():
+                    loss = model(windows.to(machine.device))
+                loss.backward()
+                float(loss.detach())  # waits for the device
+                times.append(time.monotonic() - started)
+        seconds = float(np.median(times[1:])) * self.tuning.steps  # the first one warms up
+        how = f"at most {self.tuning.steps} steps, {seconds / 60:,.1f} minutes with {len(self.items):,} texts"
+        return f"text encoder: {how}", seconds
 
     def _encoded(self, folder: Path, machine: Runtime, progress: Progress) -> Floats:
         """(catalogue, t) vectors by the tuned encoder."""

@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from llmrec_cli.content.item_content_config import ItemContentConfig, Modality
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.artifacts import (
     ENCODER,
@@ -40,16 +41,15 @@ from llmrec_cli.sequence.encoder_config import EncoderConfig
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
     from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.sequence.text_tuning import TextTuner
     from llmrec_cli.sequence.trainer import Trainer
     from llmrec_cli.sequence.training_plan import TrainingPlan
     from llmrec_cli.sequence.validation import Validation
     from llmrec_cli.sequence.warm_start import Start
     from llmrec_cli.tensors.runtime import Epoch, Runtime
 
-Kind = Literal["text", "image", "audio"]
 SEARCH, REFIT = "search", "refit"
 WATCH = "ndcg@10"
-KINDS: tuple[Kind, ...] = ("text", "image", "audio")
 
 
 class Data(NamedTuple):
@@ -60,35 +60,13 @@ class Data(NamedTuple):
     validation: Validation
 
 
-class PretrainConfig(EncoderConfig, frozen=True, extra="forbid"):
+class PretrainConfig(ItemContentConfig, EncoderConfig, frozen=True, extra="forbid"):
     """Settings of `[pretrain]`: those of the sequence model (`sequence/encoder_config.py`), and what it reads."""
 
-    text_encoder: str = Field(
-        "auto",
-        min_length=1,
-        description="what reads titles: auto, minilm, hashed, a transformers folder, a hub name, or module:Class",
-    )
-    image_encoder: str = Field(
-        "", description="efficientnet-lite0, or folder or hub name of a vision model; empty: none"
-    )
-    audio_encoder: str = Field("", description="transformers folder or hub name of an audio model; empty: no audio")
-    text_dim: int = Field(128, ge=1, description="principal directions of each kind of content that the model sees")
-    tune_text: bool = Field(
-        False, description="tune the text encoder on behaviour; its vectors are used where validation is better"
-    )
-    tune_text_layers: int = Field(2, ge=1, description="upper layers of the text encoder that are tuned")
-    tune_text_steps: int = Field(150, ge=1, description="training steps of 64 users at most")
-    content_weight: bool = Field(
-        True, description="also score items by how alike their content is to the history's; validation weighs it"
-    )
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
     lm: str = Field("", description="language model (folder or name) to tune on users' titles with LoRA; empty: none")
     lm_steps: int = Field(100, ge=1, description="training steps of the language model")
     lm_rank: int = Field(8, ge=1, description="rank of its adapter")
-
-    def encoders(self) -> dict[Kind, str]:
-        """Kind of content -> its encoder; empty where that kind is not looked at."""
-        return {kind: getattr(self, f"{kind}_encoder") for kind in KINDS}
 
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -143,6 +121,7 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     """What `run` would cost on this machine: sizes, and the time of a few real steps."""
     from llmrec_cli.ingest import oddities
     from llmrec_cli.sequence.trainer import Trainer
+    from llmrec_cli.sequence.validation import Validation
     from llmrec_cli.tensors import runtime
 
     machine = runtime.start(context.device, context.threads)
@@ -153,6 +132,10 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         lines, metrics = Trainer(plan, machine, SEARCH, withheld=1).cost(
             runtime.describe(context.device), refit=config.refit
         )
+        if config.tune_text:
+            data = Data(items, log, Validation.sample(log, np.arange(items.num_rows), 1, context.seed))
+            line, metrics["tune_text_seconds"] = _tuner(work, data, config, context).cost(machine)
+            lines.append(line)
     return Report(
         metrics=metrics, lines=[plan.describe(), *lines], warnings=oddities.catalogue(items.column("n_events"))
     )
@@ -191,21 +174,16 @@ def _log(work: WorkDir, config: PretrainConfig, scratch: Path) -> Iterator[tuple
 
 def _embed(
     work: WorkDir, data: Data, config: PretrainConfig, context: Context, machine: Runtime, *, report: Report
-) -> dict[Kind, Floats]:
-    """Kind of content -> (items, t) vectors at unit length; those of texts as validation chooses, where tuned."""
-    from llmrec_cli.content import encoding, text
-    from llmrec_cli.sequence.text_tuning import TextTuner, TextTuning
+) -> dict[Modality, Floats]:
+    """Modality of content -> (items, t) vectors at unit length; those of texts as validation chooses, where tuned."""
+    from llmrec_cli.content import encoding
 
     where = context.base, context.device, context.progress
     with machine.accelerator.main_process_first():  # the others find the vectors in the cache
         found, lines, warnings = encoding.encode_items(data.items, config.encoders(), *where)
-    vectors: dict[Kind, Floats] = {kind: encoded.vectors for kind, encoded in found.items()}
+    vectors: dict[Modality, Floats] = {kind: encoded.vectors for kind, encoded in found.items()}
     if config.tune_text:
-        scratch = work.scratch("pretrain", context.ticket)
-        encoder = text.tunable(config.text_encoder, context.device, context.base, context.progress.log)
-        tuning = TextTuning(config.tune_text_layers, config.tune_text_steps, context.seed, scratch)
-        tuner = TextTuner(encoder, data.items, data.log, data.validation, tuning)
-        choice = tuner.choose(vectors["text"], machine, context.progress)
+        choice = _tuner(work, data, config, context).choose(vectors["text"], machine, context.progress)
         vectors["text"], lines = choice.vectors, [*lines, choice.line]
         if choice.folder is not None:
             with work.writing(TEXT_ENCODER) as folder:
@@ -213,6 +191,16 @@ def _embed(
     report.lines += lines
     report.warnings += warnings
     return vectors
+
+
+def _tuner(work: WorkDir, data: Data, config: PretrainConfig, context: Context) -> TextTuner:
+    from llmrec_cli.content import text
+    from llmrec_cli.sequence.text_tuning import TextTuner, TextTuning
+
+    encoder = text.tunable(config.text_encoder, context.device, context.base, context.progress.log)
+    scratch = work.scratch("pretrain", context.ticket)
+    tuning = TextTuning(config.tune_text_layers, config.tune_text_steps, context.seed, scratch)
+    return TextTuner(encoder, data.items, data.log, data.validation, tuning)
 
 
 def _write(work: WorkDir, items: pa.Table, text: Floats, searched: SequenceEncoder, final: SequenceEncoder) -> None:
