@@ -26,7 +26,7 @@ from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.sequence.encoder import SequenceEncoder
 
 DECAY = 0.7
-MODEL, UNLIKENED, LEFT_OUT = "llmrec", "llmrec without similarity of content", "llmrec, new items left out"
+MODEL, WITHOUT_CONTENT, LEFT_OUT = "llmrec", "llmrec without similarity of content", "llmrec, new items left out"
 NEVER = 1e4
 
 
@@ -55,7 +55,7 @@ def measure(data: DataSet, options: Options) -> Json:
     reduced = without_items(source, data, frozen, options.work / data.name / f"cold-{options.own.chosen}")
     eval_users = ask(source, reduced, frozen)
     say(f"{data.name}: {len(frozen):,} items without events, targets of {eval_users.cold.sum():,} users")
-    found: dict[str, list[ranking.Ranks]] = {MODEL: [], UNLIKENED: [], LEFT_OUT: []}
+    found: dict[str, list[ranking.Ranks]] = {MODEL: [], WITHOUT_CONTENT: [], LEFT_OUT: []}
     for seed in options.seeds:
         work = harness.with_clean_of(reduced, reduced.path.parent / "-".join([*options.settings, f"seed-{seed}"]))
         harness.stage(work, "pretrain", data, options, [*options.settings, "pretrain.refit=false"], seed=seed)
@@ -73,7 +73,9 @@ def measure(data: DataSet, options: Options) -> Json:
         "settings": harness.settings_of(work),
         "systems": systems | by_text(eval_users, to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector"))),
         "random": ranking.at_random(len(eval_users.ties) - distinct(eval_users.histories)[eval_users.cold]),
-        "warm_difference": {name: difference(eval_users, found[MODEL], found[name]) for name in (UNLIKENED, LEFT_OUT)},
+        "warm_difference": {
+            name: difference(eval_users, found[MODEL], found[name]) for name in (WITHOUT_CONTENT, LEFT_OUT)
+        },
         "with": harness.stamp(),
     }
 
@@ -122,7 +124,7 @@ def ranked(encoder: SequenceEncoder, eval_users: EvalUsers) -> dict[str, ranking
     one, out = np.ones((len(queries), 1)), np.where(eval_users.is_cold, -NEVER, 0)[:, None]
     return {
         MODEL: eval_users.ranks(queries, items),
-        UNLIKENED: eval_users.ranks(plain.encode(eval_users.histories), plain.item_vectors),
+        WITHOUT_CONTENT: eval_users.ranks(plain.encode(eval_users.histories), plain.item_vectors),
         LEFT_OUT: eval_users.ranks(np.concatenate([queries, one], axis=1), np.concatenate([items, out], axis=1)),
     }
 

@@ -248,7 +248,7 @@ def trained(work: WorkDir) -> Json:
     ndcg = search.column("ndcg").to_numpy()
     return {
         "validation_ndcg@10": metrics["ndcg@10"],
-        "validation_ndcg@10_without_likeness": float(ndcg.max()),
+        "validation_ndcg@10_without_content": float(ndcg.max()),
         "content_weight": metrics["content_weight"],
         "best_epoch": int(ndcg.argmax()) + 1,
         "epochs": search.num_rows,

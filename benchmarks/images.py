@@ -1,12 +1,12 @@
-"""Image generators on Fashion-MNIST: distance to real pictures (FID), agreement with the class asked for, copies, cost.
+"""Image generators on Fashion-MNIST: distance to real images (FID), agreement with the class asked for, copies, cost.
 
     python -m benchmarks.images FOLDER classifier          train the classifier, print its accuracy and the floor
     python -m benchmarks.images FOLDER gan --set steps=6000
 
 FOLDER holds the files of the Debian package dataset-fashion-mnist (MIT; `apt-get download dataset-fashion-mnist`).
 The Fréchet distance (Heusel et al., 2017) is between the 128 features before the classes of a classifier of our own,
-of 10,000 generated images (1,000 of each class) and the 10,000 test pictures, which nothing was trained on. Its floor
-is the same distance between 10,000 training pictures and the test pictures. A figure of another classifier cannot be
+of 10,000 generated images (1,000 of each class) and the 10,000 test images, which nothing was trained on. Its floor
+is the same distance between 10,000 training images and the test images. A figure of another classifier cannot be
 compared with these.
 """
 
@@ -27,7 +27,7 @@ from torch import nn
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.imaging.generators import Examples, Wanted, load_class
-from llmrec_cli.imaging.image_files import save_picture
+from llmrec_cli.imaging.image_files import save_image
 from llmrec_cli.imaging.item_images import contact_sheet, nearest
 
 Grey = npt.NDArray[np.uint8]
@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "images.json"
 
 
 def read_images(folder: Path, part: str) -> tuple[Grey, Ints]:
-    """(n, 28, 28) pictures and (n,) labels of `train` or `t10k`."""
+    """(n, 28, 28) images and (n,) labels of `train` or `t10k`."""
     images = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
     labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
     pixels = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28)
@@ -125,7 +125,7 @@ def classifier(folder: Path, cache: Path) -> Classifier:
 
 
 def measure(name: str, settings: dict[str, Any], folder: Path, network: Classifier, sheet: Path) -> dict[str, Any]:
-    """Train a generator on the 60,000 training pictures and compare what it makes."""
+    """Train a generator on the 60,000 training images and compare what it makes."""
     images, labels = read_images(folder, "train")
     real, _ = look(network, read_images(folder, "t10k")[0])
     kind = load_class(name)
@@ -138,7 +138,7 @@ def measure(name: str, settings: dict[str, Any], folder: Path, network: Classifi
     made = fitted.generate(Wanted(asked, [CLASSES[each] for each in asked]), SEED)
     features, classes = look(network, made[..., 0])
     compared = nearest(made[:2000], examples.images)
-    save_picture(contact_sheet(made[:80], examples.images, compared.places[:80]), sheet, name)
+    save_image(contact_sheet(made[:80], examples.images, compared.places[:80]), sheet, name)
     figures = {"fid": frechet(features, real), "agreement": float((classes == asked).mean())}
     copies = float((compared.distances < compared.usual).mean())
     return {"settings": config.model_dump(), **figures, "copies": copies, **cost, "threads": torch.get_num_threads()}

@@ -1,10 +1,10 @@
-"""Make `data/pictures`: pictures of Fashion-MNIST as a catalogue, and a log simulated from how they look.
+"""Make `data/pictures`: images of Fashion-MNIST as a catalogue, and a log simulated from how they look.
 
     python -m benchmarks.picture_sample FOLDER     FOLDER holds the files of the Debian package dataset-fashion-mnist
 
 Nobody chose anything here. Every user is drawn a taste: weights of the ten categories, and a wish for how dark, how
 patterned and how wide things look, measured on the pixels. Choices follow category, looks and some popularity, without
-repeats. Titles and prices say nothing of the looks, so a model has to see the pictures, or to learn them from choices.
+repeats. Titles and prices say nothing of the looks, so a model has to see the images, or to learn them from choices.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ GROUPS = {"T-shirt": "Tops", "Trouser": "Bottoms", "Pullover": "Tops", "Dress": 
 
 
 def looks(images: npt.NDArray[np.uint8]) -> Floats:
-    """(n, 3) how light, how patterned and how wide each (28, 28) picture is, standardised among all."""
+    """(n, 3) how light, how patterned and how wide each (28, 28) image is, standardised among all."""
     pixels = images.astype(np.float32) / 255
     thing = pixels > 0.05
     area = np.maximum(thing.sum(axis=(1, 2)), 1)

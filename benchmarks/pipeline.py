@@ -68,7 +68,7 @@ def over(seeds: Sequence[places.Seed]) -> Json:
         for how, systems in seeds[0].places.items()
     }
     return {
-        "seeds": [seed.meaning for seed in seeds],
+        "seeds": [seed.record for seed in seeds],
         "systems": {
             how: {name: ranking.intervals(values) for name, values in each.items()} for how, each in systems.items()
         },

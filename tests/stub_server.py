@@ -61,7 +61,7 @@ def serve() -> Iterator[Stub]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *said: Any) -> None:
+        def log_message(self, *printed: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -96,8 +96,8 @@ def test_with_everything_the_order_is_that_of_the_lists(made: Evaluated) -> None
 
 
 def test_the_verdict_and_the_lines_tell_it(made: Evaluated) -> None:
-    told = json.loads(made.work.where(VERDICT).read_text())["ablation"]
-    assert told[0]["kind"] == WHOLE and len(told) > 5
+    reported = json.loads(made.work.where(VERDICT).read_text())["ablation"]
+    assert reported[0]["kind"] == WHOLE and len(reported) > 5
     lines = [line for line in made.report.lines if line.startswith("without ")]
     assert "48" in lines[0] and any(line.startswith("without source transitions ") for line in lines)
     assert any(line.startswith("without features same category ") for line in lines)

@@ -73,7 +73,7 @@ def test_the_server_says_how_long_to_wait(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "code", "said", "requests"),
+    ("reply", "code", "printed", "requests"),
     [
         (failure(429, "slow down"), 5, "too many requests (HTTP 429): slow down", 3),
         (failure(500, "boom"), 5, "fails (HTTP 500): boom", 3),
@@ -87,11 +87,11 @@ def test_the_server_says_how_long_to_wait(stub: Stub) -> None:
     ],
 )
 def test_what_does_not_pass_is_told_with_its_exit_code(
-    stub: Stub, reply: Any, code: int, said: str, requests: int
+    stub: Stub, reply: Any, code: int, printed: str, requests: int
 ) -> None:
     stub.reply = lambda n, asked: reply
     error = error_of(client(stub.url, retries=2))
-    assert error.exit_code == code and said in error.what
+    assert error.exit_code == code and printed in error.what
     assert len(stub.asked) == requests
 
 

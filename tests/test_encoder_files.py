@@ -54,9 +54,9 @@ ENCODERS: dict[str, Any] = {"text_encoder": "words", "image_encoder": "vision", 
 @pytest.mark.parametrize(
     ("file", "lines"),
     [
-        ("img/a.jpg", "pictures of items changed: img/a.jpg"),
-        ("img/none.jpg", "pictures of items changed: img/none.jpg"),
-        ("a.wav", "recordings of items changed: a.wav"),
+        ("img/a.jpg", "images of items changed: img/a.jpg"),
+        ("img/none.jpg", "images of items changed: img/none.jpg"),
+        ("a.wav", "audio files of items changed: a.wav"),
         ("vision/model.safetensors", "image encoder changed: model.safetensors"),
         ("sound/config.json", "audio encoder changed: config.json"),
         ("words/model.safetensors", "text encoder changed: model.safetensors"),
@@ -80,14 +80,14 @@ def test_what_is_not_looked_at_is_no_input(work: WorkDir, context: Context) -> N
     assert parts(pretrain, work, context, **ENCODERS) == with_images
 
 
-def test_a_image_and_a_model_of_generate_are_inputs(work: WorkDir, context: Context) -> None:
+def test_an_image_and_a_model_of_generate_are_inputs(work: WorkDir, context: Context) -> None:
     base = work.path.parent
     pictures = {"image_generator": "vae"}
     writes = {"writer": "hf", "model": str(base / "writer")}
     found = [
         list(generate.STAGE.sources(work, generate.GenerateConfig(**each), base)) for each in (pictures, writes, {})
     ]
-    assert [[source.what for source in each] for each in found] == [["pictures of items"], ["language model"], []]
+    assert [[source.what for source in each] for each in found] == [["images of items"], ["language model"], []]
     assert list(found[0][0].contents()) == ["img/a.jpg", "img/b.jpg"]
 
 
@@ -112,4 +112,4 @@ def test_status_names_the_image_that_was_replaced(work: WorkDir, context: Contex
     work.sign("pretrain", {**record, "outputs": outputs, "report": report, **cost})
     assert state(pretrain.STAGE, work, settings, at_home).fresh
     (work.path.parent / "img" / "b.jpg").write_text("another")
-    assert state(pretrain.STAGE, work, settings, at_home).why == "pictures of items changed: img/b.jpg"
+    assert state(pretrain.STAGE, work, settings, at_home).why == "images of items changed: img/b.jpg"

@@ -48,7 +48,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     real = pretrained.Opened.forward
 
-    def counted(self: pretrained.Opened, features: Any, method: str = "") -> Any:
+    def counted(self: pretrained.Opened, features: Any, method: str = "", **options: bool) -> Any:
         counts.append(len(next(iter(features.values()))))
         return real(self, features, method)
 

@@ -28,7 +28,7 @@ SECRET = "sk-topsecret-0123"
 
 
 class Scripted:
-    """A language model that says what it is told to: true, false or obedient; it can be killed after some calls."""
+    """A language model that says what it should: true, false or obedient; it can be killed after some calls."""
 
     name = "scripted"
     calls: ClassVar[int] = 0
@@ -94,7 +94,7 @@ def generated(work: WorkDir, context: Context, **settings: Any) -> Outcome:
     return execute(STAGE, vouch(work), GenerateConfig(**settings), context, force=True)
 
 
-def draw_pictures(folder: Path) -> None:
+def draw_images(folder: Path) -> None:
     (folder / "pictures").mkdir()
     for i in range(1, N_ITEMS):
         Image.new("RGB", (20, 20), [(200, 0, 0), (0, 0, 200)][i % 2]).save(folder / "pictures" / f"{i}.png")
@@ -268,7 +268,7 @@ def test_a_server_needs_the_name_of_a_model() -> None:
 
 
 def test_images_are_made_for_items_without_a_picture_first(work: WorkDir, context: Context, tmp_path: Path) -> None:
-    draw_pictures(tmp_path)
+    draw_images(tmp_path)
     report = generated(work, context, image_generator="vae", max_images=3, image_size=16, image=QUICK).report
     rows = work.read(ITEM_IMAGES).to_pylist()
     assert [(row["item_id"], row["condition"]) for row in rows] == [("i00", "Red"), ("i11", "Blue"), ("i10", "Red")]

@@ -13,10 +13,10 @@ from llmrec_cli.cli import stage_commands  # noqa: F401 -- registers them, befor
 from llmrec_cli.cli.options import Common, Force, app, command, listen
 from llmrec_cli.core.errors import SettingsError
 
-BESIDE = "Beside the stages"
+OTHERS = "Other commands"
 
 
-@command(BESIDE)
+@command(OTHERS)
 def init(
     common: Common,
     *,
@@ -36,7 +36,7 @@ def init(
     common.console.text(made.lines)
 
 
-@command(BESIDE)
+@command(OTHERS)
 def run(
     common: Common,
     *,
@@ -61,7 +61,7 @@ def run(
     common.console.finish(outcomes, str(common.work), following)
 
 
-@command(BESIDE, settings=("holdout", "fail_under", "explanations", "ablation"))
+@command(OTHERS, settings=("holdout", "fail_under", "explanations", "ablation"))
 def evaluate(
     common: Common,
     *,
@@ -89,7 +89,7 @@ def evaluate(
     common.console.finish(outcomes, str(common.work))
 
 
-@command(BESIDE)
+@command(OTHERS)
 def status(
     common: Common,
     *,
@@ -108,7 +108,7 @@ def status(
         raise typer.Exit(4)
 
 
-@command(BESIDE)
+@command(OTHERS)
 def show(
     common: Common,
     *,
@@ -137,7 +137,7 @@ def show(
     common.console.either(shown.lines, shown.data)
 
 
-@command(BESIDE)
+@command(OTHERS)
 def forget(
     common: Common,
     *,
@@ -158,7 +158,7 @@ def forget(
     from llmrec_cli.privacy import forget
 
     settings, ids = common.settings(), forget.asked(users, file)
-    if retrain:  # what cannot be run again is told before anything is changed
+    if retrain:  # what cannot be run again is reported before anything is changed
         pipeline.check(settings)
     context = common.context(settings, works=retrain)
     drawn = common.workdir.has(REPORT_PAGE)
@@ -173,7 +173,7 @@ def forget(
     common.console.either([*receipt.lines, f"receipt: {receipt.path}"], receipt.data)
 
 
-@command(BESIDE)
+@command(OTHERS)
 def config(common: Common, stage: Annotated[str | None, typer.Argument(help="Only this stage.")] = None) -> None:
     """Print every setting, its value, where the value came from and what it means."""
     from llmrec_cli.commands import status
@@ -182,7 +182,7 @@ def config(common: Common, stage: Annotated[str | None, typer.Argument(help="Onl
     common.console.records(["setting", "value", "from", "meaning"], rows)
 
 
-@command(BESIDE)
+@command(OTHERS)
 def models(
     common: Common,
     *,
@@ -205,7 +205,7 @@ def models(
         raise SettingsError("`models` takes `list`, or `fetch NAME`", fix="llmrec models list")
 
 
-@command(BESIDE)
+@command(OTHERS)
 def doctor(common: Common) -> None:
     """Check the machine: versions, extras, memory, disk, device, the work directory. Paste its output into a report."""
     from llmrec_cli.commands import status

@@ -233,7 +233,7 @@ TASTE_TEXTS = Table(
 ITEM_IMAGES = Table(
     "generate",
     "item_images",
-    "Where the generated image of an item lies, what made it, and the item whose picture is nearest to it.",
+    "Where the generated image of an item lies, what made it, and the item whose image is nearest to it.",
     (ITEM,),
     _schema(item_id=ID, path=TEXT, image_generator=TEXT, condition=TEXT, nearest_item=ID, distance=pa.float32()),
     optional=True,

@@ -38,7 +38,7 @@ class Ablation:
     """Families that the ranker cannot be fitted without."""
 
     @classmethod
-    def of(cls, maker: Maker, encoder: SequenceEncoder, question: EvalUsers, *, k: int, limit: int) -> Ablation:
+    def of(cls, maker: Maker, encoder: SequenceEncoder, eval_users: EvalUsers, *, k: int, limit: int) -> Ablation:
         """With the maker's ranker and retrievers, for at most `limit` users on either side.
 
         `encoder` has not seen the users' last events, from which the ranker learns; the order is that of the ranker,
@@ -46,8 +46,8 @@ class Ablation:
         """
         seed, progress = maker.context.seed, maker.context.progress
         learnt = _training(maker, encoder, limit)
-        rows, targets = _asked(question, limit, seed)
-        asked = maker.candidates(maker.histories.select(question.users[rows]))
+        rows, targets = _asked(eval_users, limit, seed)
+        asked = maker.candidates(maker.histories.select(eval_users.users[rows]))
         steps = list(_steps(learnt, list(maker.retrievers), maker.ranker.needs))
         values = {}
         with progress.task("ablation", len(steps) + 1, "fits") as task:
@@ -69,7 +69,7 @@ class Ablation:
         return pa.Table.from_pylist(rows, schema=ABLATION.schema)
 
     def lines(self, table: pa.Table) -> list[str]:
-        """What is told of it, the largest loss first."""
+        """What is reported of it, the largest loss first."""
         whole, *rows = table.to_pylist()
         metric = self.metric.upper()
         out = [
@@ -94,10 +94,10 @@ def _training(maker: Maker, encoder: SequenceEncoder, limit: int) -> Candidates:
     return retrieval.of_last_events(sequences, encoder, limit, context.seed, context.progress)
 
 
-def _asked(question: EvalUsers, limit: int, seed: int) -> tuple[Ints, Targets]:
+def _asked(eval_users: EvalUsers, limit: int, seed: int) -> tuple[Ints, Targets]:
     """Rows of at most `limit` of the users of a backtest, at random, with their targets."""
-    offsets, codes = question.targets
-    n = len(question.users)
+    offsets, codes = eval_users.targets
+    n = len(eval_users.users)
     rows = np.sort(np.random.default_rng([seed, n]).choice(n, min(limit, n), replace=False))
     lengths = np.diff(offsets)[rows]
     found = offsets_of(lengths)

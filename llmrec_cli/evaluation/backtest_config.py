@@ -78,7 +78,7 @@ class EvaluateConfig(BaseModel, frozen=True, extra="forbid"):
     @field_validator("thresholds", "upper_bounds")
     @classmethod
     def _measured(cls, thresholds: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        """A mistyped metric is told before the hours of a replay."""
+        """A mistyped metric is reported before the hours of a replay."""
         names = [f"{metric}@{k}" for metric in METRICS for k in info.data.get("ks", [])]
         names += OF_REASONS if info.data.get("explanations") else ()
         for name in thresholds:

@@ -18,7 +18,7 @@ from llmrec_cli.ranking.rankers import scores_of
 
 Json = dict[str, Any]
 CAP = 100.0
-"""Ratios are told up to here: where other events hardly count there is no limit to them."""
+"""Ratios are reported up to here: where other events hardly count there is no limit to them."""
 EVENTS = ("named", "other")
 
 

@@ -183,8 +183,8 @@ class ChatClient:
             return MissingExtraError(
                 f"the chat server refuses the key ({status})", where=self.url, fix=f"export {KEY}=... with a valid key"
             )
-        said = _message(error)
-        words = f": {said}" if said and not (key and key in said) else ""
+        answer_text = _message(error)
+        words = f": {answer_text}" if answer_text and not (key and key in answer_text) else ""
         if error.code in (408, 409, 429) or error.code >= 500:
             slow = "has too many requests" if error.code == 429 else "fails"
             return TransientError(
@@ -245,10 +245,10 @@ def _message(error: urllib.error.HTTPError) -> str:
     """What the server says of its refusal, on one line; "" where it says nothing in JSON."""
     try:
         content = json.loads(error.read(LARGEST))
-        said = content["error"]["message"] if isinstance(content["error"], dict) else content["error"]
+        answer_text = content["error"]["message"] if isinstance(content["error"], dict) else content["error"]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
         return ""
-    return shortened(one_line(str(said)), 200)
+    return shortened(one_line(str(answer_text)), 200)
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -1,4 +1,4 @@
-"""A collage of real pictures: what a category is, shown by its items. Nothing is learnt or invented."""
+"""A collage of real images: what a category is, shown by its items. Nothing is learnt or invented."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.imaging.generators import Examples, Pixels, Wanted
 
-GAP = 1  # white pixels between the pictures
+GAP = 1  # white pixels between the images
 
 
 class CollageConfig(BaseModel, frozen=True, extra="forbid"):
-    side: int = Field(2, ge=1, le=4, description="pictures in a row, and rows")
+    side: int = Field(2, ge=1, le=4, description="images in a row, and rows")
 
 
 class CollageGenerator:
-    """Pictures of a kind in a square; fewer than fit are repeated."""
+    """Items' images in a square; fewer than fit are repeated."""
 
     Config = CollageConfig
 
@@ -32,11 +32,11 @@ class CollageGenerator:
 
     @classmethod
     def fit(cls, config: CollageConfig, examples: Examples, *, seed: int, device: str, progress: Progress) -> Self:
-        """Nothing to learn: the pictures are kept."""
+        """Nothing to learn: the images are kept."""
         return cls(config, examples)
 
     def generate(self, wanted: Wanted, seed: int) -> Pixels:
-        """See `ImageGenerator`: the pictures are drawn anew for each image."""
+        """See `ImageGenerator`: the parts are drawn anew for each image."""
         rng = np.random.default_rng([seed, 4])
         of_kind = [np.flatnonzero(self._examples.kinds == kind) for kind in range(self._examples.n_kinds)]
         n = self.config.side**2
@@ -44,7 +44,7 @@ class CollageGenerator:
         return np.stack([self._composed(self._examples.images[rows]) for rows in drawn])
 
     def _composed(self, images: Pixels) -> Pixels:
-        """(side², s, s, 3) pictures to one of s pixels a side."""
+        """(side², s, s, 3) images to one of s pixels a side."""
         side, size = self.config.side, images.shape[1]
         edges = np.linspace(0, size, side + 1).round().astype(int)
         out = np.full((size, size, 3), 255, dtype=np.uint8)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from llmrec_cli.content import Advance
-from llmrec_cli.content.media import read_picture
+from llmrec_cli.content.media import read_image
 from llmrec_cli.content.pretrained import Checkpoint, assembled
 from llmrec_cli.core.arrays import Floats, Ints, unit
 from llmrec_cli.core.errors import DataError
@@ -110,11 +110,11 @@ class EfficientNetLite0:
         return self.checkpoint.identity("image", SIDE)
 
     def encode(self, files: list[Path]) -> Floats:
-        """(files, 1280) unit-length rows; a zero row for a file that holds no picture."""
+        """(files, 1280) unit-length rows; a zero row for a file that holds no image."""
         parts: list[tuple[Ints, Floats]] = []
         for start in range(0, len(files), self.batch_size):
             block = files[start : start + self.batch_size]
-            read = {start + n: image for n, file in enumerate(block) if (image := read_picture(file, SIDE))}
+            read = {start + n: image for n, file in enumerate(block) if (image := read_image(file, SIDE))}
             if read:
                 pixels = np.stack([np.asarray(image.resize((SIDE, SIDE)), dtype=np.float32) for image in read.values()])
                 parts.append((np.array(list(read)), self._vectors(pixels)))

@@ -1,4 +1,4 @@
-"""Reading and writing image files; of the items' pictures only those inside of the project's folder are opened."""
+"""Reading and writing image files; of the items' images only those inside of the project's folder are opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-from llmrec_cli.content.media import inside, read_picture
+from llmrec_cli.content.media import inside, read_image
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.version import __version__
 from llmrec_cli.imaging.generators import Pixels
@@ -20,11 +20,11 @@ XMP = (
     '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType='
     '"http://cv.iptc.org/newscodes/digitalsourcetype/{source}"/></rdf:RDF></x:xmpmeta>'
 )
-"""How the IPTC marks pictures that no camera took; readers of other programs know it."""
+"""The IPTC's mark of images that no camera took; other programs know it."""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class TrainingImages:
     """What could be read, and how many paths could not."""
 
     rows: Ints
@@ -37,8 +37,8 @@ class Pictures:
     """Paths of files that are missing, broken or no images."""
 
 
-def read_pictures(paths: Sequence[str | None], folder: Path, size: int | None, limit: int) -> Pictures:
-    """The first `limit` readable pictures of `paths`, which start from `folder`; symbolic links are followed first.
+def read_training_images(paths: Sequence[str | None], folder: Path, size: int | None, limit: int) -> TrainingImages:
+    """The first `limit` readable images of `paths`, which start from `folder`; symbolic links are followed first.
 
     Without a size they are 64 pixels a side where half of them are as large, else 32.
     """
@@ -55,29 +55,29 @@ def read_pictures(paths: Sequence[str | None], folder: Path, size: int | None, l
         if file is None:
             outside += 1
             continue
-        picture = read_picture(file, size or LARGE)
-        if picture is None:
+        opened = read_image(file, size or LARGE)
+        if opened is None:
             unreadable += 1
             continue
         rows.append(row)
-        # its middle square, at once: what is kept of a large picture is small
-        side = size or min(LARGE, *picture.size)
-        read.append(ImageOps.fit(picture, (side, side)))
-    side = size or (LARGE if 2 * sum(picture.width >= LARGE for picture in read) >= len(read) else SMALL)
-    images = [np.asarray(picture.resize((side, side)), dtype=np.uint8) for picture in read]
+        # its middle square, at once: what is kept of a large image is small
+        side = size or min(LARGE, *opened.size)
+        read.append(ImageOps.fit(opened, (side, side)))
+    side = size or (LARGE if 2 * sum(opened.width >= LARGE for opened in read) >= len(read) else SMALL)
+    images = [np.asarray(opened.resize((side, side)), dtype=np.uint8) for opened in read]
     stacked = np.stack(images) if images else np.zeros((0, side, side, 3), dtype=np.uint8)
-    return Pictures(np.array(rows, dtype=np.int64), stacked, outside, unreadable)
+    return TrainingImages(np.array(rows, dtype=np.int64), stacked, outside, unreadable)
 
 
-def save_pictures(images: Pixels, folder: Path, generator: str) -> list[str]:
+def save_images(images: Pixels, folder: Path, generator: str) -> list[str]:
     """Write (n, size, size, 3) images as PNG files that are named by their place and say what made them; the names."""
     names = [f"{n:06d}.png" for n in range(len(images))]
     for name, image in zip(names, images, strict=True):
-        save_picture(image, folder / name, generator)
+        save_image(image, folder / name, generator)
     return names
 
 
-def save_picture(image: Pixels, file: Path, generator: str) -> None:
+def save_image(image: Pixels, file: Path, generator: str) -> None:
     """Write a PNG file that says in its metadata that it was generated: in words, and as the IPTC does."""
     source = "compositeCapture" if generator == "collage" else "trainedAlgorithmicMedia"
     marks = PngImagePlugin.PngInfo()

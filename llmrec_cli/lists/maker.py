@@ -154,7 +154,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         backfill=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         own_weight=profiles.column("own_weight").to_numpy(),
-        explainer_of=lambda told: Explainer.of(retrievers, catalogue, told, **groups, least=least),
+        explainer_of=lambda changed: Explainer.of(retrievers, catalogue, changed, **groups, least=least),
         credited=leaderboard.at_least_popularity(work.read(artifacts.RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],

@@ -201,15 +201,15 @@ def _lines(data: Json) -> list[str]:
     people_ = f"{data['people']:,} {'person' if data['people'] == 1 else 'people'}"
     lines = [f"forgot {people_}, {data['found']:,} of whom were found, in {data['seconds']:.1f} s"]
     for name, rows in data["rows"].items():
-        told = ", ".join(f"{path} {n:,}" for path, n in rows.items()) or "nothing"
-        lines.append(f"  rows taken out of {name}: {told}")
+        counts = ", ".join(f"{path} {n:,}" for path, n in rows.items()) or "nothing"
+        lines.append(f"  rows taken out of {name}: {counts}")
     for name, removed in data["removed"].items():
         lines.append(f"  removed from {name}, to be made again: {', '.join(removed)}")
     for name, stages in data["stale"].items():
         lines.append(f"  learned from them, and stale by now, in {name}: {', '.join(stages)}")
-    for what, told in (("leftovers and kept answers", "leftovers"), ("exports", "exports")):
-        if data[told]:
-            lines.append(f"  removed {what}: {', '.join(data[told])}")
+    for what, key in (("leftovers and kept answers", "leftovers"), ("exports", "exports")):
+        if data[key]:
+            lines.append(f"  removed {what}: {', '.join(data[key])}")
     if data["look_at"]:
         lines.append(f"  look at these files, which may name them: {', '.join(data['look_at'])}")
     return [*lines, *(f"  {each}" for each in data["beyond"])]

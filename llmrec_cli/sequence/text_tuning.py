@@ -150,7 +150,7 @@ class TextTuner:
         self.windows = Windows.of(self.log.without_last(), self.held_out)
 
     def choose(self, frozen: Floats, machine: Runtime, progress: Progress) -> Choice:
-        """The vectors of later stages: `frozen` (catalogue, t), or with the tuned ones where those foretell better.
+        """The vectors of later stages: `frozen` (catalogue, t), or with the tuned ones where those predict better.
 
         By content alone, on the newest events of validation's users.
         """

@@ -70,34 +70,34 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
     fitted = sources_of(work, items, context)
     compared = check_consistency(fitted, config.baselines, config.must_beat, SOURCES)
     names, must = ([best if name == BEST else name for name in each] for each in (compared, config.must_beat))
-    sequences, question, given = replayed(work, config, users, items)
-    histories = Histories(question.histories, aligned(work, PROFILES, users.column(USER))[question.users])
+    sequences, eval_users, given = replayed(work, config, users, items)
+    histories = Histories(eval_users.histories, aligned(work, PROFILES, users.column(USER))[eval_users.users])
     everybody: Any = Popularity.of(sequences)  # where train-ranker fits none, as beside a private encoder
     baselines = {name: fitted.get(name, everybody) for name in names}
-    of_sources, other = by_sources(baselines, histories, question, items=items, k=max(config.ks), context=context)
+    of_sources, other = by_sources(baselines, histories, eval_users, items=items, k=max(config.ks), context=context)
     lists = {PIPELINE: given} | of_sources
     traits = Traits.of(items.column("tags"), aligned(work, ITEM_TEXT_VECTORS, items.column(ITEM)))
     sure = {"seed": context.seed, "resamples": config.bootstrap}
-    found = Comparison.of(question, lists, sequences, config.ks, **sure, traits=traits)
+    found = Comparison.of(eval_users, lists, sequences, config.ks, **sure, traits=traits)
     sliced = by_slices(found, lists, sequences, users, config.min_support)
     verdict = {
         **found.verdict(),
         "best_source": best,
-        "cold": question.cold(sequences.counts()),
+        "cold": eval_users.cold(sequences.counts()),
         "gaps": sliced.gaps,
         "other_filter": other,
-        "protocol": protocol(config, question, context.seed),
+        "protocol": protocol(config, eval_users, context.seed),
     }
     reasons = explained(work, config, context, verdict) if config.explanations else {}
     if config.ablation:
-        ablated(work, config, context, question, verdict)
+        ablated(work, config, context, eval_users, verdict)
     write(work, found, sliced, verdict)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
     metrics |= reasons
     enforce(metrics, verdict["versus"], least=config.least(), most=config.upper_bounds, must=must)
     lacking = [name for name in config.baselines if name not in compared]
     return Report(
-        {"users": len(question.users)}, metrics, describe(found, sliced, verdict, lacking), verdict["warnings"]
+        {"users": len(eval_users.users)}, metrics, describe(found, sliced, verdict, lacking), verdict["warnings"]
     )
 
 
@@ -121,7 +121,7 @@ def explained(work: WorkDir, config: BacktestConfig, context: Context, verdict: 
     return dict(zip(OF_REASONS, (ratio["value"], ratio["low"], of_rows["left"]["named"]), strict=True))
 
 
-def ablated(work: WorkDir, config: BacktestConfig, context: Context, question: EvalUsers, verdict: Json) -> None:
+def ablated(work: WorkDir, config: BacktestConfig, context: Context, eval_users: EvalUsers, verdict: Json) -> None:
     """What families of features and sources are worth, in the verdict and as a table."""
     from llmrec_cli.evaluation.ablation import Ablation
     from llmrec_cli.lists.maker import maker_of
@@ -130,7 +130,7 @@ def ablated(work: WorkDir, config: BacktestConfig, context: Context, question: E
 
     maker = maker_of(work, config.lists, context)
     encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), maker.catalogue.item_ids), context.device)
-    found = Ablation.of(maker, encoder, question, k=max(config.ks), limit=config.ablation_users)
+    found = Ablation.of(maker, encoder, eval_users, k=max(config.ks), limit=config.ablation_users)
     table = found.table(context.seed, config.bootstrap)
     work.write(ABLATION, table)
     verdict["ablation"] = table.to_pylist()
@@ -159,8 +159,8 @@ def replayed(
             f"the lists have {given.shape[1]} items, too few for ks = {config.ks}", fix=f"--set recommend.k={longest}"
         )
     withheld = before(work.read(HOLDOUT), config.holdout_until)
-    question = ask(withheld, users, items, sequences, given, filter_seen=config.lists.filter_seen)
-    return sequences, question, given[question.users]
+    eval_users = ask(withheld, users, items, sequences, given, filter_seen=config.lists.filter_seen)
+    return sequences, eval_users, given[eval_users.users]
 
 
 def by_slices(
@@ -169,8 +169,8 @@ def by_slices(
     """By activity, by the target's popularity and by the users' attributes; none of fewer than `least` people."""
     from llmrec_cli.evaluation.slices import Sliced, by_activity, by_attributes
 
-    question = found.question
-    slicings = [by_activity(question.histories.lengths), *by_attributes(users.take(question.users))]
+    eval_users = found.eval_users
+    slicings = [by_activity(eval_users.histories.lengths), *by_attributes(users.take(eval_users.users))]
     return Sliced.of(found, lists, sequences.counts(), slicings, least=least)
 
 
@@ -185,7 +185,7 @@ def describe(found: Comparison, sliced: Sliced, verdict: Json, lacking: list[str
     """The result in lines; `lacking` are baselines that there is nothing to compare with."""
     from llmrec_cli.evaluation.comparison import cold_line, filter_line
 
-    turned = filter_line(verdict["other_filter"], found.metric, filter_seen=found.question.filter_seen)
+    turned = filter_line(verdict["other_filter"], found.metric, filter_seen=found.eval_users.filter_seen)
     lines = [*found.lines(), turned, *sliced.lines(), cold_line(verdict["cold"]), *verdict["words"]]
     lines.append(f"best source alone, by validation: {verdict['best_source']}")
     lines += [f"{name} is not compared with: train-ranker does not fit it" for name in lacking]
@@ -203,7 +203,7 @@ def sources_of(work: WorkDir, items: pa.Table, context: Context) -> dict[str, Re
 def by_sources(
     sources: Mapping[str, Retriever],
     histories: Histories,
-    question: EvalUsers,
+    eval_users: EvalUsers,
     *,
     items: pa.Table,
     k: int,
@@ -220,10 +220,10 @@ def by_sources(
         context.progress.log(f"evaluate: lists by {name}")
         same, turned = (
             best_items(retriever, histories, k, ties=ties, exclude_seen=seen, max_memory=context.max_memory // 2)[0]
-            for seen in (question.filter_seen, not question.filter_seen)
+            for seen in (eval_users.filter_seen, not eval_users.filter_seen)
         )
         lists[name] = same
-        other[name] = float(rank_metrics(turned, question.targets, k)[f"ndcg@{k}"].mean())
+        other[name] = float(rank_metrics(turned, eval_users.targets, k)[f"ndcg@{k}"].mean())
     return lists, other
 
 
@@ -238,7 +238,7 @@ def best_source(report: pa.Table) -> str:
     return name
 
 
-def protocol(config: EvaluateConfig, question: EvalUsers, seed: int) -> str:
+def protocol(config: EvaluateConfig, eval_users: EvalUsers, seed: int) -> str:
     """What was asked, so that the figures can be compared with others."""
     withheld = {
         "last": "leave-one-out (each user's last event withheld)",
@@ -246,8 +246,8 @@ def protocol(config: EvaluateConfig, question: EvalUsers, seed: int) -> str:
         "time": f"everything from {config.holdout_after} on withheld"
         + (f", asked about until {config.holdout_until}" if config.holdout_until else ""),
     }[config.holdout]
-    seen = "seen items filtered" if question.filter_seen else "seen items not filtered"
-    ranking = f"full ranking over {question.histories.n_items:,} items"
+    seen = "seen items filtered" if eval_users.filter_seen else "seen items not filtered"
+    ranking = f"full ranking over {eval_users.histories.n_items:,} items"
     return f"protocol: {withheld}, {ranking}, {seen}, {config.bootstrap:,} bootstrap resamples of users, seed {seed}"
 
 

@@ -2,7 +2,7 @@
 
 Reads: clean/items, clean/item_ranges, clean/sequences, profile/profiles; pretrain/language_adapter where it is asked
 for; the image files that the items name.
-Writes: generate/item_texts, generate/taste_texts; generate/item_images and generate/images where items have pictures.
+Writes: generate/item_texts, generate/taste_texts; generate/item_images and generate/images where items have images.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     image_generator: str = Field(
         "", description="what makes images: gan, vae, diffusers, collage, or module:Class; empty: none"
     )
-    max_images: int = Field(64, ge=0, description="images made: items without a picture first, most popular first")
+    max_images: int = Field(64, ge=0, description="images made: items without an image first, most popular first")
     image_size: int | None = Field(
         None,
         ge=16,
         le=128,
         multiple_of=4,
-        description="pixels a side; 64 where half of the pictures are as large, else 32",
+        description="pixels a side; 64 where half of the images are as large, else 32",
     )
     image: Annotated[dict[str, SerializeAsAny[BaseModel]], IMAGE_SECTIONS] = Field(
         {}, description="settings of the image generators, by name"
@@ -127,7 +127,7 @@ def open_writer(work: WorkDir, config: GenerateConfig, context: Context) -> Writ
 
 
 def writer_config(config: GenerateConfig, work: WorkDir | None = None) -> WriterConfig:
-    """What a writer is told; without a work directory neither an adapter nor a place for answers."""
+    """What a writer is given; without a work directory neither an adapter nor a place for answers."""
     from llmrec_cli.writing.writers import WriterConfig
 
     return WriterConfig(
@@ -161,7 +161,7 @@ def jobs(work: WorkDir, config: GenerateConfig) -> tuple[Job, ...]:
 
 
 def _sources(work: WorkDir, config: GenerateConfig, base: Path) -> Iterator[Source]:
-    """The language model that writes, and the pictures that an image generator learns from."""
+    """The language model that writes, and the images that an image generator learns from."""
     from llmrec_cli.content import encoder_files
     from llmrec_cli.tensors import model_store
 

@@ -245,8 +245,8 @@ def common_topics(topics: Topics, least: int) -> Topics:
     from llmrec_cli.profiles.interests import leading
 
     while least > 1 and topics.labels:
-        told = leading(sp.csr_matrix(topics.of_users), topics.labels, TOPICS_OF_USER, LEAST_TOPIC)
-        tags = pc.list_flatten(told).field("tag")
+        led = leading(sp.csr_matrix(topics.of_users), topics.labels, TOPICS_OF_USER, LEAST_TOPIC)
+        tags = pc.list_flatten(led).field("tag")
         people = np.bincount(pc.index_in(tags, value_set=pa.array(topics.labels)), minlength=len(topics.labels))
         kept = np.flatnonzero(people >= least)
         if len(kept) == len(topics.labels):
@@ -275,8 +275,8 @@ def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segm
     n_users, cold = len(histories), int((histories.lengths == 0).sum())
     lines = [f"{n_users:,} users profiled, {cold:,} of them without events (profiled by their segment)"]
     for topic in np.argsort(-topics.shares, kind="stable"):
-        told = "" if np.isnan(coherence[topic]) else f"  (NPMI {coherence[topic]:+.2f})"
-        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}{told}")
+        npmi = "" if np.isnan(coherence[topic]) else f"  (NPMI {coherence[topic]:+.2f})"
+        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}{npmi}")
     metrics = {}
     if np.isfinite(coherence).any():
         metrics["coherence"] = float(np.nanmean(coherence))

@@ -52,10 +52,10 @@ def facts_with(order: str, place: str) -> Facts:
         "attributes": [{"name": "size", "value": "1 l"}],
         "n_events": 3,
     }
-    told = {"category": order, "tags": [order], "attributes": [{"name": "size", "value": order}], "title": order}
-    (facts,) = ItemEvidence(pa.Table.from_pylist([{**row, place: told[place]}], schema=ITEMS.schema), np.array([3]))(
-        np.array([0])
-    )
+    reported = {"category": order, "tags": [order], "attributes": [{"name": "size", "value": order}], "title": order}
+    (facts,) = ItemEvidence(
+        pa.Table.from_pylist([{**row, place: reported[place]}], schema=ITEMS.schema), np.array([3])
+    )(np.array([0]))
     return facts
 
 

@@ -66,7 +66,7 @@ class Writer(Protocol):
 
 @runtime_checkable
 class Rewrites(Protocol):
-    """A writer that can do better when it is told what was wrong."""
+    """A writer that can do better when it knows what was wrong."""
 
     def rewrite(self, facts: Sequence[Facts], faults: Sequence[str], tries: int) -> list[Draft]:
         """Another draft for each, the `tries`-th."""

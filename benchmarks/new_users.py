@@ -1,6 +1,6 @@
 """New users with their first 0, 1 and 3 events: the lists of the pipeline against what everyone chooses.
 
-python -m benchmarks.new items [--seeds 42,43,44]
+python -m benchmarks.new_users [--seeds 42,43,44]
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def one_seed(log: pa.Table, options: Options, seed: int) -> dict[int, tuple[rank
     everyone = np.unique(users)
     new = np.sort(np.random.default_rng(seed).choice(everyone, round(SHARE * len(everyone)), replace=False))
     is_new, place = np.isin(users, new), np.arange(len(users)) - np.searchsorted(users, users)
-    work = WorkDir(options.work / "new items" / f"seed-{seed}")
+    work = WorkDir(options.work / "new_users" / f"seed-{seed}")
     found = {}
     for n in EVENTS:
         stages(work, log.filter(pa.array(~is_new | (place < n))), STAGES, options, seed)
@@ -149,7 +149,7 @@ def main() -> None:
     shown = ", ".join(options.settings) or "default settings"
     found = {"rows": measure(options), "seeds": options.seeds, "settings": shown, "with": harness.stamp()}
     results = {"ml-100k": found}
-    harness.keep(options.results / "new items.json", "ml-100k", results["ml-100k"])
+    harness.keep(options.results / "new_users.json", "ml-100k", results["ml-100k"])
     show(tables(results))
 
 
