@@ -239,7 +239,7 @@ RECOMMENDATIONS = Table(
 LIST_TEXTS = Table(
     "recommend",
     "list_texts",
-    "What a reader is sent about a list: why a row is there, a push line; with what each rests on.",
+    "What a reader is sent about a list: why a row is there, a push line, a digest; with what each rests on.",
     (USER, "kind", "rank"),
     LIST_TEXT,
     optional=True,

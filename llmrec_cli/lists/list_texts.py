@@ -1,28 +1,33 @@
-"""Texts over finished lists: why a row is there, a push line, each from what the evidence holds."""
+"""Texts over finished lists: why a row is there, a push line, a digest, each from what the evidence holds."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 from zlib import crc32
 
 import pyarrow as pa
 
-from llmrec_cli.core.arrays import Bools, Ints
 from llmrec_cli.core.artifacts import LIST_TEXTS
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.text_cleaning import plain
+from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.writing.claims import People
 from llmrec_cli.writing.facts import LONGEST_TITLE
+from llmrec_cli.writing.known_facts import sayable
 from llmrec_cli.writing.text_checks import Allowed, fault
 from llmrec_cli.writing.text_templates import Template
 
-LONGEST_PUSH = 90
+LONGEST = {"why": 400, "push": 90, "digest": 20_000}
+"""Characters of a text."""
 CUTS = (60, 40, 28, 20, 12)
 """Characters of the titles in a push line: the first with which it is short enough."""
+MOST_THEMES = 4
+"""Named themes of a digest."""
 OF_EVENTS = ("followed", "together", "similar")
 
 
@@ -33,6 +38,8 @@ class Pick:
     item_id: str
     rank: int
     title: str
+    themes: tuple[str, ...]
+    """What it may be grouped by in a digest: its categories, the narrowest first, and its tags."""
     because: str
     """What speaks for the row: a kind of evidence on events, interest, favourite, chosen, history, or discover."""
     event: str = ""
@@ -59,13 +66,14 @@ class Pick:
 
 
 SPECIMENS = (
-    *(Pick("i", 1, "a title", kind, "another", "j", ("a theme",)) for kind in OF_EVENTS),
-    Pick("i", 1, "a title", "interest", tags=("a theme", "another")),
-    *(Pick("i", 1, "a title", kind) for kind in ("favourite", "chosen", "history", "discover")),
+    *(Pick("i", 1, "a title", (), kind, "another", "j", ("a theme",)) for kind in OF_EVENTS),
+    Pick("i", 1, "a title", (), "interest", tags=("a theme", "another")),
+    *(Pick("i", 1, "a title", (), kind) for kind in ("favourite", "chosen", "history", "discover")),
 )
 """A pick of every kind, to try a template on."""
 
 
+@lru_cache(1 << 16)
 def quoted(name: str, cut: int = LONGEST_TITLE) -> str:
     return f"“{plain(name, cut)}”"
 
@@ -79,6 +87,8 @@ class ListTexts:
     """The program's own in that language, where there are any."""
     titles: Mapping[str, str]
     """Item id -> its title, "" where it has none."""
+    themes: Mapping[str, tuple[str, ...]]
+    """Item id -> what it may be grouped by."""
     people: Mapping[str, int]
     """Item id -> people who chose it."""
     favourites: frozenset[str]
@@ -93,18 +103,19 @@ class ListTexts:
         cls,
         templates: Mapping[str, Template],
         fallback: Mapping[str, Template],
-        *,
-        items: tuple[Sequence[str], Sequence[str]],
+        catalogue: Catalogue,
         people: People,
     ) -> ListTexts:
-        """`items` are ids and titles in the order of `people`."""
-        ids, titles = items
-        counts: Ints = people.counts
-        foremost: Bools = people.foremost() & (counts >= people.fewest)
+        """`people` who chose the items of the catalogue."""
+        ids, counts = catalogue.item_ids, people.counts
+        levels = (path.split(" > ")[::-1] for path in catalogue.categories)
+        themes = (sayable([*path, *tags]) for path, tags in zip(levels, catalogue.tags, strict=True))
+        foremost = people.foremost() & (counts >= people.fewest)
         return cls(
             templates,
             fallback,
-            titles={item: plain(title, LONGEST_TITLE) for item, title in zip(ids, titles, strict=True)},
+            titles={item: plain(title, LONGEST_TITLE) for item, title in zip(ids, catalogue.titles, strict=True)},
+            themes=dict(zip(ids, themes, strict=True)),
             people=dict(zip(ids, counts.tolist(), strict=True)),
             favourites=frozenset(item for item, top in zip(ids, foremost.tolist(), strict=True) if top),
             fewest=people.fewest,
@@ -115,15 +126,18 @@ class ListTexts:
         records = rows.select([USER, "rank", ITEM, "evidence"]).to_pylist()
         texts = []
         for user, mine in groupby(records, lambda row: row[USER]):
-            picks = [self.pick(row) for row in mine]
+            picks, turn = [self.pick(row) for row in mine], crc32(user.encode())
+            reasons: dict[int, str] = {}
             for kind in self.templates:
-                texts += [{USER: user, **text} for text in self.written(kind, picks, crc32(user.encode()))]
+                found = self.written(kind, picks, turn, reasons)
+                reasons |= {text["rank"]: text["text"] for text in found if kind == "why"}
+                texts += [{USER: user, **text} for text in found]
         return pa.Table.from_pylist(texts, schema=LIST_TEXTS.schema)
 
     def pick(self, row: Mapping[str, Any]) -> Pick:
         """A row with the evidence that leads it, as far as it can be named to a reader."""
         item, evidence = row[ITEM], row["evidence"]
-        facts = item, row["rank"], self.titles[item]
+        facts = item, row["rank"], self.titles[item], self.themes[item]
         first = evidence[0] if evidence else {"kind": "history"}
         kind = first["kind"]
         if kind in OF_EVENTS:
@@ -138,24 +152,25 @@ class ListTexts:
         chosen = "chosen" if self.people[item] >= self.fewest else "discover"
         return Pick(*facts, "favourite" if item in self.favourites else chosen)
 
-    def written(self, kind: str, picks: list[Pick], turn: int) -> list[dict[str, Any]]:
-        """The texts of one kind for one list."""
+    def written(self, kind: str, picks: list[Pick], turn: int, reasons: Mapping[int, str]) -> list[dict[str, Any]]:
+        """The texts of one kind for one list; `reasons` are those of its rows, for a digest."""
         if kind == "why":
-            found = [self.checked(kind, [pick], turn + pick.rank) for pick in picks]
+            found = [self.checked(kind, [pick], turn + pick.rank, reasons) for pick in picks]
         else:
             named = [pick for pick in picks if pick.title]
             telling = [pick for pick in named if pick.because in (*OF_EVENTS, "interest")]
-            found = [self.checked(kind, [pick], turn) for pick in (telling or named)[:1]]
+            chosen = named if kind == "digest" else (telling or named)[:1]
+            found = [self.checked(kind, chosen, turn, reasons)] if chosen else []
         return [text for text in found if text]
 
-    def checked(self, kind: str, picks: list[Pick], turn: int) -> dict[str, Any] | None:
+    def checked(self, kind: str, picks: list[Pick], turn: int, reasons: Mapping[int, str]) -> dict[str, Any] | None:
         """A text that passes its check, by the program's own template where the user's does not; None without one."""
         for template in filter(None, (self.templates[kind], self.fallback.get(kind))):
-            text, why = self.fitted(template, picks, turn)
+            text, why = fitted(template, picks, turn, reasons)
             if not why:
                 return {
                     "kind": kind,
-                    "rank": picks[0].rank,
+                    "rank": 0 if kind == "digest" else picks[0].rank,
                     "text": text,
                     "item_ids": [pick.item_id for pick in picks],
                     "facts": [fact for pick in picks for fact in pick.facts],
@@ -165,30 +180,58 @@ class ListTexts:
             self.faults[f"{kind}: {why.partition(':')[0]}"] += 1
         return None
 
-    def fitted(self, template: Template, picks: list[Pick], turn: int) -> tuple[str, str]:
-        """The text and what is wrong with it; a push line with titles as long as it can have."""
-        (pick,) = picks
-        if template.kind == "why":
-            facts = pick.variables()
-            needed = [facts["event"]] if pick.event else facts["tags"]
-            text = template.render(facts, turn)
-            return text, fault(text, template.language, Allowed(names_of(facts), needed))
-        for cut in CUTS:
-            facts = pick.variables(cut)
-            text = template.render(facts, turn)
-            allowed = Allowed(names_of(facts), [facts["title"]], longest=LONGEST_PUSH)
-            if len(text) <= LONGEST_PUSH:
-                break
-        return text, fault(text, template.language, allowed)
+
+def fitted(template: Template, picks: list[Pick], turn: int, reasons: Mapping[int, str]) -> tuple[str, str]:
+    """The text and what is wrong with it; a push line with titles as long as it can have."""
+    kind, longest = template.kind, LONGEST[template.kind]
+    for cut in CUTS if kind == "push" else (LONGEST_TITLE,):
+        facts = [pick.variables(cut) for pick in picks]
+        variables = digest(picks, reasons) if kind == "digest" else facts[0]
+        text = template.render(variables, turn)
+        if len(text) <= longest:
+            break
+    names = {name for each in facts for name in (each["event"], each["title"], *each["tags"])}
+    needed = [each["title"] for each in facts]
+    if kind == "why":
+        needed = [facts[0]["event"]] if picks[0].event else facts[0]["tags"]
+    if kind == "digest":
+        names |= {theme["name"] for theme in variables["themes"]}
+    numbers = {str(len(picks))} if kind == "digest" else set()
+    return text, fault(text, template.language, Allowed(names, needed, numbers, longest))
 
 
-def names_of(facts: Mapping[str, Any]) -> set[str]:
-    """What a text from these variables may quote."""
-    return {facts["event"], facts["title"], *facts["tags"]}
+def digest(picks: Sequence[Pick], reasons: Mapping[int, str]) -> dict[str, Any]:
+    """What the template of a digest gets; each pick with its reason, where one could be said."""
+    themes = [
+        {
+            "name": name and quoted(name),
+            "picks": [{"title": quoted(pick.title), "why": reasons.get(pick.rank, "")} for pick in mine],
+        }
+        for name, mine in grouped(picks)
+    ]
+    return {"themes": themes, "n": len(picks)}
+
+
+def grouped(picks: Sequence[Pick]) -> list[tuple[str, list[Pick]]]:
+    """At most `MOST_THEMES` themes that some but not all have, that of most picks first; the others without a name."""
+    left, out = list(picks), []
+    while len(out) < MOST_THEMES:
+        counts = Counter(theme for pick in left for theme in pick.themes)
+        telling = [theme for theme in counts if 2 <= counts[theme] < len(picks)]
+        if not telling:
+            break
+        best = max(telling, key=counts.__getitem__)
+        out.append((best, [pick for pick in left if best in pick.themes]))
+        left = [pick for pick in left if best not in pick.themes]
+    return [*out, ("", left)] if left else out
 
 
 def tried(template: Template) -> None:
     """Render the template for a pick of every kind in every form: SettingsError for one that cannot be used."""
-    for specimen in SPECIMENS:
+    entries = [{"title": quoted(each.title), "why": "because."} for each in SPECIMENS]
+    groups = [{"name": name, "picks": entries} for name in (quoted("a theme"), "")]
+    several = {"themes": groups, "n": len(entries)}
+    tries = [several] if template.kind == "digest" else [each.variables() for each in SPECIMENS]
+    for facts in tries:
         for turn in range(12):
-            template.render(specimen.variables(), turn)
+            template.render(facts, turn)

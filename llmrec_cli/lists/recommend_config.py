@@ -16,8 +16,9 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     deny: list[str] | str = Field([], description="never these items: ids, or a text file with one id a line")
     max_per_category: int = Field(0, ge=0, description="cap for one category in a list; 0 is none")
     diversity: float = Field(0.0, ge=0, le=1, description="0 accuracy only … 1 variety only")
-    texts: list[Literal["why", "push"]] = Field(
-        ["why", "push"], description="written of each list: why each row is there, a push line; [] is none"
+    texts: list[Literal["why", "push", "digest"]] = Field(
+        ["why", "push", "digest"],
+        description="written of each list: why each row is there, a push line, a digest by theme; [] is none",
     )
     language: str = Field(
         "auto",

@@ -94,10 +94,8 @@ def list_texts(maker: Maker, config: RecommendConfig, context: Context) -> ListT
         return None
     language = text_templates.language_of(titles) if config.language == "auto" else config.language
     templates = text_templates.load(config.texts, language, context.base / config.templates)
-    items = maker.catalogue.item_ids, titles
-    return ListTexts.of(
-        templates, text_templates.own(config.texts, language), items=items, people=maker.explainer.people
-    )
+    fallback = text_templates.own(config.texts, language)
+    return ListTexts.of(templates, fallback, maker.catalogue, maker.explainer.people)
 
 
 def answer(

@@ -2,8 +2,8 @@
 
 Reads: clean/items, clean/interactions, clean/sequences, clean/funnel, pretrain/pretrain_curve, profile/profiles,
 profile/topics, train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations; where they are there
-recommend/list_texts, clean/item_ranges, generate/item_texts, generate/taste_texts, generate/item_images and generate/images; the verdicts
-and slices of the backtests in evaluate/, and what train-ranker told of privacy.
+recommend/list_texts, clean/item_ranges, generate/item_texts, generate/taste_texts, generate/item_images and
+generate/images; the verdicts and slices of the backtests in evaluate/, and what train-ranker told of privacy.
 Writes: report/report.html.
 """
 

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ NAME = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,4})?")
 VARIABLES = {
     "why": "because, event, tags, title, pick",
     "push": "because, event, tags, title, pick",
-    "digest": "themes (each with name and picks, a pick with title, price and why), n, pick",
+    "digest": "themes (each with name and picks, a pick with title and why), n, pick",
 }
 """Kind of text -> what its template may use."""
 
@@ -67,10 +68,11 @@ class Template:
         return cls(kind, language, str(path), sha256, compiled, path.parent == OWN)
 
     def render(self, facts: Mapping[str, Any], turn: int) -> str:
-        """The text; `pick` takes the form whose turn it is. SettingsError for what the template cannot do."""
+        """The text; `pick` takes the form whose turn it is, then the next. SettingsError for what cannot be done."""
+        turns = count(turn)
 
         def pick(forms: Sequence[str]) -> str:
-            return forms[turn % len(forms)]
+            return forms[next(turns) % len(forms)]
 
         try:
             return self.compiled.render(**facts, pick=pick).strip()
@@ -84,7 +86,7 @@ class Template:
 def load(kinds: Sequence[str], language: str, folder: Path) -> dict[str, Template]:
     """Kind -> its template in a language, the user's or the program's; SettingsError where there is none."""
     found = {}
-    for kind in kinds:
+    for kind in (each for each in VARIABLES if each in kinds):
         names = [directory / f"{kind}.{language}.jinja" for directory in (folder, OWN)]
         path = next((each for each in names if each.is_file()), None)
         if path is None:

@@ -155,6 +155,49 @@ Have you seen «T»?
 您见过«T»吗？
 «T»在等您""",
 }
+OPENINGS = {
+    "opening": """
+Picked for you: «N»
+What we found for you: «N»
+Your own selection, with «N»
+Hello! Here is something for you: «N»
+A newsletter for one reader, you: «N»
+Have a look: «N», put together for you
+Made for you: «N»
+A little inspiration: «N»
+For your next choice: «N»
+为您挑选的 «N» 个推荐
+我们为您找到 «N» 个推荐
+您的专属精选，共 «N» 个推荐
+您好！这里有为您准备的 «N» 个推荐
+只写给您的简报，«N» 个推荐
+请看：为您整理的 «N» 个推荐
+为您而选：«N» 个推荐
+一点灵感：«N» 个推荐
+您的下一个选择：«N» 个推荐"""
+}
+HEADINGS = {
+    "theme": """
+All about «G»
+On the theme of «G»
+More of «G»
+From the world of «G»
+主题：«G»
+关于«G»
+更多«G»
+走进«G»""",
+    "others": """
+And also
+More for you
+Further finds
+Apart from that
+To round it off
+此外
+还有这些
+更多推荐
+另外
+最后""",
+}
 _NAMED = {"E": "event", "T": "title", "G": "tags"}
 _QUOTED = "“[^”]*”"
 
@@ -168,5 +211,5 @@ def patterns(forms: dict[str, str]) -> list[tuple[str, re.Pattern[str]]]:
             for sign, name in _NAMED.items():
                 several = rf"{_QUOTED}(?:(?: and |和){_QUOTED})*" if sign == "G" else _QUOTED
                 pattern = pattern.replace(f"«{sign}»", f"(?P<{name}>{several})")
-            out.append((claim, re.compile(pattern)))
+            out.append((claim, re.compile(pattern.replace("«N»", "(?P<n>[0-9]+)(?: ideas?)?"))))
     return out
