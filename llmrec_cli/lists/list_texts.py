@@ -214,7 +214,8 @@ def digest(picks: Sequence[Pick], reasons: Mapping[int, str]) -> dict[str, Any]:
 
 def grouped(picks: Sequence[Pick]) -> list[tuple[str, list[Pick]]]:
     """At most `MOST_THEMES` themes that some but not all have, that of most picks first; the others without a name."""
-    left, out = list(picks), []
+    left = list(picks)
+    out: list[tuple[str, list[Pick]]] = []
     while len(out) < MOST_THEMES:
         counts = Counter(theme for pick in left for theme in pick.themes)
         telling = [theme for theme in counts if 2 <= counts[theme] < len(picks)]
