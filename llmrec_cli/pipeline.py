@@ -169,7 +169,7 @@ def across(settings: Settings, outcomes: Sequence[Outcome]) -> list[str]:
 def as_of_the_past(settings: Settings, config: Any) -> Settings:
     """The same settings, with `clean` told to withhold what the backtest asks about."""
     asked = {f"clean.{key}": getattr(config, key) for key in ("holdout", "holdout_n", "holdout_after")}
-    return settings.overridden({**asked, "recommend.k": max(config.ks)}, "the backtest")
+    return settings.overridden({**asked, "recommend.k": max(config.ks), "recommend.texts": []}, "the backtest")
 
 
 def draw(work: WorkDir, settings: Settings, context: Context, describe: Callable[[Outcome], None]) -> None:

@@ -11,6 +11,7 @@ from llmrec_cli.core.columns import (
     EVIDENCE,
     INTERESTS,
     ITEM,
+    LIST_TEXT,
     PRICE,
     TAGS,
     USER,
@@ -189,10 +190,7 @@ RETRIEVERS = Folder(
     "train-ranker", "retrievers", "Each candidate source, refitted on every event.", forgets=Forgets.MODELS
 )
 RANKER = Folder(
-    "train-ranker",
-    "ranker",
-    "The ranker that was best on validation, with its name in config.json.",
-    forgets=Forgets.MODELS,
+    "train-ranker", "ranker", "The best ranker on validation, named in config.json.", forgets=Forgets.MODELS
 )
 RANKER_FEATURES = Table(
     "train-ranker",
@@ -214,21 +212,17 @@ RANKER_REPORT = Table(
 
 _DRAFT = dict(text=pa.string(), writer=pa.string(), model=pa.string(), prompt_sha256=pa.string(), tries=pa.int64())
 _TEXT = dict(**_DRAFT, facts=pa.list_(pa.string()), check=pa.string())
-ITEM_TEXTS = Table(
-    "generate",
-    "item_texts",
-    "A grounded description of each item; check says passed, or why the template took over.",
-    (ITEM,),
-    _schema(item_id=ID, **_TEXT),
-    forgets=Forgets.LEARNT,
+
+
+def _texts(name: str, key: str, about: str, forgets: Forgets) -> Table:
+    return Table("generate", name, about, (key,), _schema(**{key: ID}, **_TEXT), forgets=forgets)
+
+
+ITEM_TEXTS = _texts(
+    "item_texts", ITEM, "A grounded description of each item; check says why the template took over.", Forgets.LEARNT
 )
-TASTE_TEXTS = Table(
-    "generate",
-    "taste_texts",
-    "A grounded summary of each user's taste, with the same provenance columns.",
-    (USER,),
-    _schema(user_id=ID, **_TEXT),
-    forgets=Forgets.ROWS,
+TASTE_TEXTS = _texts(
+    "taste_texts", USER, "A grounded summary of each user's taste, with the same provenance columns.", Forgets.ROWS
 )
 ITEM_IMAGES = Table(
     "generate",
@@ -247,6 +241,15 @@ RECOMMENDATIONS = Table(
     "k rows for each user: the item, why it is there, and the events that speak for it.",
     (USER, "rank"),
     _schema(user_id=ID, rank=pa.int32(), item_id=ID, score=pa.float32(), strategy=TEXT, reason=TEXT, evidence=EVIDENCE),
+    forgets=Forgets.ROWS,
+)
+LIST_TEXTS = Table(
+    "recommend",
+    "list_texts",
+    "What a reader is sent about a list: why a row is there, a push line, a digest; with what each rests on.",
+    (USER, "kind", "rank"),
+    LIST_TEXT,
+    optional=True,
     forgets=Forgets.ROWS,
 )
 REPORT_PAGE = File(
@@ -273,13 +276,7 @@ SLICES = Table(
     _schema(kind=pa.string(), slice=pa.string(), system=pa.string(), metric=pa.string(), **_INTERVAL),
     forgets=Forgets.LEARNT,
 )
-VERDICT = File(
-    "evaluate",
-    "verdict.json",
-    "Whether the pipeline beats popularity, by how much, in words and figures.",
-    forgets=Forgets.LEARNT,
-)
-
+VERDICT = File("evaluate", "verdict.json", "Whether lists beat popularity, by how much.", forgets=Forgets.LEARNT)
 ABLATION = Table(
     "evaluate",
     "ablation",

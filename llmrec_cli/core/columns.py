@@ -23,3 +23,15 @@ AFFINITIES = pa.list_(
     pa.struct([("tag", pa.string()), ("share", pa.float32()), ("lift", pa.float32()), ("support", pa.int32())])
 )
 PRICE = pa.struct([("typical", pa.float64()), ("level", pa.float32()), ("support", pa.int32())])
+LIST_TEXT = pa.schema(
+    [
+        (USER, pa.string()),
+        ("kind", pa.string()),
+        ("rank", pa.int32()),
+        ("text", pa.string()),
+        ("item_ids", pa.list_(pa.string())),
+        ("facts", ATTRIBUTES),
+        ("language", pa.string()),
+        ("template_sha256", pa.string()),
+    ]
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -14,3 +16,15 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     deny: list[str] | str = Field([], description="never these items: ids, or a text file with one id a line")
     max_per_category: int = Field(0, ge=0, description="cap for one category in a list; 0 is none")
     diversity: float = Field(0.0, ge=0, le=1, description="0 accuracy only … 1 variety only")
+    texts: list[Literal["why", "push", "digest"]] = Field(
+        ["why", "push", "digest"],
+        description="written of each list: why each row is there, a push line, a digest by theme; [] is none",
+    )
+    language: str = Field(
+        "auto",
+        pattern=r"^(auto|[a-z]{2,3}(-[A-Za-z]{2,4})?)$",
+        description="of these texts: en, zh, another that templates has; auto is that of the titles",
+    )
+    templates: str = Field(
+        "templates", description="folder whose files such as why.en.jinja stand in for the program's templates"
+    )

@@ -79,7 +79,7 @@
     return node;
   };
 
-  const card = (row, place) => {
+  const card = (row, place, texts) => {
     const item = items[row.item];
     const found = el("span", "found", strategies[row.strategy] || row.strategy);
     found.title = row.strategy;
@@ -91,11 +91,16 @@
       el("p", "category", item.category.split(" > ").slice(-2).join(" › ") || item.tags.join(" · ")),
       strength,
       el("p", "why", row.reason),
+      texts[`why ${place + 1}`] ? el("p", "fine sent", texts[`why ${place + 1}`]) : null,
       row.evidence.length ? el("ul", "evidence", ...row.evidence.map(evidence)) : null,
       item.text ? el("details", "", el("summary", "", "About this item"), el("p", "", item.text),
         el("p", "fine", `${item.id} · ${number(item.events)} ${item.events === 1 ? "event" : "events"}`)) : null);
     return el("li", "card item", tile(item), body);
   };
+
+  const SENT = { push: "Push line", digest: "Newsletter" };
+  const sent = (texts) => Object.entries(texts).filter(([name]) => SENT[name.split(" ")[0]]).map(([name, text]) =>
+    el("div", "part", el("h3", "", SENT[name.split(" ")[0]]), el("p", "sent", text)));
 
   const show = (place) => {
     current = (place + users.length) % users.length;
@@ -109,12 +114,13 @@
       el("h3", "name", user.id),
       el("p", "facts", facts.filter(Boolean).join(" · ")),
       user.taste ? el("p", "taste", user.taste) : null,
+      ...sent(user.texts),
       chips(user.cold ? `Interests of the segment “${user.segment}”` : "Interests", user.interests),
       chips("Lately", user.cold ? [] : user.recent.slice(0, 5)),
       chips("Topics", user.topics),
       past.length ? el("div", "part", el("h3", "", "Newest choices"), el("ol", "past", ...past)) : null,
     ].filter(Boolean));
-    list.replaceChildren(...user.list.map(card));
+    list.replaceChildren(...user.list.map((row, place) => card(row, place, user.texts)));
   };
 
   const ask = () => {

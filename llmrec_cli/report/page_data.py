@@ -63,6 +63,7 @@ def _user(view: Json, book: _Book) -> Json:
         "taste": view["taste"],
         "history": [book.place(event[ITEM]) for event in view["history"]],
         "list": _list(view["recommendations"], book),
+        "texts": {f"{each['kind']} {each['rank']}": each["text"] for each in view["texts"]},
     }
 
 

@@ -17,6 +17,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXTS,
     ITEM_VECTORS,
     ITEMS,
+    LIST_TEXTS,
     PROFILES,
     RECOMMENDATIONS,
     SEQUENCES,
@@ -40,7 +41,7 @@ LISTED = ("rank", ITEM, "score", "strategy", "reason")
 
 def user(work: WorkDir, user_id: str) -> Json:
     """The view of one user, after a check of what it is made from; DataError with near ids for one not known."""
-    _whole(work, PROFILES, ITEMS, SEQUENCES, TASTE_TEXTS, RECOMMENDATIONS)
+    _whole(work, PROFILES, ITEMS, SEQUENCES, TASTE_TEXTS, RECOMMENDATIONS, LIST_TEXTS)
     found = users(work, [readable(user_id)], Titles(work))
     if not found:
         raise unknown("user", user_id, work.read(PROFILES, [USER]).column(USER))
@@ -50,12 +51,14 @@ def user(work: WorkDir, user_id: str) -> Json:
 def users(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
     """The view of each of these users who is known, in the order given: who they are, what they like, chose and get.
 
-    `history` has the newest different items, each with the time of its newest event; `recommendations` the list.
+    `history` has the newest different items, each with the time of its newest event; `recommendations` the list,
+    `texts` what the user is sent about it.
     """
     profiles = _by(work, PROFILES, USER, ids, [*PROFILE, *TAGGED, "price"])
     histories = _by(work, SEQUENCES, USER, ids, [USER, "item_ids", "times"])
     tastes = _by(work, TASTE_TEXTS, USER, ids, [USER, "text"])
     lists = _by(work, RECOMMENDATIONS, USER, ids)
+    texts = _by(work, LIST_TEXTS, USER, ids, [USER, "kind", "rank", "text"])
     return [
         {
             **{name: profile[name] for name in PROFILE},
@@ -64,6 +67,7 @@ def users(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
             "taste": next((each["text"] for each in tastes.get(user_id, [])), ""),
             "history": [event for row in histories.get(user_id, []) for event in _newest(row, titles)],
             "recommendations": [list_row(row, titles) for row in sorted(lists.get(user_id, []), key=_rank)],
+            "texts": [{name: each[name] for name in ("kind", "rank", "text")} for each in texts.get(user_id, [])],
         }
         for user_id in ids
         for profile in profiles.get(user_id, [])

@@ -2,12 +2,13 @@
 
 Reads: clean/items, clean/users, clean/sequences, clean/negative_feedback, pretrain/item_vectors,
 pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_report.
-Writes: recommend/recommendations.
+Writes: recommend/recommendations, and recommend/list_texts where items have titles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
+    LIST_TEXTS,
     NEGATIVE_FEEDBACK,
     PROFILES,
     RANKER,
@@ -39,6 +41,8 @@ from llmrec_cli.lists.recommend_config import RecommendConfig
 
 if TYPE_CHECKING:
     from llmrec_cli.lists.build import Lists
+    from llmrec_cli.lists.list_texts import ListTexts
+    from llmrec_cli.lists.maker import Maker
 
 BLOCK = 2048  # users whose candidates, lists and reasons are in memory at a time
 
@@ -52,13 +56,16 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     set_threads(context.threads)
     maker = maker_of(work, config, context)
     parts: list[Lists] = []
-    with (
-        work.writer(RECOMMENDATIONS) as append,
-        context.progress.task("recommend", len(maker.histories), "users") as task,
-    ):
+    texts = list_texts(maker, config, context)
+    with ExitStack() as open_files, context.progress.task("recommend", len(maker.histories), "users") as task:
+        append = open_files.enter_context(work.writer(RECOMMENDATIONS))
+        append_texts = open_files.enter_context(work.writer(LIST_TEXTS)) if texts else None
         everyone = range(0, len(maker.histories), BLOCK)
         for start, lists in maker.blocks([(start, start + BLOCK) for start in everyone]):
-            append(maker.table(start, lists))
+            rows = maker.table(start, lists)
+            append(rows)
+            if texts and append_texts:
+                append_texts(texts.table(rows))
             parts.append(replace(lists, shares=None))
             task.advance(len(lists.items))
     checked = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
@@ -70,7 +77,25 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     if missing := sorted(named - set(maker.catalogue.item_ids)):
         warning = f"{len(missing):,} ids of allow and deny are not in the catalogue, such as {missing[0]!r}"
         report.warnings.append(warning)
+    if config.texts and not texts:
+        report.lines.append("no texts about the lists: the items have no titles")
+    for what, n in sorted(texts.faults.items() if texts else ()):
+        report.warnings.append(f"{n:,} texts of a template were not fit to print: {what}")
     return report
+
+
+def list_texts(maker: Maker, config: RecommendConfig, context: Context) -> ListTexts | None:
+    """What writes the texts of the settings, in the language of the titles; None where nothing can be named."""
+    from llmrec_cli.lists.list_texts import ListTexts
+    from llmrec_cli.writing import text_templates
+
+    titles = maker.catalogue.titles
+    if not config.texts or not any(titles):
+        return None
+    language = text_templates.language_of(titles) if config.language == "auto" else config.language
+    templates = text_templates.load(config.texts, language, context.base / config.templates)
+    fallback = text_templates.own(config.texts, language)
+    return ListTexts.of(templates, fallback, maker.catalogue, maker.explainer.people)
 
 
 def answer(
@@ -119,6 +144,31 @@ def id_files(config: RecommendConfig, base: Path) -> list[Path]:
     return paths
 
 
+def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
+    """The files that the settings name: lists of ids, and templates that stand in for the program's."""
+    from llmrec_cli.writing.text_templates import of_user
+
+    folder = base / config.templates
+    return [
+        Source("lists of ids", base, id_files(config, base)),
+        Source("templates", folder, of_user(config.texts, folder)),
+    ]
+
+
+def ready(config: RecommendConfig, context: Context) -> None:
+    """DataError for a list of ids that is not there, SettingsError for a template that cannot be used."""
+    from llmrec_cli.lists.list_texts import tried
+    from llmrec_cli.writing.text_templates import Template, load, of_user
+
+    id_files(config, context.base)
+    folder = context.base / config.templates
+    if config.language != "auto":
+        load(config.texts, config.language, folder)
+    for path in of_user(config.texts, folder):
+        kind, language, _ = path.name.split(".")
+        tried(Template.load(path, kind, language))
+
+
 STAGE = Stage(
     "recommend",
     RecommendConfig,
@@ -134,10 +184,10 @@ STAGE = Stage(
         RANKER,
         RANKER_REPORT,
     ),
-    writes=(RECOMMENDATIONS,),
+    writes=(RECOMMENDATIONS, LIST_TEXTS),
     run=run,
-    sources=lambda work, config, base: [Source("lists of ids", base, id_files(config, base))],
+    sources=sources,
     facts=min_support.ticket_part,
-    ready=lambda config, context: id_files(config, context.base),
-    revision=5,
+    ready=ready,
+    revision=6,
 )

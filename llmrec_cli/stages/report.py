@@ -2,8 +2,8 @@
 
 Reads: clean/items, clean/interactions, clean/sequences, clean/funnel, pretrain/pretrain_curve, profile/profiles,
 profile/topics, train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations; where they are there
-clean/item_ranges, generate/item_texts, generate/taste_texts, generate/item_images and generate/images; the verdicts
-and slices of the backtests in evaluate/, and what train-ranker told of privacy.
+recommend/list_texts, clean/item_ranges, generate/item_texts, generate/taste_texts, generate/item_images and
+generate/images; the verdicts and slices of the backtests in evaluate/, and what train-ranker told of privacy.
 Writes: report/report.html.
 """
 
@@ -22,6 +22,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_RANGES,
     ITEM_TEXTS,
     ITEMS,
+    LIST_TEXTS,
     PRETRAIN_CURVE,
     PROFILES,
     RANKER_REPORT,
@@ -96,6 +97,7 @@ STAGE = Stage(
         ITEM_IMAGES,
         IMAGES,
         RECOMMENDATIONS,
+        LIST_TEXTS,
     ),
     writes=(REPORT_PAGE,),
     run=run,

@@ -162,6 +162,6 @@ def quoted(words: Iterable[str]) -> list[str]:
     return [f'"{word}"' for word in words]
 
 
-def listing(words: tuple[str, ...] | list[str]) -> str:
+def listing(words: tuple[str, ...] | list[str], comma: str = ", ", last: str = " and ") -> str:
     """ "a", "a and b", "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+    return last.join([comma.join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.system.forms import HEADINGS, OPENINGS, PUSH, WHY, patterns
 from tests.system.rawlog import Facts, Source, key, lower_bound, read
 
 Q = r"“([^”]*)”"
@@ -142,6 +143,68 @@ class Recount:
             ),
             ("model", r"Picked by a model that reads what you chose\.", lambda: strategy not in POPULAR),
         ]
+
+    # --- texts about lists ---
+
+    def list_text(self, kind: str, user: str, item: str, strategy: str, text: str) -> None:
+        """A reason or a push line as the reader gets it; a text that fits two forms may be true as either."""
+        longest = {"why": 300, "push": 90}[kind]
+        found = [(claim, m) for claim, form in FORMS[kind] if (m := form.fullmatch(text))]
+        claims = [(claim, self.claimed(claim, m.groupdict(), user, item, strategy)) for claim, m in found]
+        claim, true = max(claims, key=lambda each: each[1], default=("of an unknown form", False))
+        self.note(f"{kind}: {claim}", true and len(text) <= longest, f"{user} {item} {text}")
+
+    def claimed(self, claim: str, named: dict[str, str], user: str, item: str, strategy: str) -> bool:
+        """Whether what a form claims of the names in it is so."""
+        names = {name: re.findall(Q, text) for name, text in named.items()}
+        if "title" in names and item not in self.facts.titled(names["title"][0]):
+            return False
+        chose = self.chosen(user, names["event"][0]) if "event" in names else set()
+        if "event" in names and not chose:
+            return False
+        if claim in ("followed", "together"):
+            of = 1 if claim == "followed" else 0
+            return any(pair[of] >= 2 for pair in self.both(user, names["event"][0], item))
+        tags = names.get("tags", [])
+        if not all(self.has(item, tag) for tag in tags):
+            return False
+        n, counts = self.facts.people.get(item, 0), self.facts.people.values()
+        return {
+            "similar": any(self.has(other, tag) for other in chose for tag in tags),
+            "interest": all(self.leans(user, tag) for tag in tags),
+            "theme": any(self.leans(user, tag) or self.had(user, tag) for tag in tags),
+            "favourite": n > 1 and sum(each >= n for each in counts) <= max(0.1 * len(counts), 1),
+            "chosen": n > 1,
+            "history": strategy not in POPULAR and bool(self.facts.history.get(user)),
+            "nothing": True,
+        }[claim]
+
+    def digest(self, user: str, rows: list[tuple[str, str]], text: str) -> None:
+        """A newsletter: its number, each item of the list once with a true reason, each under a theme that it has."""
+        opening, *lines = filter(None, text.split("\n"))
+        numbers = [m["n"] for _, form in OPENING if (m := form.fullmatch(opening))]
+        left, theme, item = dict(rows), "", ""
+        titled = [each for each in left if self.facts.items[each].title]
+        self.note("digest: opening", numbers == [str(len(titled))], f"{user} {opening}")
+        for line in lines:
+            if line.startswith("- "):
+                item = next((i for i in left if i in self.facts.titled(line[3:-1]) and line == f"- “{line[3:-1]}”"), "")
+                true = bool(item) and (
+                    not theme or self.has(item, theme) or key(theme) in map(key, self.facts.items[item].levels)
+                )
+                self.note("digest: item", true, f"{user} {theme} {line}")
+                strategy = left.pop(item, "")
+            elif line.startswith("  "):
+                self.list_text("why", user, item, strategy, line.strip()) if item else self.note("digest", False, line)
+            else:
+                found = [m.groupdict().get("tags") or "" for _, form in HEADING if (m := form.fullmatch(line))]
+                self.note("digest: heading", len(found) == 1, f"{user} {line}")
+                theme = "".join(found).strip("“”")
+        self.note("digest: whole", not set(left) & set(titled), f"{user} leaves out {list(left)}")
+
+    def had(self, user: str, tag: str) -> bool:
+        """Whether the user chose an item with the tag."""
+        return any(self.has(item, tag) for item in self.facts.history.get(user, ()))
 
     # --- texts ---
 
@@ -270,6 +333,8 @@ class Recount:
 
 
 POPULAR = {"popularity", "segment-popularity"}
+FORMS = {"why": patterns(WHY), "push": patterns(PUSH)}
+OPENING, HEADING = patterns(OPENINGS), patterns(HEADINGS)
 
 
 def above(n: int, of: int, usual: float) -> bool:
@@ -296,6 +361,16 @@ def recount(facts: Facts, work: Path, n_shown: int = 0) -> Recount:
     lists = pd.read_parquet(work / "recommend/recommendations.parquet")
     for row in lists[["user_id", "item_id", "strategy", "reason"]].itertuples(index=False):
         out.reason(*row)
+    every = pd.read_parquet(work / "recommend/list_texts.parquet")
+    texts = every.merge(lists, on=["user_id", "rank"])
+    assert len(texts) > len(lists), "every row has a text and every list one more"
+    for row in texts[["kind", "user_id", "item_id", "strategy", "text"]].itertuples(index=False):
+        out.list_text(*row)
+    strategies = {
+        user: list(zip(rows["item_id"], rows["strategy"], strict=True)) for user, rows in lists.groupby("user_id")
+    }
+    for user, text in every[every["kind"] == "digest"][["user_id", "text"]].itertuples(index=False):
+        out.digest(user, strategies[user], text)
     for name, check in (("item", out.item_text), ("taste", out.taste)):
         texts = pd.read_parquet(work / f"generate/{name}_texts.parquet")
         for who, text in zip(texts.iloc[:, 0], texts["text"], strict=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.system.forms import PUSH, WHY
 from tests.system.rawlog import Facts, Source, read
 from tests.system.recount import Recount, recount
 
@@ -203,6 +204,49 @@ def test_all_of_30_planted_false_sentences_of_6_kinds_are_found(sample: tuple[Fa
         assert check.false, kind
 
 
+def planted_texts(facts: Facts, rng: random.Random) -> list[tuple[str, str, str, str, str]]:
+    """(kind, user, item, strategy, text) of false texts about lists: every form of every claim, in both languages."""
+    users, items = sorted(facts.history), sorted(facts.people)
+    out = []
+
+    def plant(kind: str, claim: str, user: str, item: str, *, strategy: str = "ease", **named: str) -> None:
+        for form in filter(None, {"why": WHY, "push": PUSH}[kind][claim].split("\n")):
+            text = form.replace("«E»", f"“{named.get('event', '')}”").replace("«G»", f"“{named.get('tag', '')}”")
+            text = text.replace("«T»", f"“{named.get('title', facts.items[item].title)}”")
+            out.append((kind, user, item, strategy, text))
+
+    before, after = next(backwards(facts, rng))
+    plant("why", "followed", min(facts.first[before]), after, event=facts.items[before].title)
+    item = rng.choice(items)
+    stranger = next(u for u in users if not facts.titled(facts.items[item].title) & set(facts.history[u]))
+    owned, own_tag = facts.history[stranger][0], facts.items[facts.history[stranger][0]].tags[0]
+    for kind in ("why", "push"):
+        plant(kind, "together", stranger, owned, event=facts.items[item].title)
+    tag, less = next(below(facts, rng))
+    plant("why", "similar", stranger, owned, event=facts.items[owned].title, tag="no such tag")
+    plant("why", "interest", less, next(i for i in items if tag in facts.items[i].tags), tag=tag)
+    plant("push", "theme", stranger, owned, tag="no such tag")
+    plant("push", "theme", stranger, owned, tag=own_tag, title="no such title")
+    rare = min(items, key=lambda i: facts.people[i])
+    for kind in ("why", "push"):
+        plant(kind, "favourite", stranger, rare)
+    plant("push", "nothing", stranger, owned, title="no such title")
+    plant("why", "history", stranger, owned, strategy="popularity")
+    return out
+
+
+def test_planted_false_texts_about_lists_are_found(sample: tuple[Facts, Path]) -> None:
+    facts, _ = sample
+    print(f"seed {SEED}")
+    plants = planted_texts(facts, random.Random(SEED))
+    assert len(plants) > 90
+    for plant in plants:
+        check = Recount(facts)
+        kind, user, item, strategy, text = plant
+        check.list_text(kind, user, item, strategy, text)
+        assert check.false, plant
+
+
 def test_a_sentence_of_an_unknown_form_is_false(sample: tuple[Facts, Path]) -> None:
     facts, _ = sample
     check = Recount(facts)
@@ -210,4 +254,6 @@ def test_a_sentence_of_an_unknown_form_is_false(sample: tuple[Facts, Path]) -> N
     check.reason(user, item, "ease", "You will love it.")
     check.item_text(item, "It is a bargain.")
     check.taste(user, "Leans. Based on 3 events.")
-    assert len(check.false) == 3
+    check.list_text("why", user, item, "ease", "It is a bargain.")
+    check.list_text("push", user, item, "ease", f"A pick for you: “{facts.items[item].title}”" + " " * 90)
+    assert len(check.false) == 5

@@ -1,0 +1,108 @@
+"""The templates of texts about lists: the program's own, and those that a user puts in their place.
+
+A template is Jinja; `VARIABLES` says what it may use. What comes from the data is a value in it and never a template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+
+from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.writing.facts import listing
+
+OWN = Path(__file__).parent / "templates"
+NAME = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,4})?")
+VARIABLES = {
+    "why": "because, event, tags, title, pick",
+    "push": "because, event, tags, title, pick",
+    "digest": "themes (each with name and picks, a pick with title and why), n, pick",
+}
+"""Kind of text -> what its template may use."""
+
+_HAN, _KANA_HANGUL = re.compile(r"[\u4e00-\u9fff]"), re.compile(r"[\u3040-\u30ff\uac00-\ud7af]")
+
+
+def language_of(titles: Iterable[str]) -> str:
+    """ "zh" where most titles have Chinese characters and no Japanese or Korean letters, otherwise "en"."""
+    named = [title for title in titles if title]
+    chinese = sum(bool(_HAN.search(title)) and not _KANA_HANGUL.search(title) for title in named)
+    return "zh" if 2 * chinese > len(named) else "en"
+
+
+@dataclass(frozen=True)
+class Template:
+    """One template in one language."""
+
+    kind: str
+    language: str
+    where: str
+    """Its file, for messages."""
+    sha256: str
+    """Of its source."""
+    compiled: jinja2.Template
+    own: bool
+    """Whether it is the program's."""
+
+    @classmethod
+    def load(cls, path: Path, kind: str, language: str) -> Template:
+        """SettingsError for a file that cannot be read or is no template."""
+        environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+        environment.filters["listing"] = listing
+        try:
+            source = path.read_text(encoding="utf-8")
+            compiled = environment.from_string(source)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"the template cannot be read: {error}", where=str(path)) from error
+        except jinja2.TemplateSyntaxError as error:
+            raise SettingsError(f"no template: {error.message}", where=f"{path}, line {error.lineno}") from error
+        sha256 = hashlib.sha256(source.encode()).hexdigest()
+        return cls(kind, language, str(path), sha256, compiled, path.parent == OWN)
+
+    def render(self, facts: Mapping[str, Any], turn: int) -> str:
+        """The text; `pick` takes the form whose turn it is, then the next. SettingsError for what cannot be done."""
+        turns = count(turn)
+
+        def pick(forms: Sequence[str]) -> str:
+            return forms[next(turns) % len(forms)]
+
+        try:
+            return self.compiled.render(**facts, pick=pick).strip()
+        except jinja2.UndefinedError as error:
+            what, fix = f"the template uses what there is not: {error.message}", f"it may use {VARIABLES[self.kind]}"
+            raise SettingsError(what, where=self.where, fix=fix) from error
+        except Exception as error:
+            raise SettingsError(f"the template fails: {error}", where=self.where) from error
+
+
+def load(kinds: Sequence[str], language: str, folder: Path) -> dict[str, Template]:
+    """Kind -> its template in a language, the user's or the program's; SettingsError where there is none."""
+    found = {}
+    for kind in (each for each in VARIABLES if each in kinds):
+        names = [directory / f"{kind}.{language}.jinja" for directory in (folder, OWN)]
+        path = next((each for each in names if each.is_file()), None)
+        if path is None:
+            fix = f"write {names[0]}, or recommend.language = 'en'"
+            raise SettingsError(f"there is no template for {kind!r} in the language {language!r}", fix=fix)
+        found[kind] = Template.load(path, kind, language)
+    return found
+
+
+def own(kinds: Sequence[str], language: str) -> dict[str, Template]:
+    """Kind -> the program's template in a language; nothing for a language that it has none in."""
+    paths = {kind: OWN / f"{kind}.{language}.jinja" for kind in kinds}
+    return {kind: Template.load(path, kind, language) for kind, path in paths.items() if path.is_file()}
+
+
+def of_user(kinds: Sequence[str], folder: Path) -> list[Path]:
+    """The template files of a user's folder for some kinds, in every language."""
+    files = sorted(folder.glob("*.jinja")) if folder.is_dir() else []
+    return [path for path in files if path.name.split(".")[0] in kinds and len(path.name.split(".")) == 3]

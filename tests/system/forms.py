@@ -1,0 +1,215 @@
+"""Every form of the texts about lists, written anew: what a sentence of each claims. Nothing of the program is read.
+
+«E» stands for a title of the reader's own choice, «T» for the item's title, «G» for one or two tags.
+"""
+
+from __future__ import annotations
+
+import re
+
+WHY: dict[str, str] = {
+    "followed": """
+Because you chose «E»: others who did went on to choose this.
+You chose «E»; others who did came to this later.
+Others who chose «E», as you did, later picked this too.
+From «E» to this: others have gone the same way.
+Later choice of others who, like you, had chosen «E».
+Others began with «E», as you did, and chose this later.
+因为您选过«E»：选过它的人后来也选了这件。
+您选过«E»，同样选过它的人之后选了这件。
+和您一样选过«E»的人，后来又选了这件。
+从«E»到这件：已经有人这样选过。
+这是选过«E»的其他人后来的选择，您也选过它。
+有人和您一样先选了«E»，后来选了这件。""",
+    "together": """
+Others who chose «E», as you did, chose this too.
+You chose «E»; others who did also picked this.
+Picked by others who share your choice of «E».
+Like you, others chose «E», and this as well.
+Also chosen by others who, like you, went for «E».
+Others have both: this and «E», which you chose.
+和您一样选过«E»的人，也选了这件。
+您选过«E»，同样选过它的人也看中了这件。
+与您同样喜好«E»的人也选择了它。
+有人像您一样选了«E»，还选了这件。
+选过«E»的人也选过它，而您也选过前者。
+别人两件都选了：这件，还有您选过的«E»。""",
+    "similar": """
+Much like «E», which you chose: «G» again.
+You chose «E»; here is more «G».
+In the vein of «E», which you chose: «G» once more.
+Since you chose «E»: another one for «G».
+More «G», as with «E» from your choices.
+Shares «G» with «E», which you chose.
+与您选过的«E»相近：同样是«G»。
+您选过«E»，这里还有«G»。
+延续您选过的«E»：又一件«G»。
+既然您选了«E»，不妨再看一件«G»。
+更多«G»，正如您选过的«E»。
+它和您选过的«E»都有«G»。""",
+    "interest": """
+You choose «G» more than others do, and this fits.
+Fits your taste for «G».
+More of what you like: «G».
+Right up your street: «G».
+You keep coming back to «G»: one more to look at.
+Picked for your interest in «G».
+您比别人更常选«G»，这件正合适。
+符合您对«G»的喜好。
+更多您喜欢的：«G»。
+正合您的口味：«G»。
+您常常选«G»，再看一件吧。
+为您对«G»的兴趣而选。""",
+    "favourite": """
+One of the favourites here.
+Few things here are chosen by more people.
+Among the most popular choices of all.
+A popular choice, close to the top of all.
+High on the list of what people choose here.
+这里最受欢迎的选择之一。
+很少有东西被更多的人选过。
+属于大家选得最多的一批。
+人气之选，名列前茅。
+在大家的选择中排名靠前。""",
+    "chosen": """
+Others have chosen this as well.
+Other people have picked this before.
+Some have already gone for this.
+Already chosen by other people.
+Others had an eye for this too.
+也有别人选了它。
+其他人以前选过这件。
+已经有人看中了它。
+已有其他人选过。
+选它的不止一个人。""",
+    "history": """
+Picked to go with what you have chosen so far.
+A suggestion drawn from your own choices.
+Inspired by what you chose before.
+Selected with your past choices in mind.
+Your choices so far led us to this.
+与您至今的选择相配。
+从您自己的选择出发的推荐。
+由您以前的选择而来。
+参照您过去的选择挑出。
+您至今的选择把我们带到了这里。""",
+    "nothing": """
+Something to discover.
+Here is one to look at.
+One to find out about.
+A suggestion to try.
+Worth a look.
+值得发现的一件。
+请看这一件。
+不妨了解一下。
+可以试一试的推荐。
+这一件值得看看。""",
+}
+PUSH: dict[str, str] = {
+    "together": """
+You chose «E». How about «T»?
+Because you chose «E»: «T»
+«T»: others who chose «E» chose it too
+«E» was your choice, «T» could be next
+Picked for you, with «E» in mind: «T»
+To go with your «E»: «T»
+您选过«E»，看看«T»？
+因为您选过«E»：«T»
+«T»：选过«E»的人也选了它
+选了«E»，下一件会是«T»吗？
+为您挑选，参照«E»：«T»
+与您的«E»相配：«T»""",
+    "theme": """
+More «G» for you: «T»
+Meet «T»: «G» again
+Back to «G» with «T»
+«T»: more «G», picked for you
+One more for «G»: «T»
+«G» is your thing? See «T»
+更多«G»：«T»
+认识一下«T»：又是«G»
+为您再选«G»：«T»
+«T»：还是«G»
+再来一件«G»：«T»
+偏爱«G»？请看«T»""",
+    "favourite": """
+A favourite here: «T»
+See what many choose: «T»
+Popular here, maybe with you too: «T»
+«T»: one of the most chosen
+Others choose «T». And you?
+这里的人气之选：«T»
+看看大家都选什么：«T»
+很受欢迎，也许您也喜欢：«T»
+«T»：选的人最多的之一
+许多人选了«T»，您呢？""",
+    "nothing": """
+A pick for you: «T»
+Take a look at «T»
+Found for you: «T»
+Have you seen «T»?
+«T» is waiting for you
+为您推荐：«T»
+看一看«T»
+为您找到：«T»
+您见过«T»吗？
+«T»在等您""",
+}
+OPENINGS = {
+    "opening": """
+Picked for you: «N»
+What we found for you: «N»
+Your own selection, with «N»
+Hello! Here is something for you: «N»
+A newsletter for one reader, you: «N»
+Have a look: «N», put together for you
+Made for you: «N»
+A little inspiration: «N»
+For your next choice: «N»
+为您挑选的 «N» 个推荐
+我们为您找到 «N» 个推荐
+您的专属精选，共 «N» 个推荐
+您好！这里有为您准备的 «N» 个推荐
+只写给您的简报，«N» 个推荐
+请看：为您整理的 «N» 个推荐
+为您而选：«N» 个推荐
+一点灵感：«N» 个推荐
+您的下一个选择：«N» 个推荐"""
+}
+HEADINGS = {
+    "theme": """
+All about «G»
+On the theme of «G»
+More of «G»
+From the world of «G»
+主题：«G»
+关于«G»
+更多«G»
+走进«G»""",
+    "others": """
+And also
+More for you
+Further finds
+Apart from that
+To round it off
+此外
+还有这些
+更多推荐
+另外
+最后""",
+}
+_NAMED = {"E": "event", "T": "title", "G": "tags"}
+_QUOTED = "“[^”]*”"
+
+
+def patterns(forms: dict[str, str]) -> list[tuple[str, re.Pattern[str]]]:
+    """(what it claims, the pattern of a whole text) for each line."""
+    out = []
+    for claim, lines in forms.items():
+        for line in filter(None, lines.split("\n")):
+            pattern = re.escape(line)
+            for sign, name in _NAMED.items():
+                several = rf"{_QUOTED}(?:(?: and |和){_QUOTED})*" if sign == "G" else _QUOTED
+                pattern = pattern.replace(f"«{sign}»", f"(?P<{name}>{several})")
+            out.append((claim, re.compile(pattern.replace("«N»", "(?P<n>[0-9]+)(?: ideas?)?"))))
+    return out
