@@ -67,7 +67,7 @@ def tune(
     peft or the model is missing, DataError where there are no titles.
     """
     histories, measured = _split(_titled(sequences, titles), tuning.seed)
-    network, tokenizer = causal_lm.load(tuning.model, machine.device, machine.dtype)
+    network, tokenizer = causal_lm.load(tuning.model, machine.device, machine.dtype, tuning.base)
     runtime.seed_everything(tuning.seed, TRAINING)
     network = causal_lm.with_new_adapter(network, tuning.rank)
     encode = _Tokens(tokenizer, titles)

@@ -43,12 +43,13 @@ class LanguageTuning:
     """How a language model is tuned on titles; a killed tuning continues from `scratch`."""
 
     model: str
-    """Its folder or name."""
+    """Its folder (from `base`) or name."""
     rank: int
     """Of the adapter."""
     steps: int
     seed: int
     scratch: Path
+    base: Path = Path()
 
 
 class TunedModel(Protocol):

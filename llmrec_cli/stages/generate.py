@@ -166,7 +166,7 @@ def _sources(work: WorkDir, config: GenerateConfig, base: Path) -> Iterator[Sour
     from llmrec_cli.tensors import model_store
 
     if config.writer != "template":
-        yield from model_store.source("language model", model_store.folder_of(config.model))
+        yield from model_store.source("language model", model_store.folder_of(config.model, base))
     if images := image_settings(config):
         yield from encoder_files.of_items("image", work.read(ITEMS, ["image"]), base)
         if folder := images.generator.folder(images.config):
@@ -179,7 +179,7 @@ def _ready(config: GenerateConfig, context: Context) -> None:
 
     writer = load_variant("writer", WRITERS, config.writer, Writer)
     if config.writer == "hf":
-        model_store.locate(config.model)
+        model_store.locate(config.model, context.base)
     if config.writer == "openai":
         writer.ready(writer_config(config))
     if images := image_settings(config):

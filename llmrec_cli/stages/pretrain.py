@@ -222,7 +222,7 @@ def _language_model(work: WorkDir, data: Data, config: PretrainConfig, context: 
 
     titles = [title or "" for title in data.items.column("title").to_pylist()]
     scratch = work.scratch("pretrain", context.ticket)
-    tuning = optional.LanguageTuning(config.lm, config.lm_rank, config.lm_steps, context.seed, scratch)
+    tuning = optional.LanguageTuning(config.lm, config.lm_rank, config.lm_steps, context.seed, scratch, context.base)
     tuned = optional.tune_language_model()(data.log, titles, tuning, machine, context.progress)
     with work.writing(LANGUAGE_ADAPTER) as folder:
         tuned.save(folder)
@@ -240,7 +240,7 @@ def _sources(work: WorkDir, config: PretrainConfig, base: Path) -> Iterator[Sour
 
         yield Source("work directory of init_from", base, warm_start.needed(config.init_from, base))
     if config.lm:
-        yield from model_store.source("language model", model_store.folder_of(config.lm))
+        yield from model_store.source("language model", model_store.folder_of(config.lm, base))
 
 
 def _ready(config: PretrainConfig, context: Context) -> None:
@@ -254,7 +254,7 @@ def _ready(config: PretrainConfig, context: Context) -> None:
     if config.tune_text:
         text.tunable(config.text_encoder, context.device, context.base, context.progress.log)
     if config.lm:
-        model_store.locate(config.lm)
+        model_store.locate(config.lm, context.base)
 
 
 def _describe(report: Report, plan: TrainingPlan, search: list[Epoch], kept: int) -> Report:

@@ -19,12 +19,12 @@ OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 TUNE = "llmrec pretrain --lm"
 
 
-def load(model: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """(network, tokenizer) of a folder or an offline model's name; fails at once where it is not there."""
+def load(model: str, device: torch.device, dtype: torch.dtype, base: Path = Path()) -> tuple[Any, Any]:
+    """(network, tokenizer) of a folder (from `base`) or an offline model's name; fails at once where it is not there."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    folder = model_store.locate(model)
+    folder = model_store.locate(model, base)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     kinds = AutoConfig.from_pretrained(folder, **OFFLINE).architectures or []
     if kinds and all(kind.endswith("Model") and not kind.endswith("LMHeadModel") for kind in kinds):

@@ -92,14 +92,18 @@ def catalogue() -> list[OfflineModel]:
     return [OfflineModel(n, s.about, s.megabytes, s.requirement, _installed(n)) for n, s in SOURCES.items()]
 
 
-def locate(name_or_folder: str) -> Path:
-    """The folder of a model given by folder or by name; MissingExtraError where a known one is not installed."""
-    found = folder_of(name_or_folder)
+def locate(name_or_folder: str, base: Path = Path()) -> Path:
+    """The folder of a model given by folder (from `base`) or by name.
+
+    MissingExtraError where a known one is not installed, SettingsError where it is neither.
+    """
+    found = folder_of(name_or_folder, base)
     if found is not None:
         return found
     if name_or_folder not in SOURCES:
         raise SettingsError(
             f"there is no model {name_or_folder!r}: neither a folder with a config.json nor an offline model",
+            where=str((base / name_or_folder).absolute()),
             fix=did_you_mean(name_or_folder, SOURCES),
         )
     raise MissingExtraError(
@@ -107,9 +111,9 @@ def locate(name_or_folder: str) -> Path:
     )
 
 
-def folder_of(name_or_folder: str) -> Path | None:
+def folder_of(name_or_folder: str, base: Path = Path()) -> Path | None:
     """The same, None where it is not here."""
-    folder = Path(name_or_folder).expanduser()
+    folder = base / Path(name_or_folder).expanduser()
     if (folder / CONFIG).is_file():
         return folder
     return _installed(name_or_folder) if name_or_folder in SOURCES else None

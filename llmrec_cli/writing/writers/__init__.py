@@ -17,6 +17,7 @@ from llmrec_cli.writing.facts import Facts
 
 class WriterConfig(BaseModel, frozen=True, extra="forbid"):
     model: str = Field("smollm2-135m", description="folder of a language model, or a name of `llmrec models list`")
+    base: Path = Field(Path(), description="folder that a model's folder is looked for from")
     adapter: str = Field("", description="folder of a LoRA adapter of that model; none when empty")
     batch_size: int = Field(16, ge=1, description="texts that a language model writes at a time")
     max_new_tokens: int = Field(192, ge=8, description="longest text of a language model, in tokens")

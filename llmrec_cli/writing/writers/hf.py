@@ -43,7 +43,7 @@ class HfWriter:
     def open(cls, config: WriterConfig, device: str, threads: int) -> Self:
         set_threads(threads)
         where = torch.device(choose_device(device))
-        model, tokenizer = causal_lm.load(config.model, where, fast_dtype(where))
+        model, tokenizer = causal_lm.load(config.model, where, fast_dtype(where), config.base)
         if config.adapter:
             model = causal_lm.with_saved_adapter(model, Path(config.adapter), config.model)
         return cls(config, model, tokenizer)
