@@ -3,15 +3,20 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.progress import PlainProgress
-from llmrec_cli.tensors import model_store
+from llmrec_cli.core.stage import Context
+from llmrec_cli.stages import generate, pretrain
+from llmrec_cli.tensors import causal_lm, model_store
+from tests import tiny_language
 
 CONTENT = b"weights"
 QUIET = PlainProgress(quiet=True)
@@ -70,6 +75,25 @@ def test_locate_reports_how_to_get_a_known_model_and_what_an_unknown_one_may_be(
         model_store.locate("tof")
     with pytest.raises(SettingsError):
         model_store.fetch("other", QUIET)
+
+
+def test_a_model_s_folder_starts_from_the_settings_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from where the command is given: a cron job starts elsewhere."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder = tiny_language.make(project / "models" / "toy", ["red scarf", "blue spade"])
+    monkeypatch.chdir(elsewhere)
+    context = Context(seed=1, base=project, progress=QUIET, device="cpu", threads=1)
+    for stage, settings in (
+        (generate, {"writer": "hf", "model": "models/toy"}),
+        (pretrain, {"text_encoder": "hashed", "lm": "models/toy"}),
+    ):
+        config = stage.STAGE.config.model_validate(settings)
+        stage.STAGE.ready(config, context)
+        with pytest.raises(SettingsError, match="models/toy"):
+            stage.STAGE.ready(config, replace(context, base=elsewhere))
+    assert model_store.locate("models/toy", project) == folder == model_store.folder_of("models/toy", project)
+    causal_lm.load("models/toy", torch.device("cpu"), torch.float32, project)
 
 
 def test_the_catalogue_names_what_can_be_installed() -> None:

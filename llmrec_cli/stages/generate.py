@@ -122,16 +122,17 @@ def open_writer(work: WorkDir, config: GenerateConfig, context: Context) -> Writ
     from llmrec_cli.writing.writers import WRITERS, Writer
 
     kind = load_variant("writer", WRITERS, config.writer, Writer)
-    opened: Writer = kind.open(writer_config(config, work), context.device, context.threads)
+    opened: Writer = kind.open(writer_config(config, context.base, work), context.device, context.threads)
     return opened
 
 
-def writer_config(config: GenerateConfig, work: WorkDir | None = None) -> WriterConfig:
+def writer_config(config: GenerateConfig, base: Path, work: WorkDir | None = None) -> WriterConfig:
     """What a writer is given; without a work directory neither an adapter nor a place for answers."""
     from llmrec_cli.writing.writers import WriterConfig
 
     return WriterConfig(
         model=config.model,
+        base=base,
         adapter=adapter_folder(work, config) if work else "",
         batch_size=config.batch_size,
         max_new_tokens=config.max_new_tokens,
@@ -181,7 +182,7 @@ def _ready(config: GenerateConfig, context: Context) -> None:
     if config.writer == "hf":
         model_store.locate(config.model, context.base)
     if config.writer == "openai":
-        writer.ready(writer_config(config))
+        writer.ready(writer_config(config, context.base))
     if images := image_settings(config):
         images.generator.folder(images.config)
 

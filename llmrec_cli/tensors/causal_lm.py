@@ -20,7 +20,7 @@ TUNE = "llmrec pretrain --lm"
 
 
 def load(model: str, device: torch.device, dtype: torch.dtype, base: Path = Path()) -> tuple[Any, Any]:
-    """(network, tokenizer) of a folder (from `base`) or an offline model's name; fails at once where it is not there."""
+    """(network, tokenizer) of a folder (from `base`) or an offline model's name; fails at once without one."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
