@@ -135,9 +135,9 @@ def shaky(checkpoint: Path, *, interrupted: bool = False, finish: bool = False, 
         "search", (1,), Schedule(6, 3, 0.1), batches, 12, lambda: {"ndcg": next(watched)}, "ndcg",
         checkpoint=checkpoint, finish=finish,
     )  # fmt: skip
-    lines = PlainProgress(quiet=True)
-    lines.log = (lines if lines is not None else []).append  # type: ignore[method-assign]
-    return len(runtime.train(model, job, runtime.start("cpu", 1), lines))
+    progress = PlainProgress(quiet=True)
+    progress.log = (lines if lines is not None else []).append  # type: ignore[method-assign]
+    return len(runtime.train(model, job, runtime.start("cpu", 1), progress))
 
 
 def test_an_interrupted_training_can_be_settled_for(tmp_path: Path) -> None:

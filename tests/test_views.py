@@ -80,7 +80,12 @@ def test_users_come_in_the_order_asked_with_their_newest_different_items(tmp_pat
 
 def test_a_text_says_whether_it_was_generated(tmp_path: Path) -> None:
     made = tiny.make(tmp_path / "work", fit=False)
-    reported = dict.fromkeys(ITEM_TEXTS.schema.names, "-") | {"item_id": "i01", "text": "Written."}
+    reported = dict.fromkeys(ITEM_TEXTS.schema.names, "-") | {
+        "item_id": "i01",
+        "text": "Written.",
+        "tries": 1,
+        "facts": [],
+    }
     made.write(ITEM_TEXTS, made.read(SEQUENCES).from_pylist([reported], schema=ITEM_TEXTS.schema))
     given, written = views.items(made, ["i00", "i01"], views.Titles(made))
     assert (written["text"], written["generated"]) == ("Written.", True)
