@@ -26,7 +26,7 @@ def shape(sentence: str) -> str:
     """The words of a sentence: quotations and numbers are blanks, several in a row are one."""
     bare = sentence.replace("This item", "{}")
     bare = re.sub(r'"[^"]*"', "{}", re.sub(r"\{\w+\}", "{}", bare))
-    bare = re.sub(r"\d[\d,]*", "{}", re.sub(r"Details: .*", "Details: {}.", bare))
+    bare = re.sub(r"\d[\d,]*", "{}", re.sub(r"((?:[Dd]etails|It has|Also): ).*", r"\1{}.", bare))
     return re.sub(r"\{\}(?:(?:, | and | › )\{\})+", "{}", bare).replace("events", "event")
 
 
@@ -40,7 +40,8 @@ def test_every_sentence_of_a_template_stands_in_the_table() -> None:
     """Facts with and without each part, so that every branch of the templates is written."""
     claim = (Claim("war", 9, 9, 0.1), Claim("peace", 9, 9, 0.1))
     items: list[Facts] = [
-        ItemFacts(title, category, tags, details, people=people, rank=rank, n_items=40)
+        ItemFacts(title, category, tags, details, people=people, rank=rank, n_items=40, turn=turn)
+        for turn in range(60)
         for title in ("", "Mug")
         for category in ((), ("a",), ("a", "b"))
         for tags in ((), ("c", "d"))

@@ -72,10 +72,10 @@ def test_templates_pass_and_read_well() -> None:
     texts = checked(TemplateWriter().write(CASES), CASES, TemplateWriter())
     assert {text.check for text in texts} == {"passed"}
     assert [text.text for text in texts] == [
-        '"Blue Mug" is listed under "Kitchen" › "Mugs". It is tagged "enamel". Details: size "0.3 l". '
-        "12 people chose it, which makes it number 3 of 40 chosen items.",
-        '"RED SPOTTY BOWL" is tagged "red" and "spotty". Details: price from "1" to "2". One person chose it.',
-        f'"{INJECTION}" is in the catalogue. Nobody has chosen it yet.',
+        '"Blue Mug" is listed under "Kitchen" › "Mugs", with "enamel". It has: size "0.3 l". '
+        "Also one of the most chosen of all.",
+        '"RED SPOTTY BOWL" is in the catalogue. It has: price from "1" to "2".',
+        f'"{INJECTION}" is in the catalogue.',
         "This item is in the catalogue. Nobody has chosen it yet.",
         'Leans towards "drama" and "war", as with "The Road". Lately more "comedy", as in "The Clown". '
         "Based on 9 events.",
@@ -88,7 +88,7 @@ def test_templates_pass_and_read_well() -> None:
 @pytest.mark.parametrize("printed", ["HACKED", "This item is HACKED by you.", f'"{INJECTION}" says so. HACKED.'])
 def test_a_draft_that_obeys_a_title_is_replaced(printed: str) -> None:
     (text,) = checked([Draft(printed, "hf", "some-model", "0" * 64)], [CASES[2]], TemplateWriter())
-    assert text.text == f'"{INJECTION}" is in the catalogue. Nobody has chosen it yet.'
+    assert text.text == f'"{INJECTION}" is in the catalogue.'
     assert (text.writer, text.model) == ("template", "") and text.check.startswith("replaced: ")
 
 
@@ -160,7 +160,10 @@ def test_a_local_model_says_all_that_the_template_says(tiny_model: Path) -> None
     drafts = hf.open(WriterConfig(model=str(tiny_model), max_new_tokens=400), "cpu", 1).write(CASES)
     for draft, plain, facts in zip(drafts, TemplateWriter().write(CASES), CASES, strict=True):
         assert fault(draft.text, facts) == "", draft.text
-        assert sorted(facts_in(draft.text, facts)) == sorted(facts_in(plain.text, facts))
+        said = facts_in(draft.text, facts)
+        assert len(set(said)) == len(said)
+        # of the foremost tenth the model tells the place itself
+        assert {*facts_in(plain.text, facts)} - {"one of the most chosen of all"} <= {*said}
 
 
 def items() -> pa.Table:

@@ -1,4 +1,4 @@
-"""What is known of users beside their events: age band, gender and region, as columns of zeros and ones."""
+"""What is known of users beside their events: age band, gender and region as columns, and the number of the segment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.columns import USER
 
 DEMOGRAPHICS = ("age_band", "gender", "region")
@@ -31,3 +32,11 @@ def one_hot(user_ids: pa.ChunkedArray[Any], profiles: pa.Table) -> sp.csr_matrix
         parts.append(sp.csr_matrix(entries, shape=(len(user_ids), len(known))))
     found = sp.hstack(parts, format="csr") if parts else None
     return found if found is not None and found.shape[1] else None
+
+
+def segment_numbers(user_ids: pa.ChunkedArray[Any], profiles: pa.Table) -> Ints:
+    """(users,) the segment of each, numbered by name: alike in all stages."""
+    names = profiles.column("segment").combine_chunks()
+    coded = pc.index_in(names, value_set=names.unique().sort())
+    rows = pc.index_in(user_ids, value_set=profiles.column(USER).combine_chunks())
+    return np.asarray(coded.take(rows), dtype=np.int64)

@@ -16,7 +16,7 @@ from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, withi
 from llmrec_cli.core.artifacts import SEQUENCES
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, UpstreamError
-from llmrec_cli.data.demographics import one_hot
+from llmrec_cli.data.demographics import one_hot, segment_numbers
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def from_table(
     if profiles is None and negative_feedback is None:
         return found  # the table may have no users then
     of = sequences.column(USER) if user_ids is None else user_ids
-    segments = None if profiles is None else _segments(of, profiles)
+    segments = None if profiles is None else segment_numbers(of, profiles)
     negative = (
         _negative(of, items, negative_feedback)
         if negative_feedback is not None and negative_feedback.num_rows
@@ -235,14 +235,6 @@ def _negative(user_ids: pa.ChunkedArray, items: pa.Table, negative_feedback: pa.
     known = (rows >= 0) & (codes >= 0)
     since = 1 + negative_feedback.column("position").to_numpy()
     return sp.csr_matrix((since[known], (rows[known], codes[known])), shape=(len(user_ids), items.num_rows))
-
-
-def _segments(user_ids: pa.ChunkedArray, profiles: pa.Table) -> Ints:
-    """(users,) the segment of each, numbered by name: alike in all stages."""
-    names = profiles.column("segment").combine_chunks()
-    coded = pc.index_in(names, value_set=names.unique().sort())
-    rows = pc.index_in(user_ids, value_set=profiles.column(USER).combine_chunks())
-    return np.asarray(coded.take(rows), dtype=np.int64)
 
 
 def from_batches(batches: Iterable[pa.RecordBatch], items: pa.Table, codes: IO[bytes], times: IO[bytes]) -> Sequences:

@@ -224,5 +224,5 @@ STAGE = Stage(
     sources=_sources,
     ready=_ready,
     estimate=estimate,
-    revision=6,
+    revision=7,
 )

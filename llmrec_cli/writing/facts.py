@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from llmrec_cli.writing.claims import above
 
@@ -43,6 +43,8 @@ class ItemFacts:
     """Place by people, from 1; 0 where it is not among the foremost."""
     n_items: int = 0
     """Items that anybody chose."""
+    turn: int = field(default=0, compare=False)
+    """Which of several forms a template takes: by the item's id, so that no text of the catalogue decides it."""
 
     kind = "item"
 
@@ -57,6 +59,11 @@ class ItemFacts:
         return (*self.category, *self.tags)
 
     @property
+    def telling_tags(self) -> tuple[str, ...]:
+        """Tags that say more than the title."""
+        return tuple(tag for tag in self.tags if tag.casefold() not in self.title.casefold())
+
+    @property
     def details(self) -> tuple[str, ...]:
         """An attribute and its value, or the range of its values."""
         return tuple(
@@ -67,9 +74,8 @@ class ItemFacts:
     @property
     def statements(self) -> tuple[str, ...]:
         """What may be said only as a whole: a figure together with what it counts."""
-        chosen = chosen_by(self.people)
-        ranked = f"number {self.rank:,} of {self.n_items:,} chosen items"
-        return (chosen, *((ranked,) if self.rank else ()), *self.details)
+        ranked = (f"number {self.rank:,} of {self.n_items:,} chosen items", "one of the most chosen of all")
+        return (chosen_by(self.people), *(ranked if self.rank else ()), *self.details)
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:
@@ -104,7 +110,7 @@ class TasteFacts:
     """Title of a newest event that carries the first of `lately`."""
     n_events: int = 0
 
-    kind = "taste"
+    kind, turn = "taste", 0
 
     @property
     def interests(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +54,7 @@ class ItemEvidence:
             people=people,
             rank=rank if people and rank <= FOREMOST * self._n_items else 0,
             n_items=self._n_items,
+            turn=crc32(item[ITEM].encode()),
         )
 
     def _attribute(self, item_id: str, each: dict[str, str]) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -36,6 +36,12 @@ def language_of(titles: Iterable[str]) -> str:
     named = [title for title in titles if title]
     chinese = sum(bool(_HAN.search(title)) and not _KANA_HANGUL.search(title) for title in named)
     return "zh" if 2 * chinese > len(named) else "en"
+
+
+def picker(turn: int) -> Callable[[Sequence[str]], str]:
+    """What a template calls `pick`: of several forms the one whose turn it is, and the next at the next call."""
+    turns = count(turn)
+    return lambda forms: forms[next(turns) % len(forms)]
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,8 @@ class Template:
 
     def render(self, facts: Mapping[str, Any], turn: int) -> str:
         """The text; `pick` takes the form whose turn it is, then the next. SettingsError for what cannot be done."""
-        turns = count(turn)
-
-        def pick(forms: Sequence[str]) -> str:
-            return forms[next(turns) % len(forms)]
-
         try:
-            return self.compiled.render(**facts, pick=pick).strip()
+            return self.compiled.render(**facts, pick=picker(turn)).strip()
         except jinja2.UndefinedError as error:
             what, fix = f"the template uses what there is not: {error.message}", f"it may use {VARIABLES[self.kind]}"
             raise SettingsError(what, where=self.where, fix=fix) from error

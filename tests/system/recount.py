@@ -26,6 +26,20 @@ Q = r"“([^”]*)”"
 T = r'"([^"]*)"'
 TAGS = rf"{T}(?:(?:, | and | › ){T})*"
 DETAIL = rf"[^\"]+?(?: {T}| from {T} to {T})"
+ITEM_FORMS = (
+    r"TITLE is listed under UNDER(?:, with TAGS)?\.",
+    r"Under UNDER is TITLE(?:, with TAGS)?\.",
+    r"Listed under UNDER, this item is TITLE(?:, with TAGS)?\.",
+    r"In the catalogue, under UNDER, is TITLE(?:, with TAGS)?\.",
+    r"This is TITLE, listed under UNDER(?:, with TAGS)?\.",
+    r"TITLE is an item with TAGS\.",
+    r"This is TITLE, with TAGS\.",
+    r"With TAGS, this is TITLE\.",
+    r"TITLE, with TAGS, is in the catalogue\.",
+    r"An item with TAGS is TITLE\.",
+    r"TITLE is in the catalogue\.",
+    r"(?:The item|This item|In the catalogue|This is the item)(?: is)? TITLE\.",
+)
 BY_MODEL = {
     "reads your choices in order": {"sequence", "transitions", "content-transitions"},
     "compares your choices with those of others": {"itemknn", "userknn", "bpr", "lda", "als", "ease"},
@@ -224,34 +238,30 @@ class Recount:
     def item_text(self, item_id: str, text: str) -> None:
         item, people = self.facts.items[item_id], self.facts.people
         n, chosen = people.get(item_id, 0), len(people)
-        subject = rf"(?P<subject>{T}|This item)"
 
-        def called(match: re.Match[str]) -> bool:
-            subject = match["subject"]
-            return key(subject) == key(item.title) if subject != "This item" else not key(item.title)
+        def said(match: re.Match[str]) -> bool:
+            names = match.groupdict()
+            title = names.get("t") or "This item"
+            called = key(title) == key(item.title) if title != "This item" else not key(item.title)
+            return (
+                called and all_in(names.get("under") or "", item.levels) and all_in(names.get("also") or "", item.tags)
+            )
 
         def all_in(words: str, known: list[str]) -> bool:
             quoted = [key(each) for each in re.findall(T, words)]
             return all(any(same(each, key(other)) for other in known) for each in quoted)
 
-        def number(match: re.Match[str]) -> bool:
-            place = 1 + sum(other > n for other in people.values())
-            figures = (match["n"], match["rank"], match["of"])
-            return [int(each.replace(",", "")) for each in figures] == [n, place, chosen] and place <= 0.1 * chosen
-
+        title, under, also = rf"(?P<t>{T}|This item)", f"(?P<under>{TAGS})", f"(?P<also>{TAGS})"
+        forms = [form.replace("TITLE", title).replace("UNDER", under).replace("TAGS", also) for form in ITEM_FORMS]
         self.text(
             "item",
             text,
             [
-                ("category", rf"{subject} is listed under (?P<in>{TAGS})\.",
-                 lambda m: called(m) and all_in(m["in"], item.levels)),
-                ("tags", rf"{subject} is tagged (?P<in>{TAGS})\.", lambda m: called(m) and all_in(m["in"], item.tags)),
-                ("nothing", rf"{subject} is in the catalogue\.", called),
-                ("tags", rf"It is tagged (?P<in>{TAGS})\.", lambda m: all_in(m["in"], item.tags)),
-                ("details", rf"Details: (?P<in>{DETAIL}(?:, {DETAIL})*)\.",
+                *(("what it is", form, said) for form in forms),
+                ("details", rf"(?:Details|It has|Also|The details): (?P<in>{DETAIL}(?:, {DETAIL})*)\.",
                  lambda m: self.details(item.values, m["in"])),
-                ("place", r"(?P<n>[\d,]+) people chose it, which makes it number (?P<rank>[\d,]+) of (?P<of>[\d,]+) "
-                 r"chosen items\.", number),
+                ("place", r"(?:It is|This is|Also) one of the most chosen of all\.",
+                 lambda m: n > 0 and 1 + sum(each > n for each in people.values()) <= 0.1 * chosen),
                 ("people", r"(?P<n>[\d,]+) people chose it\.", lambda m: int(m["n"].replace(",", "")) == n > 1),
                 ("people", r"One person chose it\.", lambda m: n == 1),
                 ("people", r"Nobody has chosen it yet\.", lambda m: n == 0),

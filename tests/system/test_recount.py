@@ -154,19 +154,18 @@ def planted(facts: Facts, work: Path, seed: int) -> list[Plant]:
         stranger = next(u for u in rng.sample(users, len(users)) if item not in facts.history[u])
         false = [
             lambda u, i, t: reason("title or tag", u, i, f"Others who chose “{t}”, as you did, chose this too."),
-            lambda u, i, t: item_text("title or tag", i, f'"{t}" is tagged "no such tag".'),
+            lambda u, i, t: item_text("title or tag", i, f'This is "{t}", with "no such tag".'),
         ][n % 2]
         false(stranger, item, facts.items[item].title)
         varied = next(i for i in rng.sample(items, len(items)) if " from " in texts[i])
         constant = re.sub(r'Price from "([^"]*)" to "[^"]*"', r'Price "\1"', texts[varied])
         raised = re.sub(r'to "([^"]*)"', r'to "9\1"', texts[varied])
         item_text("price", varied, constant if n % 2 else raised)
-        ranked = rng.choice([i for i in items if "number" in texts[i]])
         rare = rng.choice([i for i in items if facts.people[i] < 5])
         if n % 2:
             reason("place", user, rare, "One of the items that the most people chose.")
         else:
-            item_text("place", ranked, re.sub(r"number (\d+)", lambda m: f"number {int(m[1]) + 1}", texts[ranked]))
+            item_text("place", rare, "It is one of the most chosen of all.")
     return out
 
 

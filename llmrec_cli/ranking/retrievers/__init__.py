@@ -207,6 +207,7 @@ RETRIEVERS = {
     "als": "llmrec_cli.ranking.retrievers.als:Als",
     "content": "llmrec_cli.ranking.retrievers.content_based:Content",
     "tfidf": "llmrec_cli.ranking.retrievers.content_based:Tfidf",
+    "neural-mf": "llmrec_cli.extras.neural_mf:NeuralMF",
     "profile-match": "llmrec_cli.extras.profile_match:ProfileMatch",
     "popularity": "llmrec_cli.ranking.retrievers.popularity:Popularity",
     "segments": "llmrec_cli.ranking.retrievers.segment_popularity:Segments",

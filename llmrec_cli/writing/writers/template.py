@@ -11,6 +11,7 @@ import jinja2
 
 from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.writing.facts import Facts, chosen_by, counted, listing, quoted
+from llmrec_cli.writing.text_templates import picker
 from llmrec_cli.writing.writers import Draft, WriterConfig
 
 PROMPTS = Path(__file__).parent / "prompts"
@@ -32,7 +33,14 @@ class TemplateWriter:
         drafts = []
         for each in facts:
             template, sha256 = self._templates[each.kind]
-            drafts.append(Draft(one_line(template.render(f=each)), self.name, "", sha256))
+            drafts.append(
+                Draft(
+                    one_line(template.render(f=each, pick=picker(each.turn))),
+                    self.name,
+                    "",
+                    sha256,
+                )
+            )
         return drafts
 
 
