@@ -45,7 +45,8 @@ IMAGE_SECTIONS = Sections("llmrec_cli.imaging.generators:GENERATORS", "llmrec_cl
 
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
     writer: str = Field(
-        "template", description="who writes: template, hf (a local language model), openai (a server) or module:Class"
+        "template",
+        description="who writes: template, hf (a local model, see docs/truth.md), openai (a server), module:Class",
     )
     model: str = Field(
         "smollm2-135m",
