@@ -13,6 +13,7 @@ import pytest
 
 from llmrec_cli.content import encoder_files, preprocessing, text
 from llmrec_cli.core import arrays
+from llmrec_cli.core.arrays import unit
 from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
 
@@ -139,3 +140,16 @@ def test_reduced_keeps_angles_within_the_leading_directions() -> None:
     unit = arrays.unit(flat)
     np.testing.assert_allclose(found @ found.T, unit @ unit.T, atol=1e-5)
     assert preprocessing.reduced(turned, 100).shape == (40, 8)
+
+
+def test_kinds_of_content_count_alike_however_wide_they_are() -> None:
+    rng = np.random.default_rng(0)
+    texts, images = rng.standard_normal((60, 8)), rng.standard_normal((60, 200)) + 3
+    images[5] = 0  # no picture
+    kinds = [unit(each.astype(np.float32)) for each in (texts, images)]
+    assert preprocessing.joined_kinds(kinds[:1]) is kinds[0]
+    found = preprocessing.joined_kinds(kinds)
+    each = [preprocessing.centred(preprocessing.reduced(kind, preprocessing.JOINED)) for kind in kinds]
+    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(60), abs=1e-5)
+    assert found[3] @ found[7] == pytest.approx(np.mean([kind[3] @ kind[7] for kind in each]), abs=1e-5)
+    assert found[5] @ found[7] == pytest.approx(each[0][5] @ each[0][7] / 2**0.5, abs=1e-5)

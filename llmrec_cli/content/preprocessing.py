@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from llmrec_cli.core.arrays import Floats, unit
+
+JOINED = 64  # directions of each kind of content where there are several
 
 
 def centred(vectors: Floats) -> Floats:
@@ -34,3 +38,13 @@ def reduced(vectors: Floats, dim: int) -> Floats:
 def joined(first: Floats, second: Floats) -> Floats:
     """(n, d + e) unit-length rows of both: their products are the means of both cosines."""
     return unit(np.concatenate([first, second], axis=1))
+
+
+def joined_kinds(kinds: Sequence[Floats]) -> Floats:
+    """(n, dims) rows at unit length of several kinds of content; two items are as alike as the mean of what both have.
+
+    Vectors of one kind stay as they are; of several the leading directions are taken, or the widest counted most.
+    """
+    if len(kinds) == 1:
+        return kinds[0]
+    return unit(np.concatenate([centred(reduced(vectors, JOINED)) for vectors in kinds], axis=1))

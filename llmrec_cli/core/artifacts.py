@@ -136,7 +136,8 @@ ITEM_VECTORS = _item_vectors(
     forgets=Forgets.LEARNT,
 )
 ITEM_TEXT_VECTORS = _item_vectors(
-    "item_text_vectors", "Unit-length, centred text embeddings of the items, in the order of items; zero without text."
+    "item_text_vectors",
+    "Unit-length, centred embeddings of the items' texts, joined with images and audio where encoded.",
 )
 ENCODER = Folder("pretrain", "encoder", "The sequence transformer, trained on every event.", forgets=Forgets.LEARNT)
 ENCODER_VALIDATION = Folder(

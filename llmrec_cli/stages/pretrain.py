@@ -111,7 +111,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
             report.lines += again.describe_privacy()
         report.lines += _language_model(work, data, config, context, machine)
         popularity = data.validation.popularity(search.data.all_counts())[WATCH]
-    _write(work, items, vectors["text"], searched, final)
+    _write(work, items, preprocessing.joined_kinds(list(vectors.values())), searched, final)
     work.write(PRETRAIN_CURVE, curve(curves))
     report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
     return _describe(report, plan, epochs, best)
@@ -289,7 +289,7 @@ STAGE = Stage(
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=8,
+    revision=9,
     threaded=True,
     estimate=estimate,
 )
