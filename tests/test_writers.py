@@ -160,10 +160,10 @@ def test_a_local_model_says_all_that_the_template_says(tiny_model: Path) -> None
     drafts = hf.open(WriterConfig(model=str(tiny_model), max_new_tokens=400), "cpu", 1).write(CASES)
     for draft, plain, facts in zip(drafts, TemplateWriter().write(CASES), CASES, strict=True):
         assert fault(draft.text, facts) == "", draft.text
-        said = facts_in(draft.text, facts)
-        assert len(set(said)) == len(said)
+        printed = facts_in(draft.text, facts)
+        assert len(set(printed)) == len(printed)
         # of the foremost tenth the model tells the place itself
-        assert {*facts_in(plain.text, facts)} - {"one of the most chosen of all"} <= {*said}
+        assert {*facts_in(plain.text, facts)} - {"one of the most chosen of all"} <= {*printed}
 
 
 def items() -> pa.Table:

@@ -239,7 +239,7 @@ class Recount:
         item, people = self.facts.items[item_id], self.facts.people
         n, chosen = people.get(item_id, 0), len(people)
 
-        def said(match: re.Match[str]) -> bool:
+        def printed(match: re.Match[str]) -> bool:
             names = match.groupdict()
             title = names.get("t") or "This item"
             called = key(title) == key(item.title) if title != "This item" else not key(item.title)
@@ -257,7 +257,7 @@ class Recount:
             "item",
             text,
             [
-                *(("what it is", form, said) for form in forms),
+                *(("what it is", form, printed) for form in forms),
                 ("details", rf"(?:Details|It has|Also|The details): (?P<in>{DETAIL}(?:, {DETAIL})*)\.",
                  lambda m: self.details(item.values, m["in"])),
                 ("place", r"(?:It is|This is|Also) one of the most chosen of all\.",
