@@ -19,8 +19,7 @@ from llmrec_cli.core.columns import (
 )
 from llmrec_cli.core.kinds import Artifact, File, Folder, Forgets, Table
 
-ID = pa.string()
-TEXT, NUMBER = pa.string(), pa.float64()
+ID, TEXT, NUMBER = pa.string(), pa.string(), pa.float64()
 INT, LONG, REAL = pa.int32(), pa.int64(), pa.float32()
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -155,11 +154,7 @@ PRETRAIN_CURVE = Table(
     forgets=Forgets.LEARNT,
 )
 TEXT_ENCODER = Folder(
-    "pretrain",
-    "text_encoder",
-    "The text encoder tuned on behaviour, as transformers opens it.",
-    optional=True,
-    forgets=Forgets.LEARNT,
+    "pretrain", "text_encoder", "The text encoder tuned on behaviour.", optional=True, forgets=Forgets.LEARNT
 )
 LANGUAGE_ADAPTER = Folder(
     "pretrain", "language_adapter", "LoRA adapter tuned on users' titles.", optional=True, forgets=Forgets.LEARNT

@@ -149,7 +149,7 @@ class ChatClient:
                 return bytes(response.read(LARGEST))
         except urllib.error.HTTPError as error:
             with error:
-                raise self._refusal(error, key) from error
+                raise self._error_text(error, key) from error
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", None) or error
             raise TransientError(
@@ -176,7 +176,7 @@ class ChatClient:
             )
         return key
 
-    def _refusal(self, error: urllib.error.HTTPError, key: str) -> Exception:
+    def _error_text(self, error: urllib.error.HTTPError, key: str) -> Exception:
         """What an HTTP status other than 200 means; of the server's own words only what does not quote the key."""
         status = f"HTTP {error.code}"
         if error.code in (401, 403):

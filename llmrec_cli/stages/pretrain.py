@@ -8,7 +8,7 @@ Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, p
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,8 +86,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         ties = tie_order(items.column(ITEM).to_pylist())
         data = Data(items, log, Validation.sample(log, ties, config.validation_users, context.seed))
         vectors = _embed(work, data, config, context, machine, report=report)
-        content = np.concatenate([preprocessing.reduced(each, config.text_dim) for each in vectors.values()], axis=1)
-        plan = _plan(config, context, log, content, scratch)
+        plan = _plan(config, context, log, vectors, scratch)
         report.lines.append(plan.describe())
         start, refit_start = warm_start.starts(config.init_from, context.base, items.column(ITEM))
         in_background = background_refit(plan, machine, REFIT, SEARCH, refit_start) if config.refit else nullcontext()
@@ -128,7 +127,7 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     scratch = work.scratch("pretrain", context.ticket)
     with _log(work, config, scratch) as (items, log):
         content = np.zeros((items.num_rows, config.text_dim), dtype=np.float32)  # its values cost a step no time
-        plan = _plan(config, context, log, content, scratch)
+        plan = _plan(config, context, log, {"text": content}, scratch)
         lines, metrics = Trainer(plan, machine, SEARCH, withheld=1).cost(
             runtime.describe(context.device), refit=config.refit
         )
@@ -141,9 +140,13 @@ def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     )
 
 
-def _plan(config: PretrainConfig, context: Context, log: Sequences, content: Floats, scratch: Path) -> TrainingPlan:
+def _plan(
+    config: PretrainConfig, context: Context, log: Sequences, vectors: Mapping[Modality, Floats], scratch: Path
+) -> TrainingPlan:
+    from llmrec_cli.content import preprocessing
     from llmrec_cli.sequence.training_plan import TrainingPlan, training_config
 
+    content = np.concatenate([preprocessing.reduced(each, config.text_dim) for each in vectors.values()], axis=1)
     return TrainingPlan(
         training_config(config, log), log, content, context.seed, context.max_memory, scratch, context.finish
     )

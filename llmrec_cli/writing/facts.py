@@ -59,7 +59,7 @@ class ItemFacts:
         return (*self.category, *self.tags)
 
     @property
-    def telling_tags(self) -> tuple[str, ...]:
+    def distinctive_tags(self) -> tuple[str, ...]:
         """Tags that say more than the title."""
         return tuple(tag for tag in self.tags if tag.casefold() not in self.title.casefold())
 
