@@ -31,19 +31,19 @@ def skeleton(text: str) -> str:
     return re.sub(r"[\d,]+", "0", re.sub(r'"[^"]*"(?:(?:,| and| ›) "[^"]*")*', "_", text)).lower()
 
 
-def told(text: str, facts: Facts) -> set[str]:
+def facts_of(text: str, facts: Facts) -> set[str]:
     return set(facts_in(text, facts))
 
 
 def measures(drafts: Sequence[Draft], by_template: Sequence[Draft], facts: Sequence[Facts]) -> dict[str, float]:
-    known = [told(draft.text, each) for draft, each in zip(by_template, facts, strict=True)]
-    said = [told(draft.text, each) for draft, each in zip(drafts, facts, strict=True)]
+    known = [facts_of(draft.text, each) for draft, each in zip(by_template, facts, strict=True)]
+    written = [facts_of(draft.text, each) for draft, each in zip(drafts, facts, strict=True)]
     frames = [skeleton(draft.text) for draft in drafts]
     pairs = [pair for frame in frames for pair in zip(frame.split(), frame.split()[1:], strict=False)]
     return {
         "passed": sum(not fault(draft.text, each) for draft, each in zip(drafts, facts, strict=True)) / len(drafts),
-        "complete": sum(len(a & b) for a, b in zip(known, said, strict=True)) / max(sum(map(len, known)), 1),
-        "all told": sum(a <= b for a, b in zip(known, said, strict=True)) / len(drafts),
+        "complete": sum(len(a & b) for a, b in zip(known, written, strict=True)) / max(sum(map(len, known)), 1),
+        "all facts": sum(a <= b for a, b in zip(known, written, strict=True)) / len(drafts),
         "distinct-2": len(set(pairs)) / max(len(pairs), 1),
         "skeleton": Counter(frames).most_common(1)[0][1] / len(drafts),
     }

@@ -337,9 +337,9 @@ def test_known_values_of_what_lists_are_like() -> None:
 
 def test_worse_equal_and_better_are_three_outcomes() -> None:
     hit, miss = [[0, 1]] * 20, [[1, 2]] * 20
-    assert compared(hit, miss).verdict()["versus"][0]["outcome"] == "beats"
-    assert compared(hit, hit).verdict()["versus"][0]["outcome"] == "does not beat"
-    worse = compared(miss, hit).verdict()
+    assert compared(hit, miss).summary()["versus"][0]["outcome"] == "beats"
+    assert compared(hit, hit).summary()["versus"][0]["outcome"] == "does not beat"
+    worse = compared(miss, hit).summary()
     assert worse["versus"][0]["outcome"] == "is worse than" and "Is worse than popularity" in worse["words"][1]
 
 

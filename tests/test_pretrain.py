@@ -374,6 +374,11 @@ def test_a_mistyped_text_encoder_fails_before_any_training(tmp_path: Path, quick
     assert not (tmp_path / "pretrain" / "encoder").exists()
 
 
+def test_a_privacy_budget_and_text_that_is_tuned_without_one_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="dp_epsilon does not cover tune_text"):
+        PretrainConfig(dp_epsilon=8.0, tune_text=True)
+
+
 def test_heads_must_divide_dim() -> None:
     with pytest.raises(ValueError, match="divide"):
         PretrainConfig(dim=10, heads=4)

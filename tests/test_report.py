@@ -119,7 +119,7 @@ def test_what_train_ranker_reported_of_privacy_makes_it_stale(work: WorkDir, con
     drawn(work, context)
     record = work.record("train-ranker") or {}
     work.sign("train-ranker", record | {"report": record["report"] | {"warnings": ["not private: the rest"]}})
-    assert drawn(work, context).why == "what train-ranker told of privacy has changed"
+    assert drawn(work, context).why == "what train-ranker says of privacy has changed"
     assert "not private: the rest" in work.where(REPORT_PAGE).read_text(encoding="utf-8")
 
 

@@ -31,6 +31,9 @@ class ItemContentConfig(BaseModel, frozen=True, extra="forbid"):
     content_weight: bool = Field(
         True, description="also score items by how alike their content is to the history's; validation weighs it"
     )
+    lm: str = Field("", description="language model (folder or name) to tune on users' titles with LoRA; empty: none")
+    lm_steps: int = Field(100, ge=1, description="training steps of the language model")
+    lm_rank: int = Field(8, ge=1, description="rank of its adapter")
 
     def encoders(self) -> dict[Modality, str]:
         """Modality of content -> its encoder; empty where that kind is not looked at."""

@@ -127,7 +127,7 @@ class Comparison:
             lines.append(f"{system:<{width}}  {mean:>8.4f}  {low:.4f} – {high:.4f}{rest}")
         return lines
 
-    def verdict(self) -> Json:
+    def summary(self) -> Json:
         """Whether the pipeline beats each of the others, in figures and in words; the first of them is popularity."""
         ours = self.interval(PIPELINE, self.metric)
         versus = [self.against(name) for name in self.values if name != PIPELINE]

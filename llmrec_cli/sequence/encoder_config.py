@@ -39,6 +39,7 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     )
     epochs: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="passes at most (auto: gpt 16, bert 40)")
     patience: int = Field(4, ge=0, description="epochs without a better NDCG@10 before it stops; 0 never stops early")
+    validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
     learning_rate: Auto | Annotated[float, Field(gt=0)] = Field(
         "auto", description="highest learning rate, 0 after the last of `epochs` (auto: 0.002, with init_from 0.0002)"
     )

@@ -81,7 +81,7 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
     found = Comparison.of(eval_users, lists, sequences, config.ks, **sure, traits=traits)
     sliced = by_slices(found, lists, sequences, users, config.min_support)
     verdict = {
-        **found.verdict(),
+        **found.summary(),
         "best_source": best,
         "cold": eval_users.cold(sequences.counts()),
         "gaps": sliced.gaps,

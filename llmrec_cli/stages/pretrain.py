@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import model_validator
 
 from llmrec_cli.content.item_content_config import ItemContentConfig, Modality
 from llmrec_cli.core.arrays import Floats
@@ -63,10 +63,11 @@ class Data(NamedTuple):
 class PretrainConfig(ItemContentConfig, EncoderConfig, frozen=True, extra="forbid"):
     """Settings of `[pretrain]`: those of the sequence model (`sequence/encoder_config.py`), and what it reads."""
 
-    validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
-    lm: str = Field("", description="language model (folder or name) to tune on users' titles with LoRA; empty: none")
-    lm_steps: int = Field(100, ge=1, description="training steps of the language model")
-    lm_rank: int = Field(8, ge=1, description="rank of its adapter")
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        if self.dp_epsilon and self.tune_text:
+            raise ValueError("dp_epsilon does not cover tune_text: set tune_text = false")
+        return self
 
 
 def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:

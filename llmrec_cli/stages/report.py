@@ -3,7 +3,7 @@
 Reads: clean/items, clean/interactions, clean/sequences, clean/funnel, pretrain/pretrain_curve, profile/profiles,
 profile/topics, train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations; where they are there
 recommend/list_texts, clean/item_ranges, generate/item_texts, generate/taste_texts, generate/item_images and
-generate/images; the verdicts and slices of the backtests in evaluate/, and what train-ranker told of privacy.
+generate/images; the verdicts and slices of the backtests in evaluate/, and what train-ranker says of privacy.
 Writes: report/report.html.
 """
 
@@ -74,7 +74,7 @@ def _privacy(work: WorkDir, config: ReportConfig, context: Context) -> dict[str,
     """What the page says of privacy stands in the record of `train-ranker`."""
     from llmrec_cli.report import figures
 
-    return {"what train-ranker told of privacy": "\n".join(figures.privacy(work))}
+    return {"what train-ranker says of privacy": "\n".join(figures.privacy(work))}
 
 
 STAGE = Stage(
