@@ -1,16 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from llmrec_cli.writing.facts import (
-    Claim,
-    ItemFacts,
-    TasteFacts,
-    chosen_by,
-    counted,
-    listing,
-)
+from llmrec_cli.writing.facts import Claim, ItemFacts, TasteFacts
 from llmrec_cli.writing.grounding import fault
+from llmrec_cli.writing.languages import CHINESE, ENGLISH, listing
 
 MUG = ItemFacts(
     "Blue Mug",
@@ -77,26 +73,45 @@ def test_false_texts_fail(text: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('Leans towards "drama", as with "The Road". Lately more "comedy", as in "The Clown". Based on 9 events.', ""),
-        ('Leans towards "drama", as with "The Clown".', "an example of the wrong thing: The Clown"),
-        ('Leans towards "comedy".', "said of the wrong thing: towards comedy"),
-        ('Leans towards "drama", based on 8 events.', "not in the facts: based, 8, events"),
-        ('The history has more "drama".', "claims without saying what: more"),
-        ('The history leans in "drama".', "claims without saying what: leans"),
-        ('The history is mostly "drama".', "not in the facts: mostly"),
+        ('You lean towards "drama", as with "The Road". Lately more "comedy", as in "The Clown".', ""),
+        ('More often than others you choose "drama" and "war".', ""),
+        ('You lean towards "drama", as with "The Clown".', "an example of the wrong thing: The Clown"),
+        ('You lean towards "comedy".', "said of the wrong thing: lean towards comedy"),
+        ('A taste for "The Road" is in your history.', "said of the wrong thing: a taste for The Road"),
+        ('You chose "The Road", based on 8 events.', "not in the facts: based, 8, events"),
+        ('Your history leans in "drama".', "not in the facts: leans"),
+        ('Your history is mostly "drama".', "not in the facts: mostly"),
+        ('You lean towards, as with "The Road".', "lists nothing: lean towards"),
     ],
 )
 def test_examples_and_figures_are_held_to_what_they_are_said_of(text: str, why: str) -> None:
     assert fault(text, READER) == why
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("您偏爱“drama”和“war”，例如“The Road”。最近更多是“comedy”，如“The Clown”。", ""),
+        ("您选过“The Road”。", ""),
+        ("您偏爱“comedy”。", "said of the wrong thing: 偏爱 comedy"),
+        ("您偏爱“drama”，例如“The Clown”。", "an example of the wrong thing: The Clown"),
+        ("您最喜欢“The Road”。", "not in the facts: 最, 喜, 欢"),
+        ("您选过“The Road” 8 次。", "not in the facts: 8, 次"),
+        ("您选过“The Road”", "unfinished sentence"),
+        ('You chose "The Road".', "not in the facts: you, chose"),
+    ],
+)
+def test_chinese_texts_are_held_to_the_same_facts(text: str, why: str) -> None:
+    assert fault(text, replace(READER, language="zh")) == why
+
+
 @pytest.mark.parametrize("claim", [Claim("drama", 2, 2, 0.1), Claim("drama", 5, 10, 0.45), Claim("drama", 9, 10, 0.85)])
 def test_a_leaning_that_its_figures_do_not_bear_fails(claim: Claim) -> None:
     """Too few events, no more than chance, a tag that nearly all events have."""
     facts = TasteFacts((claim,), n_events=claim.of)
-    assert fault(f'Leans towards "drama". Based on {claim.of} events.', facts) == "more than the figures say: drama"
+    assert fault('You lean towards "drama".', facts) == "more than the figures say: drama"
     late = TasteFacts(lately=(claim,), n_events=claim.of)
-    assert fault(f'Lately more "drama". Based on {claim.of} events.', late) == "more than the figures say: drama"
+    assert fault('Lately more "drama".', late) == "more than the figures say: drama"
 
 
 def test_a_title_claims_nothing_outside_of_quotation_marks() -> None:
@@ -114,6 +129,6 @@ def test_a_tag_claims_nothing_outside_of_quotation_marks_either() -> None:
 
 def test_words_for_numbers_and_lists() -> None:
     reported = ["nobody has chosen it yet", "one person chose it", "1,200 people chose it"]
-    assert [chosen_by(n) for n in (0, 1, 1200)] == reported
-    assert [counted(n, "event") for n in (1, 2)] == ["1 event", "2 events"]
+    assert [ENGLISH.chosen_by(n) for n in (0, 1, 1200)] == reported
     assert [listing(list(words)) for words in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
+    assert CHINESE.listing("abc") == "a、b和c"

@@ -211,7 +211,7 @@ _TEXT = dict(**_DRAFT, facts=pa.list_(pa.string()), check=pa.string())
 
 
 def _texts(name: str, key: str, about: str, forgets: Forgets) -> Table:
-    return Table("generate", name, about, (key,), _schema(**{key: ID}, **_TEXT), forgets=forgets)
+    return Table("generate", name, about, (key,), _schema(**{key: ID}, **_TEXT), optional=True, forgets=forgets)
 
 
 ITEM_TEXTS = _texts(

@@ -19,7 +19,7 @@ from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.extras.chat_client import ChatClient, Message, tokens_of
 from llmrec_cli.writing.facts import Facts
-from llmrec_cli.writing.grounding import GLUE
+from llmrec_cli.writing.languages import LANGUAGES
 from llmrec_cli.writing.writers import Draft, Expected, WriterConfig
 from llmrec_cli.writing.writers.template import TemplateWriter, load_prompt
 
@@ -38,7 +38,12 @@ class OpenAiWriter:
         self._client = ChatClient(config.server, config.model, config.max_new_tokens)
         self._answers = Answers(Path(config.answers) if config.answers else None)
         self._template = TemplateWriter()
-        self._orders = one_line(load_prompt("chat")[0].render(words=", ".join(sorted(GLUE))))
+        chat = load_prompt("chat")[0]
+        self._orders = {
+            (kind, name): one_line(chat.render(language=each.name, words=", ".join(sorted(words))))
+            for name, each in LANGUAGES.items()
+            for kind, words in each.words.items()
+        }
 
     @classmethod
     def open(cls, config: WriterConfig, device: str, threads: int) -> Self:
@@ -91,7 +96,9 @@ class OpenAiWriter:
         (example,) = self._template.write([facts])
         known: dict[str, Any] = {
             "quotable": list(dict.fromkeys((*facts.quotes, *facts.phrases))),
-            "lists": {word: phrases for word, phrases in facts.lists.items() if phrases},
+            "lists": {
+                phrase: facts.lists[name] for phrase, name in facts.wording.opens.items() if facts.lists.get(name)
+            },
             "statements": facts.statements,
             "plain text": example.text,
         }
@@ -99,7 +106,7 @@ class OpenAiWriter:
             known["what was wrong with the last text"] = fault
         data = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
         return [
-            {"role": "system", "content": self._orders},
+            {"role": "system", "content": self._orders[facts.kind, facts.language]},
             {"role": "user", "content": f"<facts>\n{data}\n</facts>\nWrite the text."},
         ]
 

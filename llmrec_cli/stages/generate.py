@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,10 @@ IMAGE_SECTIONS = Sections("llmrec_cli.imaging.generators:GENERATORS", "llmrec_cl
 
 
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
+    kinds: list[Literal["description", "taste"]] = Field(
+        ["description", "taste"], description="texts written: a description of each item, each user's taste"
+    )
+    language: Literal["auto", "en", "zh"] = Field("auto", description="of these texts; auto is that of the titles")
     writer: str = Field(
         "template",
         description="who writes: template, hf (a local model, see docs/truth.md), openai (a server), module:Class",
@@ -148,18 +152,21 @@ def jobs(work: WorkDir, config: GenerateConfig) -> tuple[Job, ...]:
     from llmrec_cli.writing.claims import People
     from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
     from llmrec_cli.writing.text_tables import Job
+    from llmrec_cli.writing.text_templates import language_of
 
     items, profiles = work.read(ITEMS), work.read(PROFILES, [USER, "interests", "n_events"])
     histories = from_table(work.read(SEQUENCES, [USER, "item_codes", "times", "weights"]), items, profiles.column(USER))
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
 
     popular, active = (most_events_first(table.column("n_events")) for table in (items, profiles))
-    tastes = TasteEvidence(profiles, histories, items)
-    facts = ItemEvidence(items, People.of(histories).counts, ranges)
-    return (
-        Job(ITEM_TEXTS, items.column(ITEM), popular[: config.max_items], facts),
-        Job(TASTE_TEXTS, profiles.column(USER), active[: config.max_users], tastes),
-    )
+    language = language_of(items.column("title").to_pylist()) if config.language == "auto" else config.language
+    tastes = TasteEvidence(profiles, histories, items, language)
+    facts = ItemEvidence(items, People.of(histories).counts, ranges, language)
+    every = {
+        "description": Job(ITEM_TEXTS, items.column(ITEM), popular[: config.max_items], facts),
+        "taste": Job(TASTE_TEXTS, profiles.column(USER), active[: config.max_users], tastes),
+    }
+    return tuple(job for kind, job in every.items() if kind in config.kinds)
 
 
 def _sources(work: WorkDir, config: GenerateConfig, base: Path) -> Iterator[Source]:
@@ -225,5 +232,5 @@ STAGE = Stage(
     sources=_sources,
     ready=_ready,
     estimate=estimate,
-    revision=7,
+    revision=8,
 )

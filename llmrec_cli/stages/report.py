@@ -9,7 +9,6 @@ Writes: report/report.html.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -92,8 +91,8 @@ STAGE = Stage(
         RETRIEVERS,
         RANKER_REPORT,
         # `generate` need not have been run
-        replace(ITEM_TEXTS, optional=True),
-        replace(TASTE_TEXTS, optional=True),
+        ITEM_TEXTS,
+        TASTE_TEXTS,
         ITEM_IMAGES,
         IMAGES,
         RECOMMENDATIONS,

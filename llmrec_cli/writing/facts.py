@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from llmrec_cli.writing.claims import above
+from llmrec_cli.writing.languages import LANGUAGES, Language
 
 LONGEST_TITLE = 120
 
@@ -27,8 +27,21 @@ class Claim:
         return bool(above(self.n, self.of, self.usual))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """How facts are stated."""
+
+    language: str = "en"
+    turn: int = field(default=0, compare=False)
+    """Which of several forms a template takes: by an id, so that no text of the data decides it."""
+
+    @property
+    def wording(self) -> Language:
+        return LANGUAGES[self.language]
+
+
 @dataclass(frozen=True)
-class ItemFacts:
+class ItemFacts(Stated):
     """What the catalogue knows of an item. Every string has gone through `plain`."""
 
     title: str
@@ -43,15 +56,14 @@ class ItemFacts:
     """Place by people, from 1; 0 where it is not among the foremost."""
     n_items: int = 0
     """Items that anybody chose."""
-    turn: int = field(default=0, compare=False)
-    """Which of several forms a template takes: by the item's id, so that no text of the catalogue decides it."""
-
+    sentence: str = ""
+    """One of the item's own description."""
     kind = "item"
 
     @property
     def quotes(self) -> tuple[str, ...]:
-        """Titles that may stand in quotation marks."""
-        return (self.title,) if self.title else ()
+        """The title and the sentence, which may stand in quotation marks."""
+        return tuple(filter(None, (self.title, self.sentence)))
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -66,25 +78,22 @@ class ItemFacts:
     @property
     def details(self) -> tuple[str, ...]:
         """An attribute and its value, or the range of its values."""
-        return tuple(
-            f'{name} from "{value}" to "{most}"' if most else f'{name} "{value}"'
-            for name, value, most in self.attributes
-        )
+        return tuple(self.wording.attribute(*each) for each in self.attributes)
 
     @property
     def statements(self) -> tuple[str, ...]:
         """What may be said only as a whole: a figure together with what it counts."""
-        ranked = (f"number {self.rank:,} of {self.n_items:,} chosen items", "one of the most chosen of all")
-        return (chosen_by(self.people), *(ranked if self.rank else ()), *self.details)
+        ranked = [each.format(rank=f"{self.rank:,}", n=f"{self.n_items:,}") for each in self.wording.place]
+        return (self.wording.chosen_by(self.people), *(ranked if self.rank else ()), *self.details)
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:
-        """Word that opens a list -> the phrases that may stand in it."""
-        return {"under": self.category, "tagged": self.tags}
+        """Name of a list -> the phrases that may stand in it."""
+        return {"category": self.category, "tags": self.tags}
 
     @property
     def examples_of(self) -> dict[str, tuple[str, ...]]:
-        """Word that opens a list -> the titles that may be quoted for it; any title where there is no entry."""
+        """Name of a list -> the titles that may be quoted for it; any title where there is no entry."""
         return {}
 
     @property
@@ -94,11 +103,11 @@ class ItemFacts:
 
     def bare(self) -> ItemFacts:
         """Only the title and by how many it was chosen."""
-        return replace(self, category=(), tags=(), attributes=())
+        return replace(self, category=(), tags=(), attributes=(), sentence="")
 
 
 @dataclass(frozen=True)
-class TasteFacts:
+class TasteFacts(Stated):
     """What a user's history shows. No demographics, no ids."""
 
     leanings: tuple[Claim, ...] = ()
@@ -110,7 +119,7 @@ class TasteFacts:
     """Title of a newest event that carries the first of `lately`."""
     n_events: int = 0
 
-    kind, turn = "taste", 0
+    kind = "taste"
 
     @property
     def interests(self) -> tuple[str, ...]:
@@ -130,44 +139,24 @@ class TasteFacts:
 
     @property
     def statements(self) -> tuple[str, ...]:
-        return (f"based on {counted(self.n_events, 'event')}" if self.n_events else "nothing chosen yet",)
+        return (self.wording.begun[self.n_events > 0],)
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:
-        """Word that opens a list -> the phrases that may stand in it."""
-        return {"towards": self.interests, "lately": self.recent}
+        """Name of a list -> the phrases that may stand in it."""
+        return {"leanings": self.interests, "lately": self.recent}
 
     @property
     def examples_of(self) -> dict[str, tuple[str, ...]]:
-        return {"towards": self.examples, "lately": (self.lately_example,)}
+        return {"leanings": self.examples, "lately": (self.lately_example,)}
 
     @property
     def untrue(self) -> tuple[str, ...]:
         return tuple(claim.tag for claim in (*self.leanings, *self.lately) if not claim.holds)
 
     def bare(self) -> TasteFacts:
-        """Only the number of events."""
-        return TasteFacts(n_events=self.n_events)
+        """Only whether there are events."""
+        return TasteFacts(n_events=self.n_events, language=self.language)
 
 
 Facts = ItemFacts | TasteFacts
-
-
-def counted(n: int, noun: str) -> str:
-    """ "1 event", "2,000 events"."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def chosen_by(people: int) -> str:
-    """ "nobody has chosen it yet", "one person chose it", "2,000 people chose it"."""
-    return {0: "nobody has chosen it yet", 1: "one person chose it"}.get(people, f"{people:,} people chose it")
-
-
-def quoted(words: Iterable[str]) -> list[str]:
-    """Each in quotation marks."""
-    return [f'"{word}"' for word in words]
-
-
-def listing(words: tuple[str, ...] | list[str], comma: str = ", ", last: str = " and ") -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return last.join([comma.join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

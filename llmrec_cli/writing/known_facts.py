@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -11,13 +12,14 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Bools, Ints
-from llmrec_cli.core.columns import ITEM
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.text_cleaning import plain
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.profiles.interests import tagged
 from llmrec_cli.writing.claims import usual_shares
 from llmrec_cli.writing.facts import LONGEST_TITLE, Claim, ItemFacts, TasteFacts
-from llmrec_cli.writing.grounding import GLUE
+from llmrec_cli.writing.languages import EMPTY
+from llmrec_cli.writing.sentences import own_sentence
 
 LEVELS, TAGS, ATTRIBUTES = 5, 5, 3  # at most so many are reported of an item
 FOREMOST = 0.1  # share of the catalogue whose place by popularity is reported
@@ -29,9 +31,9 @@ NEWEST = 10  # events that are lately, where there are as many before
 class ItemEvidence:
     """Facts of items, by row of `clean/items`."""
 
-    def __init__(self, items: pa.Table, people: Ints, ranges: pa.Table | None = None) -> None:
+    def __init__(self, items: pa.Table, people: Ints, ranges: pa.Table | None = None, language: str = "en") -> None:
         """`people` (items,) chose each item; `ranges` is `clean/item_ranges`, where the log has such attributes."""
-        self._items, self._people = items, people
+        self._items, self._people, self._language = items, people, language
         chosen = np.sort(people[people > 0])
         self._n_items = len(chosen)
         self._rank = 1 + len(chosen) - np.searchsorted(chosen, people, side="right")
@@ -46,15 +48,18 @@ class ItemEvidence:
         people, rank = int(self._people[row]), int(self._rank[row])
         levels = sayable((item["category"] or "").split(" > "))[-LEVELS:]
         attributes = [self._attribute(item[ITEM], each) for each in item["attributes"] or ()]
+        title = plain(item["title"], LONGEST_TITLE)
         return ItemFacts(
-            title=plain(item["title"], LONGEST_TITLE),
+            title=title,
             category=levels,
             tags=tuple(tag for tag in sayable(item["tags"] or ()) if tag not in levels)[:TAGS],
             attributes=tuple(dict.fromkeys(each for each in attributes if each[0] and each[1]))[:ATTRIBUTES],
             people=people,
             rank=rank if people and rank <= FOREMOST * self._n_items else 0,
             n_items=self._n_items,
+            sentence=own_sentence(item["text"] or "", [title, *levels]),
             turn=crc32(item[ITEM].encode()),
+            language=self._language,
         )
 
     def _attribute(self, item_id: str, each: dict[str, str]) -> tuple[str, str, str]:
@@ -65,9 +70,9 @@ class ItemEvidence:
 class TasteEvidence:
     """Facts of users, by row of `profile/profiles`. Demographics are not among them."""
 
-    def __init__(self, profiles: pa.Table, histories: Sequences, items: pa.Table) -> None:
+    def __init__(self, profiles: pa.Table, histories: Sequences, items: pa.Table, language: str = "en") -> None:
         """`histories` are those of the profiles' users."""
-        self._profiles, self._histories = profiles, histories
+        self._profiles, self._histories, self._language = profiles, histories, language
         self._titles = [plain(title, LONGEST_TITLE) for title in items.column("title").to_pylist()]
         self._tags = tagged(items.column("tags").to_pylist())
         self._code = {name: code for code, name in enumerate(self._tags.names)}
@@ -86,8 +91,10 @@ class TasteEvidence:
         return (chosen @ sp.hstack([self._tags.matrix.astype(np.int64), every]).tocsr()).tocsr()
 
     def __call__(self, rows: Ints) -> list[TasteFacts]:
-        interests = self._profiles.column("interests").take(rows).to_pylist()
-        return [self._facts(int(row), _tags(each)) for row, each in zip(rows, interests, strict=True)]
+        taken = self._profiles.select([USER, "interests"]).take(rows).to_pylist()
+        found = [self._facts(int(row), _tags(each["interests"])) for row, each in zip(rows, taken, strict=True)]
+        turns = [crc32(each[USER].encode()) for each in taken]
+        return [replace(each, turn=turn, language=self._language) for each, turn in zip(found, turns, strict=True)]
 
     def _facts(self, row: int, interests: list[str]) -> TasteFacts:
         history = self._histories[row]
@@ -170,7 +177,7 @@ def lately(histories: Sequences) -> Bools:
 def sayable(words: Iterable[str]) -> tuple[str, ...]:
     """The distinct words and phrases, made plain, that have a letter and are more than a word such as "of"."""
     plain_words = dict.fromkeys(map(plain, words))
-    return tuple(word for word in plain_words if any(c.isalpha() for c in word) and word.lower() not in GLUE)
+    return tuple(word for word in plain_words if any(c.isalpha() for c in word) and word.lower() not in EMPTY)
 
 
 def _tags(weighted: list[dict[str, str]] | None) -> list[str]:

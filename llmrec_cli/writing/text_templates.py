@@ -17,7 +17,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from llmrec_cli.core.errors import SettingsError
-from llmrec_cli.writing.facts import listing
+from llmrec_cli.writing.languages import listing
 
 OWN = Path(__file__).parent / "templates"
 NAME = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,4})?")

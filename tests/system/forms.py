@@ -1,6 +1,7 @@
 """Every form of the texts about lists, written anew: what a sentence of each claims. Nothing of the program is read.
 
-«E» stands for a title of the reader's own choice, «T» for the item's title, «G» for one or two tags.
+«E» stands for a title of the reader's own choice, «T» for the item's title, «G» for tags; of what `generate` writes
+«U» stands for levels of a category, «S» for a sentence, «D» for details, «X» for titles of the reader's own choices.
 """
 
 from __future__ import annotations
@@ -198,18 +199,187 @@ To round it off
 另外
 最后""",
 }
-_NAMED = {"E": "event", "T": "title", "G": "tags"}
+ITEM: dict[str, str] = {
+    "what it is": """
+«T» is listed under «U».
+Under «U» is «T».
+Listed under «U», this item is «T».
+In the catalogue, under «U», is «T».
+This is «T», listed under «U».
+«T» is listed under «U», with «G».
+Under «U» is «T», with «G».
+Listed under «U», this item is «T», with «G».
+In the catalogue, under «U», is «T», with «G».
+This is «T», listed under «U», with «G».
+«T» is an item with «G».
+This is «T», with «G».
+With «G», this is «T».
+«T», with «G», is in the catalogue.
+An item with «G» is «T».
+«T» is in the catalogue.
+The item is «T».
+This item is «T».
+In the catalogue is «T».
+This is the item «T».
+«T»归在«U»之下。
+«T»属于«U»。
+这是«T»，归在«U»之下。
+«T»的类别是«U»。
+目录中的«T»属于«U»。
+«T»归在«U»之下，带有«G»。
+«T»属于«U»，带有«G»。
+这是«T»，归在«U»之下，带有«G»。
+«T»的类别是«U»，带有«G»。
+目录中的«T»属于«U»，带有«G»。
+«T»带有«G»。
+这是«T»，带有«G»。
+带有«G»的是«T»。
+«T»在目录中，带有«G»。
+这件商品是«T»，带有«G»。
+«T»在目录中。
+这是«T»。
+这件商品是«T»。
+目录中有«T»。
+这件是«T»。""",
+    "without a title": """
+This item is listed under «U».
+This item is listed under «U», with «G».
+This item is an item with «G».
+This item is in the catalogue.
+这件商品归在«U»之下。
+这件商品归在«U»之下，带有«G»。
+这件商品带有«G»。
+这件商品在目录中。""",
+    "own words": """
+In its own words: «S».
+The description says: «S».
+From the description: «S».
+It says: «S».
+介绍中说：«S»。
+商品介绍：«S»。
+据介绍：«S»。
+它的介绍：«S»。""",
+    "details": """
+Details: «D».
+It has: «D».
+Also: «D».
+The details: «D».
+详情：«D»。
+具体：«D»。
+另外：«D»。
+商品详情：«D»。""",
+    "place": """
+It is one of the most chosen of all.
+This is one of the most chosen of all.
+Also one of the most chosen of all.
+它是选的人最多的之一。
+这是选的人最多的之一。
+也是选的人最多的之一。""",
+    "people": """
+«N» people chose it.
+有 «N» 个人选过。""",
+    "one person": """
+One person chose it.
+有一个人选过。""",
+    "nobody": """
+Nobody has chosen it yet.
+还没有人选过。""",
+}
+TASTE: dict[str, str] = {
+    "leans": """
+You lean towards «G».
+Your choices lean towards «G».
+You have a taste for «G».
+More often than others you choose «G».
+Your history leans towards «G».
+Your history so far leans towards «G».
+So far your choices lean towards «G».
+Among your choices is a taste for «G».
+A taste for «G» is in your choices.
+You lean towards «G», as with «X».
+Your choices lean towards «G», such as «X».
+You have a taste for «G», as with «X».
+More often than others you choose «G», as with «X».
+Your history leans towards «G», with «X».
+Leaning towards «G», you chose «X».
+With «X», your choices lean towards «G».
+You chose «X» and have a taste for «G».
+A taste for «G» is in your choices, as with «X».
+您偏爱«G»。
+您的选择偏向«G»。
+您比别人更常选«G»。
+您的喜好是«G»。
+从您的选择看，您偏爱«G»。
+至今您偏爱«G»。
+到目前为止，您的选择偏向«G»。
+您的选择中比别人更多的是«G»。
+您的记录偏向«G»。
+您偏爱«G»，例如«X»。
+您的选择偏向«G»，如«X»。
+您比别人更常选«G»，例如«X»。
+您的喜好是«G»，比如«X»。
+从您的选择看，您偏爱«G»，例如«X»。
+您选过«X»，偏爱«G»。
+到目前为止，您的选择偏向«G»，包括«X»。
+您的选择中比别人更多的是«G»，例如«X»。
+您的记录偏向«G»，其中有«X»。""",
+    "includes": """
+Your choices include «X».
+You chose «X».
+Among your choices: «X».
+Your history includes «X».
+So far you chose «X».
+From your history: «X».
+Your choices so far include «X».
+In your history: «X».
+Your choices so far: «X».
+您选过«X»。
+您的选择包括«X»。
+在您的选择中有«X»。
+您的记录里有«X»。
+到目前为止，您选过«X»。
+来自您的选择：«X»。
+您至今选了«X»。
+您的记录包括«X»。
+您选择了«X»。""",
+    "lately": "\n".join(
+        f"{begin}«G»{example}{stop}"
+        for begins, examples, stop in (
+            (
+                ("Lately more ", "Of late more ", "Recently more ", "These days more "),
+                ("", ", as in «E»", ", such as «E»", ", with «E»"),
+                ".",
+            ),
+            (("最近更多是", "最近更常选", "近来更多是", "近来更常选"), ("", "，如«E»", "，例如«E»", "，比如«E»"), "。"),
+        )
+        for begin in begins
+        for example in examples
+    ),
+    "begun": """
+Your history has begun.
+您的选择记录已经开始。""",
+    "empty": """
+Nothing chosen yet.
+还没有选过任何商品。""",
+}
+_NAMED = {"E": "event", "T": "title", "G": "tags", "U": "under", "S": "sentence", "X": "titles"}
 _QUOTED = "“[^”]*”"
+EITHER = '(?:“[^”]*”|"[^"]*")'
+"""A quotation in either language."""
 
 
-def patterns(forms: dict[str, str]) -> list[tuple[str, re.Pattern[str]]]:
+def patterns(forms: dict[str, str], quoted: str = _QUOTED) -> list[tuple[str, re.Pattern[str]]]:
     """(what it claims, the pattern of a whole text) for each line."""
     out = []
     for claim, lines in forms.items():
         for line in filter(None, lines.split("\n")):
             pattern = re.escape(line)
             for sign, name in _NAMED.items():
-                several = rf"{_QUOTED}(?:(?: and |和){_QUOTED})*" if sign == "G" else _QUOTED
+                several = rf"{quoted}(?:(?:, | and |、|和| › |›){quoted})*" if sign in "GUX" else quoted
                 pattern = pattern.replace(f"«{sign}»", f"(?P<{name}>{several})")
-            out.append((claim, re.compile(pattern.replace("«N»", "(?P<n>[0-9]+)(?: ideas?)?"))))
+            pattern = pattern.replace("«D»", rf"(?P<details>{DETAIL}(?:[,，] ?{DETAIL})*)")
+            out.append((claim, re.compile(pattern.replace("«N»", "(?P<n>[0-9,]+)(?: ideas?)?"))))
     return out
+
+
+DETAIL = rf"[^\"“”]+?(?:{EITHER}|(?: from |从){EITHER}(?: to |到){EITHER})"

@@ -43,11 +43,13 @@ class Source:
     tags: str | None = None
     tags_separator: str = ""
     attributes: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
 
 @dataclass
 class Item:
     title: str = ""
+    text: str = ""
     levels: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     values: dict[str, set[str]] = field(default_factory=dict)
@@ -195,6 +197,7 @@ def _item(source: Source, row: dict[str, Any]) -> Item:
         item.levels = split(row[source.category], source.category_separator)
     if source.tags:
         item.tags = split(row[source.tags], source.tags_separator)
+    item.text = " ".join(part for name in source.text for part in parts(row.get(name)))
     item.values = {name: {", ".join(parts(row.get(name)))} for name in source.attributes}
     return item
 

@@ -19,27 +19,11 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.system.forms import HEADINGS, OPENINGS, PUSH, WHY, patterns
+from tests.system.forms import EITHER, HEADINGS, ITEM, OPENINGS, PUSH, TASTE, WHY, patterns
 from tests.system.rawlog import Facts, Source, key, lower_bound, read
 
 Q = r"“([^”]*)”"
-T = r'"([^"]*)"'
-TAGS = rf"{T}(?:(?:, | and | › ){T})*"
-DETAIL = rf"[^\"]+?(?: {T}| from {T} to {T})"
-ITEM_FORMS = (
-    r"TITLE is listed under UNDER(?:, with TAGS)?\.",
-    r"Under UNDER is TITLE(?:, with TAGS)?\.",
-    r"Listed under UNDER, this item is TITLE(?:, with TAGS)?\.",
-    r"In the catalogue, under UNDER, is TITLE(?:, with TAGS)?\.",
-    r"This is TITLE, listed under UNDER(?:, with TAGS)?\.",
-    r"TITLE is an item with TAGS\.",
-    r"This is TITLE, with TAGS\.",
-    r"With TAGS, this is TITLE\.",
-    r"TITLE, with TAGS, is in the catalogue\.",
-    r"An item with TAGS is TITLE\.",
-    r"TITLE is in the catalogue\.",
-    r"(?:The item|This item|In the catalogue|This is the item)(?: is)? TITLE\.",
-)
+T = r'["“]([^"”]*)["”]'
 BY_MODEL = {
     "reads your choices in order": {"sequence", "transitions", "content-transitions"},
     "compares your choices with those of others": {"itemknn", "userknn", "bpr", "lda", "als", "ease"},
@@ -222,54 +206,49 @@ class Recount:
 
     # --- texts ---
 
-    def text(self, kind: str, text: str, forms: list[tuple[str, str, Callable[..., bool]]]) -> None:
-        """Take one sentence after the other off the text."""
+    def text(self, kind: str, text: str, check: Callable[[str, dict[str, str]], bool]) -> None:
+        """Take one sentence after the other off the text; one that fits two forms may be true as either."""
         left = text.strip()
         while left:
-            for name, pattern, check in forms:
-                if match := re.match(rf"{pattern}(?: |$)", left):
-                    self.note(f"{kind}: {name}", bool(check(match)), f"{match[0].strip()} (of {text})")
-                    left = left[match.end() :].strip()
-                    break
-            else:
+            found = [(claim, m) for claim, form in TEXTS[kind] if (m := form.match(left)) and ends(left, m.end())]
+            if not found:
                 self.note(f"unknown {kind} sentence", False, left)
                 return
+            length = max(match.end() for _, match in found)
+            claims = [(claim, check(claim, m.groupdict())) for claim, m in found if m.end() == length]
+            claim, true = max(claims, key=lambda each: each[1])
+            self.note(f"{kind}: {claim}", true, f"{left[:length]} (of {text})")
+            left = left[length:].strip()
 
     def item_text(self, item_id: str, text: str) -> None:
         item, people = self.facts.items[item_id], self.facts.people
         n, chosen = people.get(item_id, 0), len(people)
 
-        def printed(match: re.Match[str]) -> bool:
-            names = match.groupdict()
-            title = names.get("t") or "This item"
-            called = key(title) == key(item.title) if title != "This item" else not key(item.title)
-            return (
-                called and all_in(names.get("under") or "", item.levels) and all_in(names.get("also") or "", item.tags)
-            )
-
-        def all_in(words: str, known: list[str]) -> bool:
-            quoted = [key(each) for each in re.findall(T, words)]
+        def all_in(words: str | None, known: list[str]) -> bool:
+            quoted = [key(each) for each in re.findall(T, words or "")]
             return all(any(same(each, key(other)) for other in known) for each in quoted)
 
-        title, under, also = rf"(?P<t>{T}|This item)", f"(?P<under>{TAGS})", f"(?P<also>{TAGS})"
-        forms = [form.replace("TITLE", title).replace("UNDER", under).replace("TAGS", also) for form in ITEM_FORMS]
-        self.text(
-            "item",
-            text,
-            [
-                *(("what it is", form, printed) for form in forms),
-                ("details", rf"(?:Details|It has|Also|The details): (?P<in>{DETAIL}(?:, {DETAIL})*)\.",
-                 lambda m: self.details(item.values, m["in"])),
-                ("place", r"(?:It is|This is|Also) one of the most chosen of all\.",
-                 lambda m: n > 0 and 1 + sum(each > n for each in people.values()) <= 0.1 * chosen),
-                ("people", r"(?P<n>[\d,]+) people chose it\.", lambda m: int(m["n"].replace(",", "")) == n > 1),
-                ("people", r"One person chose it\.", lambda m: n == 1),
-                ("people", r"Nobody has chosen it yet\.", lambda m: n == 0),
-            ],
-        )  # fmt: skip
+        def true(claim: str, named: dict[str, str]) -> bool:
+            said = re.findall(T, named.get("title") or "")
+            called = key(said[0]) == key(item.title) if said else not key(item.title)
+            listed = all_in(named.get("under"), item.levels) and all_in(named.get("tags"), item.tags)
+            number = named.get("n", "0").replace(",", "")
+            return {
+                "what it is": called and listed,
+                "without a title": called and listed,
+                "own words": key((re.findall(T, named.get("sentence") or "") or ["-"])[0]) in key(item.text),
+                "details": self.details(item.values, named.get("details") or ""),
+                "place": n > 0 and 1 + sum(each > n for each in people.values()) <= 0.1 * chosen,
+                "people": int(number) == n > 1,
+                "one person": n == 1,
+                "nobody": n == 0,
+            }[claim]
+
+        self.text("item", text, true)
 
     def details(self, values: dict[str, set[str]], reported: str) -> bool:
-        for name, one, low, high in re.findall(rf"(?:^|, )([^\"]+?)(?: {T}| from {T} to {T})(?=,|$)", reported):
+        one_of = rf"(?:^|[,，] ?)([^\"“”]+?)(?: ?{T}|(?: from |从){T}(?: to |到){T})(?=[,，]|$)"
+        for name, one, low, high in re.findall(one_of, reported):
             found = {value for known, of in values.items() if key(known) == key(name) for value in of if value}
             numbers = {amount(value): value for value in found if amount(value) is not None}
             if one:
@@ -284,42 +263,32 @@ class Recount:
         late, before = self.late(user)
 
         def lately(tag: str) -> bool:
-            shares = [[sum(name in self.facts.items[i].tags for i in part) for part in (late, before)]
-                      for name in self.names(tag)]  # fmt: skip
+            shares = [
+                [sum(name in self.facts.items[i].tags for i in part) for part in (late, before)]
+                for name in self.names(tag)
+            ]
             return any(above(new, len(late), old / max(len(before), 1)) for new, old in shares)
 
-        def examples(titles: str | None, tags: list[str], among: list[str]) -> bool:
+        def examples(titles: str | None, tags: list[str]) -> bool:
             return all(
                 any(
                     not tags or any(self.has(item, tag) for tag in tags)
-                    for item in self.facts.titled(title) & set(among)
+                    for item in self.facts.titled(title) & set(history)
                 )
                 for title in re.findall(T, titles or "")
             )
 
-        def leaning(match: re.Match[str]) -> bool:
-            tags = re.findall(T, match["tags"])
-            return all(self.leans(user, tag) for tag in tags) and examples(match["titles"], tags, history)
+        def true(claim: str, named: dict[str, str]) -> bool:
+            tags, titles = re.findall(T, named.get("tags") or ""), named.get("titles")
+            return {
+                "leans": all(self.leans(user, tag) for tag in tags) and examples(titles, tags),
+                "lately": all(map(lately, tags)) and examples(named.get("event"), tags[:1]),
+                "includes": examples(titles, []),
+                "begun": bool(history),
+                "empty": not history,
+            }[claim]
 
-        def included(match: re.Match[str]) -> bool:
-            return examples(match["titles"], [], history)
-
-        def recent(match: re.Match[str]) -> bool:
-            tags = re.findall(T, match["tags"])
-            return all(lately(tag) for tag in tags) and examples(match["titles"], tags[:1], history)
-
-        self.text(
-            "taste",
-            text,
-            [
-                ("leans", rf"Leans towards (?P<tags>{TAGS})(?:, as with (?P<titles>{TAGS}))?\.", leaning),
-                ("lately", rf"Lately more (?P<tags>{TAGS})(?:, as in (?P<titles>{T}))?\.", recent),
-                ("includes", rf"The history includes (?P<titles>{TAGS})\.", included),
-                ("events", r"Based on (?P<n>[\d,]+) events?\.",
-                 lambda m: int(m["n"].replace(",", "")) == len(history) > 0),
-                ("events", r"Nothing chosen yet\.", lambda m: not history),
-            ],
-        )  # fmt: skip
+        self.text("taste", text, true)
 
     # --- what `show` prints ---
 
@@ -345,6 +314,12 @@ class Recount:
 POPULAR = {"popularity", "segment-popularity"}
 FORMS = {"why": patterns(WHY), "push": patterns(PUSH)}
 OPENING, HEADING = patterns(OPENINGS), patterns(HEADINGS)
+TEXTS = {"item": patterns(ITEM, EITHER), "taste": patterns(TASTE, EITHER)}
+
+
+def ends(text: str, place: int) -> bool:
+    """Whether a sentence ends there: a blank comes, nothing, or a full stop of Chinese was the last."""
+    return text[place : place + 1] in ("", " ") or text[place - 1] == "。"
 
 
 def above(n: int, of: int, usual: float) -> bool:
@@ -397,7 +372,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("work", type=Path)
     parser.add_argument("--show", type=int, default=0, help="users and items that `llmrec show` is asked about")
     for each in fields(Source):
-        many = each.name in ("columns", "item_columns", "attributes")
+        many = each.name in ("columns", "item_columns", "attributes", "text")
         kind = Path if each.name in ("log", "items") else str
         needed = each.name in ("log", "user", "item")
         parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, nargs="*" if many else None, required=needed)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.system.forms import PUSH, WHY
+from tests.system.forms import ITEM, PUSH, TASTE, WHY
 from tests.system.rawlog import Facts, Source, read
 from tests.system.recount import Recount, recount
 
@@ -80,6 +80,7 @@ def test_every_sentence_on_gift_cards_is_true(tmp_path: Path) -> None:
         title="title",
         category="category",
         attributes=("brand", "price"),
+        text=("description", "feature"),
     )
     out = recount(read(source, tmp_path / "work/clean/rejects.parquet"), tmp_path / "work")
     assert out.false == [] and sum(out.counts.values()) > 3000
@@ -141,16 +142,13 @@ def planted(facts: Facts, work: Path, seed: int) -> list[Plant]:
 
     for n in range(5):
         user, item = rng.choice(users), rng.choice(items)
-        if n < 3:
-            reason("count", user, item, f"Chosen by {facts.people[item] + n + 1} people.")
-        else:
-            taste("count", user, f"Based on {len(facts.history[user]) + 1} events.")
+        reason("count", user, item, f"Chosen by {facts.people[item] + n + 1} people.")
         before, after = next(backwards(facts, rng))
         owner = rng.choice(sorted(facts.first[before]))
         title = facts.items[before].title
         reason("order", owner, after, f"Because you chose “{title}”: others who did chose this later.")
         tag, less = next(below(facts, rng))
-        taste("lift", less, f'Leans towards "{tag}". Based on {len(facts.history[less])} events.')
+        taste("lift", less, f'You lean towards "{tag}".')
         stranger = next(u for u in rng.sample(users, len(users)) if item not in facts.history[u])
         false = [
             lambda u, i, t: reason("title or tag", u, i, f"Others who chose “{t}”, as you did, chose this too."),
@@ -246,13 +244,61 @@ def test_planted_false_texts_about_lists_are_found(sample: tuple[Facts, Path]) -
         assert check.false, plant
 
 
+def planted_generated(facts: Facts, rng: random.Random) -> list[tuple[str, str, str]]:
+    """(kind, id, text) of false descriptions and tastes: every form of every claim, in both languages."""
+    chosen = max(facts.people, key=lambda each: facts.people[each])
+    rare = min(facts.people, key=lambda each: facts.people[each])
+    tag, less = next(below(facts, rng))
+    stranger = next(
+        i for i in facts.items if i not in facts.history[less] and len(facts.titled(facts.items[i].title)) == 1
+    )
+    title, nothing = facts.items[chosen].title, "no such thing"
+    given = {
+        "what it is": [(chosen, {"T": nothing}), (chosen, {"T": title})],
+        "without a title": [(chosen, {})],
+        "own words": [(chosen, {"S": nothing})],
+        "details": [(chosen, {"D": 'Price "98765"'}), (chosen, {"D": 'Price from "1" to "98765"'})],
+        "place": [(rare, {})],
+        "people": [(chosen, {"N": str(facts.people[chosen] + 1)})],
+        "one person": [(chosen, {})],
+        "nobody": [(chosen, {})],
+        "leans": [(less, {"G": tag, "X": facts.items[facts.history[less][0]].title})],
+        "lately": [(less, {"G": nothing, "E": facts.items[facts.history[less][0]].title})],
+        "includes": [(less, {"X": facts.items[stranger].title})],
+        "begun": [("nobody", {})],
+        "empty": [(less, {})],
+    }
+    out = []
+    for kind, forms in (("item", ITEM), ("taste", TASTE)):
+        for claim, lines in forms.items():
+            for form in filter(None, lines.split("\n")):
+                for who, named in given[claim][: 1 + ("«U»" in form or "«G»" in form)]:
+                    text = form
+                    for sign, value in {"U": nothing, "G": nothing, **named}.items():
+                        mark = "{}" if sign in "DN" else "“{}”" if "。" in form else '"{}"'
+                        text = text.replace(f"«{sign}»", mark.format(value))
+                    out.append((kind, who, text))
+    return out
+
+
+def test_planted_false_descriptions_and_tastes_are_found(sample: tuple[Facts, Path]) -> None:
+    facts, _ = sample
+    print(f"seed {SEED}")
+    plants = planted_generated(facts, random.Random(SEED))
+    assert len(plants) > 180
+    for kind, who, text in plants:
+        check = Recount(facts)
+        {"item": check.item_text, "taste": check.taste}[kind](who, text)
+        assert check.false and "unknown" not in check.false[0], (kind, who, text)
+
+
 def test_a_sentence_of_an_unknown_form_is_false(sample: tuple[Facts, Path]) -> None:
     facts, _ = sample
     check = Recount(facts)
     user, item = next(iter(facts.history)), next(iter(facts.people))
     check.reason(user, item, "ease", "You will love it.")
     check.item_text(item, "It is a bargain.")
-    check.taste(user, "Leans. Based on 3 events.")
+    check.taste(user, "You lean. Based on 3 events.")
     check.list_text("why", user, item, "ease", "It is a bargain.")
     check.list_text("push", user, item, "ease", f"A pick for you: “{facts.items[item].title}”" + " " * 90)
     assert len(check.false) == 5

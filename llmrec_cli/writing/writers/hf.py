@@ -18,26 +18,32 @@ from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.tensors import causal_lm
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype, set_threads
 from llmrec_cli.writing.constrained_decoding import Clause, ClauseConstraint, Tokens
-from llmrec_cli.writing.facts import Facts, ItemFacts, TasteFacts, quoted
+from llmrec_cli.writing.facts import Facts, ItemFacts, TasteFacts
+from llmrec_cli.writing.languages import ENGLISH
 from llmrec_cli.writing.writers import Draft, WriterConfig
-from llmrec_cli.writing.writers.template import load_prompt
+from llmrec_cli.writing.writers.template import TemplateWriter, load_prompt
 
 JOINTS = (",", " and")
 """Between two elements of a list, and before the last one."""
 Part = tuple[Sequence[str], Sequence[str], Sequence[Any]]
 """Openings, elements, and the parts that come right after: a clause before it is tokenised."""
+quoted = ENGLISH.quoted
 
 
 class HfWriter:
-    """Any causal model folder of transformers that has a chat template, with its LoRA adapter where one is given."""
+    """Any causal model folder of transformers that has a chat template, with its LoRA adapter where one is given.
+
+    It writes English of items and tastes; the template writes what is in other languages.
+    """
 
     name = "hf"
 
     def __init__(self, config: WriterConfig, model: Any, tokenizer: Any) -> None:
         self.config, self._model, self._tokenizer = config, model, tokenizer
-        self._prompts = {kind: load_prompt(kind)[0] for kind in ("item", "taste")}
+        self._prompts = {kind: load_prompt(f"{kind}_prompt")[0] for kind in ("item", "taste")}
         between, last, self._stop = self._tokens([*JOINTS, "."])
         self._joints = (between, last)
+        self._template = TemplateWriter()
 
     @classmethod
     def open(cls, config: WriterConfig, device: str, threads: int) -> Self:
@@ -50,9 +56,12 @@ class HfWriter:
 
     @torch.inference_mode()
     def write(self, facts: Sequence[Facts]) -> list[Draft]:
-        drafts: list[Draft] = []
-        for start in range(0, len(facts), self.config.batch_size):
-            drafts += self._batch(facts[start : start + self.config.batch_size])
+        drafts = self._template.write(facts)
+        own = [place for place, each in enumerate(facts) if each.kind in self._prompts and each.language == "en"]
+        for start in range(0, len(own), self.config.batch_size):
+            places = own[start : start + self.config.batch_size]
+            for place, draft in zip(places, self._batch([facts[place] for place in places]), strict=True):
+                drafts[place] = draft
         return drafts
 
     def _batch(self, facts: Sequence[Facts]) -> list[Draft]:
@@ -101,35 +110,30 @@ class HfWriter:
 def opening(facts: Facts) -> str:
     """How a text begins, whatever the model would rather say; the first clause goes on with it."""
     if isinstance(facts, TasteFacts):
-        if not facts.n_events:
-            return "Nothing chosen yet"
-        others = "The history includes" if facts.examples else "Lately more" if facts.recent else "The history is"
-        return "Leans towards" if facts.interests else others
-    subject = f'"{facts.title}"' if facts.title else "This item"
-    return subject + (
-        " is listed under" if facts.category else " is tagged" if facts.tags else " is in the catalogue and"
-    )
+        (begun,) = facts.statements
+        others = "Your history includes" if facts.examples else "Lately more" if facts.recent else begun.capitalize()
+        return "You lean towards" if facts.interests else others
+    subject, first = f'"{facts.title}"' if facts.title else "This item", item_clauses(facts)[:1]
+    known = " is listed under" if facts.category else " is an item with" if facts.tags else ""
+    return subject + (known or " is in the catalogue" + "".join(openings[0] for openings, _, _ in first))
 
 
 def item_clauses(facts: ItemFacts) -> list[Part]:
     """What a description says: all that the template says."""
-    chosen, rank, details = facts.statements[0], facts.statements[1:2] if facts.rank else (), facts.details
-    tagged = ((", tagged", ". It is tagged", " and is also tagged"), quoted(facts.tags), ())
-    people = ((", and",), [", which makes it ".join([chosen, *rank])], ())
-    parts = [((), quoted(facts.category), ()), tagged] if facts.category else [tagged]
-    about: Part = ((". Details:", ", with"), details, ())
-    return [part for part in (*parts, people, about) if part[1]]
+    under, tags = quoted(facts.category), quoted(facts.tags)
+    chosen, place = facts.statements[:1], facts.statements[2:3] if facts.rank else ()
+    own: Part = ((". In its own words:", ". The description says:"), quoted(filter(None, [facts.sentence])), ())
+    details: Part = ((". Details:", ". The details:"), facts.details, ())
+    listed: Part = ((), under, ())
+    tagged: Part = ((", with", ". This is an item with"), tags, ())
+    found = [part for part in (listed, tagged, own, details, ((" and is", ". It is"), place, ())) if part[1]]
+    return found if found or facts.title else [((" and",), chosen, ())]
 
 
 def taste_clauses(facts: TasteFacts) -> list[Part]:
     """What a summary says: all that the template says."""
-    if not facts.n_events:
-        return []
     examples: Part = ((", as with", ", such as", ", including"), quoted(facts.examples), ())
     latest: Part = ((", as in", ", such as"), quoted(filter(None, [facts.lately_example])), ())
     first = ((), quoted(facts.interests), [examples]) if facts.interests else ((), quoted(facts.examples), ())
-    late: Part = ((". Lately more",), quoted(facts.recent), [latest])
-    events: Part = ((", based on", ". Based on"), [facts.statements[0].removeprefix("based on ")], ())
-    if not (facts.interests or facts.examples or facts.recent):
-        return [((), facts.statements, ())]
-    return [part for part in (first, late, events) if part[1]]
+    late: Part = ((". Lately more", ". These days more"), quoted(facts.recent), [latest])
+    return [part for part in (first, late) if part[1]]

@@ -10,7 +10,8 @@ from typing import Self
 import jinja2
 
 from llmrec_cli.core.text_cleaning import one_line
-from llmrec_cli.writing.facts import Facts, chosen_by, counted, listing, quoted
+from llmrec_cli.writing.facts import Facts
+from llmrec_cli.writing.languages import LANGUAGES
 from llmrec_cli.writing.text_templates import picker
 from llmrec_cli.writing.writers import Draft, WriterConfig
 
@@ -18,12 +19,14 @@ PROMPTS = Path(__file__).parent / "prompts"
 
 
 class TemplateWriter:
-    """Renders `prompts/<kind>_template.jinja`."""
+    """Renders `prompts/<kind>.<language>.jinja`."""
 
     name = "template"
 
     def __init__(self) -> None:
-        self._templates = {kind: load_prompt(f"{kind}_template") for kind in ("item", "taste")}
+        self._templates = {
+            (kind, name): load_prompt(f"{kind}.{name}") for name, each in LANGUAGES.items() for kind in each.words
+        }
 
     @classmethod
     def open(cls, config: WriterConfig, device: str, threads: int) -> Self:
@@ -32,15 +35,9 @@ class TemplateWriter:
     def write(self, facts: Sequence[Facts]) -> list[Draft]:
         drafts = []
         for each in facts:
-            template, sha256 = self._templates[each.kind]
-            drafts.append(
-                Draft(
-                    one_line(template.render(f=each, pick=picker(each.turn))),
-                    self.name,
-                    "",
-                    sha256,
-                )
-            )
+            template, sha256 = self._templates[each.kind, each.language]
+            text = template.render(f=each, w=each.wording, pick=picker(each.turn))
+            drafts.append(Draft(one_line(text), self.name, "", sha256))
         return drafts
 
 
@@ -48,10 +45,4 @@ def load_prompt(name: str) -> tuple[jinja2.Template, str]:
     """A template of the `prompts` folder and the sha256 of its source. The texts are not HTML: nothing is escaped."""
     source = (PROMPTS / f"{name}.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    environment.filters |= {
-        "listing": listing,
-        "chosen_by": chosen_by,
-        "counted": counted,
-        "quoted": quoted,
-    }
     return environment.from_string(source), hashlib.sha256(source.encode()).hexdigest()
