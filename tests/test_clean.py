@@ -17,6 +17,7 @@ from llmrec_cli.core.artifacts import (
     ITEMS,
     NEGATIVE_FEEDBACK,
     REJECTS,
+    REVIEWS,
     SEQUENCES,
     USERS,
 )
@@ -212,6 +213,21 @@ def test_a_backtest_withholds_the_last_event_after_cleaning(context: Context) ->
     assert column(work, FUNNEL, "rule")[-1] == "withheld by the backtest"
     _, _ = run(context, {"log.csv": LOG})
     assert not work.has(HOLDOUT)
+
+
+def test_reviews_of_kept_events_are_kept_and_a_backtest_knows_those_before_it(context: Context) -> None:
+    log = "user,item,time,n,said\nu,a,1,5,Good  tea.\nu,b,2,4,\nu,c,3,1,Too late\nu,a,3,9,Doubled\nv,a,4,9,Alone\n"
+    settings = '[interactions]\npath = "log.csv"\nuser = "user"\nitem = "item"\ntime = "time"\nvalue = "n"\n'
+    work, _ = run(context, {"log.csv": log}, settings + 'review = "said"\n', repeats="first")
+    names = ("position", "item_id", "value", "source_row", "text")
+    assert list(zip(*(column(work, REVIEWS, name) for name in names), strict=True)) == [
+        (0, "a", 5.0, 1, "Good tea."),
+        (2, "c", 1.0, 3, "Too late"),
+    ]
+    work, _ = run(context, {"log.csv": log}, settings + 'review = "said"\n', repeats="first", holdout="last")
+    assert column(work, REVIEWS, "text") == ["Good tea."]
+    work, _ = run(context, {"log.csv": log}, settings)
+    assert not work.has(REVIEWS)
 
 
 def test_a_backtest_by_time(context: Context) -> None:

@@ -10,11 +10,22 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from llmrec_cli.core.artifacts import IMAGES, ITEM_IMAGES, ITEM_TEXTS, ITEMS, PROFILES, SEQUENCES, TASTE_TEXTS
+from llmrec_cli.core.artifacts import (
+    IMAGES,
+    ITEM_IMAGES,
+    ITEM_TEXTS,
+    ITEMS,
+    PROFILES,
+    REVIEW_SUMMARIES,
+    REVIEWS,
+    SEQUENCES,
+    TASTE_TEXTS,
+)
 from llmrec_cli.core.chat_server import ANSWERS, KEY
 from llmrec_cli.core.errors import MissingExtraError, SettingsError
 from llmrec_cli.core.stage import Context, Outcome, estimate, execute
 from llmrec_cli.core.workdir import WorkDir, vectors
+from llmrec_cli.privacy.forget import forget
 from llmrec_cli.stages.generate import STAGE, GenerateConfig
 from llmrec_cli.writing.facts import Facts
 from llmrec_cli.writing.writers import WRITERS, Draft, WriterConfig
@@ -138,6 +149,50 @@ def test_texts_in_the_language_of_the_titles_or_of_the_settings(work: WorkDir, c
     report = generated(work, context).report
     assert all(row["text"].endswith("。") for row in work.read(ITEM_TEXTS).to_pylist())
     assert "item_texts: 12 by template, 12 passed the check" in report.lines
+
+
+SAID = (
+    ("u0", "i05", 5.0, "Holds a lot of tea. Write to me@example.org!"),
+    ("u1", "i05", 5.0, "It holds tea and it holds water."),
+    ("u2", "i05", 2.0, "It broke on the first day."),
+    ("u0", "i06", 5.0, "Holds a lot of tea."),
+    ("u1", "i06", 3.0, "Holds a lot of tea."),
+    ("u1", "i06", 5.0, "Holds a lot of tea."),
+)
+
+
+def reviewed(work: WorkDir, rows: Sequence[tuple[str, str, float, str]] = SAID) -> WorkDir:
+    names = ("user_id", "item_id", "value", "text")
+    columns = [{**dict(zip(names, row, strict=True)), "position": n, "source_row": 7 + n} for n, row in enumerate(rows)]
+    work.write(REVIEWS, pa.Table.from_pylist(columns, schema=REVIEWS.schema))
+    return work
+
+
+def test_reviews_of_three_people_are_summarised_in_quotations(work: WorkDir, context: Context) -> None:
+    report = generated(reviewed(work), context, kinds=["review_summary"]).report
+    (row,) = work.read(REVIEW_SUMMARIES).to_pylist()
+    assert row["item_id"] == "i05" and row["check"] == "passed" and row["source_rows"] == [8, 9]
+    assert "3 reviews" in row["text"] and "4 of 5 stars on average" in row["text"] and "example" not in row["text"]
+    assert "one with 5 of 5 stars" in row["text"].lower() and '"It holds tea and it holds water"' in row["text"]
+    assert "one with 2 of 5 stars" in row["text"].lower() and '"It broke on the first day"' in row["text"]
+    assert "review_summaries: 11 items have none, for want of reviews of 3 people, or beyond max_items" in report.lines
+
+
+def test_without_ratings_no_star_is_named(work: WorkDir, context: Context) -> None:
+    rows = [(user, item, value * 1000, text) for user, item, value, text in SAID]
+    generated(reviewed(work, rows), context, kinds=["review_summary"])
+    assert "star" not in work.read(REVIEW_SUMMARIES).column("text")[0].as_py()
+
+
+def test_a_log_without_reviews_has_no_summaries_and_says_so(work: WorkDir, context: Context) -> None:
+    report = generated(work, context, kinds=["taste", "review_summary"]).report
+    assert not work.has(REVIEW_SUMMARIES) and any("the log has no reviews" in line for line in report.lines)
+
+
+def test_who_is_forgotten_is_quoted_no_more(work: WorkDir, context: Context, tmp_path: Path) -> None:
+    generated(reviewed(work), context, kinds=["review_summary"])
+    forget(work, tmp_path, ["u2"])
+    assert not work.has(REVIEW_SUMMARIES) and "u2" not in work.read(REVIEWS).column("user_id").to_pylist()
 
 
 def test_a_model_writes_the_foremost_and_what_fails_is_replaced(

@@ -10,7 +10,7 @@ import pytest
 
 import llmrec_cli as llmrec
 from llmrec_cli.commands import show
-from llmrec_cli.core.artifacts import ITEM_TEXTS, RECOMMENDATIONS, SEQUENCES
+from llmrec_cli.core.artifacts import ITEM_TEXTS, RECOMMENDATIONS, REVIEW_SUMMARIES, SEQUENCES
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
@@ -81,12 +81,16 @@ def test_users_come_in_the_order_asked_with_their_newest_different_items(tmp_pat
 def test_a_text_says_whether_it_was_generated(tmp_path: Path) -> None:
     made = tiny.make(tmp_path / "work", fit=False)
     reported = dict.fromkeys(ITEM_TEXTS.schema.names, "-") | {
+        "source_rows": [],
         "item_id": "i01",
         "text": "Written.",
         "tries": 1,
         "facts": [],
     }
     made.write(ITEM_TEXTS, made.read(SEQUENCES).from_pylist([reported], schema=ITEM_TEXTS.schema))
+    said = reported | {"text": "Reviewed."}
+    made.write(REVIEW_SUMMARIES, made.read(SEQUENCES).from_pylist([said], schema=REVIEW_SUMMARIES.schema))
     given, written = views.items(made, ["i00", "i01"], views.Titles(made))
     assert (written["text"], written["generated"]) == ("Written.", True)
     assert (given["text"], given["generated"]) == ("", False)
+    assert (written["reviews"], given["reviews"]) == ("Reviewed.", "")

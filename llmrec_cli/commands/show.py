@@ -41,7 +41,8 @@ def item(work: WorkDir, item_id: str) -> Display:
     """Facts, description, nearest items and how often an item is recommended; DataError with near ids or titles."""
     data, least = views.item(work, item_id), least_people(work)
     title = "(no title)" if data["title"] == item_id else data["title"]
-    facts = {"category": data["category"], "tags": ", ".join(data["tags"]), **data["attributes"], "text": data["text"]}
+    facts = {"category": data["category"], "tags": ", ".join(data["tags"]), **data["attributes"]}
+    facts |= {"text": data["text"], "reviews": data["reviews"]}
     lines = [f"item {item_id}: {title}", f"  chosen     by {_counted(data['people'], least)}"]
     lines += [f"  {name:<10} {value}" for name, value in facts.items() if value]
     lists = data["recommended"]

@@ -97,6 +97,15 @@ NEGATIVE_FEEDBACK = Table(
     _schema(user_id=ID, item_id=ID, position=pa.int32()),
     forgets=Forgets.ROWS,
 )
+REVIEWS = Table(
+    "clean",
+    "reviews",
+    "What users wrote of items beside kept events, with the value that they gave, as read.",
+    (USER, "position"),
+    _schema(user_id=ID, position=INT, item_id=ID, value=NUMBER, source_row=LONG, text=TEXT),
+    optional=True,
+    forgets=Forgets.ROWS,
+)
 REJECTS = Table(
     "clean",
     "rejects",
@@ -207,7 +216,7 @@ RANKER_REPORT = Table(
 )
 
 _DRAFT = dict(text=pa.string(), writer=pa.string(), model=pa.string(), prompt_sha256=pa.string(), tries=pa.int64())
-_TEXT = dict(**_DRAFT, facts=pa.list_(pa.string()), check=pa.string())
+_TEXT = dict(**_DRAFT, facts=pa.list_(pa.string()), check=pa.string(), source_rows=pa.list_(pa.int64()))
 
 
 def _texts(name: str, key: str, about: str, forgets: Forgets) -> Table:
@@ -219,6 +228,9 @@ ITEM_TEXTS = _texts(
 )
 TASTE_TEXTS = _texts(
     "taste_texts", USER, "A grounded summary of each user's taste, with the same provenance columns.", Forgets.ROWS
+)
+REVIEW_SUMMARIES = _texts(
+    "review_summaries", ITEM, "How many reviews an item has, and sentences of them in quotation marks.", Forgets.REMOVED
 )
 ITEM_IMAGES = Table(
     "generate",

@@ -67,6 +67,13 @@ def most_frequent(frame: Frame, key: str, column: str) -> Frame:
     return _first_of_each(counted, "#rare", "#source_row").select(ID, VALUE)
 
 
+def reviews(events: Frame, rows: Frame, column: str) -> Frame:
+    """What stands in a column beside kept events, where it is not empty: the columns of `clean/reviews`."""
+    texts = rows.select(nw.col("#source_row").alias("source_row"), _tidy(column).alias("text"))
+    found = events.join(texts.filter(~nw.col("text").is_null()), on="source_row", how="inner")
+    return found.select(USER, "position", ITEM, "value", "source_row", "text").sort(USER, "position")
+
+
 def values_of(frame: Frame, key: str, column: str) -> Frame:
     """`#id` and each of its distinct values."""
     return _pairs(frame, key, column).select(ID, VALUE).unique()

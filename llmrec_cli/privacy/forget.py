@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from llmrec_cli.core import disk, pseudonyms
 from llmrec_cli.core.arrays import Ints
-from llmrec_cli.core.artifacts import RANKER, REPORT_PAGE, RETRIEVERS, SEQUENCES, Folder
+from llmrec_cli.core.artifacts import RANKER, REGISTRY, RETRIEVERS, SEQUENCES, Folder, Forgets
 from llmrec_cli.core.columns import USER
 from llmrec_cli.core.errors import SettingsError, UpstreamError
 from llmrec_cli.core.records import Json
@@ -128,8 +128,9 @@ def leave(work: WorkDir, ids: Collection[str]) -> Change:
         if work.has(models):
             _leave_models(work, models, _rows(work, before, models, ids), change)
     take_out(work, ids, change)
-    if work.has(REPORT_PAGE):
-        remove(work, REPORT_PAGE, change)
+    for artifact in REGISTRY:
+        if artifact.forgets is Forgets.REMOVED and work.has(artifact):
+            remove(work, artifact, change)
     repair_records(work, before, change)
     return change
 

@@ -20,6 +20,7 @@ from llmrec_cli.core.artifacts import (
     LIST_TEXTS,
     PROFILES,
     RECOMMENDATIONS,
+    REVIEW_SUMMARIES,
     SEQUENCES,
     TASTE_TEXTS,
     Table,
@@ -91,7 +92,7 @@ def item(work: WorkDir, item_id: str) -> Json:
 
     A number of people that may not be shown is None. DataError with near ids or titles for one that is not known.
     """
-    _whole(work, ITEMS, SEQUENCES, ITEM_RANGES, ITEM_TEXTS, ITEM_VECTORS, RECOMMENDATIONS)
+    _whole(work, ITEMS, SEQUENCES, ITEM_RANGES, ITEM_TEXTS, REVIEW_SUMMARIES, ITEM_VECTORS, RECOMMENDATIONS)
     titles, people = Titles(work), _people(work, _known_item(work, item_id))
     return {
         **items(work, [item_id], titles)[0],
@@ -107,8 +108,10 @@ def items(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
     An attribute that varies in the log is a range; `generated` says whether `text` was written by `generate`.
     """
     rows = _by(work, ITEMS, ITEM, ids)
-    written = _by(work, ITEM_TEXTS, ITEM, ids, [ITEM, "text"])
-    texts = {item_id: each["text"] for item_id, (each,) in written.items()}
+    texts, reviews = (
+        {item_id: each["text"] for item_id, (each,) in _by(work, table, ITEM, ids, [ITEM, "text"]).items()}
+        for table in (ITEM_TEXTS, REVIEW_SUMMARIES)
+    )
     ranges = _by(work, ITEM_RANGES, ITEM, ids)
     return [
         {
@@ -119,6 +122,7 @@ def items(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
             | {each["name"]: f"{each['low']} to {each['high']}" for each in ranges.get(item_id, [])},
             "text": texts.get(item_id) or row["text"] or "",
             "generated": bool(texts.get(item_id)),
+            "reviews": reviews.get(item_id, ""),
         }
         for item_id in ids
         for row in rows.get(item_id, [])

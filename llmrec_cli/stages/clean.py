@@ -2,7 +2,7 @@
 
 Reads: the files named under [clean].
 Writes: clean/interactions, clean/items, clean/item_ranges, clean/users, clean/sequences, clean/negative_feedback,
-clean/rejects, clean/funnel, clean/holdout.
+clean/rejects, clean/funnel, clean/holdout; clean/reviews where the log has any.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from llmrec_cli.core.artifacts import (
     ITEMS,
     NEGATIVE_FEEDBACK,
     REJECTS,
+    REVIEWS,
     SEQUENCES,
     TIME,
     USERS,
@@ -118,6 +119,9 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
             work.write(ITEM_RANGES, varied)
         work.write(FUNNEL, account)
         _write_events(work, kept, items)
+        if config.interactions.review is not None:
+            column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
+            _write(work, REVIEWS, kept, metadata.reviews(holdout.training(kept.events), log_rows, column))
         _write(work, REJECTS, kept, rules.rejected(checked))
         negative = holdout.known_negatives(rules.negative_feedback(checked), kept.events, config.holdout, after)
         _write(work, NEGATIVE_FEEDBACK, kept, negative)
@@ -164,6 +168,7 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | 
     )
     wanted = [mapping.user, mapping.item, mapping.time, mapping.value, mapping.event]
     wanted += [name(c) for each in (config.items, config.users) if each.path is None for c in each.described()]
+    wanted.append(name(settings.review))
     wanted += engine.filter_columns(settings.where, inputs[0].dialect.columns)
     columns = list(dict.fromkeys(c for c in wanted if c is not None))
     raw = engine.raw(inputs, columns)
@@ -292,9 +297,9 @@ STAGE = Stage(
     "clean",
     CleanConfig,
     reads=(),
-    writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REJECTS, FUNNEL, HOLDOUT),
+    writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REVIEWS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
     sources=sources,
     facts=lambda work, config, context: ticket_part(work.path, context.base, pseudonymise=config.pseudonymise),
-    revision=8,
+    revision=9,
 )

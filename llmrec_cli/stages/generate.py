@@ -1,13 +1,14 @@
-"""Write a description of each item and a summary of each user's taste, checked against the facts; generate images.
+"""Write descriptions of items, users' tastes and what reviews say, checked against the facts; generate images.
 
-Reads: clean/items, clean/item_ranges, clean/sequences, profile/profiles; pretrain/language_adapter where it is asked
-for; the image files that the items name.
-Writes: generate/item_texts, generate/taste_texts; generate/item_images and generate/images where items have images.
+Reads: clean/items, clean/item_ranges, clean/sequences, profile/profiles; clean/reviews and pretrain/language_adapter
+where they are asked for; the image files that the items name.
+Writes: generate/item_texts, generate/taste_texts, generate/review_summaries; generate/item_images and generate/images
+where items have images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field, SerializeAsAny, model_validator
 
+from llmrec_cli.core import min_support
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import (
     IMAGES,
@@ -24,13 +26,15 @@ from llmrec_cli.core.artifacts import (
     ITEMS,
     LANGUAGE_ADAPTER,
     PROFILES,
+    REVIEW_SUMMARIES,
+    REVIEWS,
     SEQUENCES,
     TASTE_TEXTS,
 )
 from llmrec_cli.core.chat_server import ANSWERS, ChatServerConfig
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.core.registry import Sections, load_variant
+from llmrec_cli.core.registry import Sections, load_function, load_variant
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
@@ -44,8 +48,9 @@ IMAGE_SECTIONS = Sections("llmrec_cli.imaging.generators:GENERATORS", "llmrec_cl
 
 
 class GenerateConfig(BaseModel, frozen=True, extra="forbid"):
-    kinds: list[Literal["description", "taste"]] = Field(
-        ["description", "taste"], description="texts written: a description of each item, each user's taste"
+    kinds: list[Literal["description", "taste", "review_summary"]] = Field(
+        ["description", "taste"],
+        description="texts written: a description of each item, each user's taste, what clean.interactions.review says",
     )
     language: Literal["auto", "en", "zh"] = Field("auto", description="of these texts; auto is that of the titles")
     writer: str = Field(
@@ -98,12 +103,24 @@ def run(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
     report = Report()
     for job in jobs(work, config):
         text_tables.report_checks(report, job, text_tables.write(work, job, writer, effort(config), context))
+    if "review_summary" in config.kinds:
+        report.lines += _without_reviews(work, report.counts)
     if writer.name == "template":
         report.lines.append("all texts by template; a language model writes with: --set generate.writer=hf")
     if images is not None:
         items = work.read(ITEMS)
         write_images(work, items.take(most_events_first(items.column("n_events"))), images, context, report)
     return report
+
+
+def _without_reviews(work: WorkDir, counts: Mapping[str, int]) -> list[str]:
+    """Why items have no text on their reviews."""
+    if not work.has(REVIEWS):
+        return ["no review_summaries: the log has no reviews (clean.interactions.review names their column)"]
+    n = work.read(ITEMS, [ITEM]).num_rows - counts[REVIEW_SUMMARIES.name]
+    return (
+        [f"review_summaries: {n:,} items have none, for want of reviews of 3 people, or beyond max_items"] if n else []
+    )
 
 
 def estimate(work: WorkDir, config: GenerateConfig, context: Context) -> Report:
@@ -149,9 +166,9 @@ def writer_config(config: GenerateConfig, base: Path, work: WorkDir | None = Non
 def jobs(work: WorkDir, config: GenerateConfig) -> tuple[Job, ...]:
     """The tables of texts with the facts that they are written from."""
     from llmrec_cli.data.interactions import from_table
+    from llmrec_cli.writing import text_tables
     from llmrec_cli.writing.claims import People
     from llmrec_cli.writing.known_facts import ItemEvidence, TasteEvidence
-    from llmrec_cli.writing.text_tables import Job
     from llmrec_cli.writing.text_templates import language_of
 
     items, profiles = work.read(ITEMS), work.read(PROFILES, [USER, "interests", "n_events"])
@@ -163,9 +180,16 @@ def jobs(work: WorkDir, config: GenerateConfig) -> tuple[Job, ...]:
     tastes = TasteEvidence(profiles, histories, items, language)
     facts = ItemEvidence(items, People.of(histories).counts, ranges, language)
     every = {
-        "description": Job(ITEM_TEXTS, items.column(ITEM), popular[: config.max_items], facts),
-        "taste": Job(TASTE_TEXTS, profiles.column(USER), active[: config.max_users], tastes),
+        "description": text_tables.Job(ITEM_TEXTS, items.column(ITEM), popular[: config.max_items], facts),
+        "taste": text_tables.Job(TASTE_TEXTS, profiles.column(USER), active[: config.max_users], tastes),
     }
+    if "review_summary" in config.kinds and work.has(REVIEWS):
+        of_reviews = load_function("llmrec_cli.extras.review_facts:ReviewEvidence")
+        evidence = of_reviews(work.read(REVIEWS), items, language, min_support.least_people(work))
+        reviewed = popular[evidence.enough[popular]]
+        every["review_summary"] = text_tables.Job(
+            REVIEW_SUMMARIES, items.column(ITEM), reviewed[: config.max_items], evidence
+        )
     return tuple(job for kind, job in every.items() if kind in config.kinds)
 
 
@@ -226,11 +250,12 @@ def image_settings(config: GenerateConfig) -> ImageSettings | None:
 STAGE = Stage(
     "generate",
     GenerateConfig,
-    reads=(ITEMS, ITEM_RANGES, SEQUENCES, PROFILES, LANGUAGE_ADAPTER),
-    writes=(ITEM_TEXTS, TASTE_TEXTS, ITEM_IMAGES, IMAGES),
+    reads=(ITEMS, ITEM_RANGES, SEQUENCES, REVIEWS, PROFILES, LANGUAGE_ADAPTER),
+    writes=(ITEM_TEXTS, TASTE_TEXTS, REVIEW_SUMMARIES, ITEM_IMAGES, IMAGES),
     run=run,
     sources=_sources,
     ready=_ready,
     estimate=estimate,
+    facts=min_support.ticket_part,
     revision=8,
 )

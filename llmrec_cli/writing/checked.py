@@ -21,6 +21,7 @@ class Text(Draft):
     """What it says of the facts, as often as it says so."""
     check: str
     """PASSED, or "replaced: " and what was wrong with the first draft."""
+    source_rows: tuple[int, ...]
 
 
 def write_until_valid(writer: Writer, facts: Sequence[Facts], tries: int) -> list[Draft]:
@@ -56,4 +57,4 @@ def _checked(draft: Draft, facts: Facts, template: TemplateWriter) -> Text:
 
 
 def _text(draft: Draft, facts: Facts, check: str) -> Text:
-    return Text(**vars(draft), facts=facts_in(draft.text, facts), check=check)
+    return Text(**vars(draft), facts=facts_in(draft.text, facts), check=check, source_rows=facts.source_rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from llmrec_cli.writing.claims import above
 from llmrec_cli.writing.languages import LANGUAGES, Language
@@ -28,20 +29,61 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stated:
-    """How facts are stated."""
+class Facts:
+    """What a text may say and in which language. Every string has gone through `plain`."""
 
     language: str = "en"
     turn: int = field(default=0, compare=False)
     """Which of several forms a template takes: by an id, so that no text of the data decides it."""
 
+    kind: ClassVar[str]
+
     @property
     def wording(self) -> Language:
         return LANGUAGES[self.language]
 
+    @property
+    def quotes(self) -> tuple[str, ...]:
+        """Titles and sentences that may stand in quotation marks."""
+        return ()
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Words of the data that may be said, in quotation marks too: they may be sentences of somebody else."""
+        return ()
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """What may be said only as a whole: a figure together with what it counts."""
+        return ()
+
+    @property
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """Name of a list -> the phrases that may stand in it."""
+        return {}
+
+    @property
+    def examples_of(self) -> dict[str, tuple[str, ...]]:
+        """Name of a list -> the titles that may be quoted for it; any title where there is no entry."""
+        return {}
+
+    @property
+    def untrue(self) -> tuple[str, ...]:
+        """Claims whose figures do not bear them."""
+        return ()
+
+    @property
+    def source_rows(self) -> tuple[int, ...]:
+        """Rows of the raw log that are quoted."""
+        return ()
+
+    def bare(self) -> Self:
+        """The least of them that makes a text."""
+        return self
+
 
 @dataclass(frozen=True)
-class ItemFacts(Stated):
+class ItemFacts(Facts):
     """What the catalogue knows of an item. Every string has gone through `plain`."""
 
     title: str
@@ -62,12 +104,10 @@ class ItemFacts(Stated):
 
     @property
     def quotes(self) -> tuple[str, ...]:
-        """The title and the sentence, which may stand in quotation marks."""
         return tuple(filter(None, (self.title, self.sentence)))
 
     @property
     def phrases(self) -> tuple[str, ...]:
-        """Words of the catalogue that may be said, in quotation marks too: they may be sentences of somebody else."""
         return (*self.category, *self.tags)
 
     @property
@@ -82,32 +122,20 @@ class ItemFacts(Stated):
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """What may be said only as a whole: a figure together with what it counts."""
         ranked = [each.format(rank=f"{self.rank:,}", n=f"{self.n_items:,}") for each in self.wording.place]
         return (self.wording.chosen_by(self.people), *(ranked if self.rank else ()), *self.details)
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:
-        """Name of a list -> the phrases that may stand in it."""
         return {"category": self.category, "tags": self.tags}
 
-    @property
-    def examples_of(self) -> dict[str, tuple[str, ...]]:
-        """Name of a list -> the titles that may be quoted for it; any title where there is no entry."""
-        return {}
-
-    @property
-    def untrue(self) -> tuple[str, ...]:
-        """Claims whose figures do not bear them."""
-        return ()
-
-    def bare(self) -> ItemFacts:
+    def bare(self) -> Self:
         """Only the title and by how many it was chosen."""
         return replace(self, category=(), tags=(), attributes=(), sentence="")
 
 
 @dataclass(frozen=True)
-class TasteFacts(Stated):
+class TasteFacts(Facts):
     """What a user's history shows. No demographics, no ids."""
 
     leanings: tuple[Claim, ...] = ()
@@ -143,7 +171,6 @@ class TasteFacts(Stated):
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:
-        """Name of a list -> the phrases that may stand in it."""
         return {"leanings": self.interests, "lately": self.recent}
 
     @property
@@ -154,9 +181,6 @@ class TasteFacts(Stated):
     def untrue(self) -> tuple[str, ...]:
         return tuple(claim.tag for claim in (*self.leanings, *self.lately) if not claim.holds)
 
-    def bare(self) -> TasteFacts:
+    def bare(self) -> Self:
         """Only whether there are events."""
-        return TasteFacts(n_events=self.n_events, language=self.language)
-
-
-Facts = ItemFacts | TasteFacts
+        return replace(self, leanings=(), examples=(), lately=(), lately_example="")

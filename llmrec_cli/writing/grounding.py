@@ -61,7 +61,7 @@ def _malformed(text: str, shortest: int) -> str:
 
 
 def _read(text: str, facts: Facts) -> list[tuple[str, str]]:
-    """The text in order: a "quote" as it is; in lower case a whole "fact", what "opens" a list, or a "word"."""
+    """The text in order: a "quote" or a whole "fact" as it is; in lower case what "opens" a list, or a "word"."""
     language = facts.wording
     before, after = language.edge
     opens = [phrase for phrase, name in language.opens.items() if name in facts.lists]
@@ -70,10 +70,11 @@ def _read(text: str, facts: Facts) -> list[tuple[str, str]]:
     found = re.finditer(
         rf"{before}(?:{whole}){after}|{quote}|(?P<word>{language.word(facts.kind)})", text, re.IGNORECASE
     )
+    as_stated = {each.lower(): each for each in facts.statements}
+    pieces = [(match[match.lastgroup], match.lastgroup) for match in found if match.lastgroup]
     return [
-        (match["quote"] if match.lastgroup == "quote" else match[match.lastgroup].lower(), match.lastgroup)
-        for match in found
-        if match.lastgroup
+        (piece if kind == "quote" else as_stated[piece.lower()] if kind == "fact" else piece.lower(), kind)
+        for piece, kind in pieces
     ]
 
 

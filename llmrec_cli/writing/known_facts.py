@@ -19,7 +19,7 @@ from llmrec_cli.profiles.interests import tagged
 from llmrec_cli.writing.claims import usual_shares
 from llmrec_cli.writing.facts import LONGEST_TITLE, Claim, ItemFacts, TasteFacts
 from llmrec_cli.writing.languages import EMPTY
-from llmrec_cli.writing.sentences import own_sentence
+from llmrec_cli.writing.sentences import common_sentences, own_sentence
 
 LEVELS, TAGS, ATTRIBUTES = 5, 5, 3  # at most so many are reported of an item
 FOREMOST = 0.1  # share of the catalogue whose place by popularity is reported
@@ -37,6 +37,7 @@ class ItemEvidence:
         chosen = np.sort(people[people > 0])
         self._n_items = len(chosen)
         self._rank = 1 + len(chosen) - np.searchsorted(chosen, people, side="right")
+        self._common = common_sentences(text or "" for text in items.column("text").to_pylist())
         rows = [] if ranges is None else ranges.to_pylist()
         self._ranges = {(row[ITEM], row["name"]): (row["low"], row["high"]) for row in rows}
 
@@ -57,7 +58,7 @@ class ItemEvidence:
             people=people,
             rank=rank if people and rank <= FOREMOST * self._n_items else 0,
             n_items=self._n_items,
-            sentence=own_sentence(item["text"] or "", [title, *levels]),
+            sentence=own_sentence(item["text"] or "", [title, *levels], self._common),
             turn=crc32(item[ITEM].encode()),
             language=self._language,
         )

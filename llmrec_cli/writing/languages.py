@@ -36,6 +36,12 @@ class Language:
     """What is said of a history that nothing is known of: without events, with some."""
     detail: tuple[str, str]
     """An attribute of one {value}, and of several from {value} to {most}."""
+    reviews: tuple[str, str, str]
+    """How many reviews there are, their mean of {stars}, and that {share} of them give the {usual} stars."""
+    one: tuple[str, str]
+    """A review: of a log without ratings, and with the stars that it gives."""
+    says: tuple[str, str, str]
+    """What a review says in a {quote}, in three forms."""
 
     def word(self, kind: str) -> str:
         """What a word of a text of this kind is, as a regular expression."""
@@ -83,6 +89,7 @@ ENGLISH = Language(
     words={
         "item": EMPTY | _words("item items catalogue listed details makes own words description says"),
         "taste": EMPTY | _words("history you your choose chose choice choices so far among"),
+        "review": EMPTY | _words("review reviews item says there reader readers written what another one"),
     },
     opens={
         **{"under": "category", "tagged": "tags"},
@@ -99,6 +106,9 @@ ENGLISH = Language(
     place=("number {rank} of {n} chosen items", "one of the most chosen of all"),
     begun=("nothing chosen yet", "your history has begun"),
     detail=("{name} {value}", "{name} from {value} to {most}"),
+    reviews=("{n} reviews", "{stars} of {most} stars on average", "{share} of them with {usual} of {most} stars"),
+    one=("one of them", "one with {stars} of {most} stars"),
+    says=("{one} says {quote}", "{quote} says {one}", "{one}: {quote}"),
 )
 _OF_ALL = "的 是 有 和 与 还 也 又 这 这件 它 它的 在 里 中 从 以及 包括 例如 比如 如"
 CHINESE = Language(
@@ -106,6 +116,7 @@ CHINESE = Language(
     words={
         "item": _words(f"{_OF_ALL} 这是 目录 商品 带有 之下 详情 具体 另外 介绍 介绍中说 据"),
         "taste": _words(f"{_OF_ALL} 您 您的 选过 选择 选了 记录 看 来自 到目前为止 至今 其中 了"),
+        "review": _words(f"{_OF_ALL} 商品 评价 评价中 另一条 写道 读者 关于 说 收到 共"),
     },
     opens={
         **dict.fromkeys(("归在", "属于", "类别是"), "category"),
@@ -122,5 +133,8 @@ CHINESE = Language(
     place=("在选过的 {n} 件商品中排第 {rank}", "选的人最多的之一"),
     begun=("还没有选过任何商品", "您的选择记录已经开始"),
     detail=("{name}{value}", "{name}从{value}到{most}"),
+    reviews=("{n} 条评价", "平均 {stars} 星（满分 {most} 星）", "其中 {share} 条给了 {usual} 星"),
+    one=("一条评价", "一条 {stars} 星评价"),
+    says=("{one}说{quote}", "{quote}是{one}所说", "{one}：{quote}"),
 )
 LANGUAGES: Mapping[str, Language] = {"en": ENGLISH, "zh": CHINESE}

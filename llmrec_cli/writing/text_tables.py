@@ -64,8 +64,9 @@ def write(work: WorkDir, job: Job, writer: Writer, effort: Effort, context: Cont
             by_template = template.write(facts)
             best = [drafts.get(row, draft) for row, draft in zip(block.tolist(), by_template, strict=True)]
             texts = checked(best, facts, template)
-            columns = pa.Table.from_pylist([asdict(text) for text in texts])
-            append(columns.add_column(0, job.table.key[0], job.ids.take(block)))
+            ids = job.ids.take(block).to_pylist()
+            written = [{job.table.key[0]: name, **asdict(text)} for name, text in zip(ids, texts, strict=True)]
+            append(pa.Table.from_pylist(written, schema=job.table.schema))
             checks.update((draft.writer, text.check) for draft, text in zip(best, texts, strict=True))
             task.advance(len(block))
     return checks

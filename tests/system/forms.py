@@ -1,7 +1,8 @@
 """Every form of the texts about lists, written anew: what a sentence of each claims. Nothing of the program is read.
 
 «E» stands for a title of the reader's own choice, «T» for the item's title, «G» for tags; of what `generate` writes
-«U» stands for levels of a category, «S» for a sentence, «D» for details, «X» for titles of the reader's own choices.
+«U» stands for levels of a category, «S» for a sentence, «D» for details, «X» for titles of the reader's own choices,
+«R» for the stars of reviews, «W» for the stars of one of them.
 """
 
 from __future__ import annotations
@@ -362,6 +363,46 @@ Your history has begun.
 Nothing chosen yet.
 还没有选过任何商品。""",
 }
+REVIEW: dict[str, str] = {
+    "how many": """
+«T» has «N» reviews«R».
+«N» reviews of «T»«R».
+For «T» there are «N» reviews«R».
+With «A», «T» has «N» reviews«R».
+Written of «T»: «N» reviews«R».
+There are «N» reviews of «T»«R».
+«T»: «N» reviews«R».
+Readers of «T»: «N» reviews«R».
+«N» reviews for «T»«R».
+«T»有 «N» 条评价«R»。
+关于«T»有 «N» 条评价«R»。
+«T»收到 «N» 条评价«R»。
+«T»：«N» 条评价«R»。
+关于«T»的 «N» 条评价«R»。
+«T»的 «N» 条评价«R»。
+«T»共有 «N» 条评价«R»。
+«T»共收到 «N» 条评价«R»。
+读者的 «N» 条评价，关于«T»«R»。""",
+    "what one says": """
+One «W»says «S».
+«S» says one «W».
+One «W»: «S».
+一条«W»评价说«S»。
+«S»是一条«W»评价所说。
+一条«W»评价：«S»。""",
+}
+_MEAN = (
+    r"(?:(?P<mean>[\d.]+) of (?P<most>[\d.]+) stars on average|平均 (?P<mean2>[\d.]+) 星（满分 (?P<most2>[\d.]+) 星）)"
+)
+_OFTEN = (
+    r"(?P<share>[\d,]+) of them with (?P<usual>[\d.]+) of [\d.]+ stars"
+    r"|其中 (?P<share2>[\d,]+) 条给了 (?P<usual2>[\d.]+) 星"
+)
+_STARS = {
+    "«R»": rf"(?:(?:, with |，){_MEAN})?(?:(?:[,;] |[，；])(?:{_OFTEN}))?",
+    "«A»": r"(?P<mean3>[\d.]+) of (?P<most3>[\d.]+) stars on average",
+    "«W»": r"(?:of them|with (?P<gives>[\d.]+) of [\d.]+ stars| (?P<gives2>[\d.]+) 星)? ?",
+}
 _NAMED = {"E": "event", "T": "title", "G": "tags", "U": "under", "S": "sentence", "X": "titles"}
 _QUOTED = "“[^”]*”"
 EITHER = '(?:“[^”]*”|"[^"]*")'
@@ -373,10 +414,12 @@ def patterns(forms: dict[str, str], quoted: str = _QUOTED) -> list[tuple[str, re
     out = []
     for claim, lines in forms.items():
         for line in filter(None, lines.split("\n")):
-            pattern = re.escape(line)
+            pattern = re.escape(line).replace("\\ ", " ")
             for sign, name in _NAMED.items():
                 several = rf"{quoted}(?:(?:, | and |、|和| › |›){quoted})*" if sign in "GUX" else quoted
                 pattern = pattern.replace(f"«{sign}»", f"(?P<{name}>{several})")
+            for sign, stars in _STARS.items():
+                pattern = pattern.replace(sign, stars)
             pattern = pattern.replace("«D»", rf"(?P<details>{DETAIL}(?:[,，] ?{DETAIL})*)")
             out.append((claim, re.compile(pattern.replace("«N»", "(?P<n>[0-9,]+)(?: ideas?)?"))))
     return out

@@ -44,6 +44,16 @@ class Source:
     tags_separator: str = ""
     attributes: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    review: str | None = None
+    stars: str | None = None
+
+
+@dataclass(frozen=True)
+class Review:
+    user: str
+    stars: float
+    text: str
+    row: int
 
 
 @dataclass
@@ -64,6 +74,8 @@ class Facts:
     """user, item, time (seconds, 0 where there is none); by user and in order of time and row."""
     items: dict[str, Item]
     timed: bool
+    reviews: dict[str, list[Review]] = field(default_factory=dict)
+    """Item -> what kept events say of it."""
 
     @cached_property
     def history(self) -> dict[str, list[str]]:
@@ -128,7 +140,19 @@ def read(source: Source, rejects: Path) -> Facts:
     events = events.sort_values(["user", "time", "row"], kind="stable")
     items = described(source, raw, set(events["item"]))
     items |= {item: Item() for item in events["item"].unique() if item not in items}
-    return Facts(events, items, source.time is not None)
+    reviews: dict[str, list[Review]] = defaultdict(list)
+    if source.review:
+        for row, user, item, text, stars in zip(
+            kept.index,
+            events["user"].reindex(kept.index),
+            events["item"].reindex(kept.index),
+            tidy(kept[source.review].fillna("")),
+            kept[source.stars] if source.stars else [0] * len(kept),
+            strict=True,
+        ):
+            if text:
+                reviews[item].append(Review(user, float(stars), text, row))
+    return Facts(events, items, source.time is not None, dict(reviews))
 
 
 def table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

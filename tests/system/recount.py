@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.system.forms import EITHER, HEADINGS, ITEM, OPENINGS, PUSH, TASTE, WHY, patterns
+from tests.system.forms import EITHER, HEADINGS, ITEM, OPENINGS, PUSH, REVIEW, TASTE, WHY, patterns
 from tests.system.rawlog import Facts, Source, key, lower_bound, read
 
 Q = r"“([^”]*)”"
@@ -290,6 +290,36 @@ class Recount:
 
         self.text("taste", text, true)
 
+    def review(self, item_id: str, text: str, rows: list[int]) -> None:
+        """How many people wrote of an item and their stars; `rows` of the log are where the quotations stand."""
+        reviews = self.facts.reviews.get(item_id, [])
+        stars = [each.stars for each in reviews]
+        quoted: list[str] = []
+
+        def named(given: dict[str, str], name: str) -> str | None:
+            return next((v for k, v in given.items() if k.rstrip("23") == name and v), None)
+
+        def true(claim: str, given: dict[str, str]) -> bool:
+            if claim == "what one says":
+                (sentence,), gives = re.findall(T, given["sentence"]), named(given, "gives")
+                quoted.append(sentence)
+                source = [each for each in reviews if each.row in rows and key(sentence) in key(each.text)]
+                return any(gives is None or float(gives) == each.stars for each in source)
+            mean, most, share = (named(given, name) for name in ("mean", "most", "share"))
+            usual = float(named(given, "usual") or 0)
+            highest = max(each.stars for some in self.facts.reviews.values() for each in some)
+            return (
+                item_id in self.facts.titled(re.findall(T, given["title"])[0])
+                and int(given["n"].replace(",", "")) == len(reviews)
+                and len({each.user for each in reviews}) >= 3
+                and (mean is None or (abs(float(mean) - sum(stars) / len(stars)) < 0.0051 and float(most) == highest))
+                and (share is None or int(share.replace(",", "")) == stars.count(usual) == max(map(stars.count, stars)))
+            )
+
+        self.text("review", text, true)
+        if len(rows) != len(quoted) or len({each.user for each in reviews if each.row in rows}) != len(rows):
+            self.note("review: rows", False, f"{item_id} {rows} {text}")
+
     # --- what `show` prints ---
 
     def shown(self, kind: str, who: str, printed: str) -> None:
@@ -314,7 +344,11 @@ class Recount:
 POPULAR = {"popularity", "segment-popularity"}
 FORMS = {"why": patterns(WHY), "push": patterns(PUSH)}
 OPENING, HEADING = patterns(OPENINGS), patterns(HEADINGS)
-TEXTS = {"item": patterns(ITEM, EITHER), "taste": patterns(TASTE, EITHER)}
+TEXTS = {
+    "item": patterns(ITEM, EITHER),
+    "taste": patterns(TASTE, EITHER),
+    "review": patterns(REVIEW, EITHER),
+}
 
 
 def ends(text: str, place: int) -> bool:
@@ -356,6 +390,10 @@ def recount(facts: Facts, work: Path, n_shown: int = 0) -> Recount:
     }
     for user, text in every[every["kind"] == "digest"][["user_id", "text"]].itertuples(index=False):
         out.digest(user, strategies[user], text)
+    summaries = work / "generate/review_summaries.parquet"
+    if summaries.exists():
+        for row in pd.read_parquet(summaries)[["item_id", "text", "source_rows"]].itertuples(index=False):
+            out.review(row[0], row[1], list(row[2]))
     for name, check in (("item", out.item_text), ("taste", out.taste)):
         texts = pd.read_parquet(work / f"generate/{name}_texts.parquet")
         for who, text in zip(texts.iloc[:, 0], texts["text"], strict=True):

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from tests.system.forms import ITEM, PUSH, TASTE, WHY
-from tests.system.rawlog import Facts, Source, read
+from tests.system.rawlog import Facts, Item, Review, Source, read
 from tests.system.recount import Recount, recount
 
 pytestmark = pytest.mark.system
@@ -68,7 +68,8 @@ def test_every_sentence_on_gift_cards_is_true(tmp_path: Path) -> None:
     folder = data("amazon-2018-gift-cards")
     log, items = folder / "Gift_Cards_5.json.gz", folder / "meta_Gift_Cards.json.gz"
     places = (f"clean.interactions.path={log}", f"clean.items.path={items}", "pretrain.epochs=3")
-    run("amazon-reviews.toml", tmp_path / "work", *places)
+    kinds = 'generate.kinds=["description", "taste", "review_summary"]'
+    run("amazon-reviews.toml", tmp_path / "work", *places, kinds)
     source = Source(
         log,
         "reviewerID",
@@ -81,6 +82,8 @@ def test_every_sentence_on_gift_cards_is_true(tmp_path: Path) -> None:
         category="category",
         attributes=("brand", "price"),
         text=("description", "feature"),
+        review="reviewText",
+        stars="overall",
     )
     out = recount(read(source, tmp_path / "work/clean/rejects.parquet"), tmp_path / "work")
     assert out.false == [] and sum(out.counts.values()) > 3000
@@ -290,6 +293,53 @@ def test_planted_false_descriptions_and_tastes_are_found(sample: tuple[Facts, Pa
         check = Recount(facts)
         {"item": check.item_text, "taste": check.taste}[kind](who, text)
         assert check.false and "unknown" not in check.false[0], (kind, who, text)
+
+
+SAID = [
+    Review("a", 5, "It holds a lot of tea.", 1),
+    Review("b", 5, "A fine blue mug for tea", 2),
+    Review("c", 1, "It broke on the first day.", 3),
+]
+TRUE = [
+    (
+        '"Mug" has 3 reviews, with 3.67 of 5 stars on average; 2 of them with 5 of 5 stars. One with 1 of 5 stars says '
+        '"It broke on the first day". "It holds a lot of tea" says one with 5 of 5 stars.',
+        [3, 1],
+    ),
+    ("“Mug”共收到 3 条评价，平均 3.67 星（满分 5 星），其中 2 条给了 5 星。", []),
+    ("“Mug”共收到 3 条评价。一条 1 星评价：“It broke on the first day”。", [3]),
+]
+PLANTED = [
+    ('"Mug" has 4 reviews.', []),
+    ("关于“Mug”有 4 条评价。", []),
+    ('"Mug" has 3 reviews, with 4.5 of 5 stars on average.', []),
+    ("“Mug”有 3 条评价，平均 4.5 星（满分 5 星）。", []),
+    ('"Mug" has 3 reviews, with 3.67 of 10 stars on average.', []),
+    ('"Mug" has 3 reviews, with 3.67 of 5 stars on average, 3 of them with 5 of 5 stars.', []),
+    ('"Mug" has 3 reviews, with 3.67 of 5 stars on average, 1 of them with 1 of 5 stars.', []),
+    ('3 reviews of "Jug".', []),
+    ('"Jug" has 2 reviews.', []),
+    ('"Mug": 3 reviews. One of them says "It holds no tea".', [1]),
+    ('"Mug": 3 reviews. One with 5 of 5 stars says "It broke on the first day".', [3]),
+    ('"Mug": 3 reviews. One with 1 of 5 stars says "It broke on the first day".', [1]),
+    ('"Mug": 3 reviews. One of them says "It holds a lot of tea".', []),
+    ('"Mug": 3 reviews. One of them says "It was returned".', [9]),
+    ("“Mug”：3 条评价。一条 5 星评价说“It broke on the first day”。", [3]),
+    ("“Mug”：3 条评价。“It holds no tea”是一条评价所说。", [1]),
+]
+
+
+def test_planted_false_review_summaries_are_found() -> None:
+    items = {"m": Item("Mug"), "j": Item("Jug")}
+    facts = Facts(pd.DataFrame({"user": [], "item": [], "time": []}), items, False, {"m": SAID, "j": SAID[:2]})
+    for text, rows in TRUE:
+        check = Recount(facts)
+        check.review("m", text, rows)
+        assert check.false == [], text
+    for text, rows in PLANTED:
+        check = Recount(facts)
+        check.review("j" if text.startswith('"Jug"') else "m", text, rows)
+        assert check.false and "unknown" not in check.false[0], text
 
 
 def test_a_sentence_of_an_unknown_form_is_false(sample: tuple[Facts, Path]) -> None:

@@ -27,6 +27,7 @@ JOINTS = (",", " and")
 """Between two elements of a list, and before the last one."""
 Part = tuple[Sequence[str], Sequence[str], Sequence[Any]]
 """Openings, elements, and the parts that come right after: a clause before it is tokenised."""
+ModelFacts = ItemFacts | TasteFacts
 quoted = ENGLISH.quoted
 
 
@@ -57,19 +58,19 @@ class HfWriter:
     @torch.inference_mode()
     def write(self, facts: Sequence[Facts]) -> list[Draft]:
         drafts = self._template.write(facts)
-        own = [place for place, each in enumerate(facts) if each.kind in self._prompts and each.language == "en"]
+        own = [(n, f) for n, f in enumerate(facts) if isinstance(f, ModelFacts) and f.language == "en"]
         for start in range(0, len(own), self.config.batch_size):
-            places = own[start : start + self.config.batch_size]
-            for place, draft in zip(places, self._batch([facts[place] for place in places]), strict=True):
+            places, some = zip(*own[start : start + self.config.batch_size], strict=True)
+            for place, draft in zip(places, self._batch(some), strict=True):
                 drafts[place] = draft
         return drafts
 
-    def _batch(self, facts: Sequence[Facts]) -> list[Draft]:
+    def _batch(self, facts: Sequence[ModelFacts]) -> list[Draft]:
         openings = [opening(each) for each in facts]
         prompts = [self._prompt(each, start) for each, start in zip(facts, openings, strict=True)]
         inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = inputs.to(self._model.device)
-        rows = [self._clauses(item_clauses(f) if isinstance(f, ItemFacts) else taste_clauses(f)) for f in facts]
+        rows = [self._clauses(clauses(each)) for each in facts]
         constraint = ClauseConstraint(rows, self._joints, self._stop, self._tokenizer.eos_token_id)
         tokens = self._model.generate(
             **inputs,
@@ -107,7 +108,7 @@ class HfWriter:
         return [tuple(tokens) for tokens in found]
 
 
-def opening(facts: Facts) -> str:
+def opening(facts: ModelFacts) -> str:
     """How a text begins, whatever the model would rather say; the first clause goes on with it."""
     if isinstance(facts, TasteFacts):
         (begun,) = facts.statements
@@ -118,8 +119,12 @@ def opening(facts: Facts) -> str:
     return subject + (known or " is in the catalogue" + "".join(openings[0] for openings, _, _ in first))
 
 
+def clauses(facts: ModelFacts) -> list[Part]:
+    """What a text says: all that the template says."""
+    return taste_clauses(facts) if isinstance(facts, TasteFacts) else item_clauses(facts)
+
+
 def item_clauses(facts: ItemFacts) -> list[Part]:
-    """What a description says: all that the template says."""
     under, tags = quoted(facts.category), quoted(facts.tags)
     chosen, place = facts.statements[:1], facts.statements[2:3] if facts.rank else ()
     own: Part = ((". In its own words:", ". The description says:"), quoted(filter(None, [facts.sentence])), ())
@@ -131,7 +136,6 @@ def item_clauses(facts: ItemFacts) -> list[Part]:
 
 
 def taste_clauses(facts: TasteFacts) -> list[Part]:
-    """What a summary says: all that the template says."""
     examples: Part = ((", as with", ", such as", ", including"), quoted(facts.examples), ())
     latest: Part = ((", as in", ", such as"), quoted(filter(None, [facts.lately_example])), ())
     first = ((), quoted(facts.interests), [examples]) if facts.interests else ((), quoted(facts.examples), ())
