@@ -55,6 +55,21 @@ def test_every_row_has_a_reason_and_every_list_a_push_line(made: WorkDir, contex
     assert len({text.replace(text[text.find("“") : text.find("”")], "") for text in first}) >= 4
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_news_lead_with_the_first_pick_and_have_each_item_once(made: WorkDir, context: Context, language: str) -> None:
+    texts = written(made, context, texts=["why", "news"], language=language)
+    titles = dict(zip(*(made.read(ITEMS).column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+    news = [each for each in texts if each["kind"] == "news"]
+    assert news and {(each["rank"], each["language"]) for each in news} == {(0, language)}
+    whys = {(each["user_id"], each["item_ids"][0]): each["text"] for each in texts if each["kind"] == "why"}
+    for each in news:
+        first, *others = each["item_ids"]
+        headline, why, *rest = each["text"].split("\n")
+        assert f"“{titles[first]}”" in headline and str(len(each["item_ids"])) in headline
+        assert why.strip() == whys[each["user_id"], first]
+        assert sorted(f"- “{titles[item]}”" for item in others) == sorted(line for line in rest if line[:1] == "-")
+
+
 def test_a_template_of_the_settings_stands_in_for_the_programs_own(made: WorkDir, context: Context) -> None:
     own = written(made, context)
     templates(context, push_en="Hello, see {{ title }}")

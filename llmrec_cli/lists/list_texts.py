@@ -1,4 +1,4 @@
-"""Texts over finished lists: why a row is there, a push line, a digest, each from what the evidence holds."""
+"""Texts over finished lists: why a row is there, a push line, a digest, news, each from what the evidence holds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from llmrec_cli.writing.known_facts import sayable
 from llmrec_cli.writing.text_checks import Allowed, fault
 from llmrec_cli.writing.text_templates import Template
 
-LONGEST = {"why": 400, "push": 90, "digest": 20_000}
+LONGEST = {"why": 400, "push": 90, "digest": 20_000, "news": 20_000}
 """Characters of a text."""
+WHOLE = ("digest", "news")
+"""Kinds that are written of a whole list."""
 CUTS = (60, 40, 28, 20, 12)
 """Characters of the titles in a push line: the first with which it is short enough."""
 MOST_THEMES = 4
@@ -159,7 +161,7 @@ class ListTexts:
         else:
             named = [pick for pick in picks if pick.title]
             telling = [pick for pick in named if pick.because in (*OF_EVENTS, "interest")]
-            chosen = named if kind == "digest" else (telling or named)[:1]
+            chosen = named if kind in WHOLE else (telling or named)[:1]
             found = [self.checked(kind, chosen, turn, reasons)] if chosen else []
         return [text for text in found if text]
 
@@ -170,7 +172,7 @@ class ListTexts:
             if not why:
                 return {
                     "kind": kind,
-                    "rank": 0 if kind == "digest" else picks[0].rank,
+                    "rank": 0 if kind in WHOLE else picks[0].rank,
                     "text": text,
                     "item_ids": [pick.item_id for pick in picks],
                     "facts": [fact for pick in picks for fact in pick.facts],
@@ -186,7 +188,7 @@ def fitted(template: Template, picks: list[Pick], turn: int, reasons: Mapping[in
     kind, longest = template.kind, LONGEST[template.kind]
     for cut in CUTS if kind == "push" else (LONGEST_TITLE,):
         facts = [pick.variables(cut) for pick in picks]
-        variables = digest(picks, reasons) if kind == "digest" else facts[0]
+        variables = digest(picks, reasons) if kind in WHOLE else facts[0]
         text = template.render(variables, turn)
         if len(text) <= longest:
             break
@@ -194,22 +196,22 @@ def fitted(template: Template, picks: list[Pick], turn: int, reasons: Mapping[in
     needed = [each["title"] for each in facts]
     if kind == "why":
         needed = [facts[0]["event"]] if picks[0].event else facts[0]["tags"]
-    if kind == "digest":
+    if kind in WHOLE:
         names |= {theme["name"] for theme in variables["themes"]}
-    numbers = {str(len(picks))} if kind == "digest" else set()
+    numbers = {str(len(picks))} if kind in WHOLE else set()
     return text, fault(text, template.language, Allowed(names, needed, numbers, longest))
 
 
 def digest(picks: Sequence[Pick], reasons: Mapping[int, str]) -> dict[str, Any]:
     """What the template of a digest gets; each pick with its reason, where one could be said."""
+    entries = {
+        pick.rank: {"title": quoted(pick.title), "why": reasons.get(pick.rank, ""), "leads": pick is picks[0]}
+        for pick in picks
+    }
     themes = [
-        {
-            "name": name and quoted(name),
-            "picks": [{"title": quoted(pick.title), "why": reasons.get(pick.rank, "")} for pick in mine],
-        }
-        for name, mine in grouped(picks)
+        {"name": name and quoted(name), "picks": [entries[pick.rank] for pick in mine]} for name, mine in grouped(picks)
     ]
-    return {"themes": themes, "n": len(picks)}
+    return {"themes": themes, "n": len(picks), "lead": entries[picks[0].rank]}
 
 
 def grouped(picks: Sequence[Pick]) -> list[tuple[str, list[Pick]]]:
@@ -229,10 +231,10 @@ def grouped(picks: Sequence[Pick]) -> list[tuple[str, list[Pick]]]:
 
 def tried(template: Template) -> None:
     """Render the template for a pick of every kind in every form: SettingsError for one that cannot be used."""
-    entries = [{"title": quoted(each.title), "why": "because."} for each in SPECIMENS]
+    entries = [{"title": quoted(each.title), "why": "because.", "leads": each is SPECIMENS[0]} for each in SPECIMENS]
     groups = [{"name": name, "picks": entries} for name in (quoted("a theme"), "")]
-    several = {"themes": groups, "n": len(entries)}
-    tries = [several] if template.kind == "digest" else [each.variables() for each in SPECIMENS]
+    several = {"themes": groups, "n": len(entries), "lead": entries[0]}
+    tries = [several] if template.kind in WHOLE else [each.variables() for each in SPECIMENS]
     for facts in tries:
         for turn in range(12):
             template.render(facts, turn)

@@ -98,7 +98,7 @@
     return el("li", "card item", tile(item), body);
   };
 
-  const SENT = { push: "Push line", digest: "Newsletter" };
+  const SENT = { push: "Push line", digest: "Newsletter", news: "News" };
   const sent = (texts) => Object.entries(texts).filter(([name]) => SENT[name.split(" ")[0]]).map(([name, text]) =>
     el("div", "part", el("h3", "", SENT[name.split(" ")[0]]), el("p", "sent", text)));
 

@@ -398,6 +398,47 @@ _OFTEN = (
     r"(?P<share>[\d,]+) of them with (?P<usual>[\d.]+) of [\d.]+ stars"
     r"|其中 (?P<share2>[\d,]+) 条给了 (?P<usual2>[\d.]+) 星"
 )
+NEWS = {
+    "opening": """
+Your briefing, «N»: first «T»
+Top of your page: «T», of «N»
+Today in front: «T», one of «N»
+First for you: «T», at the head of «N»
+The headline is «T», out of «N»
+«T» leads your «N»
+In the lead: «T», with «N» in all
+Start here: «T», the first of «N»
+您的简报，共 «N» 条：首先是«T»
+您的头条：«T»，共 «N» 条
+今天排在前面：«T»，共 «N» 条
+先看«T»，一共 «N» 条
+头条是«T»，全部 «N» 条
+«T»领衔您的 «N» 条推荐
+领先的是«T»，总计 «N» 条
+从«T»开始，全部 «N» 条"""
+}
+NEWS_HEADINGS = {
+    "theme": """
+In focus: «G»
+Section «G»
+The latest for you on «G»
+Filed under «G»
+聚焦：«G»
+版块：«G»
+为您关注«G»
+专栏：«G»""",
+    "others": """
+In brief
+Also on your page
+Other picks
+At a glance
+And besides
+简讯
+您的页面上还有
+其他推荐
+一览
+除此之外""",
+}
 _STARS = {
     "«R»": rf"(?:(?:, with |，){_MEAN})?(?:(?:[,;] |[，；])(?:{_OFTEN}))?",
     "«A»": r"(?P<mean3>[\d.]+) of (?P<most3>[\d.]+) stars on average",
@@ -421,7 +462,7 @@ def patterns(forms: dict[str, str], quoted: str = _QUOTED) -> list[tuple[str, re
             for sign, stars in _STARS.items():
                 pattern = pattern.replace(sign, stars)
             pattern = pattern.replace("«D»", rf"(?P<details>{DETAIL}(?:[,，] ?{DETAIL})*)")
-            out.append((claim, re.compile(pattern.replace("«N»", "(?P<n>[0-9,]+)(?: ideas?)?"))))
+            out.append((claim, re.compile(pattern.replace("«N»", "(?P<n>[0-9,]+)(?: ideas?| picks?)?"))))
     return out
 
 

@@ -19,7 +19,19 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.system.forms import EITHER, HEADINGS, ITEM, OPENINGS, PUSH, REVIEW, TASTE, WHY, patterns
+from tests.system.forms import (
+    EITHER,
+    HEADINGS,
+    ITEM,
+    NEWS,
+    NEWS_HEADINGS,
+    OPENINGS,
+    PUSH,
+    REVIEW,
+    TASTE,
+    WHY,
+    patterns,
+)
 from tests.system.rawlog import Facts, Source, key, lower_bound, read
 
 Q = r"“([^”]*)”"
@@ -177,28 +189,37 @@ class Recount:
             "nothing": True,
         }[claim]
 
-    def digest(self, user: str, rows: list[tuple[str, str]], text: str) -> None:
-        """A newsletter: its number, each item of the list once with a true reason, each under a theme that it has."""
+    def digest(self, user: str, rows: list[tuple[str, str]], text: str, kind: str = "digest") -> None:
+        """A newsletter: its number, each item of the list once with a true reason, each under a theme that it has.
+
+        News open with the first item of the list that has a title.
+        """
         opening, *lines = filter(None, text.split("\n"))
-        numbers = [m["n"] for _, form in OPENING if (m := form.fullmatch(opening))]
-        left, theme, item = dict(rows), "", ""
+        openings, headings = (OPENING, HEADING) if kind == "digest" else (NEWS_OPENING, NEWS_HEADING)
+        begun = [m.groupdict() for _, form in openings if (m := form.fullmatch(opening))]
+        left, theme, item, strategy = dict(rows), "", "", ""
         titled = [each for each in left if self.facts.items[each].title]
-        self.note("digest: opening", numbers == [str(len(titled))], f"{user} {opening}")
+        true = [each["n"] for each in begun] == [str(len(titled))]
+        if kind == "news":
+            item = titled[0]
+            true = true and item in self.facts.titled(begun[0]["title"][1:-1])
+            strategy = left.pop(item)
+        self.note(f"{kind}: opening", true, f"{user} {opening}")
         for line in lines:
             if line.startswith("- "):
                 item = next((i for i in left if i in self.facts.titled(line[3:-1]) and line == f"- “{line[3:-1]}”"), "")
                 true = bool(item) and (
                     not theme or self.has(item, theme) or key(theme) in map(key, self.facts.items[item].levels)
                 )
-                self.note("digest: item", true, f"{user} {theme} {line}")
+                self.note(f"{kind}: item", true, f"{user} {theme} {line}")
                 strategy = left.pop(item, "")
             elif line.startswith("  "):
-                self.list_text("why", user, item, strategy, line.strip()) if item else self.note("digest", False, line)
+                self.list_text("why", user, item, strategy, line.strip()) if item else self.note(kind, False, line)
             else:
-                found = [m.groupdict().get("tags") or "" for _, form in HEADING if (m := form.fullmatch(line))]
-                self.note("digest: heading", len(found) == 1, f"{user} {line}")
+                found = [m.groupdict().get("tags") or "" for _, form in headings if (m := form.fullmatch(line))]
+                self.note(f"{kind}: heading", len(found) == 1, f"{user} {line}")
                 theme = "".join(found).strip("“”")
-        self.note("digest: whole", not set(left) & set(titled), f"{user} leaves out {list(left)}")
+        self.note(f"{kind}: whole", not set(left) & set(titled), f"{user} leaves out {list(left)}")
 
     def had(self, user: str, tag: str) -> bool:
         """Whether the user chose an item with the tag."""
@@ -344,6 +365,7 @@ class Recount:
 POPULAR = {"popularity", "segment-popularity"}
 FORMS = {"why": patterns(WHY), "push": patterns(PUSH)}
 OPENING, HEADING = patterns(OPENINGS), patterns(HEADINGS)
+NEWS_OPENING, NEWS_HEADING = patterns(NEWS), patterns(NEWS_HEADINGS)
 TEXTS = {
     "item": patterns(ITEM, EITHER),
     "taste": patterns(TASTE, EITHER),
@@ -388,8 +410,9 @@ def recount(facts: Facts, work: Path, n_shown: int = 0) -> Recount:
     strategies = {
         user: list(zip(rows["item_id"], rows["strategy"], strict=True)) for user, rows in lists.groupby("user_id")
     }
-    for user, text in every[every["kind"] == "digest"][["user_id", "text"]].itertuples(index=False):
-        out.digest(user, strategies[user], text)
+    whole = every[every["kind"].isin(["digest", "news"])]
+    for user, text, kind in whole[["user_id", "text", "kind"]].itertuples(index=False):
+        out.digest(user, strategies[user], text, kind)
     summaries = work / "generate/review_summaries.parquet"
     if summaries.exists():
         for row in pd.read_parquet(summaries)[["item_id", "text", "source_rows"]].itertuples(index=False):

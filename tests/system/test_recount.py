@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.system import chinese_sample
 from tests.system.forms import ITEM, PUSH, TASTE, WHY
 from tests.system.rawlog import Facts, Item, Review, Source, read
 from tests.system.recount import Recount, recount
@@ -120,6 +121,29 @@ def test_every_sentence_of_500_users_of_movielens_is_true(tmp_path: Path) -> Non
     )
     out = recount(read(source, tmp_path / "work/clean/rejects.parquet"), tmp_path / "work")
     assert out.false == [] and sum(out.counts.values()) > 5000
+
+
+def test_every_sentence_on_a_chinese_log_is_true(tmp_path: Path) -> None:
+    settings = chinese_sample.make(tmp_path)
+    run(str(settings), tmp_path / "work", 'recommend.texts=["why", "push", "digest", "news"]')
+    source = Source(
+        tmp_path / "log.csv",
+        "用户",
+        "商品",
+        "时间",
+        items=tmp_path / "items.csv",
+        item_key="商品",
+        title="名称",
+        category="类别",
+        tags="标签",
+        tags_separator="|",
+        attributes=("价格",),
+    )
+    facts = read(source, tmp_path / "work/clean/rejects.parquet")
+    out = recount(facts, tmp_path / "work")
+    assert out.false == [] and sum(out.counts.values()) > 5000 and len(facts.events) >= 3000
+    texts = pd.read_parquet(tmp_path / "work/generate/item_texts.parquet")["text"]
+    assert texts.str.endswith("。").all()
 
 
 # --- planted false sentences ---
@@ -293,6 +317,28 @@ def test_planted_false_descriptions_and_tastes_are_found(sample: tuple[Facts, Pa
         check = Recount(facts)
         {"item": check.item_text, "taste": check.taste}[kind](who, text)
         assert check.false and "unknown" not in check.false[0], (kind, who, text)
+
+
+NEWS = [
+    ("Your briefing, 2 picks: first “Mug”\nIn focus: “tea”\n- “Jug”", ""),
+    ("您的头条：“Mug”，共 2 条\n简讯\n- “Jug”", ""),
+    ("Your briefing, 3 picks: first “Mug”\nIn brief\n- “Jug”", "news: opening"),
+    ("Your briefing, 2 picks: first “Jug”\nIn brief\n- “Mug”", "news: opening"),
+    ("您的头条：“Jug”，共 2 条\n简讯\n- “Mug”", "news: opening"),
+    ("Your briefing, 2 picks: first “Mug”", "news: whole"),
+    ("Your briefing, 2 picks: first “Mug”\nIn focus: “blue”\n- “Jug”", "news: item"),
+    ("Your briefing, 2 picks: first “Mug”\n  It is a bargain.\nIn brief\n- “Jug”", "why"),
+    ("Your briefing, 2 picks: first “Mug”\nBest of all\n- “Jug”", "news: heading"),
+]
+
+
+def test_planted_false_news_are_found() -> None:
+    items = {"m": Item("Mug", tags=["tea", "blue"]), "j": Item("Jug", tags=["tea"])}
+    facts = Facts(pd.DataFrame({"user": [], "item": [], "time": []}), items, False)
+    for text, fault in NEWS:
+        check = Recount(facts)
+        check.digest("u", [("m", "ease"), ("j", "ease")], text, "news")
+        assert check.false == [] if not fault else check.false[0].startswith(fault), text
 
 
 SAID = [
