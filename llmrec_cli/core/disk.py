@@ -40,6 +40,10 @@ def disk_errors(path: Path, elsewhere: str = OTHER_WORK_DIRECTORY) -> Iterator[N
             raise
         what, fix = DISK_ERRORS[error.errno]
         raise DataError(f"cannot write: {what}", where=str(path), fix=fix.format(elsewhere=elsewhere)) from error
+    except Exception as error:
+        if full := full_disk(error, path):
+            raise full from error
+        raise
 
 
 def full_disk(error: BaseException, path: Path) -> DataError | None:
