@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,9 @@ def test_states_are_averaged_over_both_sides_of_a_map() -> None:
 
     states = torch.arange(24.0).reshape(1, 2, 3, 4)
     assert pretrained.mean_state(states, None).tolist() == [[5.5, 17.5]]
+
+
+def test_a_huge_image_is_no_image_and_says_nothing_of_its_own(tmp_path: Path) -> None:
+    Image.new("1", (9500, 9500)).save(tmp_path / "huge.png")
+    with warnings.catch_warnings(action="error"):
+        assert read_image(tmp_path / "huge.png", 32) is None

@@ -39,7 +39,10 @@ def inside(path: str, folder: Path) -> Path | None:
 def read_image(file: Path, side: int) -> Image.Image | None:
     """The image in RGB, JPEGs decoded at no more detail than `side` pixels need; None where the file holds none."""
     try:
-        with Image.open(file) as image:
+        with (
+            warnings.catch_warnings(category=Image.DecompressionBombWarning, action="ignore"),
+            Image.open(file) as image,
+        ):
             width, height = image.size
             if width * height > LARGEST or max(width, height) > NARROWEST * min(width, height):
                 return None
