@@ -90,7 +90,8 @@ def convert(file: Path, folder: Path) -> None:
         raise DataError(f"the model cannot be read: {str(error).splitlines()[0]}", where=str(file)) from error
     model.save_pretrained(folder)
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=places, **special).save_pretrained(folder)
+    fast: Any = PreTrainedTokenizerFast
+    fast(tokenizer_object=tokenizer, model_max_length=places, **special).save_pretrained(folder)
     (folder / POOLING_FILE).parent.mkdir()
     (folder / POOLING_FILE).write_text(json.dumps({"pooling_mode": "mean"}) + "\n", encoding="utf-8")
 
