@@ -25,7 +25,8 @@ from benchmarks.data_sets import DATA_SETS, HERE, REPOSITORY, SETTINGS, DataSet,
 from llmrec_cli.core.arrays import offsets_of
 from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, PRETRAIN_CURVE, SEQUENCES, Table
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.data.interactions import Sequences, from_table, with_codes
+from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.data.item_codes import with_codes
 
 Json = dict[str, Any]
 Ints = np.ndarray

@@ -12,7 +12,8 @@ from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context
 from llmrec_cli.ingest import engine_filter
 from llmrec_cli.ingest.column_mapping import FileConfig, InteractionsConfig
-from llmrec_cli.ingest.engine import ColumnMapping, Engine
+from llmrec_cli.ingest.engine import Engine
+from llmrec_cli.ingest.raw_log import ColumnMapping, RawLog
 from tests.test_clean import REJECTS, column, run
 
 LOG = 'user,item,quantity,"Customer ID","a""b",country,order,x\n'
@@ -145,7 +146,7 @@ def passes(folder: Path, where: str) -> list[int]:
     with Engine(256 << 20, 1, folder) as engine:
         inputs = engine.open(FileConfig(path="log.csv"), folder)
         raw = engine.raw(inputs, inputs[0].dialect.columns)
-        rows = engine.arrow(engine.log(raw, ColumnMapping("user", "item"), where)).to_pylist()
+        rows = engine.arrow(RawLog(engine, raw, ColumnMapping("user", "item"), where).frame()).to_pylist()
     return [row["source_row"] for row in rows if row["passes"]]
 
 

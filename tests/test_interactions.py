@@ -8,7 +8,8 @@ import pytest
 import scipy.sparse as sp
 
 from llmrec_cli.core.errors import UpstreamError
-from llmrec_cli.data.interactions import Sequences, from_table, with_codes
+from llmrec_cli.data.interactions import Sequences, from_table
+from llmrec_cli.data.item_codes import with_codes
 
 ITEMS = pa.table({"item_id": list("abcdef")})
 LOG = pa.table(

@@ -15,7 +15,8 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.ingest import raw_files
 from llmrec_cli.ingest.column_mapping import FileConfig, name_of
 from llmrec_cli.ingest.dialect import has_header, has_sequence_header, infer_dialect, is_sequences, uses_quotes
-from llmrec_cli.ingest.engine import ColumnMapping, Engine
+from llmrec_cli.ingest.engine import Engine
+from llmrec_cli.ingest.raw_log import ColumnMapping, RawLog
 
 
 @pytest.fixture
@@ -193,27 +194,29 @@ def test_empty_and_damaged_files_are_reported(engine: Engine, tmp_path: Path) ->
 def test_times(engine: Engine, tmp_path: Path, text: str, microseconds: int | None) -> None:
     (tmp_path / "log.csv").write_text(f"u,i,t\n1,2,{text}\n")
     raw = engine.raw(engine.open(FileConfig(path="log.csv", header=True), tmp_path), ["u", "i", "t"])
-    assert engine.arrow(engine.log(raw, ColumnMapping("u", "i", time="t"))).column("time").to_pylist() == [microseconds]
+    assert engine.arrow(RawLog(engine, raw, ColumnMapping("u", "i", time="t")).frame()).column("time").to_pylist() == [
+        microseconds
+    ]
 
 
 def test_a_time_format(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("u;i;t\n1;2;31/12/2000 22:12\n1;2;12/31/2000 22:12\n")
     raw = engine.raw(engine.open(FileConfig(path="log.csv"), tmp_path), ["u", "i", "t"])
-    log = engine.log(raw, ColumnMapping("u", "i", time="t", time_format="%d/%m/%Y %H:%M"))
+    log = RawLog(engine, raw, ColumnMapping("u", "i", time="t", time_format="%d/%m/%Y %H:%M")).frame()
     assert engine.arrow(log).column("time").to_pylist() == [978300720_000000, None]
 
 
 def test_where_sees_numbers_as_numbers_and_codes_as_texts(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("u,i,n\n1,10,9\n2,POST,10\n3,11,x\n")
     raw = engine.raw(engine.open(FileConfig(path="log.csv"), tmp_path), ["u", "i", "n"])
-    log = engine.log(raw, ColumnMapping("u", "i", value="n"), "n > 9.5 AND i <> 'M'")
+    log = RawLog(engine, raw, ColumnMapping("u", "i", value="n"), "n > 9.5 AND i <> 'M'").frame()
     assert engine.arrow(log).column("passes").to_pylist() == [False, True, False]
     with pytest.raises(SettingsError, match="the row filter cannot be used"):
-        engine.log(raw, ColumnMapping("u", "i"), "quantity >")
+        RawLog(engine, raw, ColumnMapping("u", "i"), "quantity >").frame()
     with pytest.raises(SettingsError, match="the row filter cannot be used"):
-        engine.log(raw, ColumnMapping("u", "i"), "nosuch > 1")
+        RawLog(engine, raw, ColumnMapping("u", "i"), "nosuch > 1").frame()
     with pytest.raises(SettingsError, match="the row filter cannot be used"):
-        engine.log(raw, ColumnMapping("u", "i"), "i > 1")
+        RawLog(engine, raw, ColumnMapping("u", "i"), "i > 1").frame()
 
 
 def test_quotes_that_enclose_and_quotes_that_do_not() -> None:
@@ -240,7 +243,7 @@ def test_sequences_are_recognised() -> None:
 def test_only_blanks_are_cut_off_ids(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text('u,i\n" vtrnf ",007\n"\t v\t",\\n\n')
     raw = engine.raw(engine.open(FileConfig(path="log.csv", header=True), tmp_path), ["u", "i"])
-    log = engine.log(raw, ColumnMapping("u", "i"))
+    log = RawLog(engine, raw, ColumnMapping("u", "i")).frame()
     table = engine.arrow(log.sort("source_row"))
     assert table.column("user_id").to_pylist() == ["vtrnf", "v"]
     assert table.column("item_id").to_pylist() == ["007", "\\n"]
@@ -396,6 +399,6 @@ def test_keys_that_are_no_text_are_reported(tmp_path: Path, monkeypatch: pytest.
         return [(b"\xc3(".decode(),)]
 
     (tmp_path / "log.json").write_text('{"user": "u", "item": "i"}\n')
-    monkeypatch.setattr(Engine, "_rows", cut)
+    monkeypatch.setattr(Engine, "rows", cut)
     with Engine(256 << 20, 1, tmp_path) as engine, pytest.raises(DataError, match="cannot be read"):
         engine.open(FileConfig.model_validate({"path": "log.json", "format": "json"}), tmp_path)

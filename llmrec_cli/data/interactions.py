@@ -258,16 +258,6 @@ def _mapped(file: IO[bytes], kind: type) -> Any:
     return np.memmap(file, dtype=kind, mode="r") if file.tell() else np.zeros(0, dtype=kind)
 
 
-def with_codes(sequences: pa.Table, items: pa.Table) -> pa.Table:
-    """Add `item_codes` to sequences with `item_ids`: row numbers of `items`. UpstreamError for an unknown item."""
-    lists = sequences.column("item_ids").combine_chunks()
-    codes = pc.index_in(lists.flatten(), value_set=items.column(ITEM).combine_chunks())
-    if codes.null_count:
-        raise UpstreamError("a sequence has an item that is not in clean/items", fix="llmrec clean --force")
-    offsets = offsets_of(np.asarray(pc.list_value_length(lists)))
-    return sequences.append_column("item_codes", pa.ListArray.from_arrays(offsets.astype(np.int32), codes))
-
-
 def _flat(table: pa.Table, n_items: int) -> tuple[Codes, Ints, Ints | None]:
     """(item codes of all events, events of each user, seconds of all events where all are known)."""
     lists = table.column("item_codes").combine_chunks()

@@ -10,43 +10,22 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.core.pseudonyms import People
 from llmrec_cli.ingest import metadata
 from llmrec_cli.ingest import people as ids
 from llmrec_cli.ingest.column_mapping import Columns, ItemsConfig, UsersConfig, listed, name_of
-from llmrec_cli.ingest.raw_files import Input
 
 if TYPE_CHECKING:
-    from llmrec_cli.ingest.engine import ColumnMapping, Engine
+    from llmrec_cli.ingest.checked_log import CheckedLog
+    from llmrec_cli.ingest.raw_log import RawLog
     from llmrec_cli.ingest.rules import Frame
-
-
-@dataclass(frozen=True)
-class Log:
-    """The raw log inside the engine."""
-
-    raw: str
-    columns: list[str]
-    inputs: list[Input]
-    mapping: ColumnMapping
-    total: int
-    people: People | None
-    """Pseudonyms and forgotten people; None where there are none."""
-    forgotten: pa.Table | None
-    """`source_row` of the rows of people who were forgotten."""
-
-    @property
-    def where(self) -> str:
-        return ", ".join(str(each.file.location) for each in self.inputs)
 
 
 @dataclass(frozen=True)
 class Kept:
     """What is left of the log, and where items and users are described."""
 
-    engine: Engine
-    log: Log
-    events: Frame
+    log: RawLog
+    checked: CheckedLog
     base: Path
     warnings: list[str]
 
@@ -61,14 +40,14 @@ def described(
     Items whose events a backtest withholds are not among those with events: as of its cut-off nobody knew of them.
     Users are, because they are evaluated.
     """
-    engine = kept.engine
+    engine = kept.log.engine
     inputs = kept.log.inputs if config.path is None else engine.open(config, kept.base)
 
     def names(columns: Columns | None) -> list[str]:
         return [name_of(c, inputs) for c in listed(columns)]
 
     columns = list(dict.fromkeys(names(config.described())))
-    counts = engine.arrow(metadata.event_counts(kept.events, id_name, met_only=id_name == ITEM))
+    counts = kept.checked.event_counts(id_name, met_only=id_name == ITEM)
     if config.path is None:
         field = kept.log.mapping.item if id_name == ITEM else kept.log.mapping.user
         number = {c: str(kept.log.columns.index(c)) for c in [field, *columns]}
@@ -95,6 +74,6 @@ def ranges(kept: Kept, config: ItemsConfig, log_rows: Frame, ids: pa.ChunkedArra
     names = [] if config.path is not None else [name_of(c, kept.log.inputs) for c in listed(config.attributes)]
     number = {c: str(kept.log.columns.index(c)) for c in [kept.log.mapping.item, *names]}
     pairs = {
-        c: kept.engine.arrow(metadata.values_of(log_rows, number[kept.log.mapping.item], number[c])) for c in names
+        c: kept.log.engine.arrow(metadata.values_of(log_rows, number[kept.log.mapping.item], number[c])) for c in names
     }
     return metadata.ranges(pairs, ids)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,12 +14,11 @@ import duckdb
 import narwhals as nw
 import pyarrow as pa
 
-from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.ingest import engine_filter, raw_files, sql
+from llmrec_cli.core.errors import DataError
+from llmrec_cli.ingest import raw_files, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
 from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect
-from llmrec_cli.ingest.engine_checks import ROW_COLUMNS, check_names, check_width, read_errors
+from llmrec_cli.ingest.engine_checks import check_names, check_width, read_errors
 from llmrec_cli.ingest.interruptible import Interruptible
 from llmrec_cli.ingest.raw_files import Input, RawFile
 
@@ -32,18 +30,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 LEAST_MEMORY = 256 << 20
 ROWS = 1 << 18
-
-
-@dataclass(frozen=True)
-class ColumnMapping:
-    """Names of the columns of a log; None where there is none."""
-
-    user: str
-    item: str
-    time: str | None = None
-    value: str | None = None
-    event: str | None = None
-    time_format: str = ""
 
 
 class Engine:
@@ -91,32 +77,39 @@ class Engine:
         """Run a statement of the program's own; `tables` stand in it under their names."""
         for name, table in tables.items():
             self.connection.register(name, table)
-        self._rows(statement)
+        self.rows(statement)
         for name in tables:
             self.connection.unregister(name)
 
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query of the program's own."""
         return self._run(lambda: self.connection.execute(query, list(values)).fetchall())
 
-    def _one(self, query: str) -> tuple[Any, ...]:
-        return self._rows(query)[0]
+    def one(self, query: str) -> tuple[Any, ...]:
+        return self.rows(query)[0]
 
     # --- between Narwhals and the engine --------------------------------------------------------------------------
 
     def keep(self, frame: Frame) -> Frame:
         """Compute a frame once; what follows reads the result."""
-        name = self._name()
+        name = self.name()
         self._run(lambda: frame.to_native().create(name))
         return nw.from_native(self.connection.table(name))
 
     def put(self, data: pa.Table) -> Frame:
         """An Arrow table as a frame of this engine."""
-        name = self._name()
-        self.connection.register(name, data)
-        return nw.from_native(self.connection.table(name))
+        return nw.from_native(self.connection.table(self.name(data)))
 
     def arrow(self, frame: Frame) -> pa.Table:
         return self._run(lambda: frame.to_native().to_arrow_table())
+
+    def frame(self, query: str) -> Frame:
+        """A query of the program's own as a frame."""
+        return nw.from_native(self.connection.sql(query))
+
+    def reader(self, query: str) -> pa.RecordBatchReader:
+        """The rows of a query of the program's own, in pieces, for another engine."""
+        return self._run(lambda: self.connection.sql(query).to_arrow_reader(ROWS))
 
     def batches(self, frame: Frame, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """The rows of the frame, in its order, in pieces."""
@@ -124,14 +117,22 @@ class Engine:
         while (batch := self._run(lambda: next(reader, None))) is not None:
             yield batch
 
+    def tables(self, frame: Frame) -> Iterator[pa.Table]:
+        """The same as tables."""
+        return (pa.Table.from_batches([batch]) for batch in self.batches(frame))
+
     def counts(self, frame: Frame, column: str) -> dict[Any, int]:
         """How many rows have each value of a column."""
         table = self.arrow(frame.group_by(column).agg(nw.len().alias("n")))
         return dict(zip(table.column(column).to_pylist(), table.column("n").to_pylist(), strict=True))
 
-    def _name(self) -> str:
+    def name(self, data: pa.Table | None = None) -> str:
+        """A new name of a table; that of `data`, where given."""
         self._made += 1
-        return f"frame_{self._made}"
+        made = f"frame_{self._made}"
+        if data is not None:
+            self.connection.register(made, data)
+        return made
 
     # --- raw files ------------------------------------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ class Engine:
     def _json_keys(self, file: RawFile) -> list[str]:
         query = f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {sql.lines(file)} WHERE json_valid(line)"
         with read_errors(file):
-            return sorted(key for (key,) in self._rows(query) if key)  # SQL has no column without a name
+            return sorted(key for (key,) in self.rows(query) if key)  # SQL has no column without a name
 
     def _types(self, file: RawFile) -> dict[str, str]:
         with read_errors(file):
@@ -184,116 +185,54 @@ class Engine:
         counts those of all files, and `#parsable`: false for a row with a wrong number of columns, which has nulls.
         With `limit` only the first rows of each file are read.
         """
-        name = self._name()
         check_names(inputs, columns)
-        declared_types = {**ROW_COLUMNS, **dict.fromkeys(columns, "VARCHAR")}
-        declared = ", ".join(f"{sql.quoted(c)} {kind}" for c, kind in declared_types.items())
-        self._rows(f"CREATE TEMP TABLE {name} ({declared})")
+        parts, before = [], 0
         for source, each in zip(raw_files.distinct_names(inputs), inputs, strict=True):
             with read_errors(each.file):
-                self._append(name, source, each, columns, limit)
-        return name
+                parts.append(self._part(source, before, each, columns, limit))
+            before += self.count(parts[-1])
+        for part in parts[1:]:
+            self.rows(f"INSERT INTO {parts[0]} BY NAME FROM {part}; DROP TABLE {part}")
+        return parts[0]
 
-    def _append(self, name: str, source: str, each: Input, columns: Sequence[str], limit: int | None) -> None:
+    def _part(self, source: str, before: int, each: Input, columns: Sequence[str], limit: int | None) -> str:
+        """One file as a table in the order of its rows, before which stand those of other files."""
         types = self._types(each.file) if each.file.parquet else {}
-        (before,) = self._one(f'SELECT coalesce(max("#source_row"), 0) FROM {name}')
         query = sql.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
-        self._rows(f"CREATE TEMP TABLE part AS {query}")
+        of_file = f'{sql.literal(source)} AS "#source", "#row" + {before} AS "#source_row"'
+        name = self.name()
+        self.rows(f"CREATE TEMP TABLE {name} AS SELECT *, {of_file} FROM ({query})")
         bad = self._rejected_lines(int(each.dialect.header))
-        rows = "SELECT *, 0 AS shift FROM part"
         if bad.num_rows:
             # the good rows after the j-th bad one, before which stand `good` of them, are j rows further down
             self.connection.register("bad", bad)
-            shifts = "(SELECT good, max(j) AS j FROM bad GROUP BY good) AS bad"
-            rows = f"""SELECT part.*, coalesce(bad.j, 0) AS shift FROM part ASOF LEFT JOIN {shifts} ON "#row" > good
-                UNION ALL BY NAME SELECT row AS "#row", false AS "#parsable", 0 AS shift FROM bad"""
-        self._rows(
-            f"""INSERT INTO {name} BY NAME SELECT * EXCLUDE (shift) REPLACE ("#row" + shift AS "#row"),
-                ? AS "#source", "#row" + shift + {before} AS "#source_row" FROM ({rows})""",
-            [source],
-        )
-        self._rows("DROP TABLE part")
+            good = f"""SELECT t.* REPLACE ("#row" + coalesce(bad.j, 0) AS "#row") FROM {name} AS t ASOF LEFT JOIN
+                (SELECT good, max(j) AS j FROM bad GROUP BY good) AS bad ON "#row" > good"""
+            rows = f"""({good}) UNION ALL BY NAME SELECT row AS "#row", false AS "#parsable" FROM bad"""
+            self.rows(
+                f'CREATE OR REPLACE TEMP TABLE {name} AS SELECT * REPLACE ({of_file}) FROM ({rows}) ORDER BY "#row"'
+            )
+        return name
 
     def _rejected_lines(self, header: int) -> pa.Table:
         """The data rows that the CSV reader could not cut: row, j-th of them, number of good rows before it."""
-        (there,) = self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
+        (there,) = self.one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
         if not there:
             return pa.table({"row": pa.array([], pa.int64())})
         query = f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good
             FROM (SELECT DISTINCT line FROM reject_errors) ORDER BY line"""
         found = self._run(lambda: self.connection.sql(query).to_arrow_table())
-        self._rows("DROP TABLE reject_errors; DROP TABLE reject_scans")
+        self.rows("DROP TABLE reject_errors; DROP TABLE reject_scans")
         return found
 
     def count(self, raw: str, where: str = "true") -> int:
-        return int(self._one(f"SELECT count(*) FROM {raw} WHERE {where}")[0])
+        return int(self.one(f"SELECT count(*) FROM {raw} WHERE {where}")[0])
 
     def texts(self, raw: str) -> Frame:
         """The rows that could be cut, with the columns as they were read."""
-        return nw.from_native(self.connection.sql(f'FROM {raw} WHERE "#parsable"'))
+        return self.frame(f'FROM {raw} WHERE "#parsable"')
 
     def numbered(self, raw: str, columns: Sequence[str]) -> Frame:
         """The same with `#source_row` and some columns, called "0", "1", …: not every name can be in an expression."""
         chosen = [f"{sql.quoted(c)} AS {sql.quoted(str(i))}" for i, c in enumerate(columns)]
-        query = f'SELECT {", ".join([sql.quoted("#source_row"), *chosen])} FROM {raw} WHERE "#parsable"'
-        return nw.from_native(self.connection.sql(query))
-
-    # --- the log --------------------------------------------------------------------------------------------------
-
-    def log(self, raw: str, mapping: ColumnMapping, where: str = "") -> Frame:
-        """The log as `cleaning` reads it, one row for each row of the raw table.
-
-        source, row, source_row, parsable · user_id, item_id, event (null where empty) · time (microseconds since 1970)
-        and value, null where they are missing or cannot be read · time_text and value_text, from which they were
-        read · passes, the user's own row filter.
-        """
-        if mapping.time_format:
-            self._check_format(mapping.time_format)
-        time, value = sql.column(mapping.time), sql.column(mapping.value)
-        parsed = sql.number(value)
-        columns = {
-            "source": '"#source"',
-            "row": '"#row"',
-            "source_row": '"#source_row"',
-            "parsable": '"#parsable"',
-            USER: sql.cell(mapping.user),
-            ITEM: sql.cell(mapping.item),
-            "event": sql.cell(mapping.event),
-            "time_text": time,
-            "value_text": value,
-            "time": sql.microseconds(time, mapping.time_format) if mapping.time else "NULL::BIGINT",
-            "value": f"CASE WHEN isfinite({parsed}) THEN {parsed} END",
-            "passes": self._filter(raw, mapping, where) if where else "true",
-        }
-        chosen = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
-        return nw.from_native(self.connection.sql(f"SELECT {chosen} FROM {raw}"))
-
-    def _check_format(self, time_format: str) -> None:
-        try:
-            self._one(f"SELECT try_strptime('', {sql.literal(time_format)})")
-        except duckdb.Error as error:
-            raise SettingsError(
-                f"{time_format!r} is no format of times: {str(error).splitlines()[0]}",
-                where="clean.interactions.time_format",
-                fix='for example "%d/%m/%Y %H:%M"',
-            ) from error
-
-    def filter_columns(self, where: str, there: Sequence[str]) -> list[str]:
-        """Those of the columns that the row filter reads; SettingsError where it is no filter."""
-        return engine_filter.columns(where, there) if where else []
-
-    def _filter(self, raw: str, mapping: ColumnMapping, where: str) -> str:
-        """The user's condition as one on `#source_row`. Columns that hold nothing but numbers are numeric in it."""
-        there = [c for c in self.connection.table(raw).columns if c not in ROW_COLUMNS]
-        columns = engine_filter.columns(where, there)
-        number = {c: sql.number(sql.quoted(c)) for c in columns}
-        tests = [f"bool_and(trim({sql.quoted(c)}) = '' OR {number[c]} IS NOT NULL)" for c in columns]
-        found = self._one(f"SELECT {', '.join(['count(*)', *tests])} FROM {raw}")
-        numeric = {c for c, only in zip(columns, found[1:], strict=True) if only or c == mapping.value}
-        read = [f"{number[c]} AS {sql.quoted(c)}" if c in numeric else sql.quoted(c) for c in columns]
-        query = f"SELECT {', '.join([sql.quoted(engine_filter.KEY), *read])} FROM {raw}"
-        rows = self._run(lambda: self.connection.sql(query).to_arrow_reader(ROWS))
-        passing = self._name()
-        passed = engine_filter.passing(rows, found[0], where, [self.connection.interrupt])
-        self.connection.register(passing, passed)
-        return f'"#source_row" IN (SELECT passed FROM {passing})'
+        return self.frame(f'SELECT {", ".join([sql.quoted("#source_row"), *chosen])} FROM {raw} WHERE "#parsable"')

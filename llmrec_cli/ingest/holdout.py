@@ -69,7 +69,12 @@ def known(rows: Frame, checked: Frame, kept: Frame, how: Holdout, after: int = 0
         same = nw.col("#time").is_null() | (nw.col("time") == nw.col("#time"))
         before = (nw.col("time") < nw.col("#time")) | (same & (nw.col("source_row") < nw.col("#first")))
         earlier = checked.join(first, on=USER, how="left").filter(nw.col("#first").is_null() | before)
-    return rows.join(earlier.select(nw.col("source_row").alias("#source_row")), on="#source_row", how="semi")
+    return among(rows, earlier.select(nw.col("source_row").alias("#source_row")))
+
+
+def among(rows: Frame, known: Frame) -> Frame:
+    """Those of the raw `rows` whose `#source_row` is `known`."""
+    return rows.join(known, on="#source_row", how="semi")
 
 
 def known_negatives(negative_feedback: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:

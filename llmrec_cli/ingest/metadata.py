@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import narwhals as nw
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +23,8 @@ from llmrec_cli.ingest.tags import item_tags
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 ID, COUNT, REPEATS, VALUE = "#id", "#n", "#repeats", "#value"
 LEVELS = " > "
+REVIEWED = [USER, "position", ITEM, "value", "source_row"]
+"""What `reviews` needs of an event."""
 UNIT = "\x1f"
 
 
@@ -71,7 +72,7 @@ def reviews(events: Frame, rows: Frame, column: str) -> Frame:
     """What stands in a column beside kept events, where it is not empty: the columns of `clean/reviews`."""
     texts = rows.select(nw.col("#source_row").alias("source_row"), _tidy(column).alias("text"))
     found = events.join(texts.filter(~nw.col("text").is_null()), on="source_row", how="inner")
-    return found.select(USER, "position", ITEM, "value", "source_row", "text").sort(USER, "position")
+    return found.select(*REVIEWED, "text").sort(USER, "position")
 
 
 def values_of(frame: Frame, key: str, column: str) -> Frame:
@@ -87,6 +88,8 @@ def ranges(pairs: Mapping[str, pa.Table], ids: pa.ChunkedArray) -> pa.Table:
 
 def _range(name: str, pairs: pa.Table) -> pa.Table:
     """The rows of one attribute: items with two different numbers or more."""
+    import pandas as pd
+
     pairs = pairs.filter(pc.match_substring_regex(pairs.column(VALUE), r"^\D{0,4}\d[\d.,]*\D{0,4}$"))
     texts = pairs.column(VALUE).combine_chunks()
     values = pd.DataFrame({ITEM: pairs.column(ID).to_pandas(), "text": texts.to_pandas(), "amount": amounts(texts)})

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.arrays import Codes, Ints
 from llmrec_cli.core.columns import ITEM, USER
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
@@ -109,7 +109,9 @@ def reject_outliers(frame: Frame, column: str, limit: float, reason: str) -> Fra
 # --- the k-core -----------------------------------------------------------------------------------------------------
 
 
-def k_core(users: Ints, items: Ints, min_user: int, min_item: int, min_people: int = 0) -> npt.NDArray[np.int8]:
+def k_core(
+    users: Ints | Codes, items: Ints | Codes, min_user: int, min_item: int, min_people: int = 0
+) -> npt.NDArray[np.int8]:
     """The rule that each event violates: 0 none, 1 too few events of its user, 2 of its item, 3 too few people of it.
 
     Rounds go on until all users have at least `min_user` events, all items `min_item`, and these of at least
@@ -132,7 +134,7 @@ def k_core(users: Ints, items: Ints, min_user: int, min_item: int, min_people: i
     return violated
 
 
-def _people(users: Ints, items: Ints) -> Ints:
+def _people(users: Ints | Codes, items: Ints | Codes) -> Ints:
     """(items,) how many distinct users have events with each item."""
     width = np.int64(users.max(initial=0) + 1)
     return np.bincount(np.unique(items * width + users) // width)
@@ -244,10 +246,12 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def sequences(events: pa.Table) -> pa.Table:
     """The events of whole users as one row for each: the columns of `clean/sequences`."""
-    users = pc.run_end_encode(events.column(USER).combine_chunks())
+    users = pc.run_end_encode(events.column(USER).combine_chunks().cast(pa.string()))
     offsets = pa.array([0, *users.run_ends.to_pylist()], pa.int32())
 
-    def lists(column: str) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, events.column(column).combine_chunks())
+    def lists(values: pa.ChunkedArray) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, values.combine_chunks())
 
-    return pa.table({USER: users.values, "item_ids": lists(ITEM), "times": lists("time"), "weights": lists("weight")})
+    items = events.column(ITEM).cast(pa.string())
+    columns = {"item_ids": items, "times": events.column("time"), "weights": events.column("weight")}
+    return pa.table({USER: users.values} | {name: lists(values) for name, values in columns.items()})

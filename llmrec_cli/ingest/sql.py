@@ -143,8 +143,9 @@ def microseconds(text: str, time_format: str) -> str:
     if time_format:
         return _plausible(f"epoch_us(try_strptime(trim({text}), {literal(time_format)}))")
     # only what begins with a digit: 'infinity', 'epoch' and the like are words that a cast would take
-    calendar = f"CASE WHEN trim({text}) SIMILAR TO '\\d.*' THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
-    day = f"regexp_full_match(trim({text}), '(19|20|21)\\d{{6}}') AND try_strptime(trim({text}), '%Y%m%d') IS NOT NULL"
+    calendar = f"CASE WHEN ascii(trim({text})) BETWEEN 48 AND 57 THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
+    # 1900 to 2199 with eight digits: as seconds, days of August to September 1970, which no log of today has
+    day = f"{number(text)} BETWEEN 19000101 AND 21991231 AND try_strptime(trim({text}), '%Y%m%d') IS NOT NULL"
     since = f"CASE WHEN {day} THEN NULL ELSE {UNIX.format(n=number(text))} END"
     return _plausible(f"CASE WHEN {number(text)} IS NULL THEN {calendar} ELSE {since} END")
 
