@@ -14,7 +14,7 @@ import duckdb
 import narwhals as nw
 import pyarrow as pa
 
-from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.ingest import raw_files, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
 from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect
@@ -236,3 +236,14 @@ class Engine:
         """The same with `#source_row` and some columns, called "0", "1", …: not every name can be in an expression."""
         chosen = [f"{sql.quoted(c)} AS {sql.quoted(str(i))}" for i, c in enumerate(columns)]
         return self.frame(f'SELECT {", ".join([sql.quoted("#source_row"), *chosen])} FROM {raw} WHERE "#parsable"')
+
+    def check_time_format(self, time_format: str) -> None:
+        """SettingsError where it is no format of times."""
+        try:
+            self.one(f"SELECT try_strptime('', {sql.literal(time_format)})")
+        except duckdb.Error as error:
+            raise SettingsError(
+                f"{time_format!r} is no format of times: {str(error).splitlines()[0]}",
+                where="clean.interactions.time_format",
+                fix='for example "%d/%m/%Y %H:%M"',
+            ) from error

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.pseudonyms import People
 from llmrec_cli.ingest import engine_filter, sql
 from llmrec_cli.ingest.engine_checks import ROW_COLUMNS
@@ -62,7 +60,7 @@ class RawLog:
         missing or cannot be read · time_text and value_text, from which they were read.
         """
         if self.mapping.time_format:
-            self._check_format(self.mapping.time_format)
+            self.engine.check_time_format(self.mapping.time_format)
         time, value = sql.column(self.mapping.time), sql.column(self.mapping.value)
         parsed = sql.number(value)
         return {
@@ -102,16 +100,6 @@ class RawLog:
         chosen = ", ".join(f"{cells[name]} AS {name}" for name in ("source", "row", USER, ITEM, "time", "value"))
         joined = f'{self.raw} JOIN {self.engine.name(reasons)} ON "#source_row" = source_row'
         return self.engine.frame(f'SELECT {chosen}, reason FROM {joined} ORDER BY "#source_row"')
-
-    def _check_format(self, time_format: str) -> None:
-        try:
-            self.engine.one(f"SELECT try_strptime('', {sql.literal(time_format)})")
-        except duckdb.Error as error:
-            raise SettingsError(
-                f"{time_format!r} is no format of times: {str(error).splitlines()[0]}",
-                where="clean.interactions.time_format",
-                fix='for example "%d/%m/%Y %H:%M"',
-            ) from error
 
     def passing(self) -> str:
         """The row filter as SQL on `#source_row`. Columns that hold nothing but numbers are numeric in it."""
