@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks import cold, harness, pipeline, places, ranking, readme, reasons, speed
+from benchmarks import cold, examples, harness, pipeline, places, ranking, readme, reasons, speed
 from benchmarks.data_sets import DATA_SETS, DataSet
 from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
 from llmrec_cli.core.stage import Context
@@ -191,3 +191,16 @@ def test_reasons_drawn_at_random_name_events_of_the_user_where_the_list_names_on
         assert set(events) <= {tiny.item_id(code) for code in tiny.walk(int(row["user_id"][1:]))}
         named += len(events)
     assert named > 100 and found.equals(reasons.at_random(lists, maker, 1))
+
+
+def test_texts_are_measured_without_what_they_quote() -> None:
+    texts = [
+        examples.Written('"Mug" is an item with "blue" and "red". Details: price "3".', 1),
+        examples.Written('"Jug" is an item with "tea". Details: price "4".', 1),
+        examples.Written("这是“Jar”。", 1),
+        examples.Written('This is "Cup". It has 12 events.', 1, more=False),
+    ]
+    assert [each.weak for each in texts] == [False, False, True, True]
+    assert examples.measures("description", texts)[:4] == ("4", "1", "0.500", "0.667")
+    forms = examples.drawn(texts, 4, forms=True)
+    assert sorted(forms)[0] == '! This is "…". It has 12 events.' and "Mug" not in "".join(forms)
