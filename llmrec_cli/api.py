@@ -89,18 +89,24 @@ class Work:
         return pd.DataFrame(rows, columns=["stage", "ran", "why", "seconds", "lines"])
 
     def recommend(
-        self, user: str | Sequence[str], k: int | None = None, without: Sequence[str] = (), **settings: Any
+        self,
+        user: str | Sequence[str],
+        k: int | None = None,
+        without: Sequence[str] = (),
+        ask: str | None = None,
+        **settings: Any,
     ) -> pd.DataFrame:
         """The lists of one or several users, best first, as `llmrec recommend --user` answers; nothing is written.
 
         `settings` are others of the section recommend, such as `diversity=0.5`. Columns: user_id, rank, item_id,
         title, score, strategy, reason, evidence (a list of what speaks for the row). A user who is not known gets what
-        is popular. `without` are items of one user: the list is made as if they had not been chosen. UpstreamError
-        where something that lists are made of is missing or stale.
+        is popular. `without` are items of one user: the list is made as if they had not been chosen. `ask` says
+        in words what the list should fit, such as "something for the garden". UpstreamError where something that lists
+        are made of is missing or stale.
         """
         given = {**settings, **({} if k is None else {"k": k})}
         asked = self._overridden(**given)
-        answer = answers.ask(self.workdir, asked, self.context, self._users(user), without=without)
+        answer = answers.ask(self.workdir, asked, self.context, self._users(user), without=without, wish=ask)
         shown = answers.display(self.workdir, answer)
         rows = [{USER: each.data[USER], **row} for each in shown for row in each.data["items"]]
         return pd.DataFrame(rows, columns=LIST)

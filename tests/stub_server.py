@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,22 @@ Reply = tuple[int, dict[str, str], bytes]
 def chat(text: str | None, tokens: int = 10) -> Reply:
     message = {"role": "assistant", "content": text}
     return 200, {}, json.dumps({"choices": [{"message": message}], "usage": {"total_tokens": tokens}}).encode()
+
+
+def completions(asked: dict[str, Any], likelihood: Callable[[str, str], float], tokens: int = 10) -> Reply:
+    """The prompts of a request echoed with a log-probability of each word: `likelihood(what is before, the word)`."""
+    choices = []
+    for index, prompt in enumerate(asked["prompt"]):
+        words = re.findall(r"\s*\S+\s*?", prompt)
+        starts = [sum(map(len, words[:n])) for n in range(len(words))]
+        values = [None, *(likelihood(prompt[:at], word) for at, word in zip(starts[1:], words[1:], strict=True))]
+        logprobs = {
+            "tokens": [*words, " more"],
+            "token_logprobs": [*values, -99.0],
+            "text_offset": [*starts, len(prompt)],
+        }
+        choices.append({"index": index, "text": prompt + " more", "logprobs": logprobs})
+    return 200, {}, json.dumps({"choices": choices[::-1], "usage": {"total_tokens": tokens}}).encode()
 
 
 def failure(status: int, message: str = "no", **headers: str) -> Reply:

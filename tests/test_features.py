@@ -12,12 +12,16 @@ from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking import rankers
 from llmrec_cli.ranking.candidate_config import CandidateConfig
-from llmrec_cli.ranking.features import FAMILIES, FEATURES, MEANINGS, OfRetriever, family, meaning
+from llmrec_cli.ranking.features import FAMILIES, FEATURES, MEANINGS, OfRetriever, Pairs, family, meaning
 from llmrec_cli.ranking.rankers.popularity_order import PopularityRanker
 from llmrec_cli.ranking.retrieval import Retrieval
 from llmrec_cli.ranking.retrievers import RETRIEVERS, Histories, load_class
 
 ITEMS = 8
+
+
+def no_opinion(pairs: Pairs) -> np.ndarray:
+    return np.zeros(len(pairs.rows), dtype=np.float32)
 
 
 def all_names() -> tuple[str, ...]:
@@ -31,7 +35,7 @@ def all_names() -> tuple[str, ...]:
         fitted[name] = cls.fit(cls.Config(), log, catalogue, 1)
     log = replace(log, negative=sp.csr_matrix(([1], ([0], [7])), shape=(4, ITEMS)))
     users = Histories(log, np.zeros((4, 1), dtype=np.float32))
-    return Retrieval(fitted, catalogue, CandidateConfig(repeat=True)).candidates(users).names
+    return Retrieval(fitted, catalogue, CandidateConfig(repeat=True), opinion=no_opinion).candidates(users).names
 
 
 def test_every_feature_of_the_table_is_computed_somewhere_and_every_computed_one_is_in_the_table() -> None:

@@ -118,9 +118,12 @@ def test_a_verdict_of_a_backtest_makes_the_page_stale(work: WorkDir, context: Co
 def test_what_train_ranker_reported_of_privacy_makes_it_stale(work: WorkDir, context: Context) -> None:
     drawn(work, context)
     record = work.record("train-ranker") or {}
-    work.sign("train-ranker", record | {"report": record["report"] | {"warnings": ["not private: the rest"]}})
+    part = "language model: none had a part in the lists"
+    said = {"warnings": ["not private: the rest"], "lines": ["48 users", part]}
+    work.sign("train-ranker", record | {"report": record["report"] | said})
     assert drawn(work, context).why == "what train-ranker says of privacy has changed"
-    assert "not private: the rest" in work.where(REPORT_PAGE).read_text(encoding="utf-8")
+    page = work.where(REPORT_PAGE).read_text(encoding="utf-8")
+    assert "not private: the rest" in page and part in page
 
 
 def test_a_new_funnel_makes_the_page_stale_and_not_the_lists(work: WorkDir, context: Context) -> None:

@@ -102,8 +102,11 @@ def status(
 
     settings = common.settings()
     rows = status.status(common.workdir, settings, common.context(settings))
-    whole = {"work": str(common.work), "stages": rows}
+    part = status.language_model(common.workdir)
+    whole = {"work": str(common.work), "stages": rows, "language_model": part}
     common.console.records(["stage", "state", "seconds", "size"], rows, whole)
+    if part and not common.as_json:
+        common.console.text([part])
     if exit_code and any(row["state"] != status.FRESH for row in rows):
         raise typer.Exit(4)
 

@@ -104,7 +104,7 @@ def profile(
 
 
 @command(STAGES, "train-ranker", settings=("retrievers", "rankers"))
-def train_ranker(common: Common, *, force: Force = False, **options: Any) -> None:
+def train_ranker(common: Common, *, dry_run: DryRun = False, force: Force = False, **options: Any) -> None:
     """Fit candidate sources and rankers, compare them on each user's last event, keep the best.
 
     Reads clean, pretrain and profile. Writes retrievers, ranker, ranker_features and ranker_report under
@@ -112,7 +112,7 @@ def train_ranker(common: Common, *, force: Force = False, **options: Any) -> Non
 
     Example: llmrec train-ranker --rankers fusion,lambdarank
     """
-    _stage(common, "train-ranker", "llmrec generate", force=force, **options)
+    _stage(common, "train-ranker", "llmrec generate", force=force, dry=dry_run, **options)
 
 
 @command(STAGES, settings=("writer", "model"))
@@ -137,6 +137,7 @@ def recommend(
     without: Annotated[
         list[str] | None, typer.Option(help="With --user: as if this item had not been chosen; may be repeated.")
     ] = None,
+    ask: Annotated[str | None, typer.Option(help="With --user: in words, what the list should fit.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
     force: Force = False,
@@ -147,7 +148,8 @@ def recommend(
     Reads clean, pretrain, profile and train-ranker. Writes recommendations under WORK/recommend/.
 
     With --user it answers for these users under the given options and leaves the work directory as it is; with
-    --without as if the user had not chosen these items, the models unchanged, and it says what left the list.
+    --without as if the user had not chosen these items, the models unchanged, and it says what left the list; with
+    --ask for items whose texts are near to these words.
 
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
@@ -155,9 +157,10 @@ def recommend(
 
     wanted = exports.agreed(common.workdir, format_, output, as_json=common.as_json)
     if user:
-        return _ask(common, user, without or [], (wanted, output), force=force, **options)
-    if without:
-        raise SettingsError("`--without` asks for the list of one user", fix="give --user USER")
+        return _ask(common, user, {"without": without or [], "wish": ask}, (wanted, output), force=force, **options)
+    if without or ask is not None:
+        given = "without" if without else "ask"
+        raise SettingsError(f"`--{given}` asks for the list of one user", fix="give --user USER")
     _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
     if wanted:
         exports.export(common.workdir, wanted, output)
@@ -174,7 +177,9 @@ def report(common: Common, *, force: Force = False, **options: Any) -> None:
     _stage(common, "report", f"open {common.work}/report/report.html, or `llmrec evaluate`", force=force, **options)
 
 
-def _ask(common: Common, users: list[str], without: list[str], export: Export, *, force: bool, **options: Any) -> None:
+def _ask(
+    common: Common, users: list[str], question: dict[str, Any], export: Export, *, force: bool, **options: Any
+) -> None:
     """Print the lists of some users under the given options, or export them (format, file); nothing is changed."""
     from llmrec_cli.commands import answers
     from llmrec_cli.privacy.held import as_written
@@ -183,7 +188,7 @@ def _ask(common: Common, users: list[str], without: list[str], export: Export, *
     settings = common.settings("recommend", **options)
     users, (format, output) = as_written(common.workdir, settings, users), export
     context = common.context(settings)
-    answer = answers.ask(common.workdir, settings, context, users, without=without, force=force)
+    answer = answers.ask(common.workdir, settings, context, users, **question, force=force)
     if format:
         rows = answers.rows_to_export(common.workdir, answer)
         exports.export(common.workdir, format, output, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +17,9 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.readonly import read_only
 from llmrec_cli.core.stage import Context, state
+from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.lists.wording import FITS, quoted
 from llmrec_cli.report import views
 from llmrec_cli.report.views import Json, Titles, list_row, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
@@ -25,6 +27,7 @@ from llmrec_cli.stages import recommend
 Ids = Sequence[str]
 NO_ITEMS = pa.table({ITEM: pa.array([], pa.string()), "people": pa.array([], pa.int64())})
 
+NOTHING_FITS = "nothing in the list fits these words"
 POPULAR: Json = {
     "strategy": "popularity",
     "reason": "One of the items that the most people chose.",
@@ -45,6 +48,8 @@ class Answer:
     """Items that were taken out of the history of the one user who is asked."""
     left: Ids = ()
     """Items of the user's list that are in it no more, best first."""
+    wish: str = ""
+    """What the lists should fit, in words."""
 
     @property
     def unknown_users(self) -> list[str]:
@@ -53,12 +58,20 @@ class Answer:
 
 
 def ask(
-    work: WorkDir, settings: Settings, context: Context, users: Ids, *, without: Ids = (), force: bool = False
+    work: WorkDir,
+    settings: Settings,
+    context: Context,
+    users: Ids,
+    *,
+    without: Ids = (),
+    wish: str | None = None,
+    force: bool = False,
 ) -> Answer:
     """The lists of some users under these settings. Takes no lock and writes nothing, so a read-only disk will do.
 
     They are read where the stored lists are up to date with the settings, and otherwise made for these users alone.
     `without` asks for the list of one user as if these items had not been chosen; DataError for one that was not.
+    `wish` says in words what the lists should fit; SettingsError where it has none, DataError for an unknown user then.
     UpstreamError where something that lists are made of is missing or stale.
     """
     if force:
@@ -66,21 +79,29 @@ def ask(
     config = pipeline.check(settings, ["recommend"])["recommend"]
     recommend.STAGE.ready(config, context)
     unique = list(dict.fromkeys(map(readable, users)))
+    words = None if wish is None else one_line(wish.encode(errors="replace").decode())
+    if words == "":
+        raise SettingsError("the wish is empty", where="--ask", fix='--ask "something for the garden"')
     fresh = state(recommend.STAGE, work, config, context).fresh
     with read_only(work, own_scratch=False) as reader:
-        if fresh:
+        if words:
+            rows = recommend.answer(reader, config, context, unique, wish=words)
+        elif fresh:
             rows = rows_of(reader, RECOMMENDATIONS, USER, unique)
         else:
             rows = recommend.answer(reader, config, context, unique)
         unknown_too = len(pc.unique(rows.column(USER))) < len(unique)
         popular = recommend.popular(reader, config, context) if unknown_too else NO_ITEMS
+        answer = Answer(unique, rows, popular, wish=words or "")
+        if words and answer.unknown_users:
+            raise unknown("user", answer.unknown_users[0], reader.read(PROFILES, [USER]).column(USER))
         if not without:
-            return Answer(unique, rows, popular)
+            return answer
         items = _chosen(reader, unique, list(dict.fromkeys(map(readable, without))))
-        changed = recommend.answer(reader, config, context, unique, items)
+        changed = recommend.answer(reader, config, context, unique, without=items, wish=answer.wish)
     kept = set(changed.column(ITEM).to_pylist())
     left = [item for item in rows.sort_by("rank").column(ITEM).to_pylist() if item not in kept]
-    return Answer(unique, changed, popular, items, left)
+    return replace(answer, rows=changed, without=items, left=left)
 
 
 def _chosen(work: WorkDir, users: Ids, items: list[str]) -> list[str]:
@@ -107,8 +128,10 @@ def display(work: WorkDir, answer: Answer) -> list[Display]:
     for user in answer.users:
         known = user not in unknown_users
         items = by_user[user] if known else _popular(answer, titles)
-        note = [] if known else ["not among the users of this work directory: what is popular with everyone"]
-        data: Json = {USER: user, "known": known, "items": items}
+        fits = FITS.format(wish=quoted(answer.wish))
+        note = [] if not answer.wish or any(row["reason"].startswith(fits) for row in items) else [NOTHING_FITS]
+        note += [] if known else ["not among the users of this work directory: what is popular with everyone"]
+        data: Json = {USER: user, "known": known, "items": items} | ({"ask": answer.wish} if answer.wish else {})
         if answer.without:
             data |= {"without": list(answer.without), "left": list(answer.left)}
             taken, left = (", ".join(titles[item] for item in each) for each in (answer.without, answer.left))

@@ -15,6 +15,7 @@ from llmrec_cli.core.errors import LlmrecError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import NOT_RUN, Context
 from llmrec_cli.core.version import __version__
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.ranking.candidate_config import LANGUAGE_MODEL
 
 Row = dict[str, str]
 FRESH, ABSENT = "fresh", "not here"
@@ -47,6 +48,12 @@ def status(work: WorkDir, settings: Settings, context: Context) -> list[Row]:
             }
         )
     return rows
+
+
+def language_model(work: WorkDir) -> str:
+    """Whether a language model had a part in the lists, as `train-ranker` reported; "" where it was not run."""
+    lines = ((work.record("train-ranker") or {}).get("report") or {}).get("lines", [])
+    return next((line for line in lines if line.startswith(LANGUAGE_MODEL)), "")
 
 
 def settings(given: Settings, stage: str | None) -> list[Row]:

@@ -35,8 +35,10 @@ class VectorCache:
     killed run leaves what it had. A damaged file is removed; its contents are encoded again.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, *, read_only: bool = False) -> None:
+        """`read_only`: what is known is found, nothing is added."""
         self.folder = folder / hashlib.sha256(identity.encode()).hexdigest()[:32]
+        self.read_only = read_only
 
     def find(self, digests: pa.Array) -> tuple[Ints, Floats]:
         """The places of those known in (n,) digests, ascending, and their (known, dim) vectors."""
@@ -59,6 +61,8 @@ class VectorCache:
 
     def keep(self, digests: pa.Array, vectors: Floats) -> None:
         """Add (n,) digests and their (n, dim) vectors; OSError where they cannot be written."""
+        if self.read_only:
+            return
         block = np.frombuffer(b"".join(digests.to_pylist()), dtype=np.uint8).reshape(-1, DIGEST.byte_width)
         name = hashlib.sha256(block.tobytes()).hexdigest()[:32]
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,7 @@ def encode(
     cache: Path | None,
     device: str,
     progress: Progress,
+    keep: bool = True,
 ) -> Encoded:
     """The vectors of (items,) texts, or of files by their paths from `base`, by the encoder of that name.
 
@@ -86,6 +87,7 @@ def encode(
     batch in which it was first encoded: those of a later run agree with those of a run from scratch to the rounding of
     the number format (bfloat16 where the hardware is fast at it). An encoder whose vectors depend on all contents
     together (`hashed`) is kept for the whole list; one that does not say what it depends on is not kept.
+    With `keep` off nothing is added to what is kept.
     """
     contents = _texts(values) if modality == "text" else _files(values, base.resolve())
     distinct = digest_array(contents.digests).dictionary_encode()
@@ -94,7 +96,7 @@ def encode(
     warnings = _paths_warnings(modality, contents, base)
     with progress.task(f"{NOUNS[modality]} of items", total=len(unique), unit=NOUNS[modality]) as task:
         made = build(modality, encoder, base=base, device=device, advance=task.advance, log=progress.log)
-        kept = _cache(made, distinct.dictionary, cache)
+        kept = _cache(made, distinct.dictionary, cache, keep=keep)
         raw, n_new = _vectors(made, modality, unique, distinct.dictionary, cache=kept, task=task, warnings=warnings)
     found = np.any(raw != 0, axis=1)
     if modality != "text":
@@ -174,13 +176,13 @@ def _digest(file: Path) -> tuple[Path, bytes] | None:
         return None
 
 
-def _cache(encoder: Any, digests: pa.Array, folder: Path | None) -> VectorCache | None:
+def _cache(encoder: Any, digests: pa.Array, folder: Path | None, *, keep: bool) -> VectorCache | None:
     identity: str = getattr(encoder, "identity", "") if folder and len(digests) else ""
     if folder is None or not identity:
         return None
     if not encoder.itemwise:
         identity += hashlib.sha256(b"".join(digests.to_pylist())).hexdigest()
-    return VectorCache(folder, identity)
+    return VectorCache(folder, identity, read_only=not keep)
 
 
 def _vectors(

@@ -22,7 +22,8 @@ from llmrec_cli.core.chat_server import KEY, ChatServerConfig
 from llmrec_cli.core.errors import LlmrecError, MissingExtraError, SettingsError
 from llmrec_cli.core.text_cleaning import one_line, shortened
 
-URL_SETTING = "generate.openai.base_url"
+SECTION = "generate.openai"
+"""Of the settings of a server, where no other is named."""
 BACKOFF, LONGEST_WAIT = 1.0, 60.0
 """Seconds before the first repetition, doubled before each further one, and the most of them."""
 LARGEST = 4 << 20
@@ -57,12 +58,17 @@ class ChatClient:
     """Asks one model; may be called from several threads."""
 
     def __init__(
-        self, config: ChatServerConfig, model: str, max_tokens: int, sleep: Callable[[float], object] = time.sleep
+        self,
+        config: ChatServerConfig,
+        model: str,
+        max_tokens: int,
+        sleep: Callable[[float], object] = time.sleep,
+        section: str = SECTION,
     ) -> None:
-        """SettingsError for an address that is none."""
+        """SettingsError for an address that is none. `section` is that of the settings, which errors name."""
         self.config, self.model, self.max_tokens, self._sleep = config, model, max_tokens, sleep
-        self.url = config.base_url.rstrip("/")
-        self._local = _host(self.url) in LOOPBACK
+        self.url, self.section = config.base_url.rstrip("/"), section
+        self._local = _host(self.url, section) in LOOPBACK
         direct = [urllib.request.ProxyHandler({})] if self._local else []
         self._opener = urllib.request.build_opener(_NoRedirection, *direct)
         self._lock, self._next_start = threading.Lock(), 0.0
@@ -85,18 +91,21 @@ class ChatClient:
         SettingsError where the budget does not reach, or the server knows neither the request nor the protocol;
         MissingExtraError where the server or the key is not there.
         """
-        expected = tokens_of(messages) + self.max_tokens
+        body = {"messages": list(messages), "max_tokens": self.max_tokens, "temperature": temperature, "seed": 0}
+
+        def read(content: Any) -> Answer:
+            text = content["choices"][0]["message"]["content"] or ""  # null where a model has only thought
+            if not isinstance(text, str):
+                raise TypeError("its content is no text")
+            return Answer(text, used_tokens(content) or tokens_of([*messages, {"content": text}]))
+
+        return self.request("/chat/completions", body, read, tokens_of(messages) + self.max_tokens)
+
+    def request(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Answer], expected: int) -> Answer:
+        """What `read` makes of the answer to a request that may take so many tokens; faults as `ask` meets them."""
         self._promise(expected)
         try:
-            answer = self._patiently(
-                {
-                    "model": self.model,
-                    "messages": list(messages),
-                    "max_tokens": self.max_tokens,
-                    "temperature": temperature,
-                    "seed": 0,
-                }
-            )
+            answer = self._patiently(path, {"model": self.model, **body}, read)
         finally:
             with self._lock:
                 self._promised -= expected
@@ -111,16 +120,16 @@ class ChatClient:
                 raise SettingsError(
                     f"the budget of {budget:,} tokens is spent: {self.spent:,} were used, "
                     f"the next answer may take {tokens:,}",
-                    where="generate.openai.token_budget",
+                    where=f"{self.section}.token_budget",
                     fix="run the same command again: what was answered is kept, the next run has a budget of its own",
                 )
             self._promised += tokens
 
-    def _patiently(self, body: Mapping[str, Any]) -> Answer:
+    def _patiently(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Answer]) -> Answer:
         for attempt in range(self.config.retries + 1):
             self._wait_for_turn()
             try:
-                return self._answer(self._send("/chat/completions", body, self.config.timeout), body["messages"])
+                return self._answer(self._send(path, body, self.config.timeout), read)
             except TransientError as fault:
                 if attempt == self.config.retries:
                     raise fault.error from fault
@@ -156,7 +165,7 @@ class ChatClient:
                 MissingExtraError(
                     f"no chat server answers: {shortened(one_line(str(why) or type(why).__name__), 200)}",
                     where=self.url,
-                    fix=f"start it, or name another one: --set {URL_SETTING}=http://HOST:PORT/v1",
+                    fix=f"start it, or name another one: --set {self.section}.base_url=http://HOST:PORT/v1",
                 )
             ) from error
 
@@ -192,33 +201,27 @@ class ChatClient:
                     f"the chat server {slow} ({status}){words}",
                     where=self.url,
                     fix="run the same command again later: what was answered is kept"
-                    + ("; --set generate.openai.requests_per_minute=20 asks less often" if error.code == 429 else ""),
+                    + (f"; --set {self.section}.requests_per_minute=20 asks less often" if error.code == 429 else ""),
                 ),
                 _seconds(error.headers.get("Retry-After")),
             )
         return SettingsError(
             f"the chat server does not take the request ({status}){words}",
             where=f"{self.url}, model {self.model!r}",
-            fix=f"check generate.model and {URL_SETTING}",
+            fix=f"check the name of the model and {self.section}.base_url",
         )
 
-    def _answer(self, raw: bytes, messages: Sequence[Message]) -> Answer:
+    def _answer(self, raw: bytes, read: Callable[[Any], Answer]) -> Answer:
         try:
-            content = json.loads(raw)
-            text = content["choices"][0]["message"]["content"] or ""  # null where a model has only thought
-            if not isinstance(text, str):
-                raise TypeError("its content is no text")
-            used = (content.get("usage") or {}).get("total_tokens")
+            return read(json.loads(raw))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
             raise TransientError(
                 SettingsError(
                     f"what the server answers is not OpenAI's protocol: {type(error).__name__}",
                     where=self.url,
-                    fix=f"check {URL_SETTING}: it mostly ends in /v1",
+                    fix=f"check {self.section}.base_url: it mostly ends in /v1",
                 )
             ) from error
-        counted = used if isinstance(used, int) and used > 0 else tokens_of([*messages, {"content": text}])
-        return Answer(text, counted)
 
 
 def tokens_of(messages: Sequence[Message]) -> int:
@@ -226,7 +229,13 @@ def tokens_of(messages: Sequence[Message]) -> int:
     return sum(len(message["content"].encode()) // BYTES_PER_TOKEN + 8 for message in messages)
 
 
-def _host(url: str) -> str:
+def used_tokens(content: Any) -> int:
+    """The tokens that the server counted, 0 where it counts none."""
+    used = (content.get("usage") or {}).get("total_tokens")
+    return used if isinstance(used, int) and used > 0 else 0
+
+
+def _host(url: str, section: str) -> str:
     """The host of an address; SettingsError for one that is none or holds a password. The message quotes none."""
     try:
         parts = urlsplit(url)
@@ -237,7 +246,7 @@ def _host(url: str) -> str:
     if not sound or secret:
         what = "holds a secret" if secret else f"is no address: {url!r}"
         fix = f"the key belongs into the environment variable {KEY}" if secret else "such as http://localhost:8000/v1"
-        raise SettingsError(f"{URL_SETTING} {what}", fix=fix)
+        raise SettingsError(f"{section}.base_url {what}", fix=fix)
     return host
 
 

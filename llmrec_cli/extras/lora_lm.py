@@ -180,19 +180,13 @@ def _titled(sequences: Sequences, titles: list[str]) -> Sequences:
 
 
 def _split(titled: Sequences, seed: int) -> tuple[Sequences, Sequences]:
-    """(histories to train on, histories of the measured users): the last titles of these are in no training text."""
+    """(histories to train on, histories of the measured users): nobody's last title is in a training text, since the
+    rankers' validation asks about it.
+    """
     able = np.flatnonzero(titled.lengths >= 2)
     rng = np.random.default_rng([seed, WITHHOLDING])
     chosen = np.sort(rng.choice(able, min(MEASURED_USERS, len(able)), replace=False))
-    rest = np.setdiff1d(np.arange(len(titled)), chosen)
-    shortened = titled.select(chosen).without_last().tail(TITLES)
-    others = titled.select(rest).tail(TITLES)
-    training = Sequences(
-        np.concatenate([shortened.codes, others.codes]),
-        np.concatenate([shortened.offsets, shortened.offsets[-1] + others.offsets[1:]]),
-        titled.n_items,
-    )
-    return training, titled.select(chosen).tail(TITLES)
+    return titled.select(able).without_last().tail(TITLES), titled.select(chosen).tail(TITLES)
 
 
 def _padded(texts: list[list[int]], first: int) -> Batch:

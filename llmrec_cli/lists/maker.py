@@ -31,8 +31,9 @@ from llmrec_cli.ranking import leaderboard
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.contributions import shares
+from llmrec_cli.ranking.features import Pairs
 from llmrec_cli.ranking.rankers import Ranker, load_ranker, scores_of
-from llmrec_cli.ranking.retrieval import Retrieval, load_config
+from llmrec_cli.ranking.retrieval import Retrieval, language_opinion, load_config
 from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, load_retrievers
 from llmrec_cli.tensors.checkpoints import fits
 
@@ -62,6 +63,8 @@ class Maker:
     """Retrievers that were not worse than popularity on validation."""
     strategies: list[str]
     """The retrievers, then what -2 and -1 stand for as the carrier of a row."""
+    opinion: Callable[[Pairs], Floats] | None = None
+    """That of a language model, where the ranker has learnt from one."""
     had: Sequences | None = None
     """What users have had, where scores and reasons go by other histories; lists leave it out all the same."""
 
@@ -72,28 +75,33 @@ class Maker:
     @cached_property
     def retrieval(self) -> Retrieval:
         limits = self.allowed, self.config.filter_seen, self.context.max_memory
-        return Retrieval(self.retrievers, self.catalogue, self.depths, *limits)
+        return Retrieval(self.retrievers, self.catalogue, self.depths, *limits, opinion=self.opinion)
 
     def candidates(self, users: Histories) -> Candidates:
         """What the retrievers bring for these users, without what the settings exclude."""
         return self.retrieval.candidates(users)
+
+    def eligible(self, candidates: Candidates, known: Bools) -> Candidates:
+        """Those of users with events, `known` (users,); the others' lists are filled up."""
+        return candidates.keep(candidates.rows(known))
+
+    def scored(self, candidates: Candidates, known: Bools) -> tuple[Floats, Callable[[Ints], Floats]]:
+        """(rows,) scores, and what gives the shares of each retriever in those of some rows."""
+        shares_of = partial(shares, self.ranker, candidates, retrievers=list(self.retrievers), credited=self.credited)
+        return scores_of(self.ranker, candidates), shares_of
 
     def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
         """The lists of each span of users (first, one behind the last), with its first user."""
         k, seen = self.config.k, self.config.filter_seen
         for start, stop in spans:
             users = self.histories.block(start, stop)
-            candidates = self.candidates(users)
-            candidates = candidates.keep(candidates.rows(users.sequences.lengths > 0))
+            candidates = self.eligible(self.candidates(users), users.sequences.lengths > 0)
             had = users.sequences
             if self.had is not None:
                 had = self.had.select(np.arange(start, start + len(users)))
                 excluded = Excluded.of(had.excluded(seen=seen))
                 candidates = candidates.keep(~excluded.holds(candidates.users, candidates.items, had.n_items))
-            scores = scores_of(self.ranker, candidates)
-            shares_of = partial(
-                shares, self.ranker, candidates, retrievers=list(self.retrievers), credited=self.credited
-            )
+            scores, shares_of = self.scored(candidates, users.sequences.lengths > 0)
             lists = best(candidates, scores, k, self.constraints, shares_of)
             segment = self.segment[start:stop]
             lists = backfilled(lists, self.backfill, segment, had, self.constraints, filter_seen=seen)
@@ -135,6 +143,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     profiles = work.read(artifacts.PROFILES, [USER, *columns])
     histories = work.read(artifacts.SEQUENCES, [USER, "item_codes", "times", "weights"])
     sequences = from_table(histories, items, users.column(USER), profiles, work.read(artifacts.NEGATIVE_FEEDBACK))
+    opinion = language_opinion(work, "recommend", depths.lm, catalogue.titles, context, n_users=len(sequences))
     least = min_support.least_people(work)
     allowed = allowed_items(config, context, catalogue.item_ids, sequences.people(), least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
@@ -158,6 +167,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         credited=leaderboard.at_least_popularity(work.read(artifacts.RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
+        opinion=opinion,
     )
 
 

@@ -16,6 +16,9 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     deny: list[str] | str = Field([], description="never these items: ids, or a text file with one id a line")
     max_per_category: int = Field(0, ge=0, description="cap for one category in a list; 0 is none")
     diversity: float = Field(0.0, ge=0, le=1, description="0 accuracy only … 1 variety only")
+    ask_weight: float = Field(
+        0.7, ge=0, le=1, description="weight of the words of --ask against what the ranker says of the user"
+    )
     texts: list[Literal["why", "push", "digest", "news"]] = Field(
         ["why", "push", "digest"],
         description="written of each list: why each row is there, a push line, a digest by theme, news of the same",

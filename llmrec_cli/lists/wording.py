@@ -36,8 +36,9 @@ IN_ORDER = "Picked by a model that reads your choices in order."
 BY_OTHERS = "Picked by a model that compares your choices with those of others."
 BY_CONTENT = "Picked by a model that compares what it is with what you chose."
 PLAIN = "Picked by a model that reads what you chose."
+FITS = "Fits {wish}."
 SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
-SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN)
+SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN, FITS)
 """Every form that an explanation can have."""
 BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
 

@@ -28,6 +28,7 @@ FAMILIES = {
     "category": "same category",
     "tag": "same tag",
     "repeat": "had before",
+    "lm": "a language model",
 }
 """What is said of features that are of no retriever, by what stands before the dot."""
 
@@ -58,6 +59,8 @@ class Pairs:
     groups: Groups
     repeat: bool
     """Whether items that the user had are candidates."""
+    opinion: Callable[[Pairs], Floats] | None = None
+    """A language model's, see `extras.lm_score`."""
 
     @property
     def sequences(self) -> Sequences:
@@ -187,7 +190,7 @@ def _level(scores: Scores) -> Values | None:
     return None if scores.retriever.signed else np.log(1e-4 + np.clip(scores.values, 0, None))
 
 
-Z, RAW = ".z", ".raw"
+Z, RAW, LM_SCORE = ".z", ".raw", "lm.score"
 FEATURES: tuple[OfPair | OfRetriever, ...] = (
     OfRetriever(Z, "the score, standardised over all items for this user", _standardised),
     OfRetriever(RAW, "the score as it is, where scores below zero mean something", _raw),
@@ -212,6 +215,12 @@ FEATURES: tuple[OfPair | OfRetriever, ...] = (
     OfPair("newest.popularity", "popularity of the user's newest event", lambda p: p.popularity[1]),
     OfPair("repeat.count", "log(1 + how often the user had the item)", lambda p: p.had[0]),
     OfPair("repeat.recency", "1 / (1 + events since the user had the item), 0 for never", lambda p: p.had[1]),
+    OfPair(
+        LM_SCORE,
+        "how likely a language model finds the title after those of the history, standardised over what it was asked "
+        "about for the user; 0 for the others",
+        lambda p: None if p.opinion is None else p.opinion(p),
+    ),
 )
 """In the order of the columns; features of retrievers that follow each other stand retriever by retriever."""
 MEANINGS = {feature.name: feature.meaning for feature in FEATURES}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,11 @@ import pyarrow as pa
 
 from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.core.artifacts import RANKER_FEATURES, RANKER_REPORT
-from llmrec_cli.data.metrics import bootstrap, paired_bootstrap, single_target_metrics
+from llmrec_cli.core.stage import Context
+from llmrec_cli.data.metrics import MISS, bootstrap, paired_bootstrap, single_target_metrics
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.features import FAMILIES, family, meaning
+from llmrec_cli.ranking.rankers import scores_of
 
 CUTOFF = 10
 METRIC = f"ndcg@{CUTOFF}"
@@ -38,6 +42,27 @@ class Score:
 def best(scores: Sequence[Score]) -> Score:
     """The ranker of the highest mean nDCG; the first of equals."""
     return max((s for s in scores if s.kind == "ranker"), key=lambda score: score.metrics()[METRIC].mean())
+
+
+def cross_fitted(rankers: Mapping[str, Any], candidates: Candidates, folds: int, context: Context) -> list[Score]:
+    """Each ranker on each part of the users after learning from the others. What no retriever brought is a miss.
+
+    Each is a class with its settings, fitted by `fit(candidates, seed)`.
+    """
+    fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
+    ranks = {name: np.full(candidates.n_users, MISS, dtype=np.int64) for name in rankers}
+    seconds = dict.fromkeys(rankers, 0.0)
+    with context.progress.task("rankers", folds * len(rankers), "fits") as task:
+        for part in range(folds):
+            known, withheld = (candidates.keep(candidates.rows(mask)) for mask in (fold != part, fold == part))
+            for name, variant in rankers.items():
+                started = time.monotonic()
+                ranker = variant.fit(known, context.seed)
+                seconds[name] += time.monotonic() - started
+                found = withheld.target_ranks(scores_of(ranker, withheld))
+                ranks[name][fold == part] = found[fold == part]
+                task.advance(note=name)
+    return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]
 
 
 def report(

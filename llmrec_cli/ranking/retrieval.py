@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,12 +13,14 @@ import numpy as np
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.core.progress import Progress
+from llmrec_cli.core.registry import load_function
+from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences, some_with_two
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking import returned
-from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidate_config import CandidateConfig, LanguageScoreConfig
 from llmrec_cli.ranking.candidates import Candidates, join
 from llmrec_cli.ranking.features import Groups, Pairs, computed
 from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, Statistics
@@ -42,6 +44,10 @@ class Retrieval:
     exclude_seen: bool | None = None
     """Whether items of the history are left out; None is yes, unless `config.repeat`."""
     max_memory: int = 2 << 30
+    added: Codes | None = None
+    """Items that are candidates of every user who may have them, whatever the retrievers bring."""
+    opinion: Callable[[Pairs], Floats] | None = None
+    """A language model's, of pairs; see `language_opinion`."""
 
     @cached_property
     def ties(self) -> Ints:
@@ -109,7 +115,7 @@ class Retrieval:
     ) -> Candidates:
         """The features of pairs of users (row numbers, ascending) and items."""
         names, features = computed(
-            Pairs(users, rows, items, self.retrievers, statistics, self.groups, self.config.repeat)
+            Pairs(users, rows, items, self.retrievers, statistics, self.groups, self.config.repeat, self.opinion)
         )
         offsets = offsets_of(np.bincount(rows, minlength=len(users)))
         return Candidates(offsets, items, features, names, self.ties)
@@ -139,11 +145,21 @@ class Retrieval:
             own = sequences.tail(self.config.depth)
             free = ~excluded.holds(own.users, own.codes, n_items)
             keys.append((own.users * n_items + own.codes)[free])
+        if self.added is not None:
+            rows, codes = np.repeat(np.arange(len(users)), len(self.added)), np.tile(self.added, len(users))
+            keys.append((rows * n_items + codes)[~excluded.holds(rows, codes, n_items)])
         found = np.unique(np.concatenate(keys))
         brought = np.zeros(len(found), dtype=np.int64)
         for bit, some in enumerate(keys):
             brought[np.searchsorted(found, some)] |= 1 << bit
         return found, brought, ranks
+
+
+def language_opinion(work: WorkDir, stage: str, config: LanguageScoreConfig, *given: Any, n_users: int) -> Any:
+    """The `Pairs.opinion` of candidates of so many users, see `extras.lm_score.opinion`; None without a model."""
+    if not config.model:
+        return None
+    return load_function("llmrec_cli.extras.lm_score:opinion")(work, stage, config, *given, n_users=n_users)
 
 
 def _statistics(retriever: Retriever, users: Histories) -> Statistics:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from llmrec_cli.core.arrays import Doubles
 from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, RETRIEVERS, SLICES, TOPICS, VERDICT
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.ranking.candidate_config import LANGUAGE_MODEL
 from llmrec_cli.ranking.private_retrievers import BEGIN
 
 Json = dict[str, Any]
@@ -198,9 +199,9 @@ def all_of(work: WorkDir) -> Json:
 
 
 def privacy(work: WorkDir) -> list[str]:
-    """What is private and what is not, as `train-ranker` told it; nothing where no privacy was asked for."""
-    record = work.record("train-ranker")
-    return [line for line in record["report"]["warnings"] if line.startswith(BEGIN)] if record else []
+    """What `train-ranker` reported of privacy, where any was asked for, and of a language model's part in the lists."""
+    report = (work.record("train-ranker") or {}).get("report", {"warnings": [], "lines": []})
+    return [line for line in (*report["warnings"], *report["lines"]) if line.startswith((*BEGIN, LANGUAGE_MODEL))]
 
 
 def _heights(values: Doubles) -> Doubles:

@@ -1,7 +1,8 @@
 """Make the top-k list of every user, each row with a reason and its evidence.
 
 Reads: clean/items, clean/users, clean/sequences, clean/negative_feedback, pretrain/item_vectors,
-pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_report.
+pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_report;
+pretrain/language_adapter where the ranker has learnt from a language model with it.
 Writes: recommend/recommendations, and recommend/list_texts where items have titles.
 """
 
@@ -22,6 +23,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
+    LANGUAGE_ADAPTER,
     LIST_TEXTS,
     NEGATIVE_FEEDBACK,
     PROFILES,
@@ -38,6 +40,7 @@ from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.lists.recommend_config import RecommendConfig
+from llmrec_cli.ranking.candidate_config import LanguageScoreConfig
 
 if TYPE_CHECKING:
     from llmrec_cli.lists.build import Lists
@@ -99,12 +102,20 @@ def list_texts(maker: Maker, config: RecommendConfig, context: Context) -> ListT
 
 
 def answer(
-    work: WorkDir, config: RecommendConfig, context: Context, users: Sequence[str], without: Sequence[str] = ()
+    work: WorkDir,
+    config: RecommendConfig,
+    context: Context,
+    users: Sequence[str],
+    *,
+    without: Sequence[str] = (),
+    wish: str = "",
 ) -> pa.Table:
     """The rows of `recommendations` of some users, best first; users who are not known have none. Writes nothing.
 
     `without` are items that they had and that are taken out of their histories before; the models stay as they are.
+    `wish` is what the lists should fit, in words.
     """
+    from llmrec_cli.core.registry import load_function
     from llmrec_cli.lists.maker import maker_of
     from llmrec_cli.lists.without import Without
     from llmrec_cli.tensors.runtime import set_threads
@@ -112,6 +123,8 @@ def answer(
     set_threads(context.threads)
     maker = maker_of(work, config, context)
     rows = pc.index_in(pa.array(users, type=pa.string()), value_set=maker.user_ids).drop_null().to_pylist()
+    if wish:
+        maker = load_function("llmrec_cli.extras.wish:asked")(maker, work, wish)
     if without:
         codes = pc.index_in(
             pa.array(without, type=pa.string()), value_set=pa.array(maker.catalogue.item_ids)
@@ -146,10 +159,14 @@ def id_files(config: RecommendConfig, base: Path) -> list[Path]:
 
 def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
     """The files that the settings name: lists of ids, and templates that stand in for the program's."""
+    from llmrec_cli.tensors import model_store
     from llmrec_cli.writing.text_templates import of_user
 
     folder = base / config.templates
+    ranked = (work.record("train-ranker") or {"parts": {"settings": {}}})["parts"]["settings"]
+    lm = LanguageScoreConfig(**ranked.get("candidates", {}).get("lm", {})).local
     return [
+        *model_store.source("language model", model_store.folder_of(lm, base) if lm else None),
         Source("lists of ids", base, id_files(config, base)),
         Source("templates", folder, of_user(config.texts, folder)),
     ]
@@ -183,6 +200,7 @@ STAGE = Stage(
         RETRIEVERS,
         RANKER,
         RANKER_REPORT,
+        LANGUAGE_ADAPTER,
     ),
     writes=(RECOMMENDATIONS, LIST_TEXTS),
     run=run,

@@ -1,7 +1,7 @@
 """Fit the retrievers and the ranker: what comes next, learned on each user's last event, refitted on all.
 
 Reads: clean/interactions, clean/sequences, clean/negative_feedback, clean/items, clean/users, pretrain/*,
-profile/profiles.
+profile/profiles; pretrain/language_adapter where a language model scores candidates with it.
 Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_features, train-ranker/ranker_report.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
+    LANGUAGE_ADAPTER,
     NEGATIVE_FEEDBACK,
     PROFILES,
     RANKER,
@@ -34,10 +36,11 @@ from llmrec_cli.core.artifacts import (
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.lineage import aligned
-from llmrec_cli.core.registry import Sections
+from llmrec_cli.core.registry import Sections, load_function
 from llmrec_cli.core.stage import Context, Report, Stage
+from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.ranking.candidate_config import CandidateConfig
+from llmrec_cli.ranking.candidate_config import LANGUAGE_MODEL, NO_PART, CandidateConfig, LanguageScoreConfig
 
 if TYPE_CHECKING:
     from llmrec_cli.data.catalogue import Catalogue
@@ -110,8 +113,8 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     candidates, fitted, scores = validation(
         work, config, context, retrievers=retrievers, catalogue=catalogue, sequences=sequences
     )
-    scores += cross_fitted(rankers, candidates, config.folds, context)
-    chosen = leaderboard.best(scores)
+    ranked, candidates, lm, line = cross_fitted(rankers, candidates, config, context)
+    chosen = leaderboard.best(ranked)
     context.progress.log(f"train-ranker: {chosen.name} is best; fitting it on all validation users")
     ranker = rankers[chosen.name].fit(candidates, context.seed)
     with work.writing(RANKER) as folder:
@@ -119,6 +122,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     features = leaderboard.features_table(candidates, importance(ranker, candidates))
     work.write(RANKER_FEATURES, features)
     ratings = None if epsilon else RatingErrors.of(work)
+    scores += ranked
     compared = leaderboard.report(scores, chosen, context.seed, ratings.rows(context.seed) if ratings else ())
     work.write(RANKER_REPORT, pa.Table.from_pandas(compared, RANKER_REPORT.schema, preserve_index=False))
 
@@ -126,13 +130,36 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     refitted = refit(fitted, sequences, catalogue, context.seed)
     with work.writing(RETRIEVERS) as folder:
         save_retrievers(folder, refitted)
-        save_config(folder, config.candidates)
+        save_config(folder, config.candidates.model_copy(update={"lm": lm}))
         bind(folder, catalogue.item_ids)
     lines = leaderboard.describe(compared) + leaderboard.compare(scores, chosen, context.seed)
-    lines += [ratings.line(context.seed)] if ratings else []
+    lines += [*([ratings.line(context.seed)] if ratings else []), line]
     made = report([*lines, *leaderboard.describe_weights(features, chosen.name)], chosen, candidates, warnings)
     made.timings = {f"{score.kind} {score.name}": score.seconds for score in scores}
     return made
+
+
+def estimate(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
+    """What a language model would cost: nothing else is estimated."""
+    if not config.candidates.lm.model:
+        return Report(lines=[LANGUAGE_MODEL + "none scores candidates; fitting the rest is not estimated"])
+    catalogue, sequences = read(work)
+    cost = load_function("llmrec_cli.extras.lm_score:cost")
+    return Report(lines=[LANGUAGE_MODEL + cost(work, config.candidates.lm, catalogue.titles, sequences, context)])
+
+
+def _sources(work: WorkDir, config: TrainRankerConfig, base: Path) -> list[Source]:
+    """The local language model that scores candidates."""
+    from llmrec_cli.tensors import model_store
+
+    lm = config.candidates.lm
+    return model_store.source("language model", model_store.folder_of(lm.local, base) if lm.local else None)
+
+
+def _ready(config: TrainRankerConfig, context: Context) -> None:
+    build(config)
+    if config.candidates.lm.model:
+        load_function("llmrec_cli.extras.lm_score:ready")(config.candidates.lm, context)
 
 
 # --- build ------------------------------------------------------------------------------------------------------
@@ -171,9 +198,6 @@ def affordable(retrievers: dict[str, Variant], n_items: int) -> tuple[dict[str, 
     return left, warnings
 
 
-# --- read -------------------------------------------------------------------------------------------------------
-
-
 def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     from llmrec_cli.data import catalogue, interactions
     from llmrec_cli.data.demographics import DEMOGRAPHICS
@@ -190,9 +214,6 @@ def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
     return catalogue.from_tables(items, text.reshape(items.num_rows, -1), vectors), histories
 
 
-# --- compute ----------------------------------------------------------------------------------------------------
-
-
 def validation(
     work: WorkDir,
     config: TrainRankerConfig,
@@ -204,7 +225,7 @@ def validation(
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
     """Retrievers fitted without each user's last event, the candidates they bring for it, and how each did alone."""
     from llmrec_cli.ranking.leaderboard import Score
-    from llmrec_cli.ranking.retrieval import Retrieval
+    from llmrec_cli.ranking.retrieval import Retrieval, language_opinion
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
 
@@ -218,32 +239,26 @@ def validation(
         context.progress.log(f"train-ranker: fitting {name}")
         fitted[name] = variant.fit(histories, before, context.seed)
         seconds[name] = time.monotonic() - started
-    retrieval = Retrieval(fitted, before, config.candidates, max_memory=context.max_memory)
+    n_users = min(config.train_users, int(np.count_nonzero(sequences.lengths >= 2)))
+    opinion = language_opinion(work, STAGE.name, config.candidates.lm, catalogue.titles, context, n_users=n_users)
+    retrieval = Retrieval(fitted, before, config.candidates, max_memory=context.max_memory, opinion=opinion)
     candidates = retrieval.of_last_events(sequences, encoder, config.train_users, context.seed, context.progress)
     scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.retriever_ranks.items()]
     return candidates, fitted, scores
 
 
-def cross_fitted(rankers: dict[str, Variant], candidates: Candidates, folds: int, context: Context) -> list[Score]:
-    """Each ranker on each part of the users after learning from the others. What no retriever brought is a miss."""
-    from llmrec_cli.data.metrics import MISS
-    from llmrec_cli.ranking.leaderboard import Score
-    from llmrec_cli.ranking.rankers import scores_of
+def cross_fitted(
+    rankers: dict[str, Variant], candidates: Candidates, config: TrainRankerConfig, context: Context
+) -> tuple[list[Score], Candidates, LanguageScoreConfig, str]:
+    """How the rankers do, what they learn from, the settings of a language model that is kept, and a line about it."""
+    from llmrec_cli.ranking import leaderboard
 
-    fold = np.random.default_rng([context.seed, folds]).permutation(candidates.n_users) % folds
-    ranks = {name: np.full(candidates.n_users, MISS, dtype=np.int64) for name in rankers}
-    seconds = dict.fromkeys(rankers, 0.0)
-    with context.progress.task("rankers", folds * len(rankers), "fits") as task:
-        for part in range(folds):
-            known, withheld = (candidates.keep(candidates.rows(mask)) for mask in (fold != part, fold == part))
-            for name, variant in rankers.items():
-                started = time.monotonic()
-                ranker = variant.fit(known, context.seed)
-                seconds[name] += time.monotonic() - started
-                found = withheld.target_ranks(scores_of(ranker, withheld))
-                ranks[name][fold == part] = found[fold == part]
-                task.advance(note=name)
-    return [Score("ranker", name, ranks[name], seconds[name]) for name in rankers]
+    lm = config.candidates.lm
+    if not lm.model:
+        return leaderboard.cross_fitted(rankers, candidates, config.folds, context), candidates, lm, NO_PART
+    found: tuple[list[Score], Candidates, LanguageScoreConfig, str]
+    found = load_function("llmrec_cli.extras.lm_choice:chosen")(rankers, candidates, lm, config.folds, context)
+    return found
 
 
 # --- report -----------------------------------------------------------------------------------------------------
@@ -273,10 +288,13 @@ STAGE = Stage(
         ITEM_TEXT_VECTORS,
         ENCODER,
         ENCODER_VALIDATION,
+        LANGUAGE_ADAPTER,
     ),
     writes=(RETRIEVERS, RANKER, RANKER_FEATURES, RANKER_REPORT),
     run=run,
-    ready=lambda config, context: build(config),
+    sources=_sources,
+    ready=_ready,
+    estimate=estimate,
     revision=15,
     threaded=True,
 )
