@@ -98,6 +98,12 @@ def test_a_template_that_cannot_be_used_is_one_error(source: str, why: str, made
     assert error.value.exit_code == 2 and "why.en.jinja" in error.value.where
 
 
+def test_a_folder_of_templates_that_is_named_and_not_there_is_an_error(context: Context) -> None:
+    STAGE.ready(RecommendConfig(), context)
+    with pytest.raises(SettingsError, match="no folder of templates 'nowhere'"):
+        STAGE.ready(RecommendConfig(templates="nowhere"), context)
+
+
 def test_what_a_template_invents_is_not_shown(made: WorkDir, context: Context) -> None:
     templates(context, why_en="Because of “something else”.", push_en=f"{{{{ title }}}} {'long ' * 30}")
     texts = written(made, context)

@@ -12,7 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.core.artifacts import FUNNEL, ITEM_IMAGES, PRETRAIN_CURVE, RANKER_REPORT, SLICES, TOPICS, VERDICT
+from llmrec_cli.core.artifacts import (
+    FUNNEL,
+    ITEM_IMAGES,
+    PRETRAIN_CURVE,
+    RANKER_REPORT,
+    REVIEW_SUMMARIES,
+    SLICES,
+    TOPICS,
+    VERDICT,
+)
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report import figures, page, page_data
@@ -94,6 +103,15 @@ def test_the_page_holds_lists_with_reasons_and_history(work: WorkDir) -> None:
     assert user["list"][0]["strength"] == 1 and user["list"][-1]["strength"] == 0
     assert any(user["cold"] for user in data["users"])
     assert 0 <= data["first"] < 40
+
+
+def test_the_page_has_what_reviews_say_of_an_item(work: WorkDir) -> None:
+    row = dict.fromkeys(REVIEW_SUMMARIES.schema.names) | {"item_id": "i04", "text": HOSTILE}
+    work.write(REVIEW_SUMMARIES, pa.Table.from_pylist([row], schema=REVIEW_SUMMARIES.schema))
+    reader = read(page.render(work, 40))
+    work.remove(REVIEW_SUMMARIES)
+    said = {item["id"]: item["reviews"] for item in json.loads(reader.scripts[0])["items"]}
+    assert said["i04"] == HOSTILE and said["i05"] == "" and not reader.first("img")
 
 
 def test_head_figures_and_both_verdicts(work: WorkDir) -> None:

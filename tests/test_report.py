@@ -18,6 +18,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXTS,
     RECOMMENDATIONS,
     REPORT_PAGE,
+    REVIEW_SUMMARIES,
     SLICES,
     TASTE_TEXTS,
     VERDICT,
@@ -83,7 +84,7 @@ def test_everything_that_the_page_reads_is_declared(
     work: WorkDir, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all that is optional there, so that it is read: of nested work directories the verdict and the slices."""
-    for table in (ITEM_TEXTS, TASTE_TEXTS, ITEM_RANGES, ITEM_IMAGES):
+    for table in (ITEM_TEXTS, TASTE_TEXTS, REVIEW_SUMMARIES, ITEM_RANGES, ITEM_IMAGES):
         work.write(table, table.schema.empty_table())
     found(vouch(work))
     touched: set[str] = set()

@@ -94,6 +94,7 @@
       texts[`why ${place + 1}`] ? el("p", "fine sent", texts[`why ${place + 1}`]) : null,
       row.evidence.length ? el("ul", "evidence", ...row.evidence.map(evidence)) : null,
       item.text ? el("details", "", el("summary", "", "About this item"), el("p", "", item.text),
+        item.reviews ? el("p", "", item.reviews) : null,
         el("p", "fine", `${item.id} · ${number(item.events)} ${item.events === 1 ? "event" : "events"}`)) : null);
     return el("li", "card item", tile(item), body);
   };

@@ -99,6 +99,7 @@ def _item(view: Json, images: dict[str, Json]) -> Json:
         "tags": view["tags"][:4],
         "text": view["text"] if view["generated"] else view["text"][:TEXT],
         "events": view["n_events"],
+        "reviews": view["reviews"],
         **images.get(view[ITEM], {}),
     }
 

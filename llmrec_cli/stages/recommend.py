@@ -35,7 +35,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
 )
 from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.core.errors import DataError
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
@@ -173,12 +173,14 @@ def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
 
 
 def ready(config: RecommendConfig, context: Context) -> None:
-    """DataError for a list of ids that is not there, SettingsError for a template that cannot be used."""
+    """DataError for a list of ids that is not there, SettingsError for a template that cannot be used or found."""
     from llmrec_cli.lists.list_texts import tried
     from llmrec_cli.writing.text_templates import Template, load, of_user
 
     id_files(config, context.base)
     folder = context.base / config.templates
+    if "templates" in config.model_fields_set and not folder.is_dir():
+        raise SettingsError(f"there is no folder of templates {config.templates!r}", fix=f"make {folder}")
     if config.language != "auto":
         load(config.texts, config.language, folder)
     for path in of_user(config.texts, folder):

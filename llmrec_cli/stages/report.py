@@ -28,6 +28,7 @@ from llmrec_cli.core.artifacts import (
     RECOMMENDATIONS,
     REPORT_PAGE,
     RETRIEVERS,
+    REVIEW_SUMMARIES,
     SEQUENCES,
     SLICES,
     TASTE_TEXTS,
@@ -93,6 +94,7 @@ STAGE = Stage(
         # `generate` need not have been run
         ITEM_TEXTS,
         TASTE_TEXTS,
+        REVIEW_SUMMARIES,
         ITEM_IMAGES,
         IMAGES,
         RECOMMENDATIONS,

@@ -25,7 +25,7 @@ VARIABLES = {
     "why": "because, event, tags, title, pick",
     "push": "because, event, tags, title, pick",
     "digest": "themes (each with name and picks, a pick with title and why), n, pick",
-    "news": "the same, lead (the first pick), and of each pick whether it leads",
+    "news": "themes (each with name and picks, a pick with title, why and leads), lead (the first pick), n, pick",
 }
 """Kind of text -> what its template may use."""
 

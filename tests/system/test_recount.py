@@ -23,6 +23,7 @@ pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
 SEED = 7
+LISTS = 'recommend.texts=["why", "push", "digest", "news"]'
 SAMPLE = Source(
     ROOT / "data/sample/online_retail_sample.csv",
     "Customer ID",
@@ -70,7 +71,7 @@ def test_every_sentence_on_gift_cards_is_true(tmp_path: Path) -> None:
     log, items = folder / "Gift_Cards_5.json.gz", folder / "meta_Gift_Cards.json.gz"
     places = (f"clean.interactions.path={log}", f"clean.items.path={items}", "pretrain.epochs=3")
     kinds = 'generate.kinds=["description", "taste", "review_summary"]'
-    run("amazon-reviews.toml", tmp_path / "work", *places, kinds)
+    run("amazon-reviews.toml", tmp_path / "work", *places, kinds, LISTS)
     source = Source(
         log,
         "reviewerID",
@@ -103,7 +104,7 @@ def test_every_sentence_of_500_users_of_movielens_is_true(tmp_path: Path) -> Non
         (tmp_path / name).write_text("\n".join(kept) + "\n", encoding="latin-1")
     files = {"interactions": "ratings.dat", "items": "movies.dat", "users": "users.dat"}
     places = [f"clean.{part}.path={tmp_path / name}" for part, name in files.items()]
-    run("movielens-1m.toml", tmp_path / "work", *places, "pretrain.epochs=3")
+    run("movielens-1m.toml", tmp_path / "work", *places, "pretrain.epochs=3", LISTS)
     source = Source(
         tmp_path / "ratings.dat",
         "user",
@@ -125,7 +126,7 @@ def test_every_sentence_of_500_users_of_movielens_is_true(tmp_path: Path) -> Non
 
 def test_every_sentence_on_a_chinese_log_is_true(tmp_path: Path) -> None:
     settings = chinese_sample.make(tmp_path)
-    run(str(settings), tmp_path / "work", 'recommend.texts=["why", "push", "digest", "news"]')
+    run(str(settings), tmp_path / "work", LISTS)
     source = Source(
         tmp_path / "log.csv",
         "用户",
