@@ -34,8 +34,6 @@ _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|
 EXAMPLES = {"{}": """'{path = "items.csv", item = "sku"}'""", "[]": """'["a", "b"]'"""}
 
 Nested = dict[str, Any]
-MOVED = {"recommend.report": "report.draw", "recommend.report_users": "report.users"}
-"""Settings that have gone to another section, as the changelog lists them."""
 IsoTime = Annotated[str, BeforeValidator(lambda given: given.isoformat() if isinstance(given, date) else given)]
 """A time as text; TOML reads 2010-11-01 without quotes as a date."""
 
@@ -112,7 +110,7 @@ class Settings:
         dotted = ".".join([stage, *map(key, path)])
         where = self._origin(dotted)
         if first["type"] == "extra_forbidden":
-            fix = f"did you mean {MOVED[dotted]!r}?" if dotted in MOVED else _nearest(config, path)
+            fix = f"did you mean {RENAMED[dotted]!r}?" if dotted in RENAMED else _nearest(config, path)
             return SettingsError(f"unknown setting {dotted!r}", where=where, fix=fix)
         if first["type"] == "missing":
             if self.without_data:

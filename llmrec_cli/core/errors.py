@@ -86,8 +86,11 @@ RENAMED = {
     "words": "tfidf",
     "mf": "als-linear",
     "mf-deep": "wide-deep",
+    "recommend.report": "report.draw",
+    "recommend.report_users": "report.users",
 }
-"""Settings and variants whose old name isn't like the new one, as the changelog lists them: old name -> new name."""
+"""Settings and variants whose old name isn't like the new one, as the changelog lists them: old name -> new name. A name
+with its section is that of a setting that has gone to another section."""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
