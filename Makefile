@@ -19,8 +19,9 @@ demo: .venv/installed
 	@echo "Look at the page:  $(CURDIR)/$(DEMO)/report/report.html"
 	@echo "Look at a user:    $(BIN)/llmrec show user 17048 --work $(DEMO)"
 
+# two processes: most tests use one core; a file stays in one process, for its tests share what is costly to make
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: .venv/installed-dev
 	$(BIN)/python -m pytest --cov=llmrec_cli --cov-report=term:skip-covered --cov-fail-under=96
