@@ -172,10 +172,15 @@ def test_reviews_of_three_people_are_summarised_in_quotations(work: WorkDir, con
     report = generated(reviewed(work), context, kinds=["review_summary"]).report
     (row,) = work.read(REVIEW_SUMMARIES).to_pylist()
     assert row["item_id"] == "i05" and row["check"] == "passed" and row["source_rows"] == [8, 9]
-    assert "3 reviews" in row["text"] and "4 of 5 stars on average" in row["text"] and "example" not in row["text"]
+    assert (
+        "3 reviews" in row["text"]
+        and "4 of 5 stars on average" in row["text"]
+        and "2 of them with 5 of 5 stars" in row["text"]
+        and "example" not in row["text"]
+    )
     assert "one with 5 of 5 stars" in row["text"].lower() and '"It holds tea and it holds water"' in row["text"]
     assert "one with 2 of 5 stars" in row["text"].lower() and '"It broke on the first day"' in row["text"]
-    assert "review_summaries: 11 items have none, for want of reviews of 3 people, or beyond max_items" in report.lines
+    assert "review_summaries: none for 11 of the items: fewer than 3 people wrote of it, or max_items" in report.lines
 
 
 def test_without_ratings_no_star_is_named(work: WorkDir, context: Context) -> None:

@@ -63,7 +63,7 @@ class ReviewFacts(Facts):
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """How many reviews there are, and with stars their mean and what most of them give."""
+        """How many reviews there are, with stars their mean, and what more than half of them give if it is not all."""
         share, usual = self.often
         known = {
             "n": f"{self.n_reviews:,}",
@@ -72,7 +72,7 @@ class ReviewFacts(Facts):
             "most": f"{self.most_stars:g}",
         }
         known["stars"] = f"{self.stars or 0:.2f}".rstrip("0").rstrip(".")
-        last = 1 if self.stars is None else 2 + (share < self.n_reviews)
+        last = 1 if self.stars is None else 2 + (share < self.n_reviews < 2 * share)
         return tuple(each.format(**known) for each in self.wording.reviews[:last])
 
     @property

@@ -119,7 +119,7 @@ def _without_reviews(work: WorkDir, counts: Mapping[str, int]) -> list[str]:
         return ["no review_summaries: the log has no reviews (clean.interactions.review names their column)"]
     n = work.read(ITEMS, [ITEM]).num_rows - counts[REVIEW_SUMMARIES.name]
     return (
-        [f"review_summaries: {n:,} items have none, for want of reviews of 3 people, or beyond max_items"] if n else []
+        [f"review_summaries: none for {n:,} of the items: fewer than 3 people wrote of it, or max_items"] if n else []
     )
 
 
