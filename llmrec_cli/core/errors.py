@@ -89,8 +89,9 @@ RENAMED = {
     "recommend.report": "report.draw",
     "recommend.report_users": "report.users",
 }
-"""Settings and variants whose old name isn't like the new one, as the changelog lists them: old name -> new name. A name
-with its section is that of a setting that has gone to another section."""
+"""Settings and variants whose old name isn't like the new one, as the changelog lists them: old name -> new name.
+
+A name with its section is that of a setting that has gone to another section."""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
