@@ -102,7 +102,16 @@ def test_items_are_alike_by_the_rarest_tag_that_both_have() -> None:
     tags = np.array([[1, 2], [1, 2], [0, 2], [0, 0]])
     found = verified(log([(0, 1)]), SIMILAR, tags)
     assert found.tags.tolist() == [1] and found.kinds.tolist() == [SIMILAR]
-    assert len(verified(log([(0, 1)]), SIMILAR, np.array([[1, 0], [0, 2], [0, 0], [0, 0]]))) == 0
+    chosen = log([(0, 1)], [(1, 1)])
+    assert len(verified(chosen, SIMILAR, np.array([[1, 0], [0, 2], [0, 0], [0, 0]]))) == 0
+
+
+def test_an_item_that_nobody_has_chosen_is_like_another_without_a_tag() -> None:
+    found = verified(log([(0, 1)]), SIMILAR)
+    assert found.tags.tolist() == [-1] and found.kinds.tolist() == [SIMILAR]
+    assert len(verified(log([(0, 1)], [(1, 1)]), SIMILAR)) == 0  # somebody has chosen it: only a tag may say so
+    words = Wording({}, ["Red cup", "Blue cup"], [], np.array([3, 0]), np.zeros(2, dtype=bool), True)
+    assert words.sentences(found, ["content"], [1]) == ["New, like “Red cup”, which you chose."]
 
 
 def test_order_is_that_of_the_first_choices() -> None:

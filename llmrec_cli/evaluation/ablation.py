@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from llmrec_cli.lists.maker import Maker
 from llmrec_cli.ranking import returned
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.features import FAMILIES, family
+from llmrec_cli.ranking.hidden_items import Learning
 from llmrec_cli.ranking.rankers import Ranker, scores_of
 from llmrec_cli.ranking.retrieval import Retrieval
 from llmrec_cli.ranking.retrievers import refit
@@ -88,10 +89,10 @@ def _training(maker: Maker, encoder: SequenceEncoder, limit: int) -> Candidates:
     """What the ranker learns from: as `train-ranker` has it, of fewer users."""
     context, sequences = maker.context, maker.histories.sequences
     sequences = sequences.select(sequences.lengths > 0)
-    before = replace(maker.catalogue, vectors=encoder.item_vectors)
-    fitted = refit(maker.retrievers, sequences.without_last(), before, context.seed)
-    retrieval = Retrieval(fitted, before, maker.depths, max_memory=context.max_memory)
-    return retrieval.of_last_events(sequences, encoder, limit, context.seed, context.progress)
+    learning = Learning.of(sequences, maker.catalogue, encoder, maker.depths.hidden)
+    fitted = refit(maker.retrievers, learning.past, learning.catalogue, context.seed)
+    retrieval = Retrieval(fitted, learning.catalogue, maker.depths, cold=learning.cold, max_memory=context.max_memory)
+    return learning.candidates(retrieval, limit, context.seed, context.progress)
 
 
 def _asked(eval_users: EvalUsers, limit: int, seed: int) -> tuple[Ints, Targets]:

@@ -145,7 +145,8 @@ def verified(evidence: Evidence, users: Ints, items: Codes, people: People, alik
     """What is true of the evidence on events, where something is; `users` (rows,) are rows of all users.
 
     That people went on to the item needs others who chose it strictly later; where they chose both and no order is
-    known, the two go together. Items are alike where they share a tag: `alike` is (items, tags), the more the rarer.
+    known, the two go together. Items are alike where they share a tag: `alike` is (items, tags), the more the rarer. Of
+    an item that nobody has chosen, its content alone speaks: what it is most like may be named without a tag.
     """
     of_events = np.flatnonzero(evidence.items >= 0)
     rows, events = evidence.rows[of_events], evidence.items[of_events].astype(np.int64)
@@ -158,7 +159,8 @@ def verified(evidence: Evidence, users: Ints, items: Codes, people: People, alik
     kinds[of_events] = kind
     often[of_events] = (kind != SIMILAR) & people.often(counted, events)
     true = np.ones(len(evidence), dtype=bool)
-    true[of_events] = np.where(kind == SIMILAR, tag >= 0, counted >= people.fewest)
+    alone = people.counts[items[rows]] == 0
+    true[of_events] = np.where(kind == SIMILAR, (tag >= 0) | alone, counted >= people.fewest)
     true[of_events] &= enough(people.counts[events], people.least)
     tags = evidence.tags.copy()
     tags[of_events] = np.where(kind == SIMILAR, tag, -1)

@@ -100,6 +100,7 @@ class Explainer:
         pairs, events = evidence.event_pairs(histories, rows.users, rows.items)
         support = {kind: giver.support(events, rows.items[pairs]) for kind, giver in self.givers.items()}
         worths = evidence.worths(rows.shares, rows.strategies, self.kinds)
+        worths[self.people.counts[rows.items] == 0, evidence.SIMILAR] = 1  # a new item is known by its content alone
         events_found = evidence.event_evidence(pairs, events, support, worths)
         chosen = self.people.counts[rows.items] / max(self.people.chose.shape[1], 1)
         found = evidence.together(

@@ -52,6 +52,8 @@ class Maker:
     ranker: Ranker
     constraints: Constraints
     allowed: Bools
+    cold: Bools
+    """(items,) without events."""
     backfill: Backfill
     segment: Ints
     """(users,) row of `backfill` that a list is completed from: the segment without events, everyone with some."""
@@ -74,7 +76,7 @@ class Maker:
 
     @cached_property
     def retrieval(self) -> Retrieval:
-        limits = self.allowed, self.config.filter_seen, self.context.max_memory
+        limits = self.allowed, self.cold, self.config.filter_seen, self.context.max_memory
         return Retrieval(self.retrievers, self.catalogue, self.depths, *limits, opinion=self.opinion)
 
     def candidates(self, users: Histories) -> Candidates:
@@ -145,7 +147,8 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     sequences = from_table(histories, items, users.column(USER), profiles, work.read(artifacts.NEGATIVE_FEEDBACK))
     opinion = language_opinion(work, "recommend", depths.lm, catalogue.titles, context, n_users=len(sequences))
     least = min_support.least_people(work)
-    allowed = allowed_items(config, context, catalogue.item_ids, sequences.people(), least)
+    people = sequences.people()
+    allowed = allowed_items(config, context, catalogue.item_ids, people, least)
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
     held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
@@ -160,6 +163,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         ranker=ranker,
         constraints=Constraints.of(*held, texts if texts.shape[1] else vectors),
         allowed=allowed,
+        cold=people == 0,
         backfill=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         own_weight=profiles.column("own_weight").to_numpy(),

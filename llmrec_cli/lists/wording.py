@@ -29,6 +29,7 @@ ABOUT_EVENTS = {
     (SIMILAR, True): "Like {title}, which you chose, it is tagged {tags}.",
     (SIMILAR, False): "Like {title}, which you chose, it is tagged {tags}.",
 }
+NEW_LIKE = "New, like {title}, which you chose."
 INTERESTED = "Fits your interest in {tags}."
 POPULAR = "One of the items that the most people chose."
 CHOSEN, CHOSEN_ONCE, NEW = "Chosen by {n} people.", "Chosen by one person.", "Nobody has chosen it yet."
@@ -37,7 +38,7 @@ BY_OTHERS = "Picked by a model that compares your choices with those of others."
 BY_CONTENT = "Picked by a model that compares what it is with what you chose."
 PLAIN = "Picked by a model that reads what you chose."
 FITS = "Fits {wish}."
-SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
+SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), NEW_LIKE, INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
 SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN, FITS)
 """Every form that an explanation can have."""
 BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
@@ -79,6 +80,8 @@ class Wording:
         if kind in (SEGMENT, EVERYONE):
             return self._popular(item)
         title = quoted(self.titles[evidence.items[piece]])
+        if kind == SIMILAR and not self.people[item]:
+            return NEW_LIKE.format(title=title)
         tag = quoted(self.tags[evidence.tags[piece]]) if kind == SIMILAR else ""
         return ABOUT_EVENTS[kind, bool(evidence.often[piece])].format(title=title, tags=tag)
 

@@ -40,6 +40,13 @@ class CandidateConfig(BaseModel, frozen=True, extra="forbid"):
     depths: dict[str, int] = Field(
         {"content": 40, "tfidf": 40, "als": 40, "popularity": 20}, description="depth of single retrievers, by name"
     )
+    cold: int = Field(20, ge=0, description="items without events that retrievers by content bring besides")
+    hidden: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the items that rankers see as if they had no events; at most that of items without",
+    )
     repeat: bool = Field(
         False,
         description="items that the user had before are candidates and answers too; needs recommend.filter_seen off",

@@ -16,7 +16,6 @@ from llmrec_cli.core.progress import Progress
 from llmrec_cli.core.registry import load_function
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.catalogue import Catalogue
-from llmrec_cli.data.interactions import Sequences, some_with_two
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking import returned
@@ -25,7 +24,6 @@ from llmrec_cli.ranking.candidates import Candidates, join
 from llmrec_cli.ranking.features import Groups, Pairs, computed
 from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, Statistics
 from llmrec_cli.ranking.topk import blocks
-from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.tensors import checkpoints
 
 RANKED = 100
@@ -41,6 +39,8 @@ class Retrieval:
     config: CandidateConfig
     allowed: Bools | None = None
     """(items,) what may be brought to anybody; None is everything."""
+    cold: Bools | None = None
+    """(items,) which have no events: `config.cold` of them are brought by their content."""
     exclude_seen: bool | None = None
     """Whether items of the history are left out; None is yes, unless `config.repeat`."""
     max_memory: int = 2 << 30
@@ -80,17 +80,6 @@ class Retrieval:
                     bar.advance(stop - start)
         return join(parts) if parts else self._block(histories, targets)
 
-    def of_last_events(
-        self, sequences: Sequences, encoder: SequenceEncoder, limit: int, seed: int, progress: Progress
-    ) -> Candidates:
-        """For the last event of at most `limit` users, from what was before it: what rankers learn from.
-
-        Neither the retrievers nor the encoder may have seen the last events.
-        """
-        users = some_with_two(sequences, limit, seed)
-        before = sequences.without_last().select(users)
-        return self.candidates(Histories(before, encoder.encode(before)), sequences.last()[users], progress)
-
     def of_pairs(self, histories: Histories, items: Codes) -> Candidates:
         """One candidate for each user, whether or not a retriever brings it: `items` (users,)."""
         spans = blocks(len(histories), len(self.catalogue), self.max_memory // 2, 3 * len(self.retrievers))
@@ -129,15 +118,21 @@ class Retrieval:
         sequences, n_items = users.sequences, len(self.catalogue)
         hide = not self.config.repeat if self.exclude_seen is None else self.exclude_seen
         excluded = Excluded.of(sequences.excluded(seen=hide), self.allowed, self.ties)
+        of_cold = None
+        if self.config.cold and self.cold is not None and self.cold.any():
+            allowed = self.cold if self.allowed is None else self.cold & self.allowed
+            of_cold = replace(excluded, items=~allowed)
         keys: list[Ints] = []
         ranks: dict[str, Ints] = {}
         for name, retriever in self.retrievers.items():
             depth = self.config.of(name)
             codes, scores = _top(retriever, users, depth if targets is None else max(depth, RANKED), excluded)
-            # above the user's mean: the rest of a sparse retriever's scores is a tie at nothing
-            better = (codes >= 0) & (scores > statistics[name].mean[:, None])
-            rows, columns = np.nonzero(better[:, :depth])
-            keys.append(rows * n_items + codes[rows, columns])
+            mean = statistics[name].mean
+            keys.append(_above(codes[:, :depth], scores[:, :depth], mean, n_items))
+            if of_cold is not None and retriever.evidence == "similar":
+                keys[-1] = np.append(
+                    keys[-1], _above(*_top(retriever, users, self.config.cold, of_cold), mean, n_items)
+                )
             if targets is not None:
                 same = (codes == targets[:, None]) & (codes >= 0)
                 ranks[name] = np.where(same.any(axis=1), same.argmax(axis=1), MISS)
@@ -167,6 +162,12 @@ def _statistics(retriever: Retriever, users: Histories) -> Statistics:
     for name in ("mean", "std", "top"):
         returned.finite(retriever, "statistics", getattr(found, name, None), (len(users),))
     return found
+
+
+def _above(codes: Codes, scores: Floats, mean: Floats, n_items: int) -> Ints:
+    """user x items + item of scores above the user's mean: the rest of a sparse retriever's is a tie at nothing."""
+    rows, columns = np.nonzero((codes >= 0) & (scores > mean[:, None]))
+    return np.asarray(rows * n_items + codes[rows, columns])
 
 
 def _top(retriever: Retriever, users: Histories, n: int, excluded: Excluded) -> tuple[Codes, Floats]:

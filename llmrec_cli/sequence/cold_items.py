@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.arrays import Bools, Floats, Ints
+from llmrec_cli.sequence.encoder import SequenceEncoder
 
 NEAREST = 3
+RIDGE = 1e-3
 BLOCK = 1 << 24
 """Similarities at a time."""
 
@@ -53,3 +56,25 @@ def find(content: torch.Tensor, vocabulary: Ints) -> ColdItems:
     similarities = torch.cat([each.values for each in found]).clamp(min=0) ** 2
     weights = similarities / similarities.sum(1, keepdim=True).clamp(min=1e-9)
     return ColdItems(rows, trained[torch.cat([each.indices for each in found]).cpu()], weights.cpu())
+
+
+def explained(content: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """(t, d) weights of a ridge regression: what (n, t) content says of (n, d) rows of an item table."""
+    square = content.T @ content + RIDGE * len(content) * torch.eye(content.shape[1])
+    return torch.linalg.solve(square, content.T @ table)
+
+
+def as_cold(encoder: SequenceEncoder, content: Floats, cold: Bools) -> SequenceEncoder:
+    """The encoder as if it had not been trained on some of its items, a (items,) mask: their content places them.
+
+    `content` is (items, t) at unit length or zero.
+    """
+    table, rows = encoder.table.float().cpu().clone(), torch.from_numpy(content)
+    trained = torch.from_numpy(~cold)
+    mean = table[:-1][trained].mean(0)
+    weights = explained(rows[trained], table[:-1][trained] - mean)
+    table[:-1][~trained] = mean + rows[~trained] @ weights
+    find(rows, np.flatnonzero(~cold)).place(table, torch.nonzero(trained).squeeze(1))
+    return SequenceEncoder(
+        encoder.shape, encoder.network, table.to(encoder.table), encoder.content, encoder.content_weight
+    )

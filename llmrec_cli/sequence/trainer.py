@@ -21,7 +21,6 @@ from llmrec_cli.sequence.validation import WATCH, Validation
 from llmrec_cli.sequence.warm_start import Start
 from llmrec_cli.tensors import runtime
 
-RIDGE = 1e-3
 COPIES = 6
 """Arrays as large as the item table that training holds: table, gradient, two moments, best epoch, fused table."""
 
@@ -77,8 +76,7 @@ class Trainer:
             ids[-1] = start.encoder.table[-1]
             if self.model.projection is not None and len(known):
                 content = self.model.get_buffer("content")[known].cpu()
-                square = content.T @ content + RIDGE * len(known) * torch.eye(content.shape[1])
-                weights = torch.linalg.solve(square, content.T @ table)
+                weights = cold_items.explained(content, table)
                 self.model.projection.weight.copy_(weights.T)
                 table = table - content @ weights
             ids[known] = table.to(ids.device)

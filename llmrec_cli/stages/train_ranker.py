@@ -8,7 +8,7 @@ Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_featur
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -224,25 +224,26 @@ def validation(
     sequences: Sequences,
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
     """Retrievers fitted without each user's last event, the candidates they bring for it, and how each did alone."""
+    from llmrec_cli.ranking.hidden_items import Learning
     from llmrec_cli.ranking.leaderboard import Score
     from llmrec_cli.ranking.retrieval import Retrieval, language_opinion
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
 
     encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), catalogue.item_ids), context.device)
-    before = replace(catalogue, vectors=encoder.item_vectors)
-    histories = sequences.without_last()
+    learning = Learning.of(sequences, catalogue, encoder, config.candidates.hidden)
     fitted: dict[str, Retriever] = {}
     seconds = {}
     for name, variant in retrievers.items():
         started = time.monotonic()
         context.progress.log(f"train-ranker: fitting {name}")
-        fitted[name] = variant.fit(histories, before, context.seed)
+        fitted[name] = variant.fit(learning.past, learning.catalogue, context.seed)
         seconds[name] = time.monotonic() - started
     n_users = min(config.train_users, int(np.count_nonzero(sequences.lengths >= 2)))
     opinion = language_opinion(work, STAGE.name, config.candidates.lm, catalogue.titles, context, n_users=n_users)
-    retrieval = Retrieval(fitted, before, config.candidates, max_memory=context.max_memory, opinion=opinion)
-    candidates = retrieval.of_last_events(sequences, encoder, config.train_users, context.seed, context.progress)
+    given = fitted, learning.catalogue, config.candidates
+    retrieval = Retrieval(*given, cold=learning.cold, max_memory=context.max_memory, opinion=opinion)
+    candidates = learning.candidates(retrieval, config.train_users, context.seed, context.progress)
     scores = [Score("retriever", name, ranks, seconds[name]) for name, ranks in candidates.retriever_ranks.items()]
     return candidates, fitted, scores
 
@@ -295,6 +296,6 @@ STAGE = Stage(
     sources=_sources,
     ready=_ready,
     estimate=estimate,
-    revision=15,
+    revision=16,
     threaded=True,
 )

@@ -12,10 +12,12 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -34,6 +36,7 @@ from tests.system.forms import (
 )
 from tests.system.rawlog import Facts, Source, key, lower_bound, read
 
+Vector = np.ndarray[Any, Any]
 Q = r"“([^”]*)”"
 T = r'["“]([^"”]*)["”]'
 BY_MODEL = {
@@ -46,8 +49,9 @@ BY_MODEL = {
 class Recount:
     """Each method says of one kind of sentence whether it is true."""
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
+    def __init__(self, facts: Facts, vectors: Mapping[str, Vector] | None = None) -> None:
+        """`vectors` of the items' content, by item; without them no sentence that compares them is true."""
+        self.facts, self.vectors = facts, vectors or {}
         self.counts: Counter[tuple[str, bool]] = Counter()
         self.false: list[str] = []
 
@@ -95,6 +99,13 @@ class Recount:
         n = sum(time > times[-11] for time in times[-10:])
         return items[len(items) - n :], items[: len(items) - n]
 
+    def nearest(self, user: str, title: str, item: str) -> bool:
+        """Whether an item of the title is, of the user's newest 20 events, the one whose content is nearest."""
+        events = {each for each in self.facts.history.get(user, [])[-20:] if each != item}
+        cosines = {each: float(self.vectors[each] @ self.vectors[item]) for each in events if item in self.vectors}
+        named = [cosines[each] for each in events & self.facts.titled(title) if each in cosines]
+        return bool(named) and max(named) >= max(0.3, *cosines.values()) - 1e-3
+
     # --- reasons ---
 
     def reason(self, user: str, item: str, strategy: str, sentence: str) -> None:
@@ -133,6 +144,7 @@ class Recount:
                     and any(self.facts.tag_events[name] <= 0.8 * len(self.facts.events) for name in self.names(tag))
                 ),
             ),
+            ("new", rf"New, like {Q}, which you chose\.", lambda title: n == 0 and self.nearest(user, title, item)),
             (
                 "interest",
                 rf"Fits your interest in {Q}(?: and {Q})?\.",
@@ -398,7 +410,8 @@ def amount(text: str) -> float | None:
 
 
 def recount(facts: Facts, work: Path, n_shown: int = 0) -> Recount:
-    out = Recount(facts)
+    content = pd.read_parquet(work / "pretrain/item_text_vectors.parquet")
+    out = Recount(facts, dict(zip(content["item_id"], content["vector"], strict=True)))
     lists = pd.read_parquet(work / "recommend/recommendations.parquet")
     for row in lists[["user_id", "item_id", "strategy", "reason"]].itertuples(index=False):
         out.reason(*row)

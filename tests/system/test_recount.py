@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -58,6 +59,19 @@ def test_the_recount_imports_nothing_of_the_program() -> None:
     for name in ("recount.py", "rawlog.py"):
         text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         assert not re.search(r"^\s*(from|import) llmrec_cli", text, re.MULTILINE)
+
+
+def test_a_new_item_is_like_the_nearest_of_the_history_alone() -> None:
+    events = pd.DataFrame({"user": ["u", "u", "v"], "item": ["cup", "rake", "pot"], "time": [0.0] * 3})
+    titles = {"cup": "Red cup", "rake": "Steel rake", "pot": "Tea pot", "new": "Blue cup"}
+    content = {"cup": [1, 0], "rake": [0, 1], "pot": [0.9, 0.44], "new": [0.95, 0.31]}
+    out = Recount(
+        Facts(events, {item: Item(title) for item, title in titles.items()}, timed=False),
+        {item: np.array(vector) for item, vector in content.items()},
+    )
+    for item, title in (("new", "Red cup"), ("new", "Steel rake"), ("new", "Tea pot"), ("pot", "Red cup")):
+        out.reason("u", item, "content", f"New, like “{title}”, which you chose.")
+    assert out.counts == {("new", True): 1, ("new", False): 3}
 
 
 def test_every_sentence_of_the_sample_is_true(sample: tuple[Facts, Path]) -> None:
