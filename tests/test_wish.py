@@ -14,9 +14,12 @@ from typer.testing import CliRunner, Result
 
 from llmrec_cli import api
 from llmrec_cli.cli.app import app
-from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS
+from llmrec_cli.content import encoding
+from llmrec_cli.content.encoding import Encoded
+from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS, TEXT_ENCODER
+from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.extras.wish import LEAST, MOST, Wish
+from llmrec_cli.extras.wish import LEAST, MOST, Wish, embedded
 from llmrec_cli.ranking.candidates import Candidates
 from tests import tiny
 from tests.signing import rewrite, vouch
@@ -148,6 +151,22 @@ def test_wrong_turns_end_with_one_line(work: WorkDir, options: list[str], code: 
 def test_an_encoder_that_is_not_set_here_is_not_loaded(tmp_path: Path, name: str) -> None:
     done = llmrec(with_encoder(tiny.make(tmp_path / "work"), name), "--user", "u01", "--ask", WISH)
     assert done.exit_code == 2 and "set pretrain.text_encoder" in done.stderr
+
+
+def test_a_tuned_encoder_reads_the_words_too(tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, used = with_encoder(tiny.make(tmp_path / "work"), "hashed"), []
+    made.where(TEXT_ENCODER).mkdir()
+    (made.where(TEXT_ENCODER) / "config.json").write_text("{}")
+
+    def encode(modality: str, values: list[str], encoder: str, **given: Any) -> Encoded:
+        used.append((encoder, len(values), given["keep"]))
+        return Encoded(np.eye(len(values), 4, dtype=np.float32), encoder, len(values), 0, [])
+
+    monkeypatch.setattr(encoding, "encode", encode)
+    vectors = embedded(made, [WISH], context)
+    tuned, n = str(made.where(TEXT_ENCODER).resolve()), tiny.N_ITEMS
+    assert used == [("hashed", n, True), ("hashed", n + 1, False), (tuned, n, True), (tuned, n + 1, False)]
+    assert vectors.shape == (n + 1, 8) and np.allclose(np.linalg.norm(vectors[:4], axis=1), 1)
 
 
 def test_export_and_the_api_answer_alike(work: WorkDir) -> None:

@@ -253,7 +253,8 @@ def cost(work: WorkDir, config: LanguageScoreConfig, titles: list[str], log: Seq
     sample = able[:: max(1, len(able) // 100)]
     starts = [text_before([lines[code] for code in log.codes[log.offsets[u] : log.offsets[u + 1] - 1]]) for u in sample]
     ends = [f" {title}" for title in some[: config.candidates]]
-    what = f"lm.score asks {config.model} about {users:,} users, {config.candidates} candidates each, for each training"
+    each = f"{config.candidates} candidates each"
+    what = f"lm.score asks {config.model} about {users:,} users, {each}, and again for lists if it is kept"
     if config.scorer == "openai":
         tokens = np.mean([tokens_of([{"content": start + end}]) for start in starts for end in ends])
         total = round(float(tokens) * users * config.candidates)

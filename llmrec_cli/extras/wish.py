@@ -123,7 +123,7 @@ def embedded(work: WorkDir, wishes: Sequence[str], context: Context) -> Floats:
 
     Vectors of items are kept in the cache of vectors, those of wishes nowhere.
     """
-    name = (work.record("pretrain") or {})["parts"]["settings"].get("text_encoder", "")
+    name = (work.record("pretrain") or {"parts": {"settings": {}}})["parts"]["settings"].get("text_encoder", "")
     if not name or (":" in name and name not in context.named):
         raise SettingsError(
             f"a wish cannot be read: the text encoder of this work directory, {name!r}, is not set here",
