@@ -157,6 +157,7 @@ class TextTuner:
         if len(self.windows.log) < FEWEST_USERS:
             line = f"text encoder not tuned: {FEWEST_USERS} users with three events or more are needed"
             return Choice(frozen, None, line)
+        started = time.process_time()
         layers, epochs = self._tuned(frozen, machine, progress)
         folder = self.tuning.scratch / "text_encoder"
         with machine.accelerator.main_process_first():  # the others find the vectors in the cache
@@ -168,7 +169,8 @@ class TextTuner:
         chosen = max(found, key=lambda name: found[name])
         steps = epochs[runtime.best_epoch(epochs, WATCH) - 1].epoch * STEPS_PER_EPOCH
         ndcg = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
-        line = f"text encoder tuned on behaviour, {steps} steps; NDCG@10 of content alone: {ndcg}; kept: {chosen}"
+        cost = f"{steps} steps, {time.process_time() - started:,.0f} core-seconds"
+        line = f"text encoder tuned on behaviour, {cost}; NDCG@10 of content alone: {ndcg}; kept: {chosen}"
         return Choice(able[chosen], None if chosen == "frozen" else folder, line)
 
     def cost(self, machine: Runtime, n_timed: int = 3) -> tuple[str, float]:
