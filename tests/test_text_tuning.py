@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def test_what_goes_together_is_learnt_also_for_items_that_no_step_had(
     choice = tuner.choose(frozen, machine, QUIET)
     before, after = case.validation.content_ndcg(frozen), case.validation.content_ndcg(choice.vectors)
     assert choice.folder is not None and "kept: " in choice.line
+    assert re.search(r"tuned on behaviour, \d+ steps, \d+ core-seconds; NDCG", choice.line)
     assert after.mean() > before.mean() + 0.1
     new = tuner.held_out[np.searchsorted(tuner.items, case.validation.targets)]
     assert 10 < new.sum() < 60 and after[new].mean() > before[new].mean() + 0.1
