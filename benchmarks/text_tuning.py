@@ -1,10 +1,11 @@
 """A text encoder tuned on behaviour against the frozen one: the content retriever alone, and the whole pipeline.
 
-python -m benchmarks.text_tuning [--data sample,beauty,toys,sports] [--seeds 42] [--set pretrain.tune_text_steps=200]
+python -m benchmarks.text_tuning [--data sample,beauty,toys,sports] [--seeds 42] [--alone] [--set KEY=VALUE]
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 
@@ -16,13 +17,17 @@ from benchmarks.data_sets import DATA_SETS
 from benchmarks.harness import Json, Options
 from benchmarks.regression import Case, ranks_of
 from benchmarks.tables import Table, score, show, thousands
-from llmrec_cli.core.artifacts import HOLDOUT, ITEMS, RETRIEVERS
-from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.core.artifacts import HOLDOUT, ITEM_TEXT_VECTORS, ITEMS, RECOMMENDATIONS
+from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.metrics import paired_bootstrap
 from llmrec_cli.data.ranks import tie_order
-from llmrec_cli.ranking.retrievers import Histories, load_retrievers
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.content_based import Content, ContentConfig
+from llmrec_cli.tensors.runtime import tensor
 
 VARIANTS = {"frozen": (), "tuned": ("pretrain.tune_text=true",)}
+ALONE = ("clean.holdout=last", "pretrain.epochs=1", "pretrain.refit=false")
+"""For the content retriever alone: what it reads does not depend on the training of the sequence model."""
 CONTENT, PIPELINE = "content retriever alone", "whole pipeline"
 NDCG = f"ndcg@{ranking.K}"
 TITLES = {"sample": "The sample", **{data.name: data.title for data in DATA_SETS.values()}}
@@ -36,36 +41,41 @@ PROTOCOL = (
 
 def measure(name: str, options: Options) -> Json:
     """Both variants with each seed, paired over the users."""
-    found: dict[str, dict[str, list[ranking.Metrics]]] = {
-        what: {v: [] for v in VARIANTS} for what in (CONTENT, PIPELINE)
-    }
+    found: dict[str, dict[str, list[ranking.Metrics]]] = {}
     seeds = []
     for seed in options.seeds:
-        works = {variant: backtest(name, variant, options, seed) for variant in VARIANTS}
-        for variant, work in works.items():
-            for what, metrics in measured(work).items():
-                found[what][variant].append(metrics)
-        seeds.append({"seed": seed, **described(works)})
-        seeds[-1]["compared"] = compared({what: {v: runs[-1:] for v, runs in f.items()} for what, f in found.items()})
+        works = {variant: made(name, variant, options, seed) for variant in VARIANTS}
+        of_seed = {variant: measured(work) for variant, work in works.items()}
+        for what in of_seed["frozen"]:
+            for variant in VARIANTS:
+                found.setdefault(what, {}).setdefault(variant, []).append(of_seed[variant][what])
+        last = {what: {v: runs[-1:] for v, runs in each.items()} for what, each in found.items()}
+        seeds.append({"seed": seed, **described(works), "compared": compared(last)})
         harness.say(f"{name}: {seeds[-1]}")
-    users = len(found[PIPELINE]["frozen"][0][NDCG])
+    users = len(found[CONTENT]["frozen"][0][NDCG])
     given = {"given": options.settings, "threads": options.threads}
     return {"users": users, "seeds": seeds, "compared": compared(found), **given, "with": harness.stamp()}
 
 
-def backtest(name: str, variant: str, options: Options, seed: int) -> WorkDir:
-    """The finished backtest of one variant; what is up to date is not made again."""
+def made(name: str, variant: str, options: Options, seed: int) -> WorkDir:
+    """The finished backtest of one variant, or its first two stages; what is up to date is not made again."""
     work = options.work / "text_tuning" / name / f"{variant}-{seed}"
-    given = ["--seed", str(seed), "--threads", str(options.threads), *(["--force"] if options.force else [])]
-    settings = harness.overrides([*options.settings, *VARIANTS[variant]])
-    harness.llmrec(work, "evaluate", *Case(name).arguments, *given, *settings)
-    return WorkDir(work / "evaluate" / "last")
+    given = [*Case(name).arguments, "--seed", str(seed), "--threads", str(options.threads)]
+    given += ["--force"] if options.force else []
+    settings = [*options.settings, *VARIANTS[variant]]
+    if not options.own.alone:
+        harness.llmrec(work, "evaluate", *given, *harness.overrides(settings))
+        return WorkDir(work / "evaluate" / "last")
+    for stage in ("clean", "pretrain"):
+        harness.llmrec(work / "alone", stage, *given, *harness.overrides([*settings, *ALONE]))
+    return WorkDir(work / "alone")
 
 
 def measured(work: WorkDir) -> dict[str, ranking.Metrics]:
-    """Each user's metrics of the withheld event, in the order of the users' ids."""
-    content = load_retrievers(work.need(RETRIEVERS))["content"]
+    """Each user's metrics of the withheld event, in the order of the users' ids; without lists of the content alone."""
     histories, targets = harness.asked(work)
+    vectors = to_numpy(work.read(ITEM_TEXT_VECTORS, ["vector"]).column("vector")).reshape(histories.n_items, -1)
+    content = Content(ContentConfig(), tensor(np.ascontiguousarray(vectors)))
 
     def scores(start: int, stop: int) -> np.ndarray:
         block = histories.select(np.arange(start, stop))
@@ -74,20 +84,21 @@ def measured(work: WorkDir) -> dict[str, ranking.Metrics]:
     ties = tie_order(work.read(ITEMS, ["item_id"]).column("item_id").to_pylist())
     alone = ranking.target_ranks(scores, histories, targets, ties)["filtered"]
     by_id = pc.sort_indices(work.read(HOLDOUT, ["user_id"]).column("user_id")).to_numpy()
-    listed = ranks_of(work).column("rank").to_numpy().astype(np.int64)
-    return {CONTENT: ranking.metrics(alone[by_id]), PIPELINE: ranking.metrics(listed)}
+    found = {CONTENT: ranking.metrics(alone[by_id])}
+    if work.has(RECOMMENDATIONS):
+        listed = ranks_of(work).column("rank").to_numpy().astype(np.int64)
+        found[PIPELINE] = ranking.metrics(listed)
+    return found
 
 
 def described(works: Mapping[str, WorkDir]) -> Json:
     """What validation says of both variants, which vectors it kept, and the CPU time of the tuning."""
-    reports = {
-        v: {s: (work.record(s) or {})["report"] for s in ("pretrain", "train-ranker")} for v, work in works.items()
-    }
-    lines = reports["tuned"]["pretrain"]["lines"]
+    reports = {v: (work.record("train-ranker") or {}).get("report") for v, work in works.items()}
+    lines = (works["tuned"].record("pretrain") or {})["report"]["lines"]
     chosen = next(line for line in lines if line.startswith("text encoder"))
     cost = re.search(r"([\d,]+) core-seconds", chosen)
     return {
-        "validation": {v: each["train-ranker"]["metrics"][NDCG] for v, each in reports.items()},
+        "validation": {v: each["metrics"][NDCG] for v, each in reports.items() if each},
         "chosen": chosen,
         "core_seconds": int(cost[1].replace(",", "")) if cost else None,
     }
@@ -109,13 +120,13 @@ def compared(found: Mapping[str, Mapping[str, list[ranking.Metrics]]]) -> Json:
 def tables(results: Json) -> list[Table]:
     rows = [row for name in TITLES if name in results for row in _rows(TITLES[name], results[name])]
     columns = ["data", "users", "seeds", "", "frozen", "tuned", "difference", "in per cent", "core-seconds"]
-    chosen = [
-        f"{TITLES[name]}, seed {run['seed']}: {run['chosen']}; best ranker on validation: frozen "
-        f"{score(run['validation']['frozen'])}, tuned {score(run['validation']['tuned'])}."
-        for name in TITLES
-        for run in results.get(name, {"seeds": []})["seeds"]
-    ]
+    chosen = [_chosen(TITLES[name], run) for name in TITLES if name in results for run in results[name]["seeds"]]
     return [Table("Text that is tuned", columns, rows, left=4, notes=[f"{PROTOCOL}.", *chosen])]
+
+
+def _chosen(title: str, run: Json) -> str:
+    best = ", ".join(f"{variant} {score(value)}" for variant, value in run["validation"].items())
+    return f"{title}, seed {run['seed']}: {run['chosen']}{f'; best ranker on validation: {best}' if best else ''}."
 
 
 def _rows(title: str, result: Json) -> list[list[str]]:
@@ -132,8 +143,12 @@ def _rows(title: str, result: Json) -> list[list[str]]:
     return rows
 
 
+def _extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--alone", action="store_true", help="the content retriever only, without the pipeline")
+
+
 def main() -> None:
-    options = harness.options(__doc__, data=",".join(TITLES), seeds=True, threads=1)
+    options = harness.options(__doc__, data=",".join(TITLES), seeds=True, threads=1, extend=_extend)
     results = {}
     for name in options.data:
         if name not in TITLES:
