@@ -22,7 +22,7 @@ from llmrec_cli.sequence import text_tuning
 from llmrec_cli.sequence.text_tuning import NextTextModel, TextTuner, TextTuning, Windows
 from llmrec_cli.sequence.validation import Validation
 from llmrec_cli.tensors import runtime
-from llmrec_cli.tensors.runtime import Runtime
+from llmrec_cli.tensors.runtime import Epoch, Job, Runtime
 
 GROUPS, ADJECTIVES = 6, 8
 QUIET = PlainProgress(quiet=True)
@@ -94,6 +94,23 @@ def test_what_goes_together_is_learnt_also_for_items_that_no_step_had(
     assert 10 < new.sum() < 60 and after[new].mean() > before[new].mean() + 0.1
     again = case.tuner(tmp_path / "scratch").choose(frozen, machine, QUIET)  # continues after its last epoch
     np.testing.assert_array_equal(again.vectors, choice.vectors)
+
+
+def test_every_user_counts_once_in_what_is_watched(
+    case: Case, machine: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuner, found = case.tuner(tmp_path / "scratch"), {}
+
+    def measured_once(model: object, job: Job, *_: object) -> list[Epoch]:
+        assert job.evaluate is not None
+        found.update(job.evaluate())
+        return [Epoch(1, 0.0, 0.0, found)]
+
+    monkeypatch.setattr(runtime, "train", measured_once)
+    tuner.choose(case.frozen(), machine, QUIET)
+    share = tuner.held_out[np.searchsorted(tuner.items, case.validation.targets)].mean()
+    assert 0 < share < 0.25 and found["known"] != pytest.approx(found["held-out"], abs=0.01)
+    assert found["ndcg@10"] == pytest.approx(share * found["held-out"] + (1 - share) * found["known"])
 
 
 def test_what_is_no_better_is_left_out(
