@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from llmrec_cli.core.columns import INTERESTS
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.lists.explanations import Explainer, Rows
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.hidden_items import Learning
 from llmrec_cli.ranking.retrieval import Retrieval
@@ -99,3 +102,16 @@ def test_rankers_see_cold_targets_that_content_brings(
     without = found.candidates(Retrieval(fitted, found.catalogue, limits), 100, 1, progress)
     assert found.cold[without.items].sum() < found.cold[seen.items].sum()
     assert not found.cold[without.items[without.label]].all()
+
+
+def test_a_new_item_is_like_the_nearest_by_content_whatever_carries_the_row(
+    log: Sequences, catalogue: Catalogue
+) -> None:
+    interests = pa.chunked_array([pa.array([[]] * len(log), INTERESTS)])
+    explainer = Explainer.of({}, catalogue, log, interests=interests, segments=["all"])
+    none = np.zeros(1, dtype=np.int64)
+    rows = Rows(none, np.array([51]), none, ["sequence"], none, np.ones(1, np.float32), np.zeros((1, 0), np.float32))
+    sentences, evidence = explainer.explain(rows, log.select([0]), 0)
+    nearest = log[0][np.argmax(catalogue.text_vectors[log[0]] @ catalogue.text_vectors[51])]
+    assert sentences == [f"New, like “item{nearest}”, which you chose."]
+    assert evidence[0][0]["item_id"].as_py() == f"item{nearest}"

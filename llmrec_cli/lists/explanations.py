@@ -53,6 +53,8 @@ class Explainer:
     item_tags: sp.csr_matrix
     rarity: sp.csr_matrix
     """(items, tags) the more the rarer the tag; nothing for one that is too common."""
+    vectors: Floats
+    """(items, t) of content, at unit length or zero: what a new item is like goes by them."""
     people: claims.People
     wording: Wording
     item_ids: pa.Array[Any]
@@ -85,6 +87,7 @@ class Explainer:
             interests=weights.multiply(claims.leanings(events, tags.matrix)).tocsr(),
             item_tags=tags.matrix,
             rarity=tags.matrix.multiply(rarity[None]).tocsr(),
+            vectors=catalogue.text_vectors,
             people=people,
             wording=Wording(kinds, catalogue.names(), tags.names, people.counts, people.foremost(), people.timed),
             item_ids=pa.array(catalogue.item_ids, type=pa.string()),
@@ -100,7 +103,12 @@ class Explainer:
         pairs, events = evidence.event_pairs(histories, rows.users, rows.items)
         support = {kind: giver.support(events, rows.items[pairs]) for kind, giver in self.givers.items()}
         worths = evidence.worths(rows.shares, rows.strategies, self.kinds)
-        worths[self.people.counts[rows.items] == 0, evidence.SIMILAR] = 1  # a new item is known by its content alone
+        new = self.people.counts[rows.items] == 0  # known by its content alone
+        worths[new, evidence.SIMILAR] = 1
+        of_new, alike = new[pairs], np.array(support.get(evidence.SIMILAR, np.zeros(len(pairs))), dtype=np.float32)
+        vectors = self.vectors[events[of_new]], self.vectors[rows.items[pairs[of_new]]]
+        alike[of_new] = np.einsum("nd,nd->n", *vectors)
+        support[evidence.SIMILAR] = alike
         events_found = evidence.event_evidence(pairs, events, support, worths)
         chosen = self.people.counts[rows.items] / max(self.people.chose.shape[1], 1)
         found = evidence.together(
