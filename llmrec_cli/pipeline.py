@@ -50,7 +50,8 @@ def check(settings: Settings, names: Sequence[str] = (*STAGES, "evaluate")) -> d
     if "train-ranker" in configs and "recommend" in configs:
         from llmrec_cli.lists.constraints import check_consistency
 
-        kept = configs["clean"].repeats if "clean" in configs else "keep"
+        clean = configs.get("clean")
+        kept = clean.repeats if clean and not clean.repeat_window_minutes else "keep"
         check_consistency(configs["train-ranker"].candidates.repeat, configs["recommend"].filter_seen, kept)
     return configs
 

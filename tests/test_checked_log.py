@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llmrec_cli.core.artifacts import INTERACTIONS, REJECTS
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context, execute
 from llmrec_cli.core.workdir import WorkDir
@@ -27,7 +28,7 @@ TIMES = [
     "never",
     "",
 ]
-VALUES = ["1", "2.5", "-3", "many", "", " ", "inf", "-0.0", "0"]
+VALUES = ["1", "3", "2.5", "-3", "many", "", " ", "inf", "-0.0", "0"]
 KINDS = ["view", "buy", "hide", "", "seen "]
 TIMED = {"time": "time", "value": "n", "event": "kind"}
 SETTINGS: list[dict[str, Any]] = [
@@ -37,6 +38,10 @@ SETTINGS: list[dict[str, Any]] = [
     {"interactions": TIMED, "holdout": "time", "holdout_after": "2020-01-02T10:10:00", "negative_below": 0},
     {"interactions": TIMED, "event_weights": {"hide": -1, "seen": 0, "buy": 3}, "outlier_z": 0.1, "holdout": "last"},
     {"interactions": {"value": "n"}, "holdout": "last", "min_support": 3},
+    {"interactions": TIMED, "repeats": "sum", "repeat_window_minutes": 30},
+    {"interactions": TIMED, "repeats": "last", "repeat_window_minutes": 24 * 60, "value_outlier_z": 0.5},
+    {"interactions": {"value": "n", "event": "kind"}, "repeats": "sum", "cancellations": "match"},
+    {"interactions": TIMED, "cancellations": "match", "holdout": "last"},
     {"interactions": {}, "item_outlier_z": 0.1, "outlier_z": 0.5, "pseudonymise": True},
 ]
 
@@ -79,3 +84,44 @@ def test_both_ways_give_the_same_tables(
         assert work.has(table) == (table.path in tables)
         if work.has(table):
             assert work.read(table).equals(tables[table.path]), table.path  # type: ignore[arg-type]
+
+
+def test_a_cancellation_undoes_the_newest_open_purchase_of_the_same_amount(tmp_path: Path) -> None:
+    """The reasons of one user's rows, by hand: brackets, one too many, other amounts, another item."""
+    rows = [("a", 6), ("a", 6), ("a", -6), ("a", 2), ("a", -6), ("a", -6), ("a", -1), ("b", -2), ("a", 6), ("a", 0)]
+    with (tmp_path / "log1.csv").open("w", newline="") as stream:
+        write = csv.writer(stream)
+        write.writerow(["user", "item", "time", "n", "kind", "title"])
+        write.writerows(
+            ["u", item, f"2020-01-01 00:{minute:02}:00", n, "", ""] for minute, (item, n) in enumerate(rows)
+        )
+    (tmp_path / "log2.csv").write_text("user,item,time,n,kind,title\n")
+    work = clean(tmp_path, {"interactions": TIMED, "cancellations": "match", "min_user_events": 1})
+    kept = work.read(INTERACTIONS).select(["item_id", "value"]).to_pylist()
+    assert [(each["item_id"], each["value"]) for each in kept] == [("a", 2), ("a", 6), ("a", 0)]
+    reasons = work.read(REJECTS).select(["row", "reason"]).to_pylist()
+    assert [each["row"] for each in reasons if each["reason"] == "cancelled"] == [1, 2]
+    assert [each["row"] for each in reasons if each["reason"] == "cancellation"] == [3, 5, 6, 7, 8]
+
+
+def test_repeats_within_a_window_are_summed(tmp_path: Path) -> None:
+    rows = [("10:00", 1), ("10:20", 2), ("10:40", 4), ("12:00", 8)]
+    lines = [f"u,a,2020-01-01 {at}:00,{n},," for at, n in rows]
+    (tmp_path / "log1.csv").write_text("\n".join(["user,item,time,n,kind,title", *lines, ""]))
+    (tmp_path / "log2.csv").write_text("user,item,time,n,kind,title\n")
+    work = clean(tmp_path, {"interactions": TIMED, "repeats": "sum", "repeat_window_minutes": 30})
+    assert work.read(INTERACTIONS).column("value").to_pylist() == [7, 8]
+    assert work.read(REJECTS).column("row").to_pylist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("top", "message"),
+    [
+        ({"cancellations": "match"}, "needs the column clean.interactions.value"),
+        ({"repeats": "sum"}, "needs the column clean.interactions.value"),
+        ({"repeats": "first", "repeat_window_minutes": 5}, "needs the column clean.interactions.time"),
+    ],
+)
+def test_a_rule_without_its_column_is_an_error(top: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CleanConfig.model_validate({"interactions": {"path": "a", "user": "u", "item": "i"}, **top})

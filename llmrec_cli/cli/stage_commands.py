@@ -40,7 +40,15 @@ def _stage(
 
 
 @command(STAGES, settings=("min_user_events", "min_item_events", "repeats", "outlier_z"))
-def clean(common: Common, *, force: Force = False, **options: Any) -> None:
+def clean(
+    common: Common,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail where a limit of clean.check breaks.")
+    ] = False,
+    force: Force = False,
+    **options: Any,
+) -> None:
     """Read the raw log, item and user files; drop what is broken and say why.
 
     Reads the files that the section clean of the settings names. Writes interactions, items, users, sequences,
@@ -48,7 +56,7 @@ def clean(common: Common, *, force: Force = False, **options: Any) -> None:
 
     Example: llmrec clean --min-user-events 5
     """
-    _stage(common, "clean", "llmrec pretrain", force=force, **options)
+    _stage(common, "clean", "llmrec pretrain", force=force, dry=check, **options)
 
 
 PRETRAIN = ("architecture", "epochs", "dim", "layers", "max_length", "text_encoder", "init_from", "lm", "dp_epsilon")

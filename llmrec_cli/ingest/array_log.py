@@ -78,6 +78,10 @@ class ArrayLog:
         there = np.flatnonzero(met if met_only else kept)
         return pa.table({ID: ids.take(pa.array(there)), COUNT: met[there]})
 
+    def newest(self) -> int | None:
+        newest = int(self.rows.times[self.rows.valid].max(initial=NO_TIME))
+        return None if newest == NO_TIME else newest
+
     def only_rejected(self) -> pa.Array:
         items = self.rows.items
         named = np.bincount(items[items >= 0], minlength=len(self.item_ids)) > 0
@@ -236,9 +240,12 @@ def check(log: RawLog, config: CleanConfig, after: int) -> ArrayLog:
         "forgotten": none if log.forgotten is None else log.forgotten.column(0).to_numpy() - 1,
     }
     array_rules.reject_invalid(rows, broken, of_kinds, config.negative_below)
+    array_rules.reject_values(rows, config.value_outlier_z)
     same = (rows.items, rows.kinds) if timed else (rows.items, rows.kinds, rows.values)
     order = array_rules.ordered(rows, same=same if timed or config.interactions.layout == "rows" else None)
-    array_rules.reject_repeats(rows, order, config.repeats)
+    if config.cancellations == "match":
+        array_rules.reject_cancelled(rows, order)
+    array_rules.reject_repeats(rows, order, config.repeats, config.repeat_window_minutes)
     array_rules.reject_outliers(rows, users, len(user_ids), config.outlier_z, "outlier user")
     array_rules.reject_outliers(rows, items, len(item_ids), config.item_outlier_z, "outlier item")
     array_rules.reject_rare(rows, config.min_user_events, config.min_item_events, config.min_support)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats, Ints
 from llmrec_cli.ingest import rules
 from llmrec_cli.ingest.funnel import RULES
 
+Order: TypeAlias = npt.NDArray[np.uint32]
+"""Rows by user, time and place in the log."""
 NO_TIME = np.iinfo(np.int64).min
 NAMES = ("", *RULES)
 """Reasons by their number, in the order in which rules apply; 0 is none."""
@@ -90,7 +92,7 @@ def reject_invalid(rows: Rows, broken: dict[str, Ints], of_kinds: Floats, negati
 # --- order, duplicates, repeats ---------------------------------------------------------------------------------------
 
 
-def ordered(rows: Rows, *, same: tuple[Codes | Doubles, ...] | None) -> npt.NDArray[np.uint32]:
+def ordered(rows: Rows, *, same: tuple[Codes | Doubles, ...] | None) -> Order:
     """The valid and the negative rows by user, time and row; `same` are the columns in which duplicates agree.
 
     Duplicates are rejected on the way: valid rows that agree with an earlier one in user, time and `same`. They stay
@@ -158,14 +160,59 @@ def _later(columns: list[npt.NDArray[np.generic]]) -> Ints:
     return np.sort(order[1:][key[order[1:]] == key[order[:-1]]])
 
 
-def reject_repeats(rows: Rows, order: npt.NDArray[np.uint32], repeats: rules.Repeats) -> None:
-    """Keep all of a user's events with the same item, or the first or last of them in the `order` of `ordered`."""
+def reject_repeats(rows: Rows, order: Order, repeats: rules.Repeats, window_minutes: float) -> None:
+    """Of events of the same user and item that follow each other within the window keep the first or the last.
+
+    Without a window, 0, all of them follow each other. The first of `sum` gets the sum of their values.
+    """
     if repeats == "keep":
         return
-    there = order[rows.reasons[order] == 0]
-    there = there[::-1] if repeats == "last" else there
-    pair = rows.users[there].astype(np.int64) * (rows.items.max(initial=0) + 1) + rows.items[there]
-    rows.reject(np.delete(there, np.unique(pair, return_index=True)[1]), "repeat")
+    there, starts = _grouped(rows, order[rows.reasons[order] == 0], [rows.users, rows.items])
+    if window_minutes:
+        starts[1:] |= np.diff(rows.times[there]) > window_minutes * rules.MINUTE
+    kept = np.append(starts[1:], True) if repeats == "last" else starts
+    if repeats == "sum":
+        first, values = there[starts], rows.values[there]
+        known = np.add.reduceat((~np.isnan(values)).astype(np.int64), np.flatnonzero(starts)) > 0
+        rows.values[first[known]] = np.add.reduceat(np.nan_to_num(values), np.flatnonzero(starts))[known]
+    rows.reject(there[~kept], "repeat")
+
+
+def reject_cancelled(rows: Rows, order: Order) -> None:
+    """Reject rows of a value below 0, and of each the newest row before it that it undoes: see the expression."""
+    amounts = np.unique(np.abs(rows.values), return_inverse=True)[1]
+    there, starts = _grouped(rows, order[rows.reasons[order] == 0], [rows.users, rows.items, amounts])
+    closes = rows.values[there] < 0
+    group = np.cumsum(starts)
+    height = np.cumsum(np.where(closes, -1, 1))
+    height -= np.append(0, height)[np.flatnonzero(starts)][group - 1]
+    # each group's heights lie below those of the one before, so that a minimum so far begins anew with it
+    shift = group * (2 * len(there) + 1)
+    floor = np.minimum(np.minimum.accumulate(height - shift) + shift, 0)
+    before = np.where(starts, 0, np.append(0, floor[:-1]))
+    depth = height - floor + closes
+    paired = np.flatnonzero(~(closes & (floor < before)) & (rows.values[there] != 0))
+    # at one depth rows that open and rows that close take turns
+    paired = paired[np.lexsort((depth[paired], group[paired]))]
+    follows = (np.diff(group[paired]) == 0) & (np.diff(depth[paired]) == 0) & closes[paired[1:]]
+    rows.reject(there[paired[:-1][follows & ~closes[paired[:-1]]]], "cancelled")
+    rows.reject(there[closes], "cancellation")
+
+
+def reject_values(rows: Rows, z: float) -> None:
+    """Reject rows of values whose size is out of all proportion."""
+    sizes = np.abs(rows.values)
+    limit = rules.outlier_limit(sizes[rows.valid & (sizes > 0)], z) if z else np.inf
+    rows.reject(np.flatnonzero(rows.valid & (sizes > limit)), "outlier value")
+
+
+def _grouped(rows: Rows, there: Order, columns: list[npt.NDArray[Any]]) -> tuple[Order, Bools]:
+    """Some rows by their values in the columns, else in the order given; and where each group starts."""
+    key = np.zeros(len(there), dtype=np.int64)
+    for column in columns:
+        key = np.unique(key * (int(column.max(initial=0)) + 1) + column[there], return_inverse=True)[1]
+    order = np.argsort(key, kind="stable")
+    return there[order], np.append(True, np.diff(key[order]) != 0)[: len(there)]
 
 
 # --- counts -----------------------------------------------------------------------------------------------------------

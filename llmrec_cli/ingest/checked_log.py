@@ -32,6 +32,10 @@ class CheckedLog(Protocol):
         """`#id` of every user (item) with kept events, `#n`, how many are not withheld; maybe only those above 0."""
         ...
 
+    def newest(self) -> int | None:
+        """The time of the newest kept event, in microseconds since 1970; None where there are no times."""
+        ...
+
     def only_rejected(self) -> pa.Array:
         """The items that somebody had, but that no kept row has."""
         ...

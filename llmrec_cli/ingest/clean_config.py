@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from llmrec_cli.core.config import IsoTime
+from llmrec_cli.core.errors import did_you_mean
 from llmrec_cli.ingest.column_mapping import InteractionsConfig, ItemsConfig, UsersConfig
+from llmrec_cli.ingest.funnel import RULES
+
+
+class CheckConfig(BaseModel, frozen=True, extra="forbid"):
+    """What a log must be like for `clean --check`."""
+
+    max_rejected: float = Field(0.5, ge=0, le=1, description="share of rows that rules may take out at most")
+    max_rejected_by: dict[str, float] = Field(
+        {}, description='the same of single rules, such as {"invalid time" = 0.01}'
+    )
+    min_events: int = Field(1, ge=0, description="events that must be left")
+    min_users: int = Field(1, ge=0, description="users that must be left")
+    min_items: int = Field(1, ge=0, description="items with events that must be left")
+    max_age_days: float = Field(0.0, ge=0, description="days since the newest event at most; 0: any age")
+
+    @field_validator("max_rejected_by")
+    @classmethod
+    def _are_rules(cls, shares: dict[str, float]) -> dict[str, float]:
+        for name in shares:
+            if name not in RULES:
+                raise ValueError(f"no rule is called {name!r}; {did_you_mean(name, RULES)}")
+        return shares
 
 
 class CleanConfig(BaseModel, frozen=True, extra="forbid"):
@@ -26,8 +49,19 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
     min_support: int = Field(
         0, ge=0, description="what fewer people did is not shown: items, tags, topics, segments, evidence; 0 shows all"
     )
-    repeats: Literal["keep", "first", "last"] = Field(
-        "keep", description="which of a user's events with the same item stay"
+    repeats: Literal["keep", "first", "last", "sum"] = Field(
+        "keep", description="which of a user's events with the same item stay; sum is the first, with all their values"
+    )
+    repeat_window_minutes: float = Field(
+        0.0, ge=0, description="only events that follow each other so soon are repeats; 0: however far apart they are"
+    )
+    cancellations: Literal["keep", "match"] = Field(
+        "keep", description="match: a value below 0 undoes the newest event before it of the same user, item and amount"
+    )
+    value_outlier_z: float = Field(
+        8.0,
+        ge=0,
+        description="leave out values so many robust deviations above the median of all, by size; 0 keeps all",
     )
     outlier_z: float = Field(
         6.0, ge=0, description="leave out users so many robust deviations above the median; 0 keeps all"
@@ -38,12 +72,20 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
         {}, description="weight of each kind of event, 1 for others; 0 leaves it out, below 0 turns the item down"
     )
     negative_below: float | None = Field(None, description="an event of a smaller value turns the item down")
+    check: CheckConfig = Field(CheckConfig.model_validate({}), description="limits of `llmrec clean --check`")
     holdout: Literal["none", "last", "last-n", "time"] = Field("none", description="what a backtest withholds")
     holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")
     holdout_after: IsoTime = Field("", description="ISO time from which on the backtest withholds")
 
     @model_validator(mode="after")
-    def _has_values(self) -> Self:
-        if self.negative_below is not None and self.interactions.value is None:
-            raise ValueError("negative_below needs the column clean.interactions.value")
+    def _has_its_columns(self) -> Self:
+        for name in ("negative_below", "cancellations", "repeats"):
+            given = getattr(self, name)
+            if given in (None, "keep", "first", "last") or self.interactions.value is not None:
+                continue
+            raise ValueError(f"{name} = {given!r} needs the column clean.interactions.value")
+        if self.repeat_window_minutes and self.interactions.time is None:
+            raise ValueError("repeat_window_minutes needs the column clean.interactions.time")
+        if self.cancellations == "match" and self.negative_below is not None:
+            raise ValueError("negative_below and cancellations both say what a value below 0 is: leave one out")
         return self

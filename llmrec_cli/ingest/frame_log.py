@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
@@ -48,6 +49,10 @@ class FrameLog:
     def event_counts(self, id_name: IdName, *, met_only: bool = False) -> pa.Table:
         return self.log.engine.arrow(metadata.event_counts(self.events, id_name, met_only=met_only))
 
+    def newest(self) -> int | None:
+        found = self.log.engine.arrow(self.events.select(nw.col("time").max())).column("time")[0].as_py()
+        return None if found is None else int(found)
+
     def only_rejected(self) -> pa.Array:
         return self.log.engine.arrow(rules.only_rejected(self.checked)).column(ITEM).combine_chunks()
 
@@ -76,9 +81,14 @@ def check(log: RawLog, config: CleanConfig, after: int) -> FrameLog:
     frame = rules.reject_invalid(frame, timed=timed)
     if log.forgotten is not None:
         frame = rules.reject_forgotten(frame, engine.put(log.forgotten))
+    if config.value_outlier_z:
+        sizes = engine.arrow(rules.sizes(frame)).column("size").to_numpy()
+        frame = rules.reject_values(frame, rules.outlier_limit(sizes, config.value_outlier_z))
     if timed or config.interactions.layout == "rows":
         frame = rules.reject_duplicates(frame, timed=timed)
-    frame = engine.keep(rules.reject_repeats(frame, config.repeats))
+    if config.cancellations == "match":
+        frame = rules.reject_cancelled(engine.keep(frame))
+    frame = engine.keep(rules.reject_repeats(frame, config.repeats, config.repeat_window_minutes))
     for column, z in ((USER, config.outlier_z), (ITEM, config.item_outlier_z)):
         counts = engine.arrow(rules.counts_of(frame, column)).column("n").to_numpy()
         limit = rules.outlier_limit(counts, z) if z else np.inf

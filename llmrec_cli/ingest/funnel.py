@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from llmrec_cli.ingest.clean_config import CheckConfig
 
 READ, WITHHELD = "rows read", "withheld by the backtest"
 # The rules in the order in which they apply, each with what to try where it leaves nothing.
@@ -20,7 +24,10 @@ RULES = {
     "invalid value": "check clean.interactions.value: it has no numbers",
     "negative feedback": "every event has a negative weight: check clean.event_weights and clean.negative_below",
     "no weight": "raise the weights of clean.event_weights above 0",
+    "outlier value": "raise clean.value_outlier_z, or set it to 0",
     "duplicate": "check which columns are user, item and time",
+    "cancelled": 'set clean.cancellations = "keep"',
+    "cancellation": 'set clean.cancellations = "keep"',
     "repeat": 'set clean.repeats = "keep"',
     "outlier user": "raise clean.outlier_z, or set it to 0",
     "outlier item": "raise clean.item_outlier_z, or set it to 0",
@@ -49,6 +56,35 @@ def emptied_by(table: pa.Table) -> tuple[str, str]:
     """The rule that took the last row, and what to try."""
     rule = table.column("rule")[int(np.argmin(table.column("left").to_numpy()))].as_py()
     return rule, RULES.get(rule, "the file has no rows: is it the right one?")
+
+
+def broken_limits(table: pa.Table, left: Mapping[str, int], newest: int | None, limits: CheckConfig) -> list[str]:
+    """What an account, the users and items `left` and the time of the `newest` event are not as `clean.check` wants."""
+    taken = dict(zip(table.column("rule").to_pylist()[1:], table.column("removed").to_pylist()[1:], strict=True))
+    taken.pop(WITHHELD, None)
+    total, n_rejected = max(1, table.column("left")[0].as_py()), sum(taken.values())
+    shares = {"all rules together": (n_rejected, limits.max_rejected, "max_rejected")}
+    shares |= {
+        f"the rule {rule!r}": (taken.get(rule, 0), most, "max_rejected_by")
+        for rule, most in limits.max_rejected_by.items()
+    }
+    broken = [
+        f"{what} took {n / total:.1%} of {total:,} rows; clean.check.{name} allows {most:.1%}"
+        for what, (n, most, name) in shares.items()
+        if n / total > most
+    ]
+    least = {"events": limits.min_events, "users": limits.min_users, "items": limits.min_items}
+    there = {"events": total - n_rejected, **left}
+    broken += [
+        f"{there[what]:,} {what} are left; clean.check.min_{what} is {n:,}"
+        for what, n in least.items()
+        if there[what] < n
+    ]
+    age = None if newest is None else (time.time() - newest / 1e6) / 86_400
+    if limits.max_age_days and (age is None or age > limits.max_age_days):
+        since = "no event has a time" if age is None else f"the newest event is {age:,.1f} days old"
+        broken.append(f"{since}; clean.check.max_age_days is {limits.max_age_days:g}")
+    return broken
 
 
 def lines(table: pa.Table, taken: Sequence[Mapping[str, Any]] = ()) -> list[str]:

@@ -18,12 +18,13 @@ from llmrec_cli.core.arrays import Codes, Ints
 from llmrec_cli.core.columns import ITEM, USER
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
-Repeats = Literal["keep", "first", "last"]
+Repeats = Literal["keep", "first", "last", "sum"]
 
 USER_RULE, ITEM_RULE, SUPPORT_RULE = "min_user_events", "min_item_events", "min_support"
 NEGATIVE = "negative feedback"
 FORGOTTEN = "forgotten"
 MAD_TO_SIGMA = 1.4826
+MINUTE = 60e6
 
 
 def weighted(log: Frame, weights: dict[str, float], negative_below: float | None = None) -> Frame:
@@ -76,11 +77,72 @@ def reject_duplicates(frame: Frame, *, timed: bool) -> Frame:
     return _reject_later(frame, same, ["source_row"], "duplicate")
 
 
-def reject_repeats(frame: Frame, repeats: Repeats) -> Frame:
-    """Keep all of a user's events with the same item, or the first or last of them in time."""
+def reject_repeats(frame: Frame, repeats: Repeats, window_minutes: float = 0) -> Frame:
+    """Keep all of a user's events with the same item, or the first or last of them in time.
+
+    With a window only those that follow each other within it. The first of `sum` gets the sum of their values.
+    """
     if repeats == "keep":
         return frame
-    return _reject_later(frame, [USER, ITEM], ["time", "source_row"], "repeat", last=repeats == "last")
+    order, same = ["time", "source_row"], ["valid", USER, ITEM]
+    frame = frame.with_columns(nw.col("reason").is_null().alias("valid"))
+    if window_minutes:
+        pause = nw.col("time") - nw.col("time").shift(1).over(*same, order_by=order)
+        starts = nw.when(pause > window_minutes * MINUTE).then(nw.lit(1)).otherwise(nw.lit(0))
+        runs = nw.col("starts").cum_sum().over(*same, order_by=order)
+        frame = frame.with_columns(starts.alias("starts")).with_columns(runs.alias("run")).drop("starts")
+    else:
+        frame = frame.with_columns(nw.lit(0).alias("run"))
+    if repeats == "sum":
+        total = nw.when(nw.col("valid")).then(nw.col("value").sum().over(*same, "run")).otherwise(nw.col("value"))
+        known = nw.col("value").count().over(*same, "run") > 0
+        frame = frame.with_columns(nw.when(known).then(total).otherwise(nw.col("value")).alias("value"))
+    frame = frame.drop("valid")
+    return _reject_later(frame, [USER, ITEM, "run"], order, "repeat", last=repeats == "last").drop("run")
+
+
+def reject_cancelled(frame: Frame) -> Frame:
+    """Reject valid rows of a value below 0, and of each the newest row before it that it undoes.
+
+    That is a row of the same user, item and amount that no other has undone. Rows are brackets: one that opens and
+    the one that closes it have the same depth, and the n-th that opens at a depth belongs to the n-th that closes.
+    """
+    order, same = ["time", "source_row"], ["valid", USER, ITEM, "amount"]
+    step = nw.when(nw.col("value") < 0).then(nw.lit(-1)).otherwise(nw.lit(1))
+    frame = frame.with_columns(nw.col("reason").is_null().alias("valid"), nw.col("value").abs().alias("amount"))
+    frame = frame.with_columns(step.alias("step"))
+    frame = frame.with_columns(nw.col("step").cum_sum().over(*same, order_by=order).alias("height"))
+    lowest = nw.col("height").cum_min().over(*same, order_by=order)
+    floor = nw.when(lowest < 0).then(lowest).otherwise(nw.lit(0))
+    frame = frame.with_columns((nw.col("height") - floor).alias("depth"), floor.alias("floor"))
+    # a row that closes lies one above where it leads to; one that closes nothing makes a new floor
+    inner = nw.when(nw.col("step") < 0).then(nw.col("depth") + 1).otherwise(nw.col("depth"))
+    before = nw.col("floor").shift(1).over(*same, order_by=order)
+    undone = (nw.col("step") < 0) & (nw.col("floor") < nw.when(before.is_null()).then(nw.lit(0)).otherwise(before))
+    frame = frame.with_columns(inner.alias("depth"), undone.alias("alone"))
+    at = [*same, "depth", "alone"]
+    rank = nw.col("step").cum_count().over(*at, "step", order_by=order)
+    closed = nw.when(nw.col("step") < 0).then(nw.lit(1)).otherwise(nw.lit(0)).sum().over(*at)
+    undoes = nw.col("valid") & (nw.col("value") < 0)
+    cancelled = nw.col("valid") & (nw.col("step") > 0) & (nw.col("value") > 0) & (nw.col("rank") <= nw.col("closed"))
+    named = nw.when(undoes).then(nw.lit("cancellation")).when(cancelled).then(nw.lit("cancelled"))
+    return (
+        frame.with_columns(rank.alias("rank"), closed.alias("closed"))
+        .with_columns(named.otherwise(nw.col("reason")).alias("reason"))
+        .drop("valid", "amount", "step", "height", "depth", "floor", "alone", "rank", "closed")
+    )
+
+
+def sizes(frame: Frame) -> Frame:
+    """`size`, how far the values of valid rows are from 0, without those that are 0."""
+    size = nw.col("value").abs().alias("size")
+    return frame.filter(nw.col("reason").is_null()).select(size).filter(nw.col("size") > 0)
+
+
+def reject_values(frame: Frame, limit: float) -> Frame:
+    """Reject valid rows of a value that is farther from 0 than `limit`."""
+    broken = nw.col("reason").is_null() & (nw.col("value").abs() > limit)
+    return frame.with_columns(nw.when(broken).then(nw.lit("outlier value")).otherwise(nw.col("reason")).alias("reason"))
 
 
 def outlier_limit(counts: npt.NDArray[Any], z: float) -> float:
@@ -205,7 +267,7 @@ def in_order(frame: Frame, gap_minutes: float) -> Frame:
         frame.filter(nw.col("reason").is_null())
         .with_columns(
             (nw.col("source_row").cum_count().over(USER, order_by=order) - 1).alias("position"),
-            nw.when(pause > gap_minutes * 60e6).then(nw.lit(1)).otherwise(nw.lit(0)).alias("starts"),
+            nw.when(pause > gap_minutes * MINUTE).then(nw.lit(1)).otherwise(nw.lit(0)).alias("starts"),
         )
         .with_columns(nw.col("starts").cum_sum().over(USER, order_by=order).cast(nw.Int32).alias("session"))
         .drop("starts", "reason")

@@ -7,6 +7,7 @@ clean/rejects, clean/funnel, clean/holdout; clean/reviews where the log has any.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +92,25 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     return Report(counts=counts, lines=lines, warnings=kept.warnings)
 
 
+def check(work: WorkDir, config: CleanConfig, context: Context) -> Report:
+    """What `run` would keep, by the limits of `clean.check`; nothing is written. DataError where the log breaks one."""
+    from llmrec_cli.ingest import array_log, funnel
+    from llmrec_cli.ingest.described import Kept
+    from llmrec_cli.ingest.engine import Engine
+
+    people = people_of(work.path, context.base, pseudonymise=config.pseudonymise)
+    with tempfile.TemporaryDirectory() as scratch, Engine(context.max_memory // 2, context.threads, Path(scratch)) as e:
+        log = _read_log(e, config, context.base, people)
+        kept = Kept(log, array_log.check(log, config, _microseconds(config)), context.base, [])
+        account = _account(kept, config)
+        lines = _lines(account, kept, config)
+        left = {what: kept.checked.event_counts(name).num_rows for what, name in (("users", USER), ("items", ITEM))}
+        newest = kept.checked.newest()
+    if broken := funnel.broken_limits(account, left, newest, config.check):
+        raise DataError("; ".join(broken), where=log.paths, fix="look at the log, or move the limit", table=lines)
+    return Report(counts={"rows": log.total, **left}, lines=[*lines, "every limit of [clean.check] holds"])
+
+
 def sources(work: WorkDir, config: CleanConfig, base: Path) -> Iterator[Source]:
     """The raw files on disk, by their names as they are given; for a member of a zip file, the zip file."""
     paths = [each.path for each in (config.interactions, config.items, config.users) if each.path is not None]
@@ -160,6 +180,9 @@ def _account(kept: Kept, config: CleanConfig) -> pa.Table:
         "negative feedback": config.negative_below is None and all(w >= 0 for w in config.event_weights.values()),
         "no weight": 0 not in config.event_weights.values(),
         "duplicate": log.mapping.time is None and config.interactions.layout == "sequences",
+        "outlier value": log.mapping.value is None or not config.value_outlier_z,
+        "cancelled": config.cancellations == "keep",
+        "cancellation": config.cancellations == "keep",
         "repeat": config.repeats == "keep",
         "outlier user": not config.outlier_z,
         "outlier item": not config.item_outlier_z,
@@ -218,6 +241,7 @@ STAGE = Stage(
     reads=(),
     writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REVIEWS, REJECTS, FUNNEL, HOLDOUT),
     run=run,
+    estimate=check,
     sources=sources,
     facts=lambda work, config, context: ticket_part(work.path, context.base, pseudonymise=config.pseudonymise),
     revision=9,
