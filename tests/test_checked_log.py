@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from llmrec_cli.core.artifacts import INTERACTIONS, REJECTS
+from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import PlainProgress
-from llmrec_cli.core.stage import Context, execute
+from llmrec_cli.core.stage import Context, estimate, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest import array_log, array_rules, frame_log
 from llmrec_cli.stages.clean import STAGE, CleanConfig
@@ -125,3 +127,25 @@ def test_repeats_within_a_window_are_summed(tmp_path: Path) -> None:
 def test_a_rule_without_its_column_is_an_error(top: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CleanConfig.model_validate({"interactions": {"path": "a", "user": "u", "item": "i"}, **top})
+
+
+def test_a_check_writes_nothing_and_fails_where_a_limit_breaks(tmp_path: Path) -> None:
+    write_log(tmp_path, np.random.default_rng(3), 200)
+    common = {"path": ["log1.csv", "log2.csv"], "user": "user", "item": "item", **TIMED}
+    context = Context(seed=1, base=tmp_path, progress=PlainProgress(quiet=True), device="cpu", threads=1)
+
+    def check(**limits: Any) -> list[str]:
+        config = CleanConfig.model_validate({"interactions": common, "check": limits})
+        return estimate(STAGE, WorkDir(tmp_path / "work"), config, context).lines
+
+    assert check(max_rejected=0.99)[-1] == "every limit of [clean.check] holds"
+    assert not (tmp_path / "work").exists()
+    for limits, message in (
+        ({"max_rejected": 0.1}, "clean.check.max_rejected allows 10.0%"),
+        ({"max_rejected": 1, "max_rejected_by": {"duplicate": 0}}, "the rule 'duplicate' took"),
+        ({"max_rejected": 1, "min_users": 50}, "users are left; clean.check.min_users is 50"),
+        ({"max_rejected": 1, "max_age_days": 30}, "clean.check.max_age_days is 30"),
+    ):
+        with pytest.raises(DataError, match=re.escape(message)) as broken:
+            check(**limits)
+        assert broken.value.exit_code == 3 and any(line.startswith("duplicate") for line in broken.value.table)

@@ -169,8 +169,10 @@ def test_pieces_never_part_a_user(size: int) -> None:
 
 
 def test_the_funnel_adds_up_and_names_the_rule_that_emptied_it() -> None:
-    table = funnel.funnel(1000, {"where": 400, "min_user_events": 600}, ["unparsable", "where", "min_user_events"])
+    used, left = ["unparsable", "where", "min_user_events"], {"users": {"where": 5, "min_user_events": 20}}
+    table = funnel.funnel(1000, {"where": 400, "min_user_events": 600}, used, left)
     assert table.column("left").to_pylist() == [1000, 1000, 600, 0]
+    assert table.column("users").to_pylist() == [25, 25, 20, 0]
     assert funnel.emptied_by(table) == ("min_user_events", "lower clean.min_user_events")
     assert funnel.lines(table) == [
         "rows read              1,000",

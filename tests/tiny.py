@@ -114,7 +114,9 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
     }
     work.write(artifacts.SEQUENCES, pa.table(columns, schema=artifacts.SEQUENCES.schema))
     work.write(artifacts.INTERACTIONS, artifacts.INTERACTIONS.schema.empty_table())
-    work.write(artifacts.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, ()))
+    work.write(
+        artifacts.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, (), {"users": {"": 9}, "items": {"": 9}})
+    )
 
 
 def _vectors(work: WorkDir) -> None:

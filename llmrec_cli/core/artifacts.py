@@ -117,9 +117,9 @@ REJECTS = Table(
 FUNNEL = Table(
     "clean",
     "funnel",
-    "Rows read, rows taken out by each rule in order, rows left.",
+    "Rows read, rows taken out by each rule in order, and the rows, users and items with rows that are left after it.",
     ("step",),
-    _schema(step=pa.int32(), rule=pa.string(), removed=pa.int64(), left=pa.int64()),
+    _schema(step=INT, rule=pa.string(), removed=LONG, left=LONG, users=LONG, items=LONG),
     forgets=Forgets.LEARNT,
 )
 HOLDOUT = Table(

@@ -64,12 +64,20 @@ class ArrayLog:
             if n
         ]
 
+    def last_rows(self, id_name: IdName) -> dict[str, int]:
+        codes, ids = self._ids(id_name)
+        last = np.zeros(len(ids) + 1, dtype=np.uint8)
+        for number in range(1, len(NAMES) + 1):  # kept rows last of all: a rule that comes later writes over an earlier
+            last[codes[self.rows.with_reason(number % len(NAMES))]] = number
+        found = np.bincount(last[:-1], minlength=len(NAMES) + 1)[1:]
+        return {name: int(n) for name, n in zip((*NAMES[1:], ""), found, strict=True) if n}
+
     def kinds(self) -> list[str]:
         found: list[str] = self.kind_names.to_pylist()
         return found
 
     def event_counts(self, id_name: IdName, *, met_only: bool = False) -> pa.Table:
-        codes, ids = (self.rows.users, self.user_ids) if id_name == USER else (self.rows.items, self.item_ids)
+        codes, ids = self._ids(id_name)
         kept = met = self.rows.counts(codes, len(ids))
         if self.config.holdout != "none":
             met = kept.copy()
@@ -77,6 +85,9 @@ class ArrayLog:
                 met -= np.bincount(codes[piece.rows[piece.withheld]], minlength=len(ids))
         there = np.flatnonzero(met if met_only else kept)
         return pa.table({ID: ids.take(pa.array(there)), COUNT: met[there]})
+
+    def _ids(self, id_name: IdName) -> tuple[Codes, pa.Array]:
+        return (self.rows.users, self.user_ids) if id_name == USER else (self.rows.items, self.item_ids)
 
     def newest(self) -> int | None:
         newest = int(self.rows.times[self.rows.valid].max(initial=NO_TIME))

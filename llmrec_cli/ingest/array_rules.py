@@ -51,7 +51,7 @@ class Rows:
         columns = (self.users, self.items, self.kinds, self.times, self.values, self.reasons)
         return Rows(*(column[rows] for column in columns))
 
-    def reject(self, rows: Ints, reason: str) -> None:
+    def reject(self, rows: Ints | Order, reason: str) -> None:
         self.reasons[rows] = NUMBER[reason]
 
     def with_reason(self, number: int) -> Ints:

@@ -24,6 +24,10 @@ class CheckedLog(Protocol):
         """reason, and how many `users` and `items` have rows that it took."""
         ...
 
+    def last_rows(self, id_name: IdName) -> dict[str, int]:
+        """How many users (items) each rule took the last row of; those with kept rows under ""."""
+        ...
+
     def kinds(self) -> list[str]:
         """The kinds of events in the log."""
         ...

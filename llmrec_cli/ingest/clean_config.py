@@ -83,7 +83,7 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
             given = getattr(self, name)
             if given in (None, "keep", "first", "last") or self.interactions.value is not None:
                 continue
-            raise ValueError(f"{name} = {given!r} needs the column clean.interactions.value")
+            raise ValueError(f"{name} needs the column clean.interactions.value")
         if self.repeat_window_minutes and self.interactions.time is None:
             raise ValueError("repeat_window_minutes needs the column clean.interactions.time")
         if self.cancellations == "match" and self.negative_below is not None:

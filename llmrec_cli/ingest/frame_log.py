@@ -13,7 +13,7 @@ import pyarrow as pa
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.ingest import holdout, metadata, rules
 from llmrec_cli.ingest.checked_log import IdName
-from llmrec_cli.ingest.funnel import WITHHELD
+from llmrec_cli.ingest.funnel import RULES, WITHHELD
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.clean_config import CleanConfig
@@ -42,6 +42,12 @@ class FrameLog:
     def taken(self) -> list[dict[str, str | int]]:
         found: list[dict[str, str | int]] = self.log.engine.arrow(rules.taken(self.checked)).to_pylist()
         return found
+
+    def last_rows(self, id_name: IdName) -> dict[str, int]:
+        found = self.log.engine.arrow(rules.reasons_of(self.checked, id_name)).to_pandas()
+        order = {name: place for place, name in enumerate((*RULES, ""))}
+        last = found["reason"].fillna("").map(order).groupby(found[id_name]).max().value_counts()
+        return {name: int(last[place]) for name, place in order.items() if place in last}
 
     def kinds(self) -> list[str]:
         return [kind for kind in self.log.engine.counts(self.checked, "event") if kind is not None]

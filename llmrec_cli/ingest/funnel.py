@@ -38,8 +38,13 @@ RULES = {
 }
 
 
-def funnel(total: int, removed: Mapping[str, int], used: Collection[str]) -> pa.Table:
-    """The funnel table: a line for what was read and one for each rule that was used or took a row."""
+def funnel(
+    total: int, removed: Mapping[str, int], used: Collection[str], left: Mapping[str, Mapping[str, int]]
+) -> pa.Table:
+    """The funnel table: a line for what was read and one for each rule that was used or took a row.
+
+    `left` has for "users" and "items" how many of them each rule took the last row of; "" for those that are kept.
+    """
     rules = [rule for rule in RULES if rule in used or removed.get(rule)]
     taken = np.array([0, *(removed.get(rule, 0) for rule in rules)], dtype=np.int64)
     return pa.table(
@@ -48,6 +53,10 @@ def funnel(total: int, removed: Mapping[str, int], used: Collection[str]) -> pa.
             "rule": [READ, *rules],
             "removed": taken,
             "left": total - np.cumsum(taken),
+            **{
+                what: sum(last.values()) - np.cumsum([0, *(last.get(r, 0) for r in rules)])
+                for what, last in left.items()
+            },
         }
     )
 
@@ -58,8 +67,8 @@ def emptied_by(table: pa.Table) -> tuple[str, str]:
     return rule, RULES.get(rule, "the file has no rows: is it the right one?")
 
 
-def broken_limits(table: pa.Table, left: Mapping[str, int], newest: int | None, limits: CheckConfig) -> list[str]:
-    """What an account, the users and items `left` and the time of the `newest` event are not as `clean.check` wants."""
+def broken_limits(table: pa.Table, newest: int | None, limits: CheckConfig) -> list[str]:
+    """Where an account and the time of the newest event, in microseconds since 1970, are not as `clean.check` wants."""
     taken = dict(zip(table.column("rule").to_pylist()[1:], table.column("removed").to_pylist()[1:], strict=True))
     taken.pop(WITHHELD, None)
     total, n_rejected = max(1, table.column("left")[0].as_py()), sum(taken.values())
@@ -74,7 +83,7 @@ def broken_limits(table: pa.Table, left: Mapping[str, int], newest: int | None, 
         if n / total > most
     ]
     least = {"events": limits.min_events, "users": limits.min_users, "items": limits.min_items}
-    there = {"events": total - n_rejected, **left}
+    there = {"events": total - n_rejected, **{what: table.column(what)[-1].as_py() for what in ("users", "items")}}
     broken += [
         f"{there[what]:,} {what} are left; clean.check.min_{what} is {n:,}"
         for what, n in least.items()

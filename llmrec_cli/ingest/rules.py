@@ -239,6 +239,11 @@ def taken(frame: Frame) -> Frame:
     return frame.filter(~nw.col("reason").is_null()).group_by("reason").agg(*ids)
 
 
+def reasons_of(frame: Frame, column: str) -> Frame:
+    """Each user (item) with each `reason` that its rows have, null where some are kept."""
+    return frame.filter(~nw.col(column).is_null()).select(column, "reason").unique()
+
+
 def only_rejected(frame: Frame) -> Frame:
     """`item_id` of the items that somebody had, but that no kept row has."""
     named = frame.filter(~nw.col(ITEM).is_null())

@@ -104,11 +104,10 @@ def check(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         kept = Kept(log, array_log.check(log, config, _microseconds(config)), context.base, [])
         account = _account(kept, config)
         lines = _lines(account, kept, config)
-        left = {what: kept.checked.event_counts(name).num_rows for what, name in (("users", USER), ("items", ITEM))}
         newest = kept.checked.newest()
-    if broken := funnel.broken_limits(account, left, newest, config.check):
+    if broken := funnel.broken_limits(account, newest, config.check):
         raise DataError("; ".join(broken), where=log.paths, fix="look at the log, or move the limit", table=lines)
-    return Report(counts={"rows": log.total, **left}, lines=[*lines, "every limit of [clean.check] holds"])
+    return Report(counts={"rows": log.total}, lines=[*lines, "every limit of [clean.check] holds"])
 
 
 def sources(work: WorkDir, config: CleanConfig, base: Path) -> Iterator[Source]:
@@ -191,7 +190,8 @@ def _account(kept: Kept, config: CleanConfig) -> pa.Table:
         "min_support": config.min_support <= 1,
         funnel.WITHHELD: config.holdout == "none",
     }
-    table = funnel.funnel(log.total, removed, [rule for rule in funnel.RULES if not unused.get(rule)])
+    left = {"users": kept.checked.last_rows(USER), "items": kept.checked.last_rows(ITEM)}
+    table = funnel.funnel(log.total, removed, [rule for rule in funnel.RULES if not unused.get(rule)], left)
     if table.column("left")[-1].as_py() == 0:
         rule, fix = funnel.emptied_by(table)
         raise DataError(f"no row is left after the rule {rule!r}", where=log.paths, fix=fix, table=funnel.lines(table))
