@@ -4,33 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from llmrec_cli.core.config import IsoTime
-from llmrec_cli.core.errors import did_you_mean
 from llmrec_cli.ingest.column_mapping import InteractionsConfig, ItemsConfig, UsersConfig
-from llmrec_cli.ingest.funnel import RULES
-
-
-class CheckConfig(BaseModel, frozen=True, extra="forbid"):
-    """What a log must be like for `clean --check`."""
-
-    max_rejected: float = Field(0.5, ge=0, le=1, description="share of rows that rules may take out at most")
-    max_rejected_by: dict[str, float] = Field(
-        {}, description='the same of single rules, such as {"invalid time" = 0.01}'
-    )
-    min_events: int = Field(1, ge=0, description="events that must be left")
-    min_users: int = Field(1, ge=0, description="users that must be left")
-    min_items: int = Field(1, ge=0, description="items with events that must be left")
-    max_age_days: float = Field(0.0, ge=0, description="days since the newest event at most; 0: any age")
-
-    @field_validator("max_rejected_by")
-    @classmethod
-    def _are_rules(cls, shares: dict[str, float]) -> dict[str, float]:
-        for name in shares:
-            if name not in RULES:
-                raise ValueError(f"no rule is called {name!r}; {did_you_mean(name, RULES)}")
-        return shares
+from llmrec_cli.ingest.funnel import CheckConfig
 
 
 class CleanConfig(BaseModel, frozen=True, extra="forbid"):

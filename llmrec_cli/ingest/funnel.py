@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from llmrec_cli.ingest.clean_config import CheckConfig
 
 READ, WITHHELD = "rows read", "withheld by the backtest"
 # The rules in the order in which they apply, each with what to try where it leaves nothing.
