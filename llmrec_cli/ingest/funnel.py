@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel, Field, field_validator
+
+from llmrec_cli.core.errors import did_you_mean
 
 READ, WITHHELD = "rows read", "withheld by the backtest"
 # The rules in the order in which they apply, each with what to try where it leaves nothing.
@@ -33,6 +36,27 @@ RULES = {
     "min_support": "lower clean.min_support",
     WITHHELD: "let clean.holdout_after be later",
 }
+
+
+class CheckConfig(BaseModel, frozen=True, extra="forbid"):
+    """What a log must be like for `clean --check`."""
+
+    max_rejected: float = Field(0.5, ge=0, le=1, description="share of rows that rules may take out at most")
+    max_rejected_by: dict[str, float] = Field(
+        {}, description='the same of single rules, such as {"invalid time" = 0.01}'
+    )
+    min_events: int = Field(1, ge=0, description="events that must be left")
+    min_users: int = Field(1, ge=0, description="users that must be left")
+    min_items: int = Field(1, ge=0, description="items with events that must be left")
+    max_age_days: float = Field(0.0, ge=0, description="days since the newest event at most; 0: any age")
+
+    @field_validator("max_rejected_by")
+    @classmethod
+    def _are_rules(cls, shares: dict[str, float]) -> dict[str, float]:
+        for name in shares:
+            if name not in RULES:
+                raise ValueError(f"no rule is called {name!r}; {did_you_mean(name, RULES)}")
+        return shares
 
 
 def funnel(
@@ -65,7 +89,7 @@ def emptied_by(table: pa.Table) -> tuple[str, str]:
 
 
 def broken_limits(table: pa.Table, newest: int | None, limits: CheckConfig) -> list[str]:
-    """Where an account and the time of the newest event, in microseconds since 1970, are not as `clean.check` wants."""
+    """Where an account, and the time of the newest event in microseconds since 1970, break limits."""
     taken = dict(zip(table.column("rule").to_pylist()[1:], table.column("removed").to_pylist()[1:], strict=True))
     taken.pop(WITHHELD, None)
     total, n_rejected = max(1, table.column("left")[0].as_py()), sum(taken.values())
