@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.ingest import funnel, rules
+from llmrec_cli.ingest import funnel, kept_events, rules
 from llmrec_cli.ingest.engine import Engine
 
 
@@ -142,7 +142,7 @@ def test_order_sessions_and_weights(engine: Engine) -> None:
         {"time": 5, "user_id": "v", "item_id": "other", "event": "click"},
     ]
     checked = rules.reject_invalid(log(engine, rows, {"buy": 3.0, "click": 0.5}), timed=True)
-    kept = rules.in_order(checked, 30)
+    kept = kept_events.in_order(checked, 30)
     table = engine.arrow(kept.sort("user_id", "position"))
     assert table.column("item_id").to_pylist() == ["first", "same session", "same time", "late", "other"]
     assert table.column("position").to_pylist() == [0, 1, 2, 3, 0]
@@ -151,7 +151,7 @@ def test_order_sessions_and_weights(engine: Engine) -> None:
 
 
 def test_without_time_the_order_is_that_of_the_rows_and_the_session_one(engine: Engine) -> None:
-    kept = rules.in_order(rules.reject_invalid(log(engine, [{}, {}, {}]), timed=False), 30)
+    kept = kept_events.in_order(rules.reject_invalid(log(engine, [{}, {}, {}]), timed=False), 30)
     table = engine.arrow(kept.sort("position"))
     assert table.column("source_row").to_pylist() == [1, 2, 3]
     assert table.column("session").to_pylist() == [0, 0, 0]
@@ -162,7 +162,7 @@ def test_pieces_never_part_a_user(size: int) -> None:
     users = ["a"] * 4 + ["b"] + ["c"] * 3 + ["d"]
     table = pa.table({"user_id": users, "item_id": list("012345678")})
     empty = table.slice(0, 0).to_batches()
-    pieces = list(rules.grouped([*empty, *table.to_batches(max_chunksize=size)]))
+    pieces = list(kept_events.grouped([*empty, *table.to_batches(max_chunksize=size)]))
     assert pa.concat_tables(pieces).equals(table)
     seen = [set(piece.column("user_id").to_pylist()) for piece in pieces]
     assert sum(map(len, seen)) == 4
@@ -205,11 +205,11 @@ def test_events_below_no_weight_turn_an_item_down_and_know_how_many_came_before(
         None,
         "negative feedback",
     ]
-    found = engine.arrow(rules.negative_feedback(checked).sort("user_id", "item_id")).to_pylist()
+    found = engine.arrow(kept_events.negative_feedback(checked).sort("user_id", "item_id")).to_pylist()
     assert [(row["user_id"], row["item_id"], row["position"], row["time"]) for row in found] == [
         ("u", "b", 2, 5),
         ("u", "e", 0, 0),
         ("v", "a", 0, 1),
     ]
-    kept = rules.in_order(checked, 30)
+    kept = kept_events.in_order(checked, 30)
     assert engine.arrow(kept.sort("position")).column("item_id").to_pylist() == ["a", "d", "d"]

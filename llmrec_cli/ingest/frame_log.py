@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.ingest import holdout, metadata, rules
+from llmrec_cli.ingest import holdout, kept_events, metadata, rules
 from llmrec_cli.ingest.checked_log import IdName
 from llmrec_cli.ingest.funnel import RULES, WITHHELD
 
@@ -67,13 +67,13 @@ class FrameLog:
         return holdout.known(numbered, self.checked, self.events, self.config.holdout, self.after)
 
     def training(self) -> Iterator[pa.Table]:
-        return rules.grouped(self.log.engine.batches(holdout.training(self.events)))
+        return kept_events.grouped(self.log.engine.batches(holdout.training(self.events)))
 
     def holdout(self) -> Iterator[pa.Table]:
         return self.log.engine.tables(holdout.holdout(self.events))
 
     def negative_feedback(self) -> Iterator[pa.Table]:
-        found = rules.negative_feedback(self.checked)
+        found = kept_events.negative_feedback(self.checked)
         return self.log.engine.tables(holdout.known_negatives(found, self.events, self.config.holdout, self.after))
 
     def rejects(self) -> Iterator[pa.Table]:
@@ -101,7 +101,7 @@ def check(log: RawLog, config: CleanConfig, after: int) -> FrameLog:
         if (counts > limit).any():
             frame = engine.keep(rules.reject_outliers(frame, column, limit, f"outlier {column[:4]}"))
     checked = _reject_rare(frame, log, config)
-    events = rules.in_order(checked, config.session_gap_minutes)
+    events = kept_events.in_order(checked, config.session_gap_minutes)
     events = engine.keep(holdout.withheld(events, config.holdout, config.holdout_n, after))
     return FrameLog(log, config, checked, events, after)
 

@@ -27,7 +27,7 @@ def instant(text: str, where: str) -> datetime:
 
 
 def withheld(kept: Frame, how: Holdout, n: int = 1, after: int = 0) -> Frame:
-    """Add `withheld` to the kept events of `rules.in_order`.
+    """Add `withheld` to the kept events of `kept_events.in_order`.
 
     last: each user's last event; last-n: the last `n`; a user's first event always stays. time: all events at or after
     `after`, in microseconds since 1970: users who came later than that are new to the pipeline, as they were then.

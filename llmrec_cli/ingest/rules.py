@@ -5,14 +5,13 @@ Frames are those of `Engine.log`; each rule fills `reason` where no earlier one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Codes, Ints
 from llmrec_cli.core.columns import ITEM, USER
@@ -256,69 +255,3 @@ def rejected(frame: Frame) -> Frame:
     texts = [nw.col("time_text").alias("time"), nw.col("value_text").alias("value")]
     names = ["source", "row", "reason", USER, ITEM]
     return frame.filter(~nw.col("reason").is_null()).sort("source_row").select(*names, *texts)
-
-
-# --- what is kept ---------------------------------------------------------------------------------------------------
-
-
-def in_order(frame: Frame, gap_minutes: float) -> Frame:
-    """The kept rows with `position` and `session`, both counted from 0 in each user's order of time and source row.
-
-    An event more than `gap_minutes` after the one before it begins a new session; without times there is one session.
-    """
-    order = ["time", "source_row"]
-    pause = nw.col("time") - nw.col("time").shift(1).over(USER, order_by=order)
-    return (
-        frame.filter(nw.col("reason").is_null())
-        .with_columns(
-            (nw.col("source_row").cum_count().over(USER, order_by=order) - 1).alias("position"),
-            nw.when(pause > gap_minutes * MINUTE).then(nw.lit(1)).otherwise(nw.lit(0)).alias("starts"),
-        )
-        .with_columns(nw.col("starts").cum_sum().over(USER, order_by=order).cast(nw.Int32).alias("session"))
-        .drop("starts", "reason")
-    )
-
-
-def negative_feedback(checked: Frame) -> Frame:
-    """Negative feedback, with `position`: how many of the user's kept events came before.
-
-    A row for each user and item, that of the last time; columns user_id, item_id, position, time.
-    """
-    kept = nw.col("reason").is_null().cast(nw.Int32)
-    before = kept.cum_sum().over(USER, order_by=["time", "source_row"])
-    return (
-        checked.filter(nw.col("reason").is_null() | (nw.col("reason") == NEGATIVE))
-        .with_columns(before.alias("position"))
-        .filter(nw.col("reason") == NEGATIVE)
-        .group_by(USER, ITEM)
-        .agg(nw.col("position").max(), nw.col("time").max())
-    )
-
-
-def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The rows, sorted by user, in pieces that never part the rows of one user."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        users = batch.column(USER)
-        ends = pc.run_end_encode(users).run_ends
-        change = ends[-2].as_py() if len(ends) > 1 else 0
-        if change == 0 and (not waiting or not len(users) or waiting[-1].column(USER)[-1].equals(users[0])):
-            waiting.append(batch)
-            continue
-        yield pa.Table.from_batches([*waiting, batch.slice(0, change)])
-        waiting = [batch.slice(change)]
-    if waiting:
-        yield pa.Table.from_batches(waiting)
-
-
-def sequences(events: pa.Table) -> pa.Table:
-    """The events of whole users as one row for each: the columns of `clean/sequences`."""
-    users = pc.run_end_encode(events.column(USER).combine_chunks().cast(pa.string()))
-    offsets = pa.array([0, *users.run_ends.to_pylist()], pa.int32())
-
-    def lists(values: pa.ChunkedArray) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, values.combine_chunks())
-
-    items = events.column(ITEM).cast(pa.string())
-    columns = {"item_ids": items, "times": events.column("time"), "weights": events.column("weight")}
-    return pa.table({USER: users.values} | {name: lists(values) for name, values in columns.items()})

@@ -215,13 +215,13 @@ def _lines(account: pa.Table, kept: Kept, config: CleanConfig) -> list[str]:
 def _write_events(work: WorkDir, checked: CheckedLog, items: pa.Table) -> None:
     """Interactions and sequences in one pass over the kept events, by user and in time order."""
     from llmrec_cli.data.item_codes import with_codes
-    from llmrec_cli.ingest import rules
+    from llmrec_cli.ingest import kept_events
 
     with work.writer(INTERACTIONS) as interactions, work.writer(SEQUENCES) as sequences:
         for piece in checked.training():
             timed = _with_time(piece)
             interactions(timed)
-            sequences(with_codes(rules.sequences(timed), items))
+            sequences(with_codes(kept_events.sequences(timed), items))
 
 
 def _write(work: WorkDir, table: Table, pieces: Iterable[pa.Table]) -> None:
