@@ -1,4 +1,4 @@
-"""Items without a single event: ranked among all items by the sequence model, and by the nearest text of the history.
+"""Items without a single event: ranked among all items by the sequence model, by the whole pipeline, and by text.
 
 python -m benchmarks.cold [--data beauty,toys] [--seeds 42,43,44] [--set pretrain.item_dropout=0.2]
 
@@ -9,7 +9,7 @@ last event; its history is what is left of the events before.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,31 @@ from benchmarks import harness, ranking
 from benchmarks.data_sets import DATA_SETS, DataSet
 from benchmarks.harness import Json, Options, say
 from benchmarks.tables import Table, interval, score, show
-from llmrec_cli.core.artifacts import ENCODER_VALIDATION, HOLDOUT, ITEM_TEXT_VECTORS, ITEMS, SEQUENCES
+from llmrec_cli.core.artifacts import (
+    ENCODER,
+    ENCODER_VALIDATION,
+    HOLDOUT,
+    ITEM_TEXT_VECTORS,
+    ITEMS,
+    RANKER,
+    RETRIEVERS,
+    SEQUENCES,
+)
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import paired_bootstrap
 from llmrec_cli.data.ranks import tie_order
+from llmrec_cli.ranking.rankers import load_ranker
+from llmrec_cli.ranking.retrieval import Retrieval, load_config
+from llmrec_cli.ranking.retrievers import Histories, load_class, load_retrievers
 from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.stages import train_ranker
 
 DECAY = 0.7
 MODEL, WITHOUT_CONTENT, LEFT_OUT = "llmrec", "llmrec without similarity of content", "llmrec, new items left out"
+PIPELINE, UNHIDDEN = "whole pipeline", "whole pipeline, no items hidden from rankers"
+WAYS = {PIPELINE: [], UNHIDDEN: ["train-ranker.candidates.hidden=0", "train-ranker.candidates.cold=0"]}
+"""The pipeline as it is, and as it would be without what is done for new items."""
 NEVER = 1e4
 
 
@@ -53,14 +69,23 @@ def measure(data: DataSet, options: Options) -> Json:
         source.read(ITEMS, ["item_id"]).column("item_id").to_pylist(), options.own.share, options.own.chosen
     )
     reduced = without_items(source, data, frozen, options.work / data.name / f"cold-{options.own.chosen}")
-    eval_users = ask(source, reduced, frozen)
+    eval_users = ask(source, reduced, frozen, options.own.warm_users)
     say(f"{data.name}: {len(frozen):,} items without events, targets of {eval_users.cold.sum():,} users")
-    found: dict[str, list[ranking.Ranks]] = {MODEL: [], WITHOUT_CONTENT: [], LEFT_OUT: []}
+    found: dict[str, list[ranking.Ranks]] = {name: [] for name in (*WAYS, MODEL, WITHOUT_CONTENT, LEFT_OUT)}
     for seed in options.seeds:
         work = harness.with_clean_of(reduced, reduced.path.parent / "-".join([*options.settings, f"seed-{seed}"]))
         harness.stage(work, "pretrain", data, options, [*options.settings, "pretrain.refit=false"], seed=seed)
         for name, ranks in ranked(SequenceEncoder.load(work.need(ENCODER_VALIDATION)), eval_users).items():
             found[name].append(ranks)
+        harness.stage(work, "profile", data, options, options.settings, seed=seed)
+        for name, settings in WAYS.items():
+            harness.stage(work, "train-ranker", data, options, [*options.settings, *settings], seed=seed)
+            found[name].append(by_pipeline(work, eval_users))
+            cold, warm = (
+                ranking.means(ranking.metrics(found[name][-1]["filtered"][users]))
+                for users in (eval_users.cold, ~eval_users.cold)
+            )
+            say(ranking.named(f"{data.name}, seed {seed}, {name}: cold ", cold) + ranking.named("; warm ", warm))
     systems = {name: summary(eval_users, ranks) for name, ranks in found.items()}
     return {
         "data": data.name,
@@ -71,11 +96,13 @@ def measure(data: DataSet, options: Options) -> Json:
         "warm_users": int((~eval_users.cold).sum()),
         "seeds": options.seeds,
         "settings": harness.settings_of(work),
-        "systems": systems | by_text(eval_users, to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector"))),
+        "given": options.settings,
+        "systems": systems | by_text(eval_users, work),
         "random": ranking.at_random(len(eval_users.ties) - distinct(eval_users.histories)[eval_users.cold]),
         "warm_difference": {
             name: difference(eval_users, found[MODEL], found[name]) for name in (WITHOUT_CONTENT, LEFT_OUT)
         },
+        "pipeline_warm_difference": difference(eval_users, found[PIPELINE], found[UNHIDDEN]),
         "with": harness.stamp(),
     }
 
@@ -106,14 +133,18 @@ def without_items(source: WorkDir, data: DataSet, frozen: list[str], folder: Pat
     return work
 
 
-def ask(source: WorkDir, reduced: WorkDir, frozen: list[str]) -> EvalUsers:
-    """All users with anything left of their history."""
+def ask(source: WorkDir, reduced: WorkDir, frozen: list[str], n_warm: int) -> EvalUsers:
+    """All users with anything left of their history; of those with a warm target `n_warm` at random, 0 for all."""
     items, holdout = reduced.read(ITEMS, ["item_id"]), source.read(HOLDOUT)
     histories = from_table(reduced.read(SEQUENCES), items, holdout.column("user_id"))
     targets = harness.codes(holdout.column("item_id"), items)
     ids = items.column("item_id").to_pylist()
     cold = np.isin(np.array(ids), frozen)
     some = np.flatnonzero(histories.lengths)
+    warm = some[~cold[targets[some]]]
+    if 0 < n_warm < len(warm):
+        chosen = np.random.default_rng(n_warm).choice(warm, n_warm, replace=False)
+        some = np.sort(np.concatenate([some[cold[targets[some]]], chosen]))
     return EvalUsers(histories.select(some), targets[some], cold[targets[some]], cold, tie_order(ids))
 
 
@@ -129,13 +160,39 @@ def ranked(encoder: SequenceEncoder, eval_users: EvalUsers) -> dict[str, ranking
     }
 
 
-def by_text(eval_users: EvalUsers, vectors: np.ndarray) -> dict[str, Json]:
-    """Nearest neighbours in the centred text vectors, of the whole history and of its last item alone."""
+def by_pipeline(work: WorkDir, eval_users: EvalUsers) -> ranking.Ranks:
+    """By the ranker, over what the retrievers bring; a target that none of them brings is a miss."""
+    catalogue, sequences = train_ranker.read(work)
+    folder, encoder = work.need(RETRIEVERS), SequenceEncoder.load(work.need(ENCODER))
+    retrieval = Retrieval(
+        load_retrievers(folder),
+        replace(catalogue, vectors=encoder.item_vectors),
+        load_config(folder),
+        cold=sequences.counts() == 0,
+    )
+    asked = Histories(eval_users.histories, encoder.encode(eval_users.histories))
+    candidates = retrieval.candidates(asked, eval_users.targets.astype(np.int32))
+    return {"filtered": candidates.target_ranks(load_ranker(work.need(RANKER)).score(candidates))}
+
+
+def by_text(eval_users: EvalUsers, work: WorkDir) -> dict[str, Json]:
+    """Nearest neighbours in the centred text vectors, of the whole history and of its last item alone; by words."""
+    vectors = to_numpy(work.read(ITEM_TEXT_VECTORS).column("vector"))
     recent = eval_users.histories.matrix(DECAY) @ vectors
     last = vectors[eval_users.histories.last()]
+    kind = load_class("tfidf")
+    words = kind.fit(kind.Config(decay=DECAY), *reversed(train_ranker.read(work)), 0).similarity
+    weights = eval_users.histories.matrix(DECAY)
+    by_words = ranking.target_ranks(
+        lambda start, stop: (weights[start:stop] @ words).toarray(),
+        eval_users.histories,
+        eval_users.targets,
+        eval_users.ties,
+    )
     return {
         f"text of the history, decay {DECAY}": summary(eval_users, [eval_users.ranks(recent, vectors)]),
         "text of the last item": summary(eval_users, [eval_users.ranks(last, vectors)]),
+        f"text of the history by sparse TF-IDF, decay {DECAY}": summary(eval_users, [by_words]),
     }
 
 
@@ -146,7 +203,7 @@ def summary(eval_users: EvalUsers, runs: list[ranking.Ranks]) -> Json:
             kind: ranking.intervals(ranking.over_seeds([ranking.metrics(run[how][users]) for run in runs]))
             for kind, users in (("cold", eval_users.cold), ("warm", ~eval_users.cold))
         }
-        for how in ("filtered", "unfiltered")
+        for how in runs[0]
     }
 
 
@@ -181,21 +238,27 @@ def _one(found: Json) -> Table:
         f"{found['cold_items']:,} of {found['items']:,} items without events; {found['cold_users']:,} users with a "
         f"cold target, {found['warm_users']:,} with a warm one; all items ranked, seen items filtered; "
         f"mean of {len(found['seeds'])} seeds.",
-        f"Against the better text neighbour, cold R@10 is {_gain(found, 'recall@10'):.2f}× and N@10 "
-        f"{_gain(found, 'ndcg@10'):.2f}×.",
         *(
-            f"Warm N@10 of llmrec less that of {name}: {_signed(value)}."
+            f"Against the best text neighbour, cold R@10 of {system} is {_gain(found, system, 'recall@10'):.2f}× and "
+            f"N@10 {_gain(found, system, 'ndcg@10'):.2f}×."
+            for system in (MODEL, PIPELINE)
+            if system in found["systems"]
+        ),
+        *(
+            f"Warm N@10 of {MODEL} less that of {name}: {_signed(value)}."
             for name, value in found["warm_difference"].items()
         ),
     ]
+    if PIPELINE in found["systems"]:
+        notes.append(f"Warm N@10 of {PIPELINE} less that of {UNHIDDEN}: {_signed(found['pipeline_warm_difference'])}.")
     columns = ["system", "cold R@10", "cold N@10", "warm N@10"]
     return Table(DATA_SETS[found["data"]].title, columns, rows, notes=notes)
 
 
-def _gain(found: Json, metric: str) -> float:
-    """The model's cold metric over that of the better of the two baselines, chosen with hindsight for the baseline."""
+def _gain(found: Json, system: str, metric: str) -> float:
+    """The system's cold metric over that of the best of the baselines, chosen with hindsight for the baseline."""
     cold = {name: system["filtered"]["cold"][metric][0] for name, system in found["systems"].items()}
-    return cold[MODEL] / max(value for name, value in cold.items() if name.startswith("text"))
+    return cold[system] / max(value for name, value in cold.items() if name.startswith("text"))
 
 
 def _signed(value: list[float]) -> str:
@@ -205,6 +268,7 @@ def _signed(value: list[float]) -> str:
 
 def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--share", type=float, default=0.1, help="of the items that lose their events")
+    parser.add_argument("--warm-users", type=int, default=0, help="of those with a warm target, so many; 0 for all")
     parser.add_argument("--chosen", type=int, default=1, help="seed of the choice of those items")
 
 
