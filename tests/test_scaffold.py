@@ -192,7 +192,13 @@ REAL: list[tuple[list[str], dict[str, dict[str, Any]]]] = [
     (
         ["amazon-2018-gift-cards/Gift_Cards_5.json.gz", "amazon-2018-gift-cards/meta_Gift_Cards.json.gz"],
         {
-            "interactions": {"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "value": "overall"},
+            "interactions": {
+                "user": "reviewerID",
+                "item": "asin",
+                "time": "unixReviewTime",
+                "value": "overall",
+                "review": "reviewText",
+            },
             "items": {
                 "item": "asin",
                 "title": "title",
@@ -216,6 +222,45 @@ REAL: list[tuple[list[str], dict[str, dict[str, Any]]]] = [
             "items": {"item": "Game_ID", "title": "Game Name"},
         },
     ),
+    (
+        [f"ml-latest-small/{name}.csv" for name in ("links", "movies", "ratings", "tags")],
+        {
+            "interactions": {"user": "userId", "item": "movieId", "time": "timestamp", "value": "rating"},
+            "items": {"item": "movieId", "title": "title", "tags": "genres"},
+        },
+    ),
+    (
+        [f"steam-200k/{name}.dat" for name in ("game_play", "game_purchase", "item_info", "user_info")],
+        {
+            "interactions": {"user": "User_ID", "item": "Game_ID", "value": "Hours"},
+            "items": {"item": "Game_ID", "title": "Game Name"},
+            "users": {"user": "New_ID"},
+        },
+    ),
+    (
+        [f"ml-100k/u.{name}" for name in ("data", "genre", "info", "item", "occupation", "user")],
+        {
+            "interactions": {"user": 0, "item": 1, "time": 3, "value": 2},
+            "items": {"item": 0, "title": 1, "tags": list(range(5, 24))},
+            "users": {"user": 0, "age": 1, "gender": 2, "attributes": [3]},
+        },
+    ),
+    (
+        ["online-retail-ii-2010/online_retail.parquet"],
+        {
+            "interactions": {
+                "user": "Customer ID",
+                "item": "StockCode",
+                "time": "InvoiceDate",
+                "value": "Quantity",
+                "where": "Quantity > 0",
+            },
+            "items": {"title": "Description"},
+            "users": {"region": "Country"},
+        },
+    ),
+    (["tvrec-foursquare/Foursquare.txt"], {"interactions": {"layout": "sequences"}}),
+    (["tvrec-lastfm/LastFM.txt"], {"interactions": {"layout": "sequences"}}),
     (
         ["lastfm-2k/user_artists.dat", "lastfm-2k/artists.dat"],
         {

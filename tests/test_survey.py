@@ -58,14 +58,60 @@ def test_a_pattern_is_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         init([Path("days/*.txt")], tmp_path / "p")
 
 
-def test_two_logs_with_different_columns_are_refused(tmp_path: Path) -> None:
-    one = csv(tmp_path / "buys.csv", HEADER, events())
-    two = csv(tmp_path / "clicks.csv", ("user_id", "item_id", "page"), [[*row[:2], "x"] for row in events()])
-    with pytest.raises(DataError) as reported:
-        init([one, two], tmp_path / "p")
-    first, second = (line for line in reported.value.lines if line.endswith(")"))
-    assert "buys.csv (user_id, item_id, date, price)" in first and "clicks.csv" in second
-    assert not (tmp_path / "p").exists()
+def test_of_two_logs_with_different_columns_the_one_that_says_more_is_taken(tmp_path: Path) -> None:
+    one = csv(tmp_path / "clicks.csv", ("user_id", "item_id", "page"), [[*row[:2], "x"] for row in events() * 3])
+    two = csv(tmp_path / "buys.csv", HEADER, events())
+    clean, printed = written([one, two], tmp_path / "p")
+    assert clean["interactions"]["path"] == "../buys.csv"
+    reason = "another log, of other columns (user_id, item_id, page); give it alone to use it"
+    assert f"clicks.csv: not used: {reason}" in printed
+
+
+def test_a_file_that_is_no_table_is_named_and_not_used(tmp_path: Path) -> None:
+    log = csv(tmp_path / "log.csv", HEADER, events())
+    (tmp_path / "README.md").write_text("# What this is\n\nSome words, and more of them.\n")
+    (tmp_path / "occupations.txt").write_text("doctor\nlawyer\n")
+    clean, printed = written([tmp_path / "README.md", log, tmp_path / "occupations.txt"], tmp_path / "p")
+    assert clean["interactions"]["path"] == "../log.csv"
+    assert (
+        "occupations.txt: not used: it cannot be a log or describe one: occupations.txt has one column only" in printed
+    )
+    with pytest.raises(DataError, match="none of the files is a table with rows"):
+        init([tmp_path / "occupations.txt", tmp_path / "occupations.txt"], tmp_path / "q")
+
+
+LANGUAGES = {
+    "de": ("KundenNr", "ArtikelNr", "Kaufdatum", "Menge", "Bezeichnung", "Kategorie", "Land"),
+    "fr": ("client", "produit", "date_achat", "quantité", "libellé", "catégorie", "pays"),
+    "es": ("usuario", "artículo", "fecha", "cantidad", "título", "categoría", "país"),
+    "zh": ("用户ID", "商品ID", "购买时间", "数量", "标题", "类别", "国家"),
+}
+
+
+@pytest.mark.parametrize("names", LANGUAGES.values(), ids=LANGUAGES)
+def test_headers_of_other_languages(names: tuple[str, ...], tmp_path: Path) -> None:
+    words = ["rot", "Tasse", "Kanne", "grün", "Teller"]
+    rows = [
+        [f"u{u}", f"i{i}", f"2024-01-{1 + (u + i) % 28:02}", 1 + (u * i) % 9, f"{words[i % 5]} {words[i % 3]} {i}"]
+        + [f"Abteilung {i % 4}", ["Italien", "Peru", "China"][u % 3]]
+        for u in range(30)
+        for i in range(u % 7, 40, 3)
+    ]
+    clean, _ = written([csv(tmp_path / "log.csv", names, rows)], tmp_path / "p")
+    user, item, time, value, title, category, region = names
+    assert {k: v for k, v in clean["interactions"].items() if k != "path"} == {
+        "user": user,
+        "item": item,
+        "time": time,
+        "value": value,
+    }
+    assert clean["items"] == {"title": title, "category": category} and clean["users"] == {"region": region}
+
+
+def test_a_header_of_words_alone_is_seen_in_other_languages(tmp_path: Path) -> None:
+    rows = [[f"k{u}", f"a{i}"] for u in range(9) for i in range(u % 3, 9)]
+    clean, _ = written([csv(tmp_path / "log.csv", ("客户", "商品"), rows)], tmp_path / "p")
+    assert (clean["interactions"]["user"], clean["interactions"]["item"]) == ("客户", "商品")
 
 
 def test_a_file_that_has_no_id_of_the_log_is_not_used(tmp_path: Path) -> None:

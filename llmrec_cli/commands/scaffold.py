@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmrec_cli.ingest.survey import Assignment, RawTable
 
 MEMORY = 1 << 30
-FIELDS = ("user", "item", "time", "value", "event")
+FIELDS = ("user", "item", "time", "value", "event", "review")
 # A name that SQL reads as one without quotes; no reserved word contains a name of values.
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAKEFILE = """\
@@ -76,8 +76,16 @@ def init(files: Sequence[Path], folder: Path, overrides: Iterable[str] = ()) -> 
         tables: list[survey.RawTable] = []
         passed: list[tuple[str, str]] = []
         for file in files:
-            more, left = survey.read_tables(engine, file, folder)
+            try:
+                more, left = survey.read_tables(engine, file, folder)
+            except DataError as error:
+                if len(files) == 1:
+                    raise
+                more, left = [], [(file.name, f"it cannot be a log or describe one: {error.what}")]
             tables, passed = [*tables, *more], [*passed, *left]
+        if not tables:
+            what = "none of the files is a table with rows"
+            raise DataError(what, table=[f"{name}: {why}" for name, why in passed], fix=survey.NEEDED)
         found = survey.assign(tables, columns)
     found.unused += passed
     project = _Project(Draft(), given, folder, [str(file) for file in files])

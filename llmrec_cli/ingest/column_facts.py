@@ -8,23 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-NAMES = {
-    "user": r"user|customer|client|reviewer|member|visitor|shopper|buyer|subscriber|account",
-    "item": r"item|product|movie|film|article|artist|song|track|book|game|stock|sku|asin|isbn|venue|news|video",
-    "time": r"time|date|\bts\b|when|datum|zeit|fecha|\bepoch\b",
-    "value": r"rating|score|star|overall|quantity|qty|weight|count|hours|duration|dwell|play|amount",
-    "event": r"event|action|behaviou?r|\btype\b",
-    "title": r"title|name|headline|description",
-    "category": r"categor|department|section|main_cat",
-    "tags": r"tag|genre|keyword|attribute|topic",
-    "text": r"description|summary|abstract|text|overview|feature|plot|synopsis",
-    "image": r"image|image|poster|cover|photo|thumbnail",
-    "audio": r"audio|preview|audio file",
-    "age": r"\bage\b",
-    "gender": r"gender|\bsex\b",
-    "region": r"country|region|\bcity\b|\bstate\b|province|nation",
-    "attribute": r"brand|price|year|author|director|label|occupation|publisher|\bzip|postal|postcode",
-}
+from llmrec_cli.ingest.column_names import NAMES, plain
+
 MOST = 0.95
 
 
@@ -47,8 +32,8 @@ class Facts:
 
     @property
     def plain_name(self) -> str:
-        """The words of the name in small letters."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])|[_\W]+", " ", self.name).lower().strip()
+        """The words of the name in small letters without accents."""
+        return plain(self.name)
 
     def named(self, field: str) -> bool:
         return re.search(NAMES[field], self.plain_name) is not None

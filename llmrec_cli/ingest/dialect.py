@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llmrec_cli.ingest.column_names import NAMES, plain
+
 # Tried in this order; the first that cuts nearly every line into the same number of columns is taken.
 SEPARATORS = ("\t", "::", ";", ",", "|", " ")
 CONSISTENT = 0.9
@@ -18,7 +20,7 @@ WORD = re.compile(r"[\w.:-]+")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[-/. ](\d{1,2}|[A-Za-z]{3})[-/., ]+\d{4}(\s.*)?")
 HEADER_WORD = re.compile(
-    r"user|item|customer|product|movie|article|session|rating|time|date|title|name|\bid\b|_id$", re.I
+    "|".join([*(NAMES[field] for field in ("user", "item", "time", "title")), "rating|session|id$"])
 )
 SEQUENCE_USER = re.compile(r"(user|customer|client|session|visitor|member)s?(_?ids?)?(:\w+)?", re.I)
 SEQUENCE_ITEM = re.compile(r"(item|product|movie|article|artist|track|song|game|book)s?(_?ids?)?(_?list)?(:\w+)?", re.I)
@@ -164,7 +166,7 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
             return True
     if len(set(rows[0])) < len(rows[0]) or (len(rows) == 1 and any(c.isdigit() for name in rows[0] for c in name)):
         return False
-    return any(HEADER_WORD.search(name) for name in rows[0])
+    return any(HEADER_WORD.search(plain(name)) for name in rows[0])
 
 
 def kind(value: str) -> Literal["number", "date", "text", "empty"]:

@@ -20,6 +20,9 @@ AUDIO_SUFFIXES = r"(?i:[^\s\[].*\.(?:wav|flac|ogg|mp3))"
 LONGEST_NAME = 8
 """Words; what is longer on average is a text, not a name."""
 OLDEST = 120
+WORDS_OF_A_REVIEW = 4
+FIELDS = ("user", "item", "time", "value", "event", "review")
+"""The fields of a log, in the order in which they are written."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def _first(field: str, candidates: Iterable[tuple[bool, Facts, str]]) -> Inferre
 
 
 def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None) -> list[InferredColumn]:
-    """The columns of a log: user, item, and where there are any time, event and value.
+    """The columns of a log: user, item, and where there are any time, value, event and review.
 
     `given` maps fields to the columns that the settings name, "" for none.
     """
@@ -48,7 +51,7 @@ def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None
     taken = {g.column for g in named}
     time = _time([f for f in columns if f.name not in taken], (given or {}).get("time"))
     taken |= {time.column} if time else set()
-    open_fields = {"user", "item", "event", "value"} - set(given or {})
+    open_fields = {"user", "item", "event", "value", "review"} - set(given or {})
     rest = [f for f in columns if f.n_distinct > 1 and f.name not in taken and not _dated(f)]
     user, item = _ids(rest, named)
     ids = [g for g in (user, item) if g is not None and g.field in open_fields]
@@ -59,9 +62,12 @@ def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None
     numeric = [(f, _span(f)) for f in rest if f.numbers and 2 * f.n_filled > f.rows]
     headless = all(f.name.isdigit() for f in columns)
     value = _first("value", _by_name_first("value", numeric, named_only=not headless))
+    # the longer of several: a review rather than its headline
+    long = sorted((f for f in rest if f.named("review") and f.words >= WORDS_OF_A_REVIEW), key=lambda f: -f.words)
+    review = _first("review", ((True, f, "its name; texts of some length") for f in long))
     found = {g.field: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
-    found |= {g.field: g for g in (event, value) if g is not None and g.field in open_fields}
-    return [found[field] for field in ("user", "item", "time", "event", "value") if field in found]
+    found |= {g.field: g for g in (event, value, review) if g is not None and g.field in open_fields}
+    return [found[field] for field in FIELDS if field in found]
 
 
 def _time(columns: Sequence[Facts], given: str | None) -> InferredColumn | None:

@@ -155,7 +155,8 @@ def assign(tables: Sequence[RawTable], given: Mapping[str, str | int]) -> Assign
     """The log, the items file and the users file, and why others are not used.
 
     A log has no column of ids that never repeat, or one of users and one of items by name; `given` are the columns
-    that the settings name for the log. Raises DataError where no file is a log, or several different ones are.
+    that the settings name for the log. Of several different logs the one with the most columns that are understood,
+    and then with the most rows, is taken. Raises DataError where no file is a log.
     """
     logs = [each for each in tables if each.is_sequences or _is_log(each, named(each, given))]
     if not logs:
@@ -165,10 +166,12 @@ def assign(tables: Sequence[RawTable], given: Mapping[str, str | int]) -> Assign
         name_of(column, [log.input])
     same = [each for each in logs if _same_columns(each, log)]
     rivals = [each for each in logs if each not in same and (each.is_sequences or _by_name(each))]
-    if rivals:
-        raise _several_logs([log, *rivals])
     found = Assignment(_concatenated(same, tables))
-    rest = [each for each in tables if each not in same]
+    found.unused = [
+        (each.name, f"another log, of other columns ({', '.join(each.table.column_names)}); give it alone to use it")
+        for each in rivals
+    ]
+    rest = [each for each in tables if each not in same and each not in rivals]
     _describe(found, rest, log_columns(found.log, given))
     return found
 
@@ -243,16 +246,6 @@ def _why_no_log(each: RawTable) -> str:
     if each.keys:
         return f"describes something: {each.keys[0].name} is another in each row (columns: {columns})"
     return f"has no column of users and one of items (columns: {columns})"
-
-
-def _several_logs(logs: Sequence[RawTable]) -> DataError:
-    lines = [f"{each.name} ({', '.join(each.table.column_names)})" for each in logs]
-    return DataError(
-        "several files are logs of events, with different columns",
-        table=lines,
-        where=", ".join(each.given for each in logs),
-        fix="give one log, and with it the files that describe its items and users",
-    )
 
 
 def _describe(found: Assignment, files: Sequence[RawTable], inferred: Sequence[infer.InferredColumn]) -> None:
