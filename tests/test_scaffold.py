@@ -234,7 +234,6 @@ REAL: list[tuple[list[str], dict[str, dict[str, Any]]]] = [
         {
             "interactions": {"user": "User_ID", "item": "Game_ID", "value": "Hours"},
             "items": {"item": "Game_ID", "title": "Game Name"},
-            "users": {"user": "New_ID"},
         },
     ),
     (
@@ -278,7 +277,7 @@ def test_real_data(
 ) -> None:
     clean, counts = made([data / name for name in files], tmp_path, context)
     assert {k: without_paths(v) for k, v in clean.items() if isinstance(v, dict)} == expected
-    assert counts["events"] > 0.8 * counts["rows"]
+    assert counts["events"] > 0.75 * counts["rows"]  # a fifth of Online Retail II has no customer
 
 
 def test_a_hostile_header_runs_no_sql(tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

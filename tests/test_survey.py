@@ -90,12 +90,13 @@ LANGUAGES = {
 
 @pytest.mark.parametrize("names", LANGUAGES.values(), ids=LANGUAGES)
 def test_headers_of_other_languages(names: tuple[str, ...], tmp_path: Path) -> None:
-    words = ["rot", "Tasse", "Kanne", "grün", "Teller"]
+    words, country = ["rot", "Tasse", "Kanne", "grün", "Teller"], ["Italien", "Peru"]
+    items = [(f"i{i}", f"{words[i % 5]} {words[i % 3]} {i}", f"Abteilung {i % 4}") for i in range(40)]
     rows = [
-        [f"u{u}", f"i{i}", f"2024-01-{1 + (u + i) % 28:02}", 1 + (u * i) % 9, f"{words[i % 5]} {words[i % 3]} {i}"]
-        + [f"Abteilung {i % 4}", ["Italien", "Peru", "China"][u % 3]]
+        [f"u{u}", item, f"2024-01-{1 + (u + i) % 28:02}", str(1 + (u * i) % 9), title, section, country[u % 2]]
         for u in range(30)
-        for i in range(u % 7, 40, 3)
+        for i, (item, title, section) in enumerate(items)
+        if (u + i) % 3
     ]
     clean, _ = written([csv(tmp_path / "log.csv", names, rows)], tmp_path / "p")
     user, item, time, value, title, category, region = names
