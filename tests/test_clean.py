@@ -369,3 +369,32 @@ def test_every_config_is_checked() -> None:
     assert len(CONFIGS) >= 7
     for name in CONFIGS:
         load(ROOT / "configs" / name, environ={}).section("clean", CleanConfig)
+
+
+def test_a_title_with_an_unquoted_separator_stays_whole(context: Context) -> None:
+    items = "sku,name,section\na,A cup,Kitchen\nb,Salt, pepper, and more,Table\nc,Short\nd,A plate,Kitchen\n"
+    files = {"log.csv": "user,item\nu,a\nu,b\nv,b\nv,d\nu,c\nv,c\n", "items.csv": items}
+    settings = """
+[interactions]
+path = "log.csv"
+user = "user"
+item = "item"
+[items]
+path = "items.csv"
+item = "sku"
+title = "name"
+category = "section"
+"""
+    work, outcome = run(context, files, settings)
+    found = work.read(ITEMS).select(["item_id", "title", "category"]).to_pylist()
+    assert [list(each.values()) for each in found] == [
+        ["a", "A cup", "Kitchen"],
+        ["b", "Salt, pepper, and more", "Table"],
+        ["c", "Short", None],
+        ["d", "A plate", "Kitchen"],
+    ]
+    (warning,) = outcome.report.warnings
+    assert warning == (
+        "items.csv: 2 rows have a wrong number of columns: what is too much was taken for part of 'name', "
+        "what is missing is empty"
+    )

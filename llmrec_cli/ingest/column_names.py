@@ -14,7 +14,8 @@ NAMES = {
     "value": r"rating|score|star|overall|quantity|qty|weight|count|hours|duration|dwell|play|amount"
     r"|bewertung|menge|anzahl|dauer|\bnote\b|quantite|duree|cantidad|puntuacion|valoracion|duracion|评分|数量|次数|时长",
     "event": r"event|action|behaviou?r|\btype\b|ereignis|aktion|evenement|\baccion|evento|行为|事件|类型",
-    "title": r"title|name|headline|description|titel|bezeichnung|titre|\bnom\b|libelle|titulo|nombre|标题|名称|片名|品名",
+    "title": r"title|name|headline|description"
+    r"|titel|bezeichnung|titre|\bnom\b|libelle|titulo|nombre|标题|名称|片名|品名",
     "category": r"categor|department|section|main_cat|kategorie|abteilung|rubrik|\brayon\b|类别|分类|品类|类目",
     "tags": r"tag|genre|keyword|attribute|topic|schlagwort|etiquette|etiqueta|标签|关键词",
     "text": r"description|summary|abstract|text|overview|feature|plot|synopsis"

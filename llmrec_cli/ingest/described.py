@@ -54,7 +54,10 @@ def described(
         values = [engine.arrow(metadata.most_frequent(log_rows, number[field], number[c])) for c in columns]
         return metadata.from_log(counts, dict(zip(columns, values, strict=True))), names
     (key,) = names(config.key)
-    raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])))
+    ragged = next(iter(names(config.title)), "") if isinstance(config, ItemsConfig) else ""
+    before = engine.rejoined
+    raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])), ragged=ragged)
+    kept_rows = engine.rejoined - before
     if id_name == USER and kept.log.people:
         ids.protect(engine, raw, key, kept.log.people)
     numbers = [str(1 + i) for i in range(len(columns))]
@@ -62,6 +65,11 @@ def described(
     rows = rows.rename_columns([metadata.ID, *columns, metadata.REPEATS])
     for n, what in (
         (engine.count(raw, 'NOT "#parsable"'), "cannot be read: a wrong number of columns"),
+        (
+            kept_rows,
+            f"have a wrong number of columns: what is too much was taken for part of {ragged!r}, "
+            "what is missing is empty",
+        ),
         (metadata.repeated(rows), "repeat the id of an earlier row, which counts"),
     ):
         if n:

@@ -97,6 +97,18 @@ def json_keys(text: str) -> tuple[str, ...]:
     return tuple(keys)
 
 
+def rejoined(line: str, dialect: Dialect, column: str) -> list[str]:
+    """The values of a line with a wrong number of columns: what is too much is part of one column, what lacks is empty.
+
+    A title may hold the separator without quotes: `7,Good, Bad and Ugly,Western` has one value too many.
+    """
+    (values,) = records(line.rstrip("\r\n"), dialect.separator, dialect.quoting)[:1] or [[]]
+    extra, place = max(0, len(values) - len(dialect.columns)), dialect.columns.index(column)
+    whole = dialect.separator.join(values[place : place + extra + 1])
+    joined = [*values[:place], whole, *values[place + extra + 1 :]]
+    return joined + [""] * (len(dialect.columns) - len(joined))
+
+
 def records(text: str, separator: str, quoting: bool) -> list[list[str]]:
     """The lines cut into columns; a quoted value may go over several lines."""
     if separator == " ":

@@ -17,7 +17,7 @@ import pyarrow as pa
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.ingest import raw_files, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
-from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect
+from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect, rejoined
 from llmrec_cli.ingest.engine_checks import check_names, check_width, read_errors
 from llmrec_cli.ingest.interruptible import Interruptible
 from llmrec_cli.ingest.raw_files import Input, RawFile
@@ -56,6 +56,7 @@ class Engine:
         self.connection.execute("SET lock_configuration = true")
         self._worker = Interruptible(self.connection.interrupt)
         self._made = 0
+        self.rejoined = 0
 
     def __enter__(self) -> Engine:
         return self
@@ -178,49 +179,65 @@ class Engine:
             relation = self._run(lambda: self.connection.sql(f"FROM {sql.parquet(file)} LIMIT 0"))
             return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
-    def raw(self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None) -> str:
+    def raw(
+        self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None, *, ragged: str = ""
+    ) -> str:
         """Read named columns of the files as text, one file after the other; the name of the table made.
 
         Next to them stand `#source`, the file's name, `#row`, which counts its data rows from 1, `#source_row`, which
         counts those of all files, and `#parsable`: false for a row with a wrong number of columns, which has nulls.
-        With `limit` only the first rows of each file are read.
+        With `limit` only the first rows of each file are read. With `ragged`, a column that may hold separators, rows
+        with a wrong number of columns are kept too (`dialect.rejoined`), and counted in `self.rejoined`.
         """
         check_names(inputs, columns)
         parts, before = [], 0
         for source, each in zip(raw_files.distinct_names(inputs), inputs, strict=True):
+            of_file = f'{sql.literal(source)} AS "#source", "#row" + {before} AS "#source_row"'
             with read_errors(each.file):
-                parts.append(self._part(source, before, each, columns, limit))
+                parts.append(self._part(of_file, each, columns, limit, ragged))
             before += self.count(parts[-1])
         for part in parts[1:]:
             self.rows(f"INSERT INTO {parts[0]} BY NAME FROM {part}; DROP TABLE {part}")
         return parts[0]
 
-    def _part(self, source: str, before: int, each: Input, columns: Sequence[str], limit: int | None) -> str:
-        """One file as a table in the order of its rows, before which stand those of other files."""
+    def _part(self, of_file: str, each: Input, columns: Sequence[str], limit: int | None, ragged: str) -> str:
+        """One file as a table in the order of its rows; `of_file` is the SQL of the columns that it has among all."""
         types = self._types(each.file) if each.file.parquet else {}
         query = sql.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
-        of_file = f'{sql.literal(source)} AS "#source", "#row" + {before} AS "#source_row"'
         name = self.name()
         self.rows(f"CREATE TEMP TABLE {name} AS SELECT *, {of_file} FROM ({query})")
-        bad = self._rejected_lines(int(each.dialect.header))
+        bad = self._rejected_lines(int(each.dialect.header), with_text=bool(ragged))
         if bad.num_rows:
             # the good rows after the j-th bad one, before which stand `good` of them, are j rows further down
-            self.connection.register("bad", bad)
+            self.connection.register("bad", self._rejoined(bad, each.dialect, columns, ragged))
             good = f"""SELECT t.* REPLACE ("#row" + coalesce(bad.j, 0) AS "#row") FROM {name} AS t ASOF LEFT JOIN
                 (SELECT good, max(j) AS j FROM bad GROUP BY good) AS bad ON "#row" > good"""
-            rows = f"""({good}) UNION ALL BY NAME SELECT row AS "#row", false AS "#parsable" FROM bad"""
+            rows = f"""({good}) UNION ALL BY NAME SELECT * EXCLUDE (j, good) FROM bad"""
             self.rows(
                 f'CREATE OR REPLACE TEMP TABLE {name} AS SELECT * REPLACE ({of_file}) FROM ({rows}) ORDER BY "#row"'
             )
         return name
 
-    def _rejected_lines(self, header: int) -> pa.Table:
-        """The data rows that the CSV reader could not cut: row, j-th of them, number of good rows before it."""
+    def _rejoined(self, bad: pa.Table, dialect: Dialect, columns: Sequence[str], ragged: str) -> pa.Table:
+        """The lines of `_rejected_lines` as rows, with the named columns of those that can be kept."""
+        keep = ragged in dialect.columns and len(dialect.separator.strip(" ")) > 0
+        rows = [rejoined(text, dialect, ragged) for text in bad.column("text").to_pylist()] if keep else []
+        self.rejoined += len(rows)
+        parsable = pa.array([keep] * bad.num_rows, pa.bool_())
+        table = bad.drop_columns("text").rename_columns(["#row", "j", "good"]).append_column("#parsable", parsable)
+        for name in columns if keep else ():
+            place = dialect.columns.index(name)
+            table = table.append_column(name, pa.array([row[place] for row in rows], pa.string()))
+        return table
+
+    def _rejected_lines(self, header: int, *, with_text: bool) -> pa.Table:
+        """The data rows that the CSV reader could not cut: row, j-th of them, number of good rows before it, text."""
         (there,) = self.one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
         if not there:
             return pa.table({"row": pa.array([], pa.int64())})
-        query = f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good
-            FROM (SELECT DISTINCT line FROM reject_errors) ORDER BY line"""
+        text = "any_value(csv_line)" if with_text else "NULL::VARCHAR"
+        query = f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good,
+            text FROM (SELECT line, {text} AS text FROM reject_errors GROUP BY line) ORDER BY line"""
         found = self._run(lambda: self.connection.sql(query).to_arrow_table())
         self.rows("DROP TABLE reject_errors; DROP TABLE reject_scans")
         return found
