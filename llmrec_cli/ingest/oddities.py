@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import did_you_mean
+from llmrec_cli.data import words
 
 NOTHING = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "undefined")
 OLDEST = 120
@@ -65,7 +66,14 @@ def tables(items: pa.Table, users: pa.Table) -> list[str]:
     """Warnings of `clean/items` and `clean/users`: their ids, and the catalogue's size."""
     found = ids(users.column(USER), users.column("n_events"), "user")
     found += ids(items.column(ITEM), items.column("n_events"), "item")
-    return found + catalogue(items.column("n_events"))
+    return found + catalogue(items.column("n_events")) + languages(items.column("title"))
+
+
+def languages(titles: pa.ChunkedArray) -> list[str]:
+    """A warning of (items,) titles that cannot be cut into words."""
+    n = words.uncut(titles)
+    what = f"{n:,} titles are Chinese, which is cut into words by a package that is not installed: they have no tags"
+    return [f"{what}; pip install 'llmrec[zh]'"] if n else []
 
 
 def ages(texts: pa.Array, numbers: pa.ChunkedArray, columns: Sequence[str]) -> list[str]:

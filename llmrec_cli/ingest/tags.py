@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Ints
+from llmrec_cli.data.words import HAN, spaced
 
 TAG_LIST = pa.list_(pa.string())
 
@@ -46,7 +47,8 @@ def distinct(lists: pa.Array) -> pa.Array:
 
 def title_words(titles: pa.Array) -> pa.Array:
     """(items,) up to five words of each title, those of fewest titles first."""
-    words = pc.split_pattern_regex(pc.utf8_lower(pc.coalesce(titles, pa.scalar(""))), r"[^\p{L}]+")
+    letters = pc.utf8_lower(spaced(pc.coalesce(titles, pa.scalar(""))))
+    words = pc.split_pattern_regex(letters, r"[^\p{L}]+")
     lists = distinct(words)
     values = pc.list_flatten(lists).dictionary_encode()
     if not len(values):
@@ -56,7 +58,9 @@ def title_words(titles: pa.Array) -> pa.Array:
     parents = np.asarray(pc.list_parent_indices(lists)).astype(np.int64)
     titles_with = np.bincount(codes, minlength=len(names))
     allowed = ~np.asarray(pc.is_in(names, value_set=pa.array(sorted(STOP_WORDS))))
-    allowed &= np.asarray(pc.greater(pc.utf8_length(names), 2))
+    # two letters of Chinese are a word
+    shortest = pc.if_else(pc.match_substring_regex(names, HAN), 2, 3)
+    allowed &= np.asarray(pc.greater_equal(pc.utf8_length(names), shortest))
     allowed &= titles_with >= max(2, RAREST * len(lists))
     allowed &= titles_with <= max(2, MOST_COMMON * len(lists))
     alphabetical = np.argsort(np.asarray(pc.sort_indices(names)))

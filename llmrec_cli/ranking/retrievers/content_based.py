@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 import torch
 from pydantic import BaseModel, Field
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.words import spaced
 from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 
@@ -70,7 +72,7 @@ class Tfidf(Neighbourhood):
     def fit(cls, config: TfidfConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        texts = _texts(catalogue)
+        texts = spaced(pa.array(_texts(catalogue), pa.string())).to_pylist()
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, stop_words="english")
         try:
             words = vectorizer.fit_transform(texts).astype(np.float32).tocsr()
