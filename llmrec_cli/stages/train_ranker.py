@@ -262,9 +262,6 @@ def cross_fitted(
     return found
 
 
-# --- report -----------------------------------------------------------------------------------------------------
-
-
 def report(lines: list[str], chosen: Score, candidates: Candidates, warnings: list[str]) -> Report:
     found = candidates.has_target()
     size = len(candidates) / max(int(found.sum()), 1)
