@@ -14,6 +14,7 @@ from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists.explanations import Explainer, Rows
+from llmrec_cli.ranking import hidden_items
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.hidden_items import Learning
 from llmrec_cli.ranking.retrieval import Retrieval
@@ -25,6 +26,11 @@ from llmrec_cli.sequence.network import Transformer
 N, DIM = 60, 8
 CHOSEN = 50
 """Items with events; the others are cold."""
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hidden_items, "LEAST_USERS", 100)
 
 
 @pytest.fixture
@@ -60,13 +66,14 @@ def test_no_more_are_hidden_than_are_cold(log: Sequences, catalogue: Catalogue, 
     assert none.encoder is encoder and (none.past.codes == log.without_last().codes).all()
 
 
-def test_nothing_is_hidden_without_cold_items_or_content(
+def test_nothing_is_hidden_without_cold_items_or_content_or_with_few_users(
     log: Sequences, catalogue: Catalogue, encoder: SequenceEncoder
 ) -> None:
     whole = replace(log, codes=np.arange(500, dtype=np.int32) % N)
     assert Learning.of(whole, catalogue, encoder, 0.5).encoder is encoder
     empty = replace(catalogue, text_vectors=np.zeros_like(catalogue.text_vectors))
     assert Learning.of(log, empty, encoder, 0.5).encoder is encoder
+    assert Learning.of(log.select(np.arange(99)), catalogue, encoder, 0.5).encoder is encoder
 
 
 def test_the_sequence_model_knows_hidden_items_by_their_content_alone(

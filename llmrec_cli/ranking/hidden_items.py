@@ -17,6 +17,9 @@ from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.sequence import cold_items
 from llmrec_cli.sequence.encoder import SequenceEncoder
 
+LEAST_USERS = 2_000
+"""Fewer users teach a ranker little of cold items: with 500 it lost more on the others than it gained."""
+
 
 @dataclass(frozen=True)
 class Learning:
@@ -34,13 +37,14 @@ class Learning:
 
     @classmethod
     def of(cls, sequences: Sequences, catalogue: Catalogue, encoder: SequenceEncoder, share: float) -> Learning:
-        """Hides a share of the items with events, chosen by a hash of their ids, at most as many as have none.
+        """Hides a share of the items with events, chosen by a hash of their ids, at most as many as have none; with few
+        users or without content it hides nothing.
 
         `encoder` has not seen the last events. Hidden items have their places in it by their content alone.
         """
         past = sequences.without_last()
         cold = past.counts() == 0
-        if catalogue.text_vectors.any():
+        if len(sequences) >= LEAST_USERS and catalogue.text_vectors.any():
             hashes = pd.util.hash_array(np.asarray(catalogue.item_ids, dtype=object), categorize=False)
             cold |= hashes < np.uint64(min(share, (sequences.counts() == 0).mean()) * 2.0**64)
         gone = cold[past.codes]
