@@ -153,7 +153,7 @@ def test_scratch_of_another_ticket_is_cleared(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "pretrain" / ".scratch").iterdir()] == ["b" * 16]
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EFBIG])
 def test_disk_errors_become_one_clear_line(code: int, tmp_path: Path) -> None:
     with pytest.raises(DataError) as reported, disk_errors(tmp_path):
         raise OSError(code, os.strerror(code))

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from llmrec_cli.core.columns import (
-    AFFINITIES,
-    ATTRIBUTES,
-    CHANGES,
-    EVIDENCE,
-    INTERESTS,
-    ITEM,
-    LIST_TEXT,
-    PRICE,
-    TAGS,
-    USER,
-    VECTOR,
-)
+from llmrec_cli.core import columns as of
+from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.kinds import Artifact, File, Folder, Forgets, Table
 
-ID, TEXT, NUMBER = pa.string(), pa.string(), pa.float64()
-INT, LONG, REAL = pa.int32(), pa.int64(), pa.float32()
+ID, TEXT, NUMBER, INT, LONG, REAL = pa.string(), pa.string(), pa.float64(), pa.int32(), pa.int64(), pa.float32()
 TIME = pa.timestamp("us", tz="UTC")
 
 __all__ = ["Artifact", "File", "Folder", "Forgets", "Table"]  # the kinds, besides all that is defined here
@@ -59,7 +47,7 @@ ITEMS = Table(
         tags=pa.list_(pa.string()),
         image=pa.string(),
         audio=pa.string(),
-        attributes=ATTRIBUTES,
+        attributes=of.ATTRIBUTES,
         n_events=pa.int64(),
     ),
     forgets=Forgets.LEARNT,
@@ -78,7 +66,7 @@ USERS = Table(
     "users",
     "Every user with kept events or a row in the users file, sorted by user_id, with demographics as given.",
     (USER,),
-    _schema(user_id=ID, age=NUMBER, gender=TEXT, region=TEXT, attributes=ATTRIBUTES, n_events=pa.int64()),
+    _schema(user_id=ID, age=NUMBER, gender=TEXT, region=TEXT, attributes=of.ATTRIBUTES, n_events=pa.int64()),
     forgets=Forgets.ROWS,
 )
 SEQUENCES = Table(
@@ -134,7 +122,7 @@ HOLDOUT = Table(
 
 
 def _item_vectors(name: str, about: str, optional: bool = False, *, forgets: Forgets = Forgets.NOBODY) -> Table:
-    schema = _schema(item_id=ID, vector=VECTOR)
+    schema = _schema(item_id=ID, vector=of.VECTOR)
     return Table("pretrain", name, about, (ITEM,), schema, optional, forgets=forgets)
 
 
@@ -175,8 +163,8 @@ PROFILES = Table(
     "One row for each user in the order of users: vectors, interests a person can read, topics and demographics.",
     (USER,),
     _schema(
-        **dict(user_id=ID, vector=VECTOR, own_weight=REAL, interests=INTERESTS, recent_interests=INTERESTS),
-        **dict(changes=CHANGES, topics=TAGS, brands=AFFINITIES, price=PRICE),
+        **dict(user_id=ID, vector=of.VECTOR, own_weight=REAL, interests=of.INTERESTS, recent_interests=of.INTERESTS),
+        **dict(changes=of.CHANGES, topics=of.TAGS, brands=of.AFFINITIES, price=of.PRICE),
         **dict.fromkeys(("age_band", "gender", "region", "segment"), TEXT),
         **dict(segment_weight=REAL, n_events=LONG, last_time=TIME, cold=pa.bool_()),
     ),
@@ -248,7 +236,9 @@ RECOMMENDATIONS = Table(
     "recommendations",
     "k rows for each user: the item, why it is there, and the events that speak for it.",
     (USER, "rank"),
-    _schema(user_id=ID, rank=pa.int32(), item_id=ID, score=pa.float32(), strategy=TEXT, reason=TEXT, evidence=EVIDENCE),
+    _schema(
+        user_id=ID, rank=pa.int32(), item_id=ID, score=pa.float32(), strategy=TEXT, reason=TEXT, evidence=of.EVIDENCE
+    ),
     forgets=Forgets.ROWS,
 )
 LIST_TEXTS = Table(
@@ -256,7 +246,7 @@ LIST_TEXTS = Table(
     "list_texts",
     "What a reader is sent about a list: why a row is there, a push line, a digest; with what each rests on.",
     (USER, "kind", "rank"),
-    LIST_TEXT,
+    of.LIST_TEXT,
     optional=True,
     forgets=Forgets.ROWS,
 )
@@ -294,16 +284,14 @@ ABLATION = Table(
     optional=True,
     forgets=Forgets.LEARNT,
 )
-_WITHOUT = {"item": ID, "age": LONG, "score": NUMBER, "left": pa.bool_()}
+_OF_AN_EVENT = {"item": ID, "age": LONG, "score": NUMBER, "left": pa.bool_()}
+_WITHOUT = {f"{what}_{event}": kind for event in ("named", "other") for what, kind in _OF_AN_EVENT.items()}
 DELETIONS = Table(
     "evaluate",
     "deletions",
     "Rows of lists, and what they lose without the event that their reason names and without another as old.",
     (USER, "rank"),
-    _schema(
-        **{USER: ID, "rank": INT, ITEM: ID, "score": NUMBER},
-        **{f"{what}_{event}": kind for event in ("named", "other") for what, kind in _WITHOUT.items()},
-    ),
+    _schema(user_id=ID, rank=INT, item_id=ID, score=NUMBER, **_WITHOUT),
     optional=True,
     forgets=Forgets.ROWS,
 )

@@ -17,6 +17,10 @@ from llmrec_cli.core.errors import DataError
 DISK_ERRORS = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished stages are kept"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.EFBIG: (
+        "a file would be larger than this user or file system may write",
+        "raise `ulimit -f`, or choose {elsewhere}",
+    ),
     errno.EROFS: ("the file system is read-only", "choose {elsewhere}"),
     errno.EACCES: ("no permission to write", "choose {elsewhere}, or change the permissions"),
     errno.EPERM: ("no permission to write", "choose {elsewhere}, or change the permissions"),

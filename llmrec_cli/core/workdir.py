@@ -22,6 +22,7 @@ from llmrec_cli.core.disk import (
     write_atomically,
 )
 from llmrec_cli.core.errors import LockedError, UpstreamError
+from llmrec_cli.core.parquet import conform, encodings, same_type, verify
 from llmrec_cli.core.records import Json
 
 
@@ -63,7 +64,7 @@ class WorkDir:
             raise self._damaged(table, str(error).splitlines()[0]) from error
         wanted = [table.schema.field(name) for name in columns] if columns else list(table.schema)
         for field in wanted:
-            if field.name not in data.column_names or not _same_type(data.schema.field(field.name).type, field.type):
+            if field.name not in data.column_names or not same_type(data.schema.field(field.name).type, field.type):
                 raise self._damaged(table, f"column {field.name!r} should be {field.type}")
         return data
 
@@ -91,9 +92,9 @@ class WorkDir:
 
             def append(piece: pa.Table) -> None:
                 nonlocal sink
-                conformed = _conform(table, piece)
+                conformed = conform(table, piece)
                 if sink is None:
-                    sink = pq.ParquetWriter(path, conformed.schema, compression="zstd", **_encodings(conformed.schema))
+                    sink = pq.ParquetWriter(path, conformed.schema, compression="zstd", **encodings(conformed.schema))
                 sink.write_table(conformed)
 
             try:
@@ -123,7 +124,7 @@ class WorkDir:
             try:
                 yield temporary
                 if isinstance(artifact, Table):
-                    _verify(artifact, temporary)
+                    verify(artifact, temporary)
                 fsync_tree(temporary)
                 self.unsign(artifact.stage)
                 if final.is_dir() or isinstance(artifact, Folder):
@@ -237,78 +238,3 @@ def to_numpy(column: pa.ChunkedArray) -> Any:
         return np.zeros((0, 0), dtype=np.float32)
     # a copy: Arrow's own memory is read-only, which torch does not take
     return np.array(combined.flatten().to_numpy(zero_copy_only=False)).reshape(len(combined), -1)
-
-
-def _encodings(schema: pa.Schema) -> dict[str, Any]:
-    """How columns are encoded: numbers and times by differences, vectors as they are, what may repeat by dictionary.
-
-    Text may come as codes with their texts; without the Arrow schema in the file it is read back as text.
-    """
-    leaves = {path: type_ for field in schema for path, type_ in _leaves(field.name, field.type)}
-    deltas = [path for path, type_ in leaves.items() if pa.types.is_integer(type_) or pa.types.is_timestamp(type_)]
-    vectors = [path for path, type_ in leaves.items() if type_ == pa.float32() and "." in path]
-    return {
-        "use_dictionary": [path for path in leaves if path not in {*deltas, *vectors}],
-        "column_encoding": dict.fromkeys(deltas, "DELTA_BINARY_PACKED"),
-        "write_statistics": deltas,
-        "store_schema": not any(pa.types.is_dictionary(type_) for type_ in leaves.values()),
-    }
-
-
-def _leaves(path: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    """The columns that Parquet makes of one, by their paths."""
-    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
-        return _leaves(f"{path}.list.element", type_.value_type)
-    if pa.types.is_struct(type_):
-        return [leaf for field in type_ for leaf in _leaves(f"{path}.{field.name}", field.type)]
-    return [(path, type_)]
-
-
-def _same_type(found: pa.DataType, declared: pa.DataType) -> bool:
-    if pa.types.is_list(declared) and (pa.types.is_fixed_size_list(found) or pa.types.is_list(found)):
-        return _same_type(found.value_type, declared.value_type)
-    if pa.types.is_struct(declared) and pa.types.is_struct(found):
-        return [f.name for f in found] == [f.name for f in declared] and all(
-            _same_type(a.type, b.type) for a, b in zip(found, declared, strict=True)
-        )
-    return bool(found == declared)
-
-
-def _writable(found: pa.DataType, declared: pa.DataType) -> bool:
-    """Whether a column is written as the declared type: text also where it comes as codes with their texts."""
-    coded = pa.types.is_dictionary(found) and found.value_type == declared
-    return coded or _same_type(found, declared)
-
-
-def _conform(table: Table, data: pa.Table) -> pa.Table:
-    """Order the columns as declared and cast what differs in width only; a missing or extra column is a bug."""
-    extra = set(data.column_names) ^ set(table.schema.names)
-    if extra:
-        raise ValueError(f"{table.path}: columns differ from the declaration: {sorted(extra)}")
-    columns = [
-        data.column(f.name) if _writable(data.schema.field(f.name).type, f.type) else data.column(f.name).cast(f.type)
-        for f in table.schema
-    ]
-    return pa.table(columns, names=table.schema.names)
-
-
-def _ascending(keys: pa.Table) -> bool:
-    """Whether each row is greater than the one before, so that none can occur twice."""
-    import pyarrow.compute as pc
-
-    above: Any = False
-    for column in reversed(keys.columns):
-        new, old = column[1:], column[: max(0, len(column) - 1)]
-        above = pc.or_(pc.greater(new, old), pc.and_(pc.equal(new, old), above))
-    return keys.num_rows < 2 or pc.all(pc.fill_null(above, False)).as_py() is True
-
-
-def _verify(table: Table, path: Path) -> None:
-    """What was written can be read, has the declared columns, and no key twice."""
-    schema = pq.read_schema(path)
-    for field in table.schema:
-        if field.name not in schema.names or not _same_type(schema.field(field.name).type, field.type):
-            raise ValueError(f"{table.path}: column {field.name!r} was not written as {field.type}")
-    keys = pq.read_table(path, columns=list(table.key))
-    if not _ascending(keys) and keys.num_rows != keys.group_by(list(table.key)).aggregate([]).num_rows:
-        raise ValueError(f"{table.path}: the key {table.key} occurs twice")

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of, within_groups
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.ingest import array_rules, holdout, sql
 from llmrec_cli.ingest.array_rules import NAMES, NEGATIVE, NO_TIME, Rows
 from llmrec_cli.ingest.checked_log import IdName
+from llmrec_cli.ingest.column_codes import codes, numbers
 from llmrec_cli.ingest.funnel import WITHHELD
 from llmrec_cli.ingest.metadata import COUNT, ID
-from llmrec_cli.ingest.sql import BLANKS
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.clean_config import CleanConfig
@@ -233,12 +232,12 @@ def check(log: RawLog, config: CleanConfig, after: int) -> ArrayLog:
     """Read the raw table column by column and apply the rules."""
     timed, cells = log.mapping.time is not None, log.cells()
     # with their blanks: these are taken from the different ids only, which are far fewer than the rows
-    users, user_ids = _codes(log.values(sql.column(log.mapping.user)))
-    items, item_ids = _codes(log.values(sql.column(log.mapping.item)))
+    users, user_ids = codes(log.values(sql.column(log.mapping.user)))
+    items, item_ids = codes(log.values(sql.column(log.mapping.item)))
     kinds, kind_names = np.full(log.total, -1, dtype=np.int32), pa.array([], pa.string())
     if log.mapping.event is not None:
-        kinds, kind_names = _codes(log.values(sql.column(log.mapping.event)))
-    times, values = _numbers(log.values(cells["time"]), NO_TIME), _numbers(log.values(cells["value"]), np.nan)
+        kinds, kind_names = codes(log.values(sql.column(log.mapping.event)))
+    times, values = numbers(log.values(cells["time"]), NO_TIME), numbers(log.values(cells["value"]), np.nan)
     rows = Rows(users, items, kinds, times, values, np.zeros(log.total, dtype=np.uint8))
     of_kinds, none = kind_weights(config, kind_names), np.zeros(0, dtype=np.int64)
     # the cheaper condition first: taking blanks off every cell costs as much as all the rest
@@ -266,34 +265,6 @@ def check(log: RawLog, config: CleanConfig, after: int) -> ArrayLog:
 def kind_weights(config: CleanConfig, names: pa.Array) -> Floats:
     """(kinds,) the weight of each kind of event."""
     return np.array([config.event_weights.get(name, 1.0) for name in names.to_pylist()], dtype=np.float32)
-
-
-def _codes(texts: pa.ChunkedArray) -> tuple[Codes, pa.Array]:
-    """(rows,) codes in the order of the ids, −1 where there is none, and the ids without the blanks around them."""
-    chunks = texts.dictionary_encode().chunks
-    # the dictionary of all chunks is one
-    found = pc.utf8_trim(chunks[-1].dictionary if chunks else pa.array([], pa.string()), BLANKS)
-    ids = pc.unique(found.filter(pc.not_equal(found, ""))).cast(pa.string())
-    ids = ids.take(pc.sort_indices(ids))
-    code = pc.fill_null(pc.index_in(found, value_set=ids), -1).to_numpy()
-    # a row without a text has the code −1, and with it the last place
-    code = np.append(code, np.int32(-1)).astype(np.int32)
-    codes = np.empty(len(texts), dtype=np.int32)
-    start = 0
-    for chunk in chunks:
-        codes[start : start + len(chunk)] = code[pc.fill_null(chunk.indices, -1).to_numpy()]
-        start += len(chunk)
-    return codes, ids
-
-
-def _numbers(column: pa.ChunkedArray, missing: float) -> npt.NDArray[Any]:
-    """(rows,) the values as a flat array."""
-    flat = np.empty(len(column), dtype=column.type.to_pandas_dtype())
-    start = 0
-    for chunk in column.chunks:
-        flat[start : start + len(chunk)] = pc.fill_null(chunk, missing).to_numpy()
-        start += len(chunk)
-    return flat
 
 
 def _named(codes: Codes, ids: pa.Array) -> pa.DictionaryArray:
