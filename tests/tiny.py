@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from llmrec_cli.core import artifacts
-from llmrec_cli.core.columns import AFFINITIES, CHANGES, INTERESTS, PRICE
+from llmrec_cli.core.columns import AFFINITIES, ATTRIBUTES, CHANGES, INTERESTS, PRICE, TAGS
 from llmrec_cli.core.workdir import WorkDir, to_numpy, vectors
 from llmrec_cli.data import catalogue as catalogues
 from llmrec_cli.data.interactions import from_table
@@ -73,7 +73,7 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
     histories = [walk(user) for user in range(WALKERS)]
     counts = np.bincount(np.concatenate(histories), minlength=N_ITEMS)
     region = ["France" if user % 2 == 0 else "Spain" for user in range(WALKERS)] + ["France", "Spain", None]
-    none, empty = pa.nulls(N_ITEMS, pa.string()), pa.array([[]] * N_ITEMS, type=artifacts.ATTRIBUTES)
+    none, empty = pa.nulls(N_ITEMS, pa.string()), pa.array([[]] * N_ITEMS, type=ATTRIBUTES)
     work.write(
         artifacts.ITEMS,
         pa.table(
@@ -100,7 +100,7 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
                 "age": pa.nulls(people, pa.float64()),
                 "gender": pa.nulls(people, pa.string()),
                 "region": region,
-                "attributes": pa.array([[]] * people, type=artifacts.ATTRIBUTES),
+                "attributes": pa.array([[]] * people, type=ATTRIBUTES),
                 "n_events": pa.array(n_events),
             }
         ),
@@ -142,7 +142,7 @@ def _profiles(work: WorkDir) -> None:
         "interests": pa.array(reported, type=INTERESTS),
         "recent_interests": pa.array(reported, type=INTERESTS),
         "changes": pa.nulls(people, CHANGES),
-        "topics": pa.array(tags, type=artifacts.TAGS),
+        "topics": pa.array(tags, type=TAGS),
         "brands": pa.nulls(people, AFFINITIES),
         "price": pa.nulls(people, PRICE),
         "age_band": pa.nulls(people, pa.string()),
