@@ -231,14 +231,14 @@ def test_the_filter_of_a_stage_writes_no_file(context: Context) -> None:
     assert not (context.base / "evil.out").exists() and not Path("evil.out").exists()
 
 
-OF_THE_LOG = {
+OF_THE_LOG = [
     "nobody > 0",
     '"user; COPY" > 0',
     "x > 0 -- ' ; COPY",
     "current_user IS NOT NULL",
     "current_date > '2020-01-01'",
     "rows IS NOT NULL",
-}
+]
 """Whether there is such a column only the log can say."""
 
 
