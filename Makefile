@@ -1,7 +1,7 @@
 # make demo   a new .venv, a pinned install, the whole pipeline and a backtest on the built-in sample
 # make test   the test suite
 # make coverage  the tests with the lines that none reaches; fails under the floor (97 % on 26 November 2026)
-# make system kills, broken logs, damaged artifacts: an hour; sizes by LLMREC_SYSTEM_KILLS, _LOGS, _DAMAGES, _SEED
+# make system kills, broken logs, damaged artifacts, what takes a minute each: an hour; sizes by LLMREC_SYSTEM_KILLS, _LOGS, _DAMAGES, _SEED
 # make lock   requirements.lock: every package with its hash
 # make check  format, lint, types, fast tests (walls and docs among them)
 
@@ -27,7 +27,7 @@ coverage: .venv/installed-dev
 	$(BIN)/python -m pytest --cov=llmrec_cli --cov-report=term:skip-covered --cov-fail-under=96
 
 system: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m system -rA tests/system
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m system -rA
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .

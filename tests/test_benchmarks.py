@@ -143,7 +143,7 @@ class Rings(DataSet):
         )
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_strict_trains_without_two_events_and_keeps_what_is_best_for_the_first_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

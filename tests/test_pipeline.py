@@ -128,6 +128,7 @@ def test_the_page_has_the_verdict_also_where_a_gate_failed(project: Project) -> 
     assert project.ran() == []
 
 
+@pytest.mark.system
 def test_a_change_of_the_raw_file_reruns_all(project: Project) -> None:
     lines = project.raw.read_text(encoding="utf-8").splitlines(keepends=True)
     project.raw.write_text("".join(lines[:-200]), encoding="utf-8")

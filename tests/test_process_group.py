@@ -76,6 +76,7 @@ def test_a_failure_is_reported_once(tmp_path: Path) -> None:
     assert code != 0 and err.count("does not divide") == 1
 
 
+@pytest.mark.system
 def test_a_lost_process_ends_the_others_and_the_next_run_continues(tmp_path: Path) -> None:
     work_with(tmp_path, walks())
     sets = [

@@ -29,7 +29,7 @@ socket.getaddrinfo = socket.gethostbyname = socket.create_server = refused
 """
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_all_but_a_chat_server_works_with_sockets_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "block").mkdir()
     (tmp_path / "block" / "sitecustomize.py").write_text(BLOCK)
