@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ socket.getaddrinfo = socket.gethostbyname = socket.create_server = refused
 """
 
 
-@pytest.mark.system
+@pytest.mark.slow
 def test_all_but_a_chat_server_works_with_sockets_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "block").mkdir()
     (tmp_path / "block" / "sitecustomize.py").write_text(BLOCK)
@@ -37,7 +36,9 @@ def test_all_but_a_chat_server_works_with_sockets_blocked(tmp_path: Path, monkey
     monkeypatch.setenv("ATTEMPTS", str(attempts))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "block"), str(ROOT)]))
     model = tiny_language.make(tmp_path / "model", ["the item is tagged and was chosen, as with."])
-    log = shutil.copy(SAMPLE, tmp_path)
+    log = tmp_path / "log.csv"  # a third of the sample: what is tried is the way, not the lists
+    header, *rows = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    log.write_text("".join([header, *(row for n, row in enumerate(rows) if n % 3 == 0 or "17048" in row)]), "utf-8")
     given = ["-c", str(ROOT / "configs" / "retail.toml"), "-q", "--set", f"clean.interactions.path={log}"]
     given += ["--set", "pretrain.epochs=1"]
     for arguments in (
