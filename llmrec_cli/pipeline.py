@@ -64,10 +64,12 @@ def walk(
     *,
     force: bool = False,
     describe: Callable[[Outcome], None] = lambda outcome: None,
+    clean: Callable[[], Stage] = lambda: load("clean"),
 ) -> list[Outcome]:
     """Run the named stages in order under the lock of the work directory, skipping what is up to date.
 
-    Before the first of them works, all are asked whether what their settings name is there.
+    Before the first of them works, all are asked whether what their settings name is there. `clean` finds the stage of
+    that name when the lock is held, see `grown`.
     """
     configs = check(settings, names)
     outcomes = []
@@ -79,7 +81,8 @@ def walk(
 
     with work.lock():
         for name in names:
-            outcome = execute(load(name), work, configs[name], context, force=force, begin=begin)
+            stage = clean() if name == "clean" else load(name)
+            outcome = execute(stage, work, configs[name], context, force=force, begin=begin)
             describe(outcome)
             outcomes.append(outcome)
             if name == "clean":
@@ -88,9 +91,18 @@ def walk(
     return outcomes
 
 
-def estimated(work: WorkDir, settings: Settings, context: Context, name: str) -> Report:
+def grown(
+    work: WorkDir, settings: Settings, context: Context, files: Sequence[str], *, anew: bool
+) -> Callable[[], Stage]:
+    """What finds `clean` with raw files appended to its log, or with only those of the settings and these (`anew`)."""
+    from llmrec_cli.stages.clean import grown
+
+    return lambda: grown(work, check(settings, ["clean"])["clean"], context, files, anew=anew)
+
+
+def estimated(work: WorkDir, settings: Settings, context: Context, stage: Stage) -> Report:
     """What a stage would cost, without running it and without a change to the work directory."""
-    return estimate(load(name), work, check(settings, [name])[name], context)
+    return estimate(stage, work, check(settings, [stage.name])[stage.name], context)
 
 
 def pretrain_together(work: WorkDir, settings: Settings, context: Context, *, force: bool = False) -> list[Outcome]:

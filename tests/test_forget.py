@@ -115,6 +115,16 @@ def _log(folder: Path, rows: Sequence[Sequence[str]]) -> Settings:
     return settings
 
 
+def test_rows_after_one_of_a_wrong_length_are_found(context: Context) -> None:
+    settings = _log(context.base, [*_rows("ann")[:1], ("ann", "i1", "2024-01-01", "x", "y"), *_rows("ann", "bob")])
+    work = WorkDir(context.base / "work")
+    pipeline.walk(work, settings, context, ["clean"])
+    forget.forget(work, context.base, ["ann"])
+    pipeline.walk(work, settings, context, ["clean"])
+    rejects = work.read(artifacts.REJECTS).select(["row", "reason"]).to_pylist()
+    assert [each["row"] for each in rejects if each["reason"] == "forgotten"] == [1, 3, 4, 5]
+
+
 def _rows(*users: str) -> list[tuple[str, str, str, str]]:
     return [(u, f"i{n}", f"2024-01-0{n + 1}", f"land of {u}") for u in users for n in range(3)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,22 +18,35 @@ Export = tuple[str | None, str | None]
 
 
 def _stage(
-    common: Common, name: str, following: str, *, force: bool, dry: bool = False, finish: bool = False, **options: Any
+    common: Common,
+    name: str,
+    following: str,
+    *,
+    force: bool,
+    dry: bool = False,
+    finish: bool = False,
+    log: tuple[list[str], bool] = ([], False),
+    **options: Any,
 ) -> None:
-    """Run one stage with its named options and print what comes next, or only what the stage would cost."""
+    """Run one stage with its named options and print what comes next, or only what the stage would cost.
+
+    `log` is what `pipeline.grown` needs: raw files to append, and whether those before are left out.
+    """
     from llmrec_cli import pipeline
 
     settings = common.settings(name, **options)
     context = common.context(settings, finish=finish, works=True)
     if settings.without_data and not (common.work / "clean").exists():  # nothing was begun here
         pipeline.check(settings, ["clean"])
+    clean = pipeline.grown(common.workdir, settings, context, log[0], anew=log[1])
     if dry:
-        common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name))
+        stage = clean() if name == "clean" else pipeline.load(name)
+        common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, stage))
         return
     if launch.processes() > 1:
         outcomes = pipeline.pretrain_together(common.workdir, settings, context, force=force)
     else:
-        outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force)
+        outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force, clean=clean)
     for outcome in outcomes:
         common.console.outcome(outcome)
     if launch.is_first():
@@ -46,6 +60,11 @@ def clean(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where a limit of clean.check breaks.")
     ] = False,
+    append: Annotated[
+        list[str] | None, typer.Option("--append", help="Add a raw file to the log; more may follow.")
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="MORE", help="More files of --append.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Leave out all files that were appended before.")] = False,
     force: Force = False,
     **options: Any,
 ) -> None:
@@ -54,9 +73,15 @@ def clean(
     Reads the files that the section clean of the settings names. Writes interactions, items, users, sequences,
     rejects and funnel under WORK/clean/.
 
-    Example: llmrec clean --min-user-events 5
+    --append adds files of new days: the result is that of all files together, but only the new ones are read. The work
+    directory remembers them; `clean` and `run` read them too from then on, until --rebuild.
+
+    Example: llmrec clean --min-user-events 5      Example, from cron: llmrec clean --append new.csv && llmrec run
     """
-    _stage(common, "clean", "llmrec pretrain", force=force, dry=check, **options)
+    if more and not append:
+        raise SettingsError(f"`clean` takes no file {more[0]!r}", fix=f"llmrec clean --append {more[0]}")
+    files = [os.path.abspath(each) for each in (*(append or ()), *(more or ()))]  # from where it was typed
+    _stage(common, "clean", "llmrec pretrain", force=force, dry=check, log=(files, rebuild), **options)
 
 
 PRETRAIN = ("architecture", "epochs", "dim", "layers", "max_length", "text_encoder", "init_from", "lm", "dp_epsilon")

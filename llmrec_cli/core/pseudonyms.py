@@ -16,6 +16,7 @@ from llmrec_cli.core import records
 from llmrec_cli.core.disk import disk_errors, write_atomically
 from llmrec_cli.core.errors import MissingExtraError, SettingsError, UpstreamError
 from llmrec_cli.core.records import signature
+from llmrec_cli.core.workdir import outermost
 
 KEY_FILE = "llmrec.key"
 """In the folder of the settings."""
@@ -106,10 +107,7 @@ class Forgotten(BaseModel, frozen=True, extra="forbid"):
 
 def list_path(work: Path) -> Path:
     """The file of the list; a backtest uses that of the work directory around it."""
-    outer = work.absolute()
-    while outer.parent.name == "evaluate":
-        outer = outer.parent.parent
-    return outer / LIST
+    return outermost(work) / LIST
 
 
 def forgotten(work: Path) -> Forgotten | None:

@@ -17,6 +17,7 @@ from llmrec_cli.core.disk import (
     disk_errors,
     fingerprint,
     fsync_tree,
+    move_into_place,
     remove,
     remove_leftovers,
     write_atomically,
@@ -133,6 +134,13 @@ class WorkDir:
             finally:
                 remove(temporary)
 
+    def take_over(self, other: WorkDir, artifacts: Sequence[Artifact]) -> None:
+        """Put what another work directory on the same disk has of these in the place of what is here, by renaming."""
+        for artifact in artifacts:
+            if other.has(artifact):
+                self.unsign(artifact.stage)
+                move_into_place(other.where(artifact), self.where(artifact))
+
     def remove(self, artifact: Artifact) -> None:
         """Remove an artifact, and with it the record that it was there."""
         if os.path.lexists(self.where(artifact)):
@@ -219,6 +227,14 @@ class WorkDir:
         return UpstreamError(
             f"{artifact.path} is damaged: {why}", where=str(self.path), fix=f"llmrec {artifact.stage} --force"
         )
+
+
+def outermost(work: Path) -> Path:
+    """The work directory that a backtest lies in; any other itself."""
+    outer = work.absolute()
+    while outer.parent.name == "evaluate":
+        outer = outer.parent.parent
+    return outer
 
 
 def vectors(rows: Any) -> pa.FixedSizeListArray:

@@ -139,11 +139,13 @@ class Engine:
 
     def open(self, config: FileConfig, base: Path, *, sequences: bool = False) -> list[Input]:
         """Every file that the settings name, unpacked, decoded and looked at."""
-        inputs = []
-        for location in raw_files.locate(config.path or "", base):
-            file = raw_files.prepare(location, config.encoding, self.folder)
-            inputs.append(Input(file, self._dialect(file, config, sequences)))
-        return inputs
+        locations = raw_files.locate(config.path or "", base)
+        return [self.open_one(location, config, sequences=sequences) for location in locations]
+
+    def open_one(self, location: raw_files.Location, config: FileConfig, *, sequences: bool = False) -> Input:
+        """One of these files."""
+        file = raw_files.prepare(location, config.encoding, self.folder)
+        return Input(file, self._dialect(file, config, sequences))
 
     def _dialect(self, file: RawFile, config: FileConfig, sequences: bool) -> Dialect:
         if sequences:
@@ -236,7 +238,7 @@ class Engine:
         if not there:
             return pa.table({"row": pa.array([], pa.int64())})
         text = "any_value(csv_line)" if with_text else "NULL::VARCHAR"
-        query = f"""SELECT line - {header} AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good,
+        query = f"""SELECT (line - {header})::BIGINT AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good,
             text FROM (SELECT line, {text} AS text FROM reject_errors GROUP BY line) ORDER BY line"""
         found = self._run(lambda: self.connection.sql(query).to_arrow_table())
         self.rows("DROP TABLE reject_errors; DROP TABLE reject_scans")

@@ -12,7 +12,8 @@ from llmrec_cli.ingest.dialect import Dialect, records
 from llmrec_cli.ingest.raw_files import CHUNK, LONG, Input, RawFile
 
 # The columns that a raw table has in addition to those of the file.
-ROW_COLUMNS = {"#source": "VARCHAR", "#row": "BIGINT", "#source_row": "BIGINT", "#parsable": "BOOLEAN"}
+TIME = "#microseconds"
+ROW_COLUMNS = frozenset({"#source", "#row", "#source_row", "#parsable", TIME})
 MAX_COLUMNS = 5000
 REWRITE_PARQUET = "fetch or write the Parquet file again: it is damaged, or holds what the engine does not know"
 MAX_OVERLONG_BYTES = 1 << 30

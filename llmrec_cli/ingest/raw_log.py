@@ -12,7 +12,7 @@ from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.pseudonyms import People
 from llmrec_cli.ingest import engine_filter, sql
-from llmrec_cli.ingest.engine_checks import ROW_COLUMNS
+from llmrec_cli.ingest.engine_checks import ROW_COLUMNS, TIME
 from llmrec_cli.ingest.raw_files import Input
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class RawLog:
     """Pseudonyms and forgotten people; None where there are none."""
     forgotten: pa.Table | None = None
     """`source_row` of the rows of people who were forgotten."""
+    parsed: bool = False
+    """Whether the raw table has the times too, as they were read before."""
 
     @property
     def paths(self) -> str:
@@ -75,7 +77,7 @@ class RawLog:
             "value_text": value,
             "time": sql.microseconds(time, self.mapping.time_format) if self.mapping.time else "NULL::BIGINT",
             "value": f"CASE WHEN isfinite({parsed}) THEN {parsed} END",
-        }
+        } | ({"time": sql.quoted(TIME)} if self.parsed else {})
 
     def frame(self) -> Frame:
         """The log as `rules` reads it, one row for each row of the raw table: `cells` and whether it `passes`."""

@@ -22,11 +22,13 @@ from llmrec_cli.core.pseudonyms import LIST
 from llmrec_cli.core.records import Json
 from llmrec_cli.core.ticket import ticket_of
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.ingest.appended import LIST as APPENDED
+from llmrec_cli.ingest.appended import PARSED
 
 RECORD, RECEIPTS, SCRATCH, TEMPORARY = "record.json", "receipts", ".scratch", ".tmp-"
-KEPT = (SCRATCH, ANSWERS)
+KEPT = (SCRATCH, ANSWERS, PARSED)
 """Folders that hold what is in no artifact."""
-OWN = {RECORD, LIST, ".lock", ".lock-holder"}
+OWN = {RECORD, LIST, APPENDED, ".lock", ".lock-holder"}
 STAGES = frozenset(artifact.stage for artifact in REGISTRY)
 TABLES = tuple(a for a in REGISTRY if isinstance(a, Table) and a.forgets is Forgets.ROWS)
 TOKEN = re.compile(rb"[^\s\"',;|:<>(){}\[\]\\]+")

@@ -8,7 +8,10 @@ clean/rejects, clean/funnel, clean/holdout; clean/reviews where the log has any.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,106 +33,173 @@ from llmrec_cli.core.artifacts import (
     Table,
 )
 from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.disk import remove
+from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
 from llmrec_cli.core.pseudonyms import People, ticket_part
 from llmrec_cli.core.pseudonyms import people as people_of
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
-from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.core.workdir import WorkDir, outermost
+from llmrec_cli.ingest import appended
 from llmrec_cli.ingest.clean_config import CleanConfig
 from llmrec_cli.ingest.column_mapping import Column, name_of
 from llmrec_cli.ingest.raw_files import locate
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.checked_log import CheckedLog
-    from llmrec_cli.ingest.described import Kept
     from llmrec_cli.ingest.engine import Engine
     from llmrec_cli.ingest.raw_log import RawLog
 
 
-def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
-    from llmrec_cli.ingest import array_log, metadata, oddities
-    from llmrec_cli.ingest.described import Kept, described, ranges
+def run(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str] | None = None) -> Report:
+    """`files` are all that were appended to the log, where these are others than those of the work directory's list."""
     from llmrec_cli.ingest.engine import Engine
 
-    with Engine(context.max_memory // 2, context.threads, work.scratch("clean", context.ticket)) as engine:
-        log = _read_log(
-            engine, config, context.base, people_of(work.path, context.base, pseudonymise=config.pseudonymise)
-        )
+    scratch, known = work.scratch("clean", context.ticket), appended.read(work.path)
+    files = known.files if files is None else files
+    config = appended.with_files(config, files)
+    people = people_of(work.path, context.base, pseudonymise=config.pseudonymise)
+    new = WorkDir(scratch / "new")  # all of it takes the place of the old tables, or nothing
+    remove(new.path)
+    with Engine(context.max_memory // 2, context.threads, scratch) as engine:
+        log = _read_log(engine, config, context.base, people, _parsed(work) if files else None)
         context.progress.log(f"{log.total:,} rows read from {log.paths}")
-        checked = array_log.check(log, config, _microseconds(config))
-        kept = Kept(log, checked, context.base, [])
-        if config.event_weights:
-            kept.warnings.extend(oddities.events(config.event_weights, checked.kinds()))
-        account = _account(kept, config)
-        log_rows = checked.known_rows()
-        items = metadata.items(*described(kept, config.items, ITEM, log_rows), config.items)
-        about = described(kept, config.users, USER, log_rows)
-        users = metadata.users(*about, config.users)
-        if config.min_support > 1:
-            items = items.filter(pc.invert(pc.is_in(items.column(ITEM), value_set=checked.only_rejected())))
-        kept.warnings.extend(oddities.tables(items, users))
-        if ages := about[1](config.users.age):
-            kept.warnings.extend(oddities.ages(metadata.text(about[0], ages), users.column("age"), ages))
+        report = _make(new, log, config, context)
+        report.lines += appended.describe(log, new, len(files) - len(known.files))
+    if config.items.path is not None and work.has(ITEMS):
+        with suppress(UpstreamError):  # the old table is damaged
+            report.warnings += appended.undescribed(*(each.read(ITEMS, [ITEM, "title"]) for each in (work, new)))
+    if tuple(files) != known.files:
+        before = work.fingerprint(SEQUENCES) if work.has(SEQUENCES) else None
+        appended.write(work.path, known.grown(files, before, new.fingerprint(SEQUENCES)))
+    work.take_over(new, STAGE.writes)
+    return report
 
-        work.write(ITEMS, items)
-        work.write(USERS, users)
-        if (varied := ranges(kept, config.items, log_rows, items.column(ITEM))).num_rows:
-            work.write(ITEM_RANGES, varied)
-        work.write(FUNNEL, account)
-        _write_events(work, checked, items)
-        if config.interactions.review is not None:
-            column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
-            events = engine.put(pa.concat_tables(piece.select(metadata.REVIEWED) for piece in checked.training()))
-            _write(work, REVIEWS, engine.tables(metadata.reviews(events, log_rows, column)))
-        _write(work, REJECTS, checked.rejects())
-        _write(work, NEGATIVE_FEEDBACK, checked.negative_feedback())
-        if config.holdout != "none":
-            _write(work, HOLDOUT, checked.holdout())
-        lines = _lines(account, kept, config)
+
+def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context) -> Report:
+    """All tables of a log."""
+    from llmrec_cli.ingest import account as accounts
+    from llmrec_cli.ingest import array_log, metadata, oddities
+    from llmrec_cli.ingest.described import Kept, described, ranges
+
+    checked = array_log.check(log, config, _microseconds(config))
+    kept = Kept(log, checked, context.base, [])
+    if config.event_weights:
+        kept.warnings.extend(oddities.events(config.event_weights, checked.kinds()))
+    account = accounts.account(kept, config)
+    log_rows = checked.known_rows()
+    items = metadata.items(*described(kept, config.items, ITEM, log_rows), config.items)
+    about = described(kept, config.users, USER, log_rows)
+    users = metadata.users(*about, config.users)
+    if config.min_support > 1:
+        items = items.filter(pc.invert(pc.is_in(items.column(ITEM), value_set=checked.only_rejected())))
+    kept.warnings.extend(oddities.tables(items, users))
+    if ages := about[1](config.users.age):
+        kept.warnings.extend(oddities.ages(metadata.text(about[0], ages), users.column("age"), ages))
+
+    work.write(ITEMS, items)
+    work.write(USERS, users)
+    if (varied := ranges(kept, config.items, log_rows, items.column(ITEM))).num_rows:
+        work.write(ITEM_RANGES, varied)
+    work.write(FUNNEL, account)
+    _write_events(work, checked, items)
+    if config.interactions.review is not None:
+        column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
+        events = log.engine.put(pa.concat_tables(piece.select(metadata.REVIEWED) for piece in checked.training()))
+        _write(work, REVIEWS, log.engine.tables(metadata.reviews(events, log_rows, column)))
+    _write(work, REJECTS, checked.rejects())
+    _write(work, NEGATIVE_FEEDBACK, checked.negative_feedback())
+    if config.holdout != "none":
+        _write(work, HOLDOUT, checked.holdout())
+    lines = accounts.in_words(account, kept, config)
     counts = {"rows": log.total, "events": account.column("left")[-1].as_py()}
     counts |= {"users": users.num_rows, "items": items.num_rows}
     return Report(counts=counts, lines=lines, warnings=kept.warnings)
 
 
-def check(work: WorkDir, config: CleanConfig, context: Context) -> Report:
+def check(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str] | None = None) -> Report:
     """What `run` would keep, by the limits of `clean.check`; nothing is written. DataError where the log breaks one."""
+    from llmrec_cli.ingest import account as accounts
     from llmrec_cli.ingest import array_log, funnel
     from llmrec_cli.ingest.described import Kept
     from llmrec_cli.ingest.engine import Engine
 
+    config = appended.with_files(config, appended.read(work.path).files if files is None else files)
     people = people_of(work.path, context.base, pseudonymise=config.pseudonymise)
     with tempfile.TemporaryDirectory() as scratch, Engine(context.max_memory // 2, context.threads, Path(scratch)) as e:
         log = _read_log(e, config, context.base, people)
         kept = Kept(log, array_log.check(log, config, _microseconds(config)), context.base, [])
-        account = _account(kept, config)
-        lines = _lines(account, kept, config)
+        account = accounts.account(kept, config)
+        lines = accounts.in_words(account, kept, config)
         newest = kept.checked.newest()
     if broken := funnel.broken_limits(account, newest, config.check):
         raise DataError("; ".join(broken), where=log.paths, fix="look at the log, or move the limit", table=lines)
     return Report(counts={"rows": log.total}, lines=[*lines, "every limit of [clean.check] holds"])
 
 
-def sources(work: WorkDir, config: CleanConfig, base: Path) -> Iterator[Source]:
+def sources(work: WorkDir, config: CleanConfig, base: Path, files: Sequence[str] | None = None) -> Iterator[Source]:
     """The raw files on disk, by their names as they are given; for a member of a zip file, the zip file."""
+    config = appended.with_files(config, appended.read(work.path).files if files is None else files)
     paths = [each.path for each in (config.interactions, config.items, config.users) if each.path is not None]
     given = [entry for path in paths for entry in ([path] if isinstance(path, str) else path)]
     for what, root, absolute in (("raw files", base, False), ("raw files elsewhere", Path(), True)):
         here = [entry for entry in given if Path(entry).is_absolute() == absolute]
-        if files := sorted({location.path for location in locate(here, base)}):
-            yield Source(what, root, files)
+        if found := sorted({location.path for location in locate(here, base)}):
+            yield Source(what, root, found)
+
+
+def facts(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str] | None = None) -> dict[str, str]:
+    """Who was forgotten, and what was appended, in its order."""
+    files = appended.read(work.path).files if files is None else files
+    return ticket_part(work.path, context.base, pseudonymise=config.pseudonymise) | (
+        {"the list of appended files": "\n".join(files)} if files else {}
+    )
+
+
+def grown(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str], *, anew: bool) -> Stage:
+    """The stage for a log with these raw files more, or with none of those that were appended before (`anew`).
+
+    UpstreamError where there is nothing to append to; DataError where there is no such file.
+    """
+    known = appended.read(work.path)
+    if files and not anew and work.record("clean") is None and not known.files:
+        raise work.upstream("there is no log yet that files can be appended to: `clean` has not been run here", "clean")
+    before = () if anew else known.files
+    more = appended.addition(appended.with_files(config, before), context.base, files)
+    for line in more.lines:
+        context.progress.log(line)
+    log = (*before, *more.files)
+    return replace(
+        STAGE,
+        run=partial(run, files=log),
+        sources=partial(sources, files=log),
+        facts=partial(facts, files=log),
+        estimate=partial(check, files=log),
+    )
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
-def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | None) -> RawLog:
+def _parsed(work: WorkDir) -> Path:
+    """The folder of what was read of the files of a log that grows; of a backtest, that of its work directory."""
+    folder = outermost(work.path) / "clean" / appended.PARSED
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _read_log(
+    engine: Engine, config: CleanConfig, base: Path, people: People | None, parsed: Path | None = None
+) -> RawLog:
+    """The log; of one that grows what was read before lies in the folder `parsed`."""
     from llmrec_cli.ingest import engine_filter
     from llmrec_cli.ingest import people as ids
+    from llmrec_cli.ingest.parsed_files import ParsedFiles
     from llmrec_cli.ingest.raw_log import ColumnMapping, RawLog
 
     settings = config.interactions
-    inputs = engine.open(settings, base, sequences=settings.layout == "sequences")
+    known = ParsedFiles(engine, parsed, config, people) if parsed else None
+    inputs = known.open(base) if known else engine.open(settings, base, sequences=settings.layout == "sequences")
 
     def name(column: Column | None) -> str | None:
         return None if column is None else name_of(column, inputs)
@@ -149,9 +219,13 @@ def _read_log(engine: Engine, config: CleanConfig, base: Path, people: People | 
     if settings.where:
         wanted += engine_filter.columns(settings.where, inputs[0].dialect.columns)
     columns = list(dict.fromkeys(c for c in wanted if c is not None))
-    raw = engine.raw(inputs, columns)
-    forgotten = ids.protect(engine, raw, mapping.user, people) if people else None
-    return RawLog(engine, raw, mapping, settings.where, columns, inputs, engine.count(raw), people, forgotten)
+    if known:
+        raw, forgotten = known.raw(inputs, columns, mapping)
+    else:
+        raw = engine.raw(inputs, columns)
+        forgotten = ids.protect(engine, raw, mapping.user, people) if people else None
+    total = engine.count(raw)
+    return RawLog(engine, raw, mapping, settings.where, columns, inputs, total, people, forgotten, bool(known))
 
 
 def _microseconds(config: CleanConfig) -> int:
@@ -164,49 +238,6 @@ def _microseconds(config: CleanConfig) -> int:
         what = "a log without times cannot be cut by time"
         raise SettingsError(what, where="clean.holdout", fix='holdout = "last"')
     return int(holdout.instant(config.holdout_after, "clean.holdout_after").timestamp() * 1_000_000)
-
-
-def _account(kept: Kept, config: CleanConfig) -> pa.Table:
-    """Rows read, taken out by each rule and left. Raises DataError where nothing is left."""
-    from llmrec_cli.ingest import funnel, rules
-
-    log, removed = kept.log, kept.checked.removed()
-    unused = {
-        rules.FORGOTTEN: log.forgotten is None,
-        "where": not config.interactions.where,
-        "invalid time": log.mapping.time is None,
-        "invalid value": log.mapping.value is None,
-        "negative feedback": config.negative_below is None and all(w >= 0 for w in config.event_weights.values()),
-        "no weight": 0 not in config.event_weights.values(),
-        "duplicate": log.mapping.time is None and config.interactions.layout == "sequences",
-        "outlier value": log.mapping.value is None or not config.value_outlier_z,
-        "cancelled": config.cancellations == "keep",
-        "cancellation": config.cancellations == "keep",
-        "repeat": config.repeats == "keep",
-        "outlier user": not config.outlier_z,
-        "outlier item": not config.item_outlier_z,
-        "min_user_events": config.min_user_events == 1,
-        "min_item_events": config.min_item_events == 1,
-        "min_support": config.min_support <= 1,
-        funnel.WITHHELD: config.holdout == "none",
-    }
-    left = {"users": kept.checked.last_rows(USER), "items": kept.checked.last_rows(ITEM)}
-    table = funnel.funnel(log.total, removed, [rule for rule in funnel.RULES if not unused.get(rule)], left)
-    if table.column("left")[-1].as_py() == 0:
-        rule, fix = funnel.emptied_by(table)
-        raise DataError(f"no row is left after the rule {rule!r}", where=log.paths, fix=fix, table=funnel.lines(table))
-    return table
-
-
-def _lines(account: pa.Table, kept: Kept, config: CleanConfig) -> list[str]:
-    """The account in words: rows, the users or items behind them, and what is taken for the order in time."""
-    from llmrec_cli.ingest import funnel
-
-    lines = funnel.lines(account, kept.checked.taken())
-    if kept.log.mapping.time is None:
-        order = "of rows" if config.interactions.layout == "rows" else "of the items in a line"
-        lines.append(f"there are no times: the order {order} is taken as order in time")
-    return lines
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -243,6 +274,6 @@ STAGE = Stage(
     run=run,
     estimate=check,
     sources=sources,
-    facts=lambda work, config, context: ticket_part(work.path, context.base, pseudonymise=config.pseudonymise),
+    facts=facts,
     revision=9,
 )

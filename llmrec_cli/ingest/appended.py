@@ -1,0 +1,141 @@
+"""The raw files that were appended to the log of a work directory: `clean` reads them after those of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel
+
+from llmrec_cli.core import records
+from llmrec_cli.core.artifacts import REJECTS
+from llmrec_cli.core.columns import ITEM
+from llmrec_cli.core.disk import fingerprint, remove, write_atomically
+from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.workdir import WorkDir, outermost
+from llmrec_cli.ingest.clean_config import CleanConfig
+from llmrec_cli.ingest.raw_files import Location, distinct_names, locate
+from llmrec_cli.ingest.sql import literal
+
+if TYPE_CHECKING:
+    from llmrec_cli.ingest.raw_log import RawLog
+
+LIST = "appended.json"
+FORMAT: Final = "llmrec.appended/1"
+PARSED = ".parsed"
+"""Folder under `WORK/clean` of what was read of raw files (`ingest/parsed_files.py`); `forget` removes it."""
+
+
+class Appended(BaseModel, frozen=True, extra="forbid"):
+    """The list as it is kept."""
+
+    format: Literal["llmrec.appended/1"] = FORMAT
+    files: tuple[str, ...] = ()
+    """As the settings would name them, from their folder."""
+    logs: tuple[str, ...] = ()
+    """sha256 of `clean/sequences` before the first append and after each: which log grew out of which."""
+
+    def grown(self, files: Sequence[str], before: str | None, after: str) -> Appended:
+        """The list after an append that made one log out of another."""
+        if tuple(files[: len(self.files)]) != self.files or before is None:
+            return Appended(files=tuple(files))
+        return Appended(files=tuple(files), logs=(*(self.logs if before in self.logs[-1:] else (before,)), after))
+
+
+def read(work: Path) -> Appended:
+    """The list of a work directory, empty where nothing was appended; a backtest has that of the one around it.
+
+    UpstreamError where it is damaged.
+    """
+    path = outermost(work) / LIST
+    try:
+        content = records.read(path, Appended, FORMAT)
+    except records.InvalidRecordError as error:
+        raise UpstreamError(
+            "the list of appended files is damaged: what the log consists of is not known",
+            where=str(path),
+            fix="put it back from a backup, or move it away, run `llmrec clean` and append again",
+        ) from error
+    return Appended(**content) if content else Appended()
+
+
+def write(work: Path, appended: Appended) -> None:
+    """Keep the list, atomically; without files there is none."""
+    path = outermost(work) / LIST
+    if appended.files:
+        write_atomically(path, records.signed(appended.model_dump(mode="json")))
+    else:
+        remove(path)
+
+
+def with_files(config: CleanConfig, files: Sequence[str]) -> CleanConfig:
+    """The settings as if they named these files of the log too."""
+    given = config.interactions.path or ""
+    paths = [given] if isinstance(given, str) else given
+    interactions = config.interactions.model_copy(update={"path": [*paths, *files]})
+    return config.model_copy(update={"interactions": interactions}) if files else config
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What an append adds, and what it was asked to add that is in the log already."""
+
+    files: tuple[str, ...]
+    lines: list[str]
+
+
+def addition(config: CleanConfig, base: Path, files: Sequence[str]) -> Addition:
+    """Which of the files are new to a log, by their content. DataError where there is no such file."""
+    there = {_content(each): each for each in locate(config.interactions.path or "", base)}
+    added, lines = [], []
+    for location in locate(files, base):
+        same = there.setdefault(_content(location), location)
+        if same is location:
+            added.append(_from(base.resolve(), location))
+        elif same == location:
+            lines.append(f"{location.name} is in the log already; it is read anew if it has changed")
+        else:
+            lines.append(f"{location.name} is in the log already, as {same.name}: not added again")
+    return Addition(tuple(added), lines)
+
+
+def describe(log: RawLog, work: WorkDir, n: int) -> list[str]:
+    """A line for each of the newest `n` files of a log: its rows, what rules took of them, what comes late."""
+    if n <= 0:
+        return []
+    rejects, names = work.read(REJECTS, ["source", "reason"]), distinct_names(log.inputs)[-n:]
+    added = ", ".join(map(literal, names))
+    query = f"""WITH log AS (SELECT "#source" AS source, {log.cells()["time"]} AS time FROM {log.raw})
+        SELECT source, count(*), count(*) FILTER (time < (SELECT max(time) FROM log WHERE source NOT IN ({added})))
+        FROM log WHERE source IN ({added}) GROUP BY source"""
+    counts = {source: (rows, late) for source, rows, late in log.engine.rows(query)}
+    lines = []
+    for name in names:
+        rows, late = counts.get(name, (0, 0))
+        reasons = rejects.filter(pc.equal(rejects.column("source"), name)).column("reason").value_counts().to_pylist()
+        taken = ", ".join(f"{each['values']} {each['counts']:,}" for each in reasons) or "none"
+        kept = rows - sum(each["counts"] for each in reasons)
+        lines.append(f"{name}: {rows:,} rows, {kept:,} kept; rejected: {taken}; {late:,} older than the newest before")
+    return lines
+
+
+def undescribed(before: pa.Table, now: pa.Table) -> list[str]:
+    """A warning where items with a title, by item_id and title, have none any more."""
+    had = before.filter(pc.is_valid(before.column("title"))).column(ITEM)
+    lost = now.filter(pc.and_(pc.is_null(now.column("title")), pc.is_in(now.column(ITEM), value_set=had)))
+    what = "items have left the items file: their events stay, they have no title any more"
+    return [f"{lost.num_rows:,} {what}"] if lost.num_rows else []
+
+
+def _content(location: Location) -> str:
+    return f"{fingerprint(location.path)}#{location.member}"
+
+
+def _from(base: Path, location: Location) -> str:
+    """What the settings in this folder would call a file."""
+    name = str(location)
+    return name[len(f"{base}/") :] if name.startswith(f"{base}/") else name
