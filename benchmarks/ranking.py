@@ -10,6 +10,7 @@ import numpy as np
 from llmrec_cli.data import ranks
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.metrics import bootstrap, single_target_metrics
+from llmrec_cli.ranking.retrievers import Histories, Retriever
 
 Floats = np.ndarray
 Ints = np.ndarray
@@ -19,6 +20,14 @@ Metrics = dict[str, Floats]
 K = 10
 RESAMPLES_SEED = 42
 _SCORES_AT_ONCE = 16_000_000
+
+
+def scores_of_all(retriever: Retriever, sequences: Sequences) -> Floats:
+    """(users, items) what a retriever that needs no vector of a user says of every item."""
+    shape = len(sequences), sequences.n_items
+    users, items = np.indices(shape).reshape(2, -1)
+    histories = Histories(sequences, np.zeros((len(sequences), 0), dtype=np.float32))
+    return retriever.pairs(histories, users, items.astype(np.int32)).reshape(shape)
 
 
 def target_ranks(score: Callable[[int, int], Floats], histories: Sequences, targets: Ints, ties: Ints) -> Ranks:

@@ -24,7 +24,7 @@ from llmrec_cli.core.artifacts import ITEMS
 from llmrec_cli.data.catalogue import from_tables
 from llmrec_cli.data.metrics import MISS
 from llmrec_cli.data.ranks import tie_order
-from llmrec_cli.ranking.retrievers import Histories, Retriever
+from llmrec_cli.ranking.retrievers import Retriever
 from llmrec_cli.ranking.retrievers.ease import Ease, EaseConfig
 from llmrec_cli.ranking.retrievers.transitions import Transitions, TransitionsConfig
 
@@ -69,8 +69,7 @@ def measure(data: DataSet, options: Options) -> Json:
             model = kind.fit(settings, known, catalogue, 0)
 
             def scores(start: int, stop: int, model: Retriever = model) -> np.ndarray:
-                users = histories.select(np.arange(start, stop))
-                return model.score(Histories(users, np.zeros((len(users), 0), dtype=np.float32)))
+                return ranking.scores_of_all(model, histories.select(np.arange(start, stop)))
 
             found = ranking.metrics(ranking.target_ranks(scores, histories, targets, ties)["filtered"])
             warm = (targets >= 0) & (known.counts()[targets] > 0)

@@ -21,7 +21,6 @@ from llmrec_cli.core.artifacts import HOLDOUT, ITEM_TEXT_VECTORS, ITEMS, RECOMME
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.metrics import paired_bootstrap
 from llmrec_cli.data.ranks import tie_order
-from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.content_based import Content, ContentConfig
 from llmrec_cli.tensors.runtime import tensor
 
@@ -78,8 +77,7 @@ def measured(work: WorkDir) -> dict[str, ranking.Metrics]:
     content = Content(ContentConfig(), tensor(np.ascontiguousarray(vectors)))
 
     def scores(start: int, stop: int) -> np.ndarray:
-        block = histories.select(np.arange(start, stop))
-        return content.score(Histories(block, np.zeros((len(block), 0), dtype=np.float32)))
+        return ranking.scores_of_all(content, histories.select(np.arange(start, stop)))
 
     ties = tie_order(work.read(ITEMS, ["item_id"]).column("item_id").to_pylist())
     alone = ranking.target_ranks(scores, histories, targets, ties)["filtered"]

@@ -20,6 +20,7 @@ from llmrec_cli.ranking.features import group_shares
 from llmrec_cli.ranking.retrieval import Retrieval, load_config, save_config
 from llmrec_cli.ranking.retrievers import Histories, Retriever, load_class
 from llmrec_cli.ranking.retrievers.transitions import Transitions, TransitionsConfig
+from tests.tiny import all_scores
 
 ITEMS = 12
 TIES = tie_order([f"item{i}" for i in range(50)])
@@ -114,7 +115,7 @@ def test_features_say_what_their_names_say(catalogue: Catalogue, fitted: dict[st
     both_low = (last < 6) & (found.items < 6)  # no category is not a category
     np.testing.assert_array_equal(found.column("category.last"), both_low.astype(np.float32))
     np.testing.assert_allclose(found.column("popularity.raw"), np.log1p(past.without_last().counts())[found.items])
-    row = fitted["transitions"].score(histories(past))
+    row = all_scores(fitted["transitions"], histories(past))
     z = (row - row.mean(1, keepdims=True)) / row.std(1, keepdims=True)
     np.testing.assert_allclose(found.column("transitions.z"), z[found.users, found.items], rtol=1e-3, atol=1e-4)
 
@@ -230,7 +231,7 @@ def test_transitions_weigh_distance_and_history_as_written(catalogue: Catalogue)
     seen = Sequences(np.array([0, 1, 2, 0, 1], dtype=np.int32), np.array([0, 3, 5]), 3)
     config = TransitionsConfig(distances=2, power=1.0, rate=0.5, tau=3.0, head=2, decay=0.5, popularity=0.0)
     model = Transitions.fit(config, seen, catalogue, 0)
-    scores = model.score(histories(Sequences(np.array([0, 1], dtype=np.int32), np.array([0, 2]), 3)))
+    scores = all_scores(model, histories(Sequences(np.array([0, 1], dtype=np.int32), np.array([0, 2]), 3)))
     older, newest = 1 / 3, 2 / 3
     np.testing.assert_allclose(scores[0, 1], older * np.log(3), rtol=1e-6)
     np.testing.assert_allclose(scores[0, 2], older * np.log(1.25) + newest * np.log(2), rtol=1e-6)

@@ -17,6 +17,7 @@ from llmrec_cli.ranking.retrievers.itemknn import strongest
 from llmrec_cli.ranking.retrievers.popularity import DAY, Popularity, PopularityConfig
 from llmrec_cli.ranking.retrievers.topic_choice import Lda, LdaConfig, topic_shares
 from llmrec_cli.ranking.retrievers.userknn import UserKNN, UserKNNConfig
+from tests.tiny import all_scores
 
 ITEMS = 6
 NONE = np.zeros((ITEMS, 0), dtype=np.float32)
@@ -41,7 +42,7 @@ def two_sides(users: int = 200, steps: int = 8, seed: int = 0) -> Sequences:
 def test_the_people_most_alike_say_what_comes_next() -> None:
     people = log([0, 1, 2], [0, 3], [4, 5])
     config = UserKNNConfig(neighbours=2, shrink=0.5, decay=0.5)
-    scores = UserKNN.fit(config, people, CATALOGUE, 0).score(asked([0, 1], [4, 5], []))
+    scores = all_scores(UserKNN.fit(config, people, CATALOGUE, 0), asked([0, 1], [4, 5], []))
     # (1/2, 1) against (1/4, 1/2, 1) and (1/2, 0, 0, 1)
     first = (1 / 8 + 1 / 2) / (np.sqrt(1.25) * np.sqrt(1.3125) + 0.5)
     second = (1 / 4) / (np.sqrt(1.25) * np.sqrt(1.25) + 0.5)
@@ -49,7 +50,7 @@ def test_the_people_most_alike_say_what_comes_next() -> None:
     np.testing.assert_allclose(scores[0], expected, rtol=1e-6)
     assert not scores[1].any(), "the same history knows of nothing new"
     assert not scores[2].any()
-    nearest = UserKNN.fit(config.model_copy(update={"neighbours": 1}), people, CATALOGUE, 0).score(asked([0, 1]))
+    nearest = all_scores(UserKNN.fit(config.model_copy(update={"neighbours": 1}), people, CATALOGUE, 0), asked([0, 1]))
     np.testing.assert_allclose(nearest[0], first * np.array([1 / 4, 1 / 2, 1, 0, 0, 0]), rtol=1e-6)
 
 
@@ -58,14 +59,14 @@ def test_pieces_of_users_are_bounded_and_change_nothing(monkeypatch: pytest.Monk
     people = log(*[rng.integers(0, ITEMS, 4).tolist() for _ in range(40)])
     fitted = UserKNN.fit(UserKNNConfig(neighbours=5), people, CATALOGUE, 0)
     users = Histories(people, np.zeros((40, 1), dtype=np.float32))
-    whole = fitted.score(users)
+    whole = all_scores(fitted, users)
     monkeypatch.setattr(userknn, "ENTRIES", 150)
     weights = people.matrix(fitted.config.decay)
     pieces = list(fitted._pieces(weights))
     assert [start for start, _ in pieces[1:]] == [stop for _, stop in pieces[:-1]] and pieces[-1][1] == 40
     sizes = [(weights[start:stop] @ fitted.transposed).nnz for start, stop in pieces]
     assert len(pieces) > 5 and all(n <= 150 for n, (a, b) in zip(sizes, pieces, strict=True) if b - a > 1)
-    np.testing.assert_array_equal(fitted.score(users), whole)
+    np.testing.assert_array_equal(all_scores(fitted, users.block(0, 40)), whole)
 
 
 @pytest.mark.parametrize("n", [1, 3, 40])
@@ -96,7 +97,7 @@ def test_the_fold_of_pairwise_factors_is_a_ridge_regression() -> None:
 
 def test_pairwise_factors_serve_users_who_were_not_there() -> None:
     fitted = Bpr.fit(BprConfig(factors=8), two_sides(), CATALOGUE, 1)
-    scores = fitted.score(asked([0, 1], [4, 3], []))
+    scores = all_scores(fitted, asked([0, 1], [4, 3], []))
     assert scores[0, 2] > scores[0, 3:].max() and scores[1, 5] > scores[1, :3].max()
     np.testing.assert_allclose(scores[2], fitted.bias, rtol=1e-6)
 
@@ -112,11 +113,11 @@ def test_topics_of_a_history_are_those_of_scikit_learn() -> None:
 
 def test_topic_scores_are_log_probabilities() -> None:
     fitted = Lda.fit(LdaConfig(topics=2), two_sides(), CATALOGUE, 1)
-    scores = fitted.score(asked([0, 1], [4, 3], []))
+    scores = all_scores(fitted, asked([0, 1], [4, 3], []))
     np.testing.assert_allclose(np.exp(scores.astype(np.float64)).sum(1), 1, rtol=1e-5)
     assert scores[0, 2] > scores[0, 3:].max() + 1 and scores[1, 5] > scores[1, :3].max() + 1
     np.testing.assert_allclose(np.exp(scores[2]), fitted.of_topics.mean(0), rtol=1e-5)
-    assert Lda.fit(LdaConfig(), log([], []), CATALOGUE, 1).score(asked([])).shape == (1, ITEMS)
+    assert all_scores(Lda.fit(LdaConfig(), log([], []), CATALOGUE, 1), asked([])).shape == (1, ITEMS)
 
 
 def test_recent_popularity_counts_events_by_their_age() -> None:

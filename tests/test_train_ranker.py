@@ -35,6 +35,7 @@ from llmrec_cli.stages.recommend import RecommendConfig
 from llmrec_cli.stages.train_ranker import STAGE, TrainRankerConfig, build, read
 from tests import tiny
 from tests.signing import vouch
+from tests.tiny import all_scores
 
 SOURCES = ("sequence", "transitions", "itemknn", "als", "content", "popularity")
 SMALL: dict[str, Any] = {
@@ -96,7 +97,7 @@ def test_the_sources_are_refitted_on_every_event(done: tuple[WorkDir, Outcome]) 
     work, _ = done
     popularity = load_retrievers(work.need(RETRIEVERS))["popularity"]
     _, sequences = read(work)
-    scores = popularity.score(Histories(sequences.select([0]), np.zeros((1, 4), dtype=np.float32)))
+    scores = all_scores(popularity, Histories(sequences.select([0]), np.zeros((1, 4), dtype=np.float32)))
     np.testing.assert_allclose(scores[0], np.log1p(sequences.counts()), rtol=1e-6)
 
 

@@ -18,7 +18,7 @@ from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.rankers import load_class as ranker_class
 from llmrec_cli.ranking.rankers import save_ranker
 from llmrec_cli.ranking.retrieval import Retrieval, save_config
-from llmrec_cli.ranking.retrievers import Histories, load_class, save_retrievers
+from llmrec_cli.ranking.retrievers import Histories, Retriever, load_class, save_retrievers
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.sequence.model_config import ModelConfig
 from llmrec_cli.sequence.network import Transformer
@@ -30,6 +30,13 @@ N_ITEMS = 2 * RING
 SOURCES = ("transitions", "itemknn", "content", "popularity")
 WALKERS, COLD_ITEMS = 48, 3
 STEPS = 3
+
+
+def all_scores(retriever: Retriever, histories: Histories) -> np.ndarray:
+    """(users, items) what a retriever says of every item: for a few users only."""
+    shape = len(histories), histories.sequences.n_items
+    users, items = np.indices(shape).reshape(2, -1)
+    return retriever.pairs(histories, users, items.astype(np.int32)).reshape(shape)
 
 
 def item_id(code: int) -> str:

@@ -29,6 +29,21 @@ def tie_order(item_ids: Sequence[str]) -> Ints:
     return out
 
 
+def falling_order(rows: Ints, scores: Scores, ties: npt.NDArray[np.integer]) -> Ints:
+    """(n,) the order of entries by row, falling score, and `ties` (n,): numbers below 2**40 that begin at 0.
+
+    One sort of plain integers takes a tenth of the time of a sort by three keys; it serves where 64 bits hold
+    them.
+    """
+    tie_bits = int(ties.max(initial=0)).bit_length()
+    if scores.dtype != np.float32 or int(rows.max(initial=0)).bit_length() + 32 + tie_bits > 64:
+        return np.lexsort((ties, -scores, rows))
+    bits = (scores + np.float32(0)).view(np.uint32)  # the sum makes -0 to 0
+    falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.uint64)
+    keys = (rows.astype(np.uint64) << np.uint64(32) | falling) << np.uint64(tie_bits) | ties.astype(np.uint64)
+    return np.argsort(keys)
+
+
 def target_ranks(scores: Scores, targets: npt.NDArray[np.integer], ties: Ints) -> Ints:
     """(users,) the rank from 0 of each target among all items of its row of `scores` (users, items).
 

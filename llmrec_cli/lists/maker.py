@@ -36,6 +36,7 @@ from llmrec_cli.ranking.rankers import Ranker, load_ranker, scores_of
 from llmrec_cli.ranking.retrieval import Retrieval, language_opinion, load_config
 from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, load_retrievers
 from llmrec_cli.tensors.checkpoints import fits
+from llmrec_cli.tensors.runtime import prefer
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Maker:
 
 def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     """From what the stages before left in the work directory."""
+    prefer(context.device)
     items, users = work.read(artifacts.ITEMS), work.read(artifacts.USERS)
     of_items = artifacts.ITEM_TEXT_VECTORS, artifacts.ITEM_VECTORS
     texts, vectors = (aligned(work, table, items.column(ITEM)) for table in of_items)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.data.metrics import MISS
+from llmrec_cli.data.ranks import falling_order
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Candidates:
     def ranks(self, scores: npt.NDArray[np.floating]) -> Ints:
         """(rows,) the rank of each row among the user's rows by score, 0 = first."""
         users = self.users
-        order = np.lexsort((self.ties[self.items], -scores, users))
+        order = falling_order(users, scores, self.ties[self.items])
         out = np.empty(len(self), dtype=np.int64)
         out[order] = np.arange(len(self)) - self.offsets[users[order]]
         return out

@@ -16,6 +16,7 @@ from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue, group_numbers
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking import returned
+from llmrec_cli.ranking.entries import values_at
 from llmrec_cli.ranking.retrievers import GivesEvidence, Histories, Retriever, Statistics
 
 Values = npt.NDArray[np.floating]
@@ -183,6 +184,7 @@ def _raw(scores: Scores) -> Values | None:
 def _ratio(scores: Scores) -> Values | None:
     if scores.retriever.signed:
         return None
+    assert scores.of_user.top is not None
     return np.log(1e-3 + np.clip(scores.values, 0, None) / scores.of_user.top[scores.pairs.rows])
 
 
@@ -260,11 +262,11 @@ def group_shares(sequences: Sequences, groups: Ints, rows: Ints, items: Codes) -
     weights = np.power(SHARE_DECAY, sequences.ages)
     n_groups = int(groups.max(initial=-1)) + 1
     entries = (weights[there], (sequences.users[there], groups[sequences.codes][there]))
-    shares = sp.csr_matrix(entries, shape=(len(sequences), n_groups))
+    shares = sp.csr_matrix(entries, shape=(len(sequences), n_groups))  # adds what is of one group
     total = np.bincount(sequences.users, weights=weights, minlength=len(sequences))
     out = np.zeros(len(rows), dtype=np.float32)
     known = np.flatnonzero(groups[items] >= 0)
     if len(known):
-        found = np.asarray(shares[rows[known], groups[items[known]]]).ravel()
+        found = values_at(shares, rows[known], groups[items[known]])
         out[known] = found / np.maximum(total[rows[known]], 1e-12)
     return out

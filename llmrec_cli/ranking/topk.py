@@ -8,14 +8,16 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-import torch
 
-from llmrec_cli.core.arrays import Bools, Codes, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Ints, within_groups
+from llmrec_cli.data.ranks import falling_order
 
 F = TypeVar("F", np.float32, np.float64)
 
 BLOCK_USERS = 512
 """More users at a time are not faster; fewer where memory is short."""
+CELLS = 1 << 22
+"""Cells of users × items that are looked at together; more leave the processor's cache."""
 
 
 def topk(
@@ -27,20 +29,53 @@ def topk(
     with entries at the forbidden cells. Equal scores are ordered by `ties` (items,), `tie_order` of the catalogue;
     without it by code.
     """
-    items = scores.shape[1]
-    fixed = torch.arange(items) if ties is None else torch.from_numpy(ties)
-    block = torch.from_numpy(_without(scores, forbidden))
-    n = min(k, items)
-    values, codes = block.topk(n, dim=1, sorted=False)
-    codes = _resolve_ties(block, values, codes, fixed)
-    values = block.gather(1, codes)
-    order = fixed[codes].argsort(dim=1)  # first by the fixed order, then stably by score
-    codes, values = codes.gather(1, order), values.gather(1, order)
-    values, order = values.sort(dim=1, descending=True, stable=True)
-    found = codes.gather(1, order).to(torch.int32).masked_fill_(values == -torch.inf, -1)
-    pad = (0, k - n)
-    padded = torch.nn.functional.pad(found, pad, value=-1), torch.nn.functional.pad(values, pad, value=-torch.inf)
-    return padded[0].numpy(), padded[1].numpy()
+    users, items = scores.shape
+    out = np.full((users, k), -1, dtype=np.int32), np.full((users, k), -np.inf, dtype=scores.dtype)
+    step = max(1, CELLS // max(items, 1))
+    for start in range(0, users, step):
+        part = slice(start, start + step)
+        block = _without(scores[part], None if forbidden is None else forbidden[part])
+        rows, codes = np.nonzero((block >= nth_bound(block, k)[:, None]) & (block > -np.inf))
+        out[0][part], out[1][part] = best_of(rows, codes, block[rows, codes], (len(block), k), ties)
+    return out
+
+
+def best_of(
+    rows: Ints, codes: npt.NDArray[np.integer], scores: npt.NDArray[F], shape: tuple[int, int], ties: Ints | None
+) -> tuple[Codes, npt.NDArray[F]]:
+    """`topk` of `shape` (users, k) for entries in any order: (n,) rows, codes and finite scores."""
+    users, k = shape
+    order = falling_order(rows, scores, codes if ties is None else ties[codes])
+    counts = np.bincount(rows, minlength=users)
+    place = within_groups(counts)
+    kept = np.flatnonzero(place < k)
+    order, row = order[kept], np.repeat(np.arange(users), np.minimum(counts, k))
+    found, values = np.full(shape, -1, dtype=np.int32), np.full(shape, -np.inf, dtype=scores.dtype)
+    found[row, place[kept]], values[row, place[kept]] = codes[order], scores[order]
+    return found, values
+
+
+def nth_bound(block: npt.NDArray[F], n: int) -> npt.NDArray[F]:
+    """(rows,) a value that at least n of the row reach and few more, −inf where it is no longer than n.
+
+    The n-th largest of the maxima of groups of columns: looking at all columns takes ten times as long.
+    """
+    rows, width = block.shape
+    size = max(1, width // (8 * max(n, 1)))
+    whole = width // size * size
+    maxima = block[:, :whole].reshape(rows, size, whole // size).max(axis=1) if size > 1 else block
+    if maxima.shape[1] <= n:
+        return np.full(rows, -np.inf, dtype=block.dtype)
+    found: npt.NDArray[F] = np.partition(maxima, maxima.shape[1] - n, axis=1)[:, maxima.shape[1] - n]
+    return found
+
+
+def padded(values: npt.NDArray[F], indptr: npt.NDArray[np.integer]) -> npt.NDArray[F]:
+    """(rows, longest) the entries of each row from the left on, then −inf."""
+    lengths = np.diff(indptr)
+    out = np.full((len(lengths), int(lengths.max(initial=0))), -np.inf, dtype=values.dtype)
+    out[np.arange(out.shape[1]) < lengths[:, None]] = values
+    return out
 
 
 def _without(scores: npt.NDArray[F], forbidden: Bools | sp.csr_matrix | None) -> npt.NDArray[F]:
@@ -51,22 +86,6 @@ def _without(scores: npt.NDArray[F], forbidden: Bools | sp.csr_matrix | None) ->
     out = scores.copy()
     out[np.repeat(np.arange(len(out)), np.diff(forbidden.indptr)), forbidden.indices] = -np.inf
     return out
-
-
-def _resolve_ties(block: torch.Tensor, values: torch.Tensor, codes: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-    """`torch.topk` takes any of the items that equal the last one; take those that stand first by `fixed` instead."""
-    last = values.amin(dim=1, keepdim=True)
-    equal = (block == last).sum(dim=1)
-    crowded = torch.nonzero((equal > (values == last).sum(dim=1)) & (last[:, 0] > -torch.inf))[:, 0]
-    if len(crowded) == 0:
-        return codes
-    # float64 keeps the whole order; whatever beats the last score stands before all that equal it
-    rows, threshold = block[crowded], last[crowded]
-    keys = torch.where(rows == threshold, -1.0 - fixed.double(), -torch.inf)
-    keys = torch.where(rows > threshold, 1.0, keys)
-    codes = codes.clone()
-    codes[crowded] = keys.topk(codes.shape[1], dim=1, sorted=False).indices
-    return codes
 
 
 def blocks(n_users: int, n_items: int, max_memory: int, arrays: int = 4) -> Iterator[tuple[int, int]]:

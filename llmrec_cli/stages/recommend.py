@@ -209,5 +209,5 @@ STAGE = Stage(
     sources=sources,
     facts=min_support.ticket_part,
     ready=ready,
-    revision=6,
+    revision=7,
 )

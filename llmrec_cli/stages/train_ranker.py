@@ -293,6 +293,6 @@ STAGE = Stage(
     sources=_sources,
     ready=_ready,
     estimate=estimate,
-    revision=16,
+    revision=17,
     threaded=True,
 )

@@ -6,10 +6,11 @@ To add one: a file here with its settings and a `DenseRetriever`, a line in RETR
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
 from llmrec_cli.core.registry import check_code, load_variant, plugin_code, saved_variant
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.ranks import falling_order
 from llmrec_cli.ranking import returned
 from llmrec_cli.ranking.topk import topk
 from llmrec_cli.tensors import checkpoints
 from llmrec_cli.tensors.fitted_model import FittedModel
 
+T = TypeVar("T")
 Kind = Literal["followed", "together", "similar", ""]
 """That people go on from one item to another, that they choose both, that the items are alike."""
 
@@ -35,11 +38,18 @@ class Histories:
     sequences: Sequences
     vectors: Floats
     """(users, d) encoded histories."""
-    scores: dict[object, Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Retriever -> its (users, items) scores, where it is dense and has scored them; they go with the block."""
+    kept: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Retriever -> what it has worked out of these users and needs again; it goes with the block."""
 
     def __len__(self) -> int:
         return len(self.sequences)
+
+    def once(self, retriever: object, made: Callable[[Histories], T]) -> T:
+        """What `made` gives of these users, for a retriever that keeps one thing."""
+        if retriever not in self.kept:
+            self.kept[retriever] = made(self)
+        found: T = self.kept[retriever]
+        return found
 
     def select(self, users: Ints) -> Histories:
         """The users of these row numbers, in their order."""
@@ -66,6 +76,18 @@ class Excluded:
     def of(cls, pairs: tuple[Ints, Codes], allowed: Bools | None = None, ties: Ints | None = None) -> Excluded:
         return cls(*pairs, None if allowed is None else ~allowed, ties)
 
+    @cached_property
+    def by_user(self) -> tuple[Ints, Codes]:
+        """`users` and `codes`, the users ascending."""
+        order = np.argsort(self.users, kind="stable")
+        return self.users[order], self.codes[order]
+
+    def falling(self, scores: Floats) -> Codes:
+        """The codes of the items that somebody may have, by falling (items,) scores."""
+        ties = np.arange(len(scores)) if self.ties is None else self.ties
+        order = falling_order(np.zeros(len(scores), dtype=np.int64), scores, ties)
+        return (order if self.items is None else order[~self.items[order]]).astype(np.int32)
+
     def mask(self, shape: tuple[int, int]) -> Bools:
         """(users, items) what may not be brought."""
         out = np.zeros(shape, dtype=bool)
@@ -89,8 +111,8 @@ class Statistics:
     """(users,)"""
     std: Floats
     """(users,) above 0."""
-    top: Floats
-    """(users,) the largest, at least a tiny positive number."""
+    top: Floats | None = None
+    """(users,) the largest, at least a tiny positive number; scores that are `signed` need none."""
 
     @classmethod
     def of(cls, scores: Floats) -> Statistics:
@@ -129,7 +151,7 @@ class Retriever(Protocol):
         ...
 
     def pairs(self, histories: Histories, users: Ints, items: Codes) -> Floats:
-        """(pairs,) finite scores, higher is better, of `items[i]` for the user of row `users[i]`."""
+        """(pairs,) finite scores, higher is better, of `items[i]` for the user of row `users[i]`; rows ascend."""
         ...
 
     def statistics(self, histories: Histories) -> Statistics:
@@ -189,10 +211,8 @@ class DenseRetriever(BaseRetriever):
         return Statistics.of(self._scores(histories))
 
     def _scores(self, histories: Histories) -> Floats:
-        if self not in histories.scores:
-            shape = (len(histories), histories.sequences.n_items)
-            histories.scores[self] = returned.finite(self, "score", self.score(histories), shape)
-        return histories.scores[self]
+        shape = (len(histories), histories.sequences.n_items)
+        return histories.once(self, lambda users: returned.finite(self, "score", self.score(users), shape))
 
 
 RETRIEVERS = {

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.dot_products import ProductRetriever
 
 
 class AlsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -25,10 +26,10 @@ class AlsConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.6, gt=0, le=1, description="confidence of an event against the one after it, at fold-in")
 
 
-class Als(DenseRetriever):
+class Als(ProductRetriever):
     """score = folded-in user factors @ item factors."""
 
-    signed, label, evidence = True, "Like-minded people", "together"
+    label, evidence = "Like-minded people", "together"
     config: AlsConfig
     items: Floats
     """(items, factors)"""
@@ -52,11 +53,13 @@ class Als(DenseRetriever):
             model.fit(users, show_progress=False)
         return cls(config, np.ascontiguousarray(model.item_factors, dtype=np.float32))
 
-    def score(self, histories: Histories) -> Floats:
+    def item_vectors(self) -> torch.Tensor:
+        return torch.from_numpy(self.items)
+
+    def user_vectors(self, histories: Histories) -> Floats:
         confidence = histories.sequences.matrix(self.config.decay)
         confidence.data *= self.config.alpha
-        factors = fold_in(confidence, self.items, self.config.regularization)
-        return np.asarray(factors @ self.items.T, dtype=np.float32)
+        return fold_in(confidence, self.items, self.config.regularization)
 
 
 def fold_in(confidence: sp.csr_matrix, items: Floats, regularization: float, steps: int = 5) -> Floats:

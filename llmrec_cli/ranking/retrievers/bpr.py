@@ -6,12 +6,14 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.dot_products import ProductRetriever
 
 
 class BprConfig(BaseModel, frozen=True, extra="forbid"):
@@ -24,7 +26,7 @@ class BprConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.9, gt=0, le=1, description="weight of an event against the one after it, at fold-in")
 
 
-class Bpr(DenseRetriever):
+class Bpr(ProductRetriever):
     """score = (mean item factor of the history) @ fold @ item factors + bias of the item.
 
     BPR (Rendle et al. 2009) learns a vector for each training user, which is out of date as soon as the user acts and
@@ -33,7 +35,7 @@ class Bpr(DenseRetriever):
     the biases decide. One thread, for several update the factors in an order that changes from run to run.
     """
 
-    signed, label, evidence = True, "Like-minded people, by pairs", "together"
+    label, evidence = "Like-minded people, by pairs", "together"
     config: BprConfig
     items: Floats
     """(items, d)"""
@@ -63,9 +65,12 @@ class Bpr(DenseRetriever):
         some = np.diff(users.indptr) > 0
         return cls(config, items, bias, ridge(mean_factors(users, items)[some], model.user_factors[some, :-1]))
 
-    def score(self, histories: Histories) -> Floats:
+    def item_vectors(self) -> torch.Tensor:
+        return torch.from_numpy(np.column_stack([self.items, self.bias]))
+
+    def user_vectors(self, histories: Histories) -> Floats:
         users = mean_factors(histories.sequences.matrix(self.config.decay), self.items) @ self.fold
-        return np.asarray(users @ self.items.T + self.bias, dtype=np.float32)
+        return np.column_stack([users, np.ones(len(users), dtype=np.float32)])
 
 
 def mean_factors(weights: sp.csr_matrix, items: Floats) -> Floats:

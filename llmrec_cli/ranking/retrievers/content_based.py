@@ -15,12 +15,12 @@ from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.words import spaced
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.item_table import dots
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.dot_products import ProductRetriever
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 
 BLOCK = 1024
-GATHER_COST = 100
-"""Fetching the two vectors of a pair takes as long as so many cosines of a matrix product."""
 
 
 class ContentConfig(BaseModel, frozen=True, extra="forbid"):
@@ -29,10 +29,10 @@ class ContentConfig(BaseModel, frozen=True, extra="forbid"):
     decay: float = Field(0.7, gt=0, le=1, description="weight of an event against the one after it")
 
 
-class Content(DenseRetriever):
+class Content(ProductRetriever):
     """score = cosine of the item's text embedding with the decayed mean of the history's."""
 
-    signed, label, evidence = True, "Alike in meaning", "similar"
+    label, evidence = "Alike in meaning", "similar"
     config: ContentConfig
     vectors: torch.Tensor
     """(items, t) at unit length or zero."""
@@ -41,18 +41,17 @@ class Content(DenseRetriever):
     def fit(cls, config: ContentConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         return cls(config, torch.from_numpy(np.ascontiguousarray(catalogue.text_vectors)))
 
-    def score(self, histories: Histories) -> Floats:
+    def item_vectors(self) -> torch.Tensor:
+        return self.vectors
+
+    def user_vectors(self, histories: Histories) -> Floats:
         weights = histories.sequences.matrix(self.config.decay)
         taste = torch.from_numpy(np.asarray(weights @ self.vectors.numpy(), dtype=np.float32))
-        return (torch.nn.functional.normalize(taste, dim=1) @ self.vectors.T).numpy()
+        return torch.nn.functional.normalize(taste, dim=1).numpy()
 
     def support(self, history: Codes, items: Codes) -> Floats:
-        events, place = np.unique(history, return_inverse=True)
-        if len(events) * len(self.vectors) < GATHER_COST * len(history):
-            cosines = (self.vectors[events] @ self.vectors.T)[place, items]
-        else:
-            cosines = torch.einsum("nd,nd->n", self.vectors[history], self.vectors[items])
-        return cosines.clamp(0, 1).numpy()
+        runs = np.append(True, history[1:] != history[:-1])[: len(history)]
+        return dots(self.vectors[history[runs]], np.cumsum(runs) - 1, self.vectors_of_items, items).clip(0, 1)
 
 
 class TfidfConfig(BaseModel, frozen=True, extra="forbid"):

@@ -6,10 +6,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Codes, Floats
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.entries import values_at
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.sparse_scores import SparseRetriever
+
+RUN = 8
+"""From so many columns of a row on, laying the row out is faster than searching it for each."""
 
 
-class Neighbourhood(DenseRetriever):
+class Neighbourhood(SparseRetriever):
     """What retrievers share whose model is a similarity of items; each brings settings with `decay`, and `fit`.
 
     score = sum over the history of decay**age x similarity.
@@ -21,9 +26,8 @@ class Neighbourhood(DenseRetriever):
     def __post_init__(self) -> None:
         self.maxima = row_maxima(self.similarity)
 
-    def score(self, histories: Histories) -> Floats:
-        scores: Floats = (histories.sequences.matrix(self.config.decay) @ self.similarity).toarray()
-        return scores
+    def entries(self, histories: Histories) -> sp.csr_matrix:
+        return histories.sequences.matrix(self.config.decay) @ self.similarity
 
     def support(self, history: Codes, items: Codes) -> Floats:
         return pair_values(self.similarity, history, items) / self.maxima[history]
@@ -33,6 +37,9 @@ def pair_values(matrix: sp.csr_matrix, rows: Codes, columns: Codes) -> Floats:
     """(n,) `matrix[rows[i], columns[i]]`, 0 where there is no entry."""
     if len(rows) == 0:
         return np.zeros(0, dtype=np.float32)
+    runs = np.append(True, rows[1:] != rows[:-1])
+    if runs.sum() * RUN <= len(rows):
+        return values_at(matrix[rows[runs]], np.cumsum(runs) - 1, columns)
     found = np.asarray(matrix[rows.astype(np.int64), columns.astype(np.int64)]).ravel()
     return found.astype(np.float32)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Doubles, Floats
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.sparse_scores import SparseRetriever
 
 DAY = 86_400
 
@@ -23,7 +25,7 @@ class PopularityConfig(BaseModel, frozen=True, extra="forbid"):
     window: float = Field(0.0, ge=0, description="only events of the last so many days of the log; 0 takes all")
 
 
-class Popularity(DenseRetriever):
+class Popularity(SparseRetriever):
     """score = log(1 + events of the item), each event weighted by its age at the end of the log."""
 
     signed, label = True, "Popular with everyone"
@@ -43,8 +45,11 @@ class Popularity(DenseRetriever):
         """Of all times, by counts alone: what a comparison needs where nothing was fitted."""
         return cls(PopularityConfig(), np.log1p(sequences.counts()).astype(np.float32))
 
-    def score(self, histories: Histories) -> Floats:
-        return np.repeat(self.scores[None], len(histories), axis=0)
+    def entries(self, histories: Histories) -> sp.csr_matrix:
+        return sp.csr_matrix((len(histories), len(self.scores)), dtype=np.float32)
+
+    def usual(self) -> Floats:
+        return self.scores
 
 
 def _recency(config: PopularityConfig, sequences: Sequences) -> Doubles | float:

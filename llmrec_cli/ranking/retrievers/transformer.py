@@ -10,13 +10,14 @@ import torch
 from llmrec_cli.core.arrays import Floats
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.retrievers.dot_products import ProductRetriever
 
 
-class SequenceRetriever(DenseRetriever):
+class SequenceRetriever(ProductRetriever):
     """score = log softmax of the model's logits. Nothing to set: the model was trained by `pretrain`."""
 
-    signed, label, evidence = True, "Sequence model", "followed"
+    label, evidence, softmax = "Sequence model", "followed", True
     items: torch.Tensor
     """(items, d) the model's item table."""
 
@@ -24,6 +25,8 @@ class SequenceRetriever(DenseRetriever):
     def fit(cls, config: Any, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         return cls(config, torch.from_numpy(np.ascontiguousarray(catalogue.vectors)))
 
-    def score(self, histories: Histories) -> Floats:
-        logits = torch.from_numpy(np.ascontiguousarray(histories.vectors)) @ self.items.T
-        return logits.log_softmax(1).numpy()
+    def item_vectors(self) -> torch.Tensor:
+        return self.items
+
+    def user_vectors(self, histories: Histories) -> Floats:
+        return np.ascontiguousarray(histories.vectors)

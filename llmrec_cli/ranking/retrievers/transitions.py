@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.content_based import nearest
 from llmrec_cli.ranking.retrievers.item_pairs import pair_values, row_maxima
+from llmrec_cli.ranking.retrievers.sparse_scores import SparseRetriever
 
 
 class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -30,7 +31,7 @@ class TransitionsConfig(BaseModel, frozen=True, extra="forbid"):
     popularity: float = Field(-0.05, description="weight of the log popularity of an item")
 
 
-class Transitions(DenseRetriever):
+class Transitions(SparseRetriever):
     """PCTM: score = sum over the history of w x log(1 + C[h, item] x items / tau) + popularity x log p(item).
 
     Petrov et al. (RecSys 2026), a count model that matches trained sequence models on short histories.
@@ -53,8 +54,11 @@ class Transitions(DenseRetriever):
         prior = config.popularity * np.log(frequency / frequency.sum())
         return cls(config, strengths(config, sequences), prior.astype(np.float32))
 
-    def score(self, histories: Histories) -> Floats:
-        return (recent_weights(histories.sequences, self.config) @ self.strength).toarray() + self.prior
+    def entries(self, histories: Histories) -> sp.csr_matrix:
+        return recent_weights(histories.sequences, self.config) @ self.strength
+
+    def usual(self) -> Floats:
+        return self.prior
 
     def support(self, history: Codes, items: Codes) -> Floats:
         return pair_values(self.strength, history, items) / self.maxima[history]
@@ -66,7 +70,7 @@ class ContentTransitionsConfig(TransitionsConfig, frozen=True, extra="forbid"):
     neighbours: int = Field(20, ge=1, description="items of like text whose successors count too")
 
 
-class ContentTransitions(DenseRetriever):
+class ContentTransitions(SparseRetriever):
     """Transitions that start from items whose text is like that of the history: reaches where the counts are thin."""
 
     label, evidence = "What people choose after similar items", "followed"
@@ -84,9 +88,8 @@ class ContentTransitions(DenseRetriever):
         mean = (sp.diags(1 / total) @ alike).tocsr().astype(np.float32)
         return cls(config, mean, strengths(config, sequences))
 
-    def score(self, histories: Histories) -> Floats:
-        start = recent_weights(histories.sequences, self.config) @ self.alike
-        return np.asarray((start @ self.strength).toarray(), dtype=np.float32)
+    def entries(self, histories: Histories) -> sp.csr_matrix:
+        return recent_weights(histories.sequences, self.config) @ self.alike @ self.strength
 
 
 def resolve_tau(config: TransitionsConfig, sequences: Sequences) -> float:

@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.retrievers import DenseRetriever, Histories
+from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.itemknn import strongest
+from llmrec_cli.ranking.retrievers.sparse_scores import SparseRetriever
 
 ENTRIES = 1 << 23
 """Entries of a piece of the users x users similarity that is in memory at a time, unless one user alone has more."""
@@ -30,7 +31,7 @@ class UserKNNConfig(BaseModel, frozen=True, extra="forbid"):
     max_history: int = Field(200, ge=1, description="newest events of a user that are looked at")
 
 
-class UserKNN(DenseRetriever):
+class UserKNN(SparseRetriever):
     """score = sum over the `neighbours` most alike people v of sim(h, v) x v's weight of the item.
 
     After Resnick et al. (1994). A person is the vector of weights decay**age over items, and
@@ -50,12 +51,10 @@ class UserKNN(DenseRetriever):
     def fit(cls, config: UserKNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         return cls(config, sequences.matrix(config.decay, config.max_history))
 
-    def score(self, histories: Histories) -> Floats:
+    def entries(self, histories: Histories) -> sp.csr_matrix:
         queries = histories.sequences.matrix(self.config.decay, self.config.max_history)
-        scores = np.zeros(queries.shape, dtype=np.float32)
-        for start, stop in self._pieces(queries):
-            scores[start:stop] = (self._neighbours(queries[start:stop]) @ self.people).toarray()
-        return scores
+        parts = [self._neighbours(queries[start:stop]) @ self.people for start, stop in self._pieces(queries)]
+        return sp.vstack(parts, format="csr") if parts else queries
 
     def _pieces(self, queries: sp.csr_matrix) -> Iterator[tuple[int, int]]:
         """(start, stop) of users who meet at most `ENTRIES` people together, each counted once for a shared item."""

@@ -1,0 +1,80 @@
+"""Sparse scores of a block of users: sums, single cells, what has no entry; the work goes with the entries."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints, within_groups
+
+CELLS = 1 << 21
+"""Cells of the table of rows × columns in which cells are looked up: 8 MB, more leave the processor's cache."""
+
+
+def rows_of(matrix: sp.csr_matrix) -> Ints:
+    """(entries,) the row of each."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def sums(values: Doubles, indptr: npt.NDArray[np.integer]) -> Doubles:
+    """(rows,) the sum of the entries of each row."""
+    starts = indptr[:-1].astype(np.int64)
+    added = np.add.reduceat(np.append(values, 0.0), starts) if len(starts) else np.zeros(0)
+    return np.where(np.diff(indptr) > 0, added, 0.0)
+
+
+def maxima(values: Floats, indptr: npt.NDArray[np.integer]) -> Floats:
+    """(rows,) the largest of the entries of each row, −inf where there is none."""
+    starts = indptr[:-1].astype(np.int64)
+    largest = np.maximum.reduceat(np.append(values, np.float32(-np.inf)), starts) if len(starts) else values[:0]
+    return np.where(np.diff(indptr) > 0, largest, np.float32(-np.inf))
+
+
+def found_cells(matrix: sp.csr_matrix, rows: Ints, columns: npt.NDArray[np.integer]) -> tuple[Ints, Ints, Ints]:
+    """Where the asked cells (n,) are: which of the entries are asked for, and by which question of each; and (n,) the
+    question that stands for each, where a cell is asked for several times. `rows` ascend.
+    """
+    n_rows, width = matrix.shape
+    at, question, stands = [], [], np.empty(len(rows), dtype=np.int64)
+    step = max(1, CELLS // max(width, 1))
+    table = np.full(min(step, n_rows) * width, -1, dtype=np.int32)
+    for start in range(0, n_rows, step):
+        stop = min(start + step, n_rows)
+        first, last = np.searchsorted(rows, (start, stop))
+        cells = (rows[first:last] - start) * width + columns[first:last]
+        table[cells] = np.arange(last - first)
+        stands[first:last] = table[cells] + first
+        low, high = matrix.indptr[start], matrix.indptr[stop]
+        of_row = np.repeat(np.arange(stop - start) * width, np.diff(matrix.indptr[start : stop + 1]))
+        asked = table[of_row + matrix.indices[low:high]]
+        there = np.flatnonzero(asked >= 0)
+        at.append(there + low)
+        question.append(asked[there] + first)
+        table[cells] = -1
+    return np.concatenate([*at, np.zeros(0, np.int64)]), np.concatenate([*question, np.zeros(0, np.int64)]), stands
+
+
+def values_at(matrix: sp.csr_matrix, rows: Ints, columns: npt.NDArray[np.integer]) -> Floats:
+    """(n,) `matrix[rows[i], columns[i]]`, 0 where there is no entry; no cell has two entries. `rows` ascend."""
+    at, question, stands = found_cells(matrix, rows, columns)
+    out = np.zeros(len(rows), dtype=np.float32)
+    out[question] = matrix.data[at]
+    return out[stands]
+
+
+def first_free(order: Codes, n: int, n_rows: int, rows: Ints, taken: npt.NDArray[np.integer]) -> tuple[Ints, Codes]:
+    """Rows and items: of each row the first n of `order` (distinct items) that are not `taken[i]` by `rows[i]`."""
+    place = np.full(int(max(order.max(initial=-1), taken.max(initial=-1))) + 1, len(order))
+    place[order] = np.arange(len(order))
+    places, width = place[taken], min(2 * n, len(order))
+    while True:
+        free = np.ones((n_rows, width), dtype=bool)
+        inside = places < width
+        free[rows[inside], places[inside]] = False
+        if width == len(order) or (free.sum(axis=1) >= n).all():
+            break
+        width = min(4 * width, len(order))
+    found, at = np.nonzero(free)
+    kept = within_groups(np.bincount(found, minlength=n_rows)) < n
+    return found[kept], order[at[kept]]
