@@ -58,8 +58,8 @@ class Segments(BaseRetriever):
             gone = row[users] >= 0
             rows, items = first_free(order[order >= 0], n, len(members), row[users[gone]], codes[gone])
             found.append((members[rows], items, scores[items]))
-        every = (np.concatenate(each) for each in zip(*found, strict=True))
-        return best_of(*every, (len(histories), n), excluded.ties)
+        rows, codes, values = (np.concatenate(each) for each in zip(*found, strict=True))
+        return best_of(rows, codes, values, (len(histories), n), excluded.ties)
 
     def pairs(self, histories: Histories, users: Ints, items: Codes) -> Floats:
         out = np.zeros(len(users), dtype=np.float32)
