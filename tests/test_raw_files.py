@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.ingest import raw_files
+from llmrec_cli.ingest import locations, raw_files
 from llmrec_cli.ingest.column_mapping import FileConfig, name_of
 from llmrec_cli.ingest.dialect import has_header, has_sequence_header, infer_dialect, is_sequences, uses_quotes
 from llmrec_cli.ingest.engine import Engine
@@ -117,7 +117,7 @@ def test_json_lines_with_lists_optional_keys_and_a_broken_line(engine: Engine, t
     lines = ['{"user": "007", "n": 5.0, "tags": ["a", "b"]}', "{broken", "", '{"user": null, "rare": {"x": 1}}']
     (tmp_path / "log.json").write_text("\n".join(lines) + "\n")
     rows = read(engine, tmp_path, "log.json")
-    assert values(rows) == [("007", "5.0", '["a","b"]', None), (None,) * 4, (None, None, None, '{"x":1}')]
+    assert values(rows) == [("007", "5.0", '["a","b"]', None), (None,) * 4, (None, None, None, "1")]
     assert [row[3] for row in rows] == [True, False, True]
 
 
@@ -136,17 +136,18 @@ def test_near_matches_of_a_missing_file_and_member(tmp_path: Path) -> None:
         zipped.writestr("deep/ratings.dat", "1::2\n")
         zipped.writestr("deep/movies.dat", "1::2\n")
     with pytest.raises(DataError, match=r"there is no file 'rating\.csv'") as missing:
-        raw_files.locate("rating.csv", tmp_path)
+        locations.locate("rating.csv", tmp_path)
     assert "'ratings.csv'" in missing.value.fix
     with pytest.raises(DataError, match=r"no member 'ratings\.dat'") as missing:
-        raw_files.locate("all.zip#ratings.dat", tmp_path)
+        locations.locate("all.zip#ratings.dat", tmp_path)
     assert missing.value.fix == "did you mean 'deep/ratings.dat'?"
     with pytest.raises(DataError, match="holds 2 files"):
-        raw_files.locate("all.zip", tmp_path)
+        locations.locate("all.zip", tmp_path)
     with pytest.raises(DataError, match="no file matches"):
-        raw_files.locate("*.tsv", tmp_path)
-    with pytest.raises(DataError, match="is a folder"):
-        raw_files.locate(".", tmp_path / "..")
+        locations.locate("*.tsv", tmp_path)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError, match="no file in the folder 'nothing'"):
+        locations.locate("nothing", tmp_path)
 
 
 def test_a_missing_column_and_a_wrong_separator_are_reported(engine: Engine, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_a_damaged_archive_is_reported(damage: str, tmp_path: Path) -> None:
         packed[packed.index(b"PK\x01\x02")] ^= 0xFF
     path.write_bytes(packed)
     with pytest.raises(DataError, match="cannot be unpacked"):
-        (location,) = raw_files.locate(str(path), tmp_path)
+        (location,) = locations.locate(str(path), tmp_path)
         raw_files.prepare(location, "auto", tmp_path)
 
 
@@ -317,7 +318,7 @@ def test_a_packed_file_that_is_a_trap_ends_before_the_disk_is_full(
     path = tmp_path / "log.csv.gz"
     path.write_bytes(gzip.compress(b"0" * (8 << 20)))
     with pytest.raises(DataError, match="250 times its size"):
-        raw_files.prepare(raw_files.locate(str(path), tmp_path)[0], "auto", tmp_path)
+        raw_files.prepare(locations.locate(str(path), tmp_path)[0], "auto", tmp_path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -325,7 +326,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "log.csv")
     with pytest.raises(DataError, match="no regular file"):
-        raw_files.locate("log.csv", tmp_path)
+        locations.locate("log.csv", tmp_path)
 
 
 @pytest.mark.parametrize("lines", [["x," * 140_000], ["x," * 3000] * 100, ['"a,b",' + "x," * 140_000]])

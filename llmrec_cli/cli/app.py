@@ -31,6 +31,8 @@ def init(
     """
     from llmrec_cli.commands import scaffold
 
+    if Path("-") in files:
+        common.take_in(folder)
     seed = [] if common.seed is None else [f"seed={common.seed}"]
     made = scaffold.init(files, folder, [*(common.overrides or ()), *seed])
     common.console.text(made.lines)
@@ -56,6 +58,7 @@ def run(
     settings = common.settings()
     pipeline.check(settings)
     context = common.context(settings, works=True)
+    common.take_in(settings)
     outcomes = pipeline.walk(common.workdir, settings, context, names, force=force, describe=common.console.outcome)
     following = "" if until else f"open {common.work}/report/report.html; check it with `llmrec evaluate`"
     common.console.finish(outcomes, str(common.work), following)

@@ -129,6 +129,14 @@ class Common:
             named=settings.classes(),
         )
 
+    def take_in(self, where: Settings | Path) -> None:
+        """Keep the log that comes by a pipe in the folder of the settings, if they name it, or in a new project."""
+        from llmrec_cli.ingest.locations import spool
+
+        named = isinstance(where, Path) or where.values.get("clean", {}).get("interactions", {}).get("path") == "-"
+        if named and not sys.stdin.isatty():
+            spool(sys.stdin.buffer, where if isinstance(where, Path) else where.base)
+
 
 Force = Annotated[bool, typer.Option("--force", "-f", help="Run even when it is up to date.")]
 FIELDS: dict[str, dict[str, list[str]]] = json.loads(Path(__file__).with_name("fields.json").read_text("utf-8"))

@@ -38,6 +38,8 @@ def _stage(
     context = common.context(settings, finish=finish, works=True)
     if settings.without_data and not (common.work / "clean").exists():  # nothing was begun here
         pipeline.check(settings, ["clean"])
+    if name == "clean":
+        common.take_in(settings)
     clean = pipeline.grown(common.workdir, settings, context, log[0], anew=log[1])
     if dry:
         stage = clean() if name == "clean" else pipeline.load(name)

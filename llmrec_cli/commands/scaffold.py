@@ -212,7 +212,7 @@ def _from_file(project: _Project, section: str, id_field: str, file: RawTable, k
     rules = infer.item_columns if section == "items" else infer.user_columns
     found, lost = _there(rules([f for f in file.facts.values() if f.name != key]), file, project.folder)
     found = project.open_fields(section, found)
-    project.draft.put(f"clean.{section}.path", file.paths[0])
+    project.draft.put(f"clean.{section}.path", file.paths[0] if len(file.paths) == 1 else file.paths)
     project.draft.put(f"clean.{section}.{id_field}", _column(key, file))
     _grouped(project.draft, section, found, file)
     columns = [infer.InferredColumn(id_field, key, "its values hardly ever repeat, and are those of the log"), *found]
@@ -271,7 +271,7 @@ def _left_out(file: RawTable, used: set[str], *, log: bool, lost: Mapping[str, s
 
     rest = [f for f in file.facts.values() if f.name not in used]
     columns = [InferredColumn("left out", f.name, (lost or {}).get(f.name) or unused_reason(f, log=log)) for f in rest]
-    unread = [c for c in file.input.dialect.columns if c not in file.table.column_names]
+    unread = [c for c in file.input.columns if c not in file.table.column_names]
     return _format_columns(
         [*columns, *(InferredColumn("left out", c, "another column has this name too") for c in unread)]
     )
@@ -287,4 +287,4 @@ def _format_columns(found: Sequence[InferredColumn]) -> list[str]:
 
 def _column(column: str, file: RawTable) -> str | int:
     """A column for the settings: its number where the file has no names."""
-    return int(column) if file.headless else column
+    return int(column) if file.headless and column.isdigit() else column

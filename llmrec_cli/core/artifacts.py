@@ -99,7 +99,7 @@ REJECTS = Table(
     "rejects",
     "One row for each input row that was not kept, with the rule that took it out and the values as read.",
     ("source", "row"),
-    _schema(source=TEXT, row=pa.int64(), reason=TEXT, user_id=ID, item_id=ID, time=TEXT, value=TEXT),
+    _schema(source=TEXT, row=pa.int64(), reason=TEXT, user_id=ID, item_id=ID, time=TEXT, value=TEXT, raw=TEXT),
     forgets=Forgets.ROWS,
 )
 FUNNEL = Table(

@@ -18,7 +18,8 @@ from llmrec_cli.core.disk import fingerprint, remove, write_atomically
 from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.workdir import WorkDir, outermost
 from llmrec_cli.ingest.clean_config import CleanConfig
-from llmrec_cli.ingest.raw_files import Location, distinct_names, locate
+from llmrec_cli.ingest.locations import Location, locate
+from llmrec_cli.ingest.raw_files import distinct_names
 from llmrec_cli.ingest.sql import literal
 
 if TYPE_CHECKING:

@@ -128,7 +128,7 @@ def listed(columns: Columns | None) -> list[Column]:
 def name_of(column: Column, inputs: Sequence[Input]) -> str:
     """The name of a column given by name or by number, which every file must have; DataError names those there are."""
     for each in inputs:
-        there, name, where = each.dialect.columns, each.file.location.name, str(each.file.location)
+        there, name, where = each.columns, each.file.location.name, str(each.file.location)
         if each.dialect.format == "csv" and len(there) == 1:
             fix = f"is the separator {each.dialect.separator!r} right? set `separator`"
             raise DataError(f"{name} has one column only: {there[0][:60]!r}", where=where, fix=fix)

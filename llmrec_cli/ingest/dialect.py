@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from llmrec_cli.ingest.column_names import NAMES, plain
 
@@ -16,6 +16,7 @@ from llmrec_cli.ingest.column_names import NAMES, plain
 SEPARATORS = ("\t", "::", ";", ",", "|", " ")
 CONSISTENT = 0.9
 UNIT = "\x1f"
+MOST_FIELDS = 20
 WORD = re.compile(r"[\w.:-]+")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[-/. ](\d{1,2}|[A-Za-z]{3})[-/., ]+\d{4}(\s.*)?")
@@ -30,7 +31,7 @@ SEQUENCE_ITEM = re.compile(r"(item|product|movie|article|artist|track|song|game|
 class Dialect:
     """How a text file is cut into columns."""
 
-    format: Literal["csv", "json", "parquet", "sequences"]
+    format: Literal["csv", "json", "json-array", "parquet", "sequences"]
     columns: tuple[str, ...]
     """Names; the numbers "0", "1", … where the file has none."""
     separator: str = ""
@@ -50,8 +51,8 @@ def infer_dialect(
     format: str = "auto",
 ) -> Dialect:
     """The dialect of a text by its first lines and some lines with quotes; what is given is taken as it is."""
-    if format == "json" or (format == "auto" and head.lstrip().startswith(("{", "[{", "[\n"))):
-        return Dialect("json", json_keys(head))
+    if format == "json" or (format == "auto" and re.match(r"\s*(\{|\[\s*[{\]])", head)):
+        return Dialect("json-array" if head.lstrip().startswith("[") else "json", json_keys(head))
     text = _whole_lines(head)
     sep = separator or find_separator(text)
     width = common_width(records(text, sep, quoting is not False))
@@ -73,6 +74,8 @@ def is_sequences(head: str) -> bool:
     lines = [line.split() for line in _whole_lines(head).splitlines() if line.strip()]
     if any(WORD.fullmatch(word) is None for line in lines for word in line) or len(lines) < 3:
         return False
+    if len({line.count("\t") for line in head.splitlines()[1:] if line.strip()} - {0}) == 1:  # columns of texts
+        return all(any(c.isdigit() for c in word) for line in lines[1:] for word in line)
     lengths = {len(line) for line in lines}
     return len(lengths) > 1 and min(lengths) > 1 and len({line[0] for line in lines}) == len(lines)
 
@@ -95,6 +98,17 @@ def json_keys(text: str) -> tuple[str, ...]:
         if isinstance(value, dict):
             keys.update(dict.fromkeys(key for key in value if key))  # SQL has no column without a name
     return tuple(keys)
+
+
+def leaves(value: Any, name: str = "") -> list[str]:
+    """The columns of a JSON structure: fields of nested objects are `object.field`.
+
+    An object of more than `MOST_FIELDS`, or with names that have points, is one column: its keys are values.
+    """
+    inner = value if isinstance(value, dict) else {}
+    fields = [leaf for key, each in inner.items() for leaf in leaves(each, f"{name}.{key}" if name else key)]
+    usable = all(key and "." not in key for key in inner) and 0 < len(fields) <= MOST_FIELDS
+    return fields if usable or not name else [name]
 
 
 def rejoined(line: str, dialect: Dialect, column: str) -> list[str]:

@@ -5,8 +5,10 @@ Every column is read as text, so that ids keep their leading zeros and "NA" stay
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,11 +17,12 @@ import narwhals as nw
 import pyarrow as pa
 
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.ingest import raw_files, sql
+from llmrec_cli.ingest import locations, raw_files, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
-from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect, rejoined
+from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect, leaves, rejoined
 from llmrec_cli.ingest.engine_checks import check_names, check_width, read_errors
 from llmrec_cli.ingest.interruptible import Interruptible
+from llmrec_cli.ingest.locations import Location
 from llmrec_cli.ingest.raw_files import Input, RawFile
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 LEAST_MEMORY = 256 << 20
 ROWS = 1 << 18
+FIRST = 20_000
+"""Records whose nested fields are looked at."""
 
 
 class Engine:
@@ -139,10 +144,10 @@ class Engine:
 
     def open(self, config: FileConfig, base: Path, *, sequences: bool = False) -> list[Input]:
         """Every file that the settings name, unpacked, decoded and looked at."""
-        locations = raw_files.locate(config.path or "", base)
-        return [self.open_one(location, config, sequences=sequences) for location in locations]
+        found = locations.locate(config.path or "", base)
+        return [self.open_one(location, config, sequences=sequences) for location in found]
 
-    def open_one(self, location: raw_files.Location, config: FileConfig, *, sequences: bool = False) -> Input:
+    def open_one(self, location: Location, config: FileConfig, *, sequences: bool = False) -> Input:
         """One of these files."""
         file = raw_files.prepare(location, config.encoding, self.folder)
         return Input(file, self._dialect(file, config, sequences))
@@ -162,24 +167,29 @@ class Engine:
             columns=config.columns,
             format=config.format,
         )
-        if dialect.format == "json":
-            # a key may be rare: the first lines need not have them all
-            rare = [key for key in self._json_keys(file) if key not in dialect.columns]
-            if not (*dialect.columns, *rare):
-                what = f"{file.location.name} has no JSON objects, one a line"
-                raise DataError(what, where=str(file.location), fix="for a JSON array: jq -c '.[]' FILE > LINES")
-            dialect = Dialect("json", (*dialect.columns, *rare))
+        if dialect.format in ("json", "json-array"):
+            dialect = replace(dialect, columns=self._json_columns(file, dialect))
+            if not dialect.columns:
+                what = f"{file.location.name} has no JSON objects, one a line or in one array"
+                raise DataError(what, where=str(file.location), fix="for an array inside of an object: jq .NAME FILE")
         return check_width(dialect, file)
 
-    def _json_keys(self, file: RawFile) -> list[str]:
-        query = f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {sql.lines(file)} WHERE json_valid(line)"
+    def _json_columns(self, file: RawFile, dialect: Dialect) -> tuple[str, ...]:
+        """The keys in the order of the first lines, then rarer ones; fields of what the first records hold."""
+        records = f"{sql.records(file, array=dialect.format == 'json-array')} WHERE json_valid(line)"
         with read_errors(file):
-            return sorted(key for (key,) in self.rows(query) if key)  # SQL has no column without a name
+            rare = sorted(key for (key,) in self.rows(f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {records}"))
+            (first,) = self.one(f"SELECT json_group_structure(line::JSON)::VARCHAR FROM (FROM {records} LIMIT {FIRST})")
+        found = known if isinstance(known := json.loads(first or "0"), dict) else {}
+        keys = (*dialect.columns, *found, *rare)
+        # SQL has no column without a name
+        return tuple(leaf for key in dict.fromkeys(filter(None, keys)) for leaf in leaves(found.get(key), key))
 
-    def _types(self, file: RawFile) -> dict[str, str]:
+    def _types(self, file: RawFile) -> dict[str, tuple[str, str]]:
         with read_errors(file):
             relation = self._run(lambda: self.connection.sql(f"FROM {sql.parquet(file)} LIMIT 0"))
-            return dict(zip(relation.columns, map(str, relation.types), strict=True))
+            columns = list(zip(relation.columns, relation.types, strict=True))
+        return {name: field for column, type_ in columns for name, field in sql.fields(column, type_)}
 
     def raw(
         self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None, *, ragged: str = ""

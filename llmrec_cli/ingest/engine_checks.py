@@ -9,7 +9,8 @@ import duckdb
 
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.ingest.dialect import Dialect, records
-from llmrec_cli.ingest.raw_files import CHUNK, LONG, Input, RawFile
+from llmrec_cli.ingest.raw_files import Input, RawFile
+from llmrec_cli.ingest.text_scan import CHUNK, LONG
 
 # The columns that a raw table has in addition to those of the file.
 TIME = "#microseconds"
@@ -41,7 +42,7 @@ def check_width(dialect: Dialect, file: RawFile) -> Dialect:
     Of every column too many the engine keeps the whole line: one line of 140,000 separators would take gigabytes.
     """
     if len(dialect.columns) > MAX_COLUMNS:
-        kind = "different keys" if dialect.format == "json" else "columns"
+        kind = "different keys" if dialect.format.startswith("json") else "columns"
         what = f"{file.location.name} has {len(dialect.columns):,} {kind}; {MAX_COLUMNS:,} are the most that are read"
         raise DataError(what, where=str(file.location), fix=_fix_for_width(dialect))
     if dialect.format == "csv" and dialect.separator.strip(" ") and file.long_lines:
@@ -74,7 +75,7 @@ def _widest(file: RawFile, dialect: Dialect) -> tuple[int, int, int]:
 
 def _fix_for_width(dialect: Dialect) -> str:
     """What to do about a file that is too wide, by how it is written."""
-    if dialect.format == "json":
+    if dialect.format.startswith("json"):
         return 'give every record the same keys; ids belong in values, such as {"user": "u1", "item": "i1"}'
     if dialect.format == "parquet":
         return "write a file of the columns that are needed: user, item, time and the like"

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +24,8 @@ from llmrec_cli.ingest import people as ids
 from llmrec_cli.ingest.clean_config import CleanConfig
 from llmrec_cli.ingest.dialect import Dialect
 from llmrec_cli.ingest.engine_checks import TIME
-from llmrec_cli.ingest.raw_files import Input, Location, RawFile, distinct_names, locate
+from llmrec_cli.ingest.locations import Location, locate
+from llmrec_cli.ingest.raw_files import Input, RawFile, distinct_names
 from llmrec_cli.ingest.raw_log import ColumnMapping, RawLog
 from llmrec_cli.ingest.sql import literal, quoted
 
@@ -96,10 +97,10 @@ class ParsedFiles:
             "described": [each.described() for each in (config.items, config.users) if each.path is None],
             "people": [who.key.check, who.pseudonymise, sorted(who.gone)] if who else [],
         }
-        copies: Counter[tuple[str, str]] = Counter()
+        copies: Counter[tuple[Any, ...]] = Counter()
         keys = []
         for location in locations:
-            content = fingerprint(location.path), location.member
+            content = fingerprint(location.path), location.member, location.partition
             copies[content] += 1
             text = json.dumps([reading, content, copies[content]], sort_keys=True)
             keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])

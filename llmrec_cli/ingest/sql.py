@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from llmrec_cli.ingest.raw_files import Input, RawFile
+
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
 
 # No text has it, so a line is read as one column.
 NO_SEPARATOR = "\x01"
@@ -18,12 +22,19 @@ UNIX = """CASE WHEN {n} <= 0 THEN NULL WHEN {n} < 1e11 THEN ({n} * 1e6)::BIGINT 
 EARLIEST, LATEST = -2_208_988_800_000_000, 7_258_118_400_000_000
 
 
-def rows(each: Input, columns: Sequence[str], types: Mapping[str, str]) -> str:
-    """A query of `#row`, `#parsable` and the named columns as text; `types` are the engine's own, of a Parquet file."""
+Types = Mapping[str, tuple[str, str]]
+"""Of a Parquet file: name of a column -> its SQL and the engine's type; a field of a structure is `structure.field`."""
+
+
+def rows(each: Input, columns: Sequence[str], types: Types) -> str:
+    """A query of `#row`, `#parsable` and the named columns as text."""
     dialect = each.dialect
+    if fixed := [name for name in columns if name in each.partition]:
+        values = "".join(f", nullif({literal(each.partition[name])}, '') AS {quoted(name)}" for name in fixed)
+        return f"SELECT *{values} FROM ({rows(each, [c for c in columns if c not in fixed], types)})"
     if dialect.format == "parquet":
         return _parquet(each, columns, types)
-    if dialect.format == "json":
+    if dialect.format in ("json", "json-array"):
         return _json(each, columns)
     if dialect.format == "sequences":
         return _sequences(each)
@@ -57,24 +68,26 @@ def _blanks(each: Input, columns: Sequence[str]) -> str:
 
 def _json(each: Input, columns: Sequence[str]) -> str:
     def value(column: str) -> str:
-        # a JSON pointer: in it any name can be written
-        pointer = literal("/" + column.replace("~", "~0").replace("/", "~1"))
-        return f", CASE WHEN json_valid(line) THEN json_extract_string(line, {pointer}) END AS {quoted(column)}"
+        # a JSON pointer: in it any name can be written; a point is part of a name, or leads into an object
+        pointer = "/" + column.replace("~", "~0").replace("/", "~1")
+        ways = dict.fromkeys((pointer, pointer.replace(".", "/")))
+        found = ", ".join(f"json_extract_string(line, {literal(way)})" for way in ways)
+        return f", CASE WHEN json_valid(line) THEN coalesce({found}) END AS {quoted(column)}"
 
     return (
         f'SELECT row_number() OVER () AS "#row", json_valid(line) AS "#parsable"{"".join(map(value, columns))} '
-        f"FROM {lines(each.file)} WHERE trim(line) <> ''"
+        f"FROM {records(each.file, array=each.dialect.format == 'json-array')} WHERE trim(line) <> ''"
     )
 
 
-def _parquet(each: Input, columns: Sequence[str], types: Mapping[str, str]) -> str:
+def _parquet(each: Input, columns: Sequence[str], types: Types) -> str:
     def value(column: str) -> str:
-        name, type_ = quoted(column), types[column]
+        (field, type_), name = types[column], quoted(column)
         if type_ in ("FLOAT", "DOUBLE"):  # an id column with gaps is stored as 12345.0
-            whole = f"{name} = floor({name}) AND abs({name}) < 9e15"
-            return f", CASE WHEN {whole} THEN {name}::BIGINT::VARCHAR ELSE {name}::VARCHAR END AS {name}"
+            whole = f"{field} = floor({field}) AND abs({field}) < 9e15"
+            return f", CASE WHEN {whole} THEN {field}::BIGINT::VARCHAR ELSE {field}::VARCHAR END AS {name}"
         nested = type_.endswith("]") or type_.startswith(("STRUCT", "MAP"))
-        return f", (to_json({name})->>'$') AS {name}" if nested else f", {name}::VARCHAR AS {name}"
+        return f", (to_json({field})->>'$') AS {name}" if nested else f", {field}::VARCHAR AS {name}"
 
     chosen = "".join(map(value, columns))
     return f'SELECT row_number() OVER () AS "#row", true AS "#parsable"{chosen} FROM {parquet(each.file)}'
@@ -98,11 +111,40 @@ def _sequences(each: Input) -> str:
     )
 
 
+def texts(each: Input) -> str:
+    """A query of the text of each row, in order; a row of a Parquet file as JSON."""
+    if each.dialect.format == "parquet":
+        return f"SELECT to_json(file)::VARCHAR AS text FROM {parquet(each.file)} AS file"
+    if each.dialect.format == "sequences":
+        return f"SELECT concat_ws(' ', \"user\", item) AS text FROM ({_sequences(each)})"
+    found = records(each.file, array=each.dialect.format == "json-array")
+    return f"SELECT line AS text FROM (FROM {found} OFFSET {int(each.dialect.header)}) WHERE trim(line) <> ''"
+
+
 def lines(file: RawFile) -> str:
     return (
         f"read_csv({path(file)}, delim={literal(NO_SEPARATOR)}, quote='', escape='', header=false, auto_detect=false, "
         "columns={'line': 'VARCHAR'}, compression='none', hive_partitioning=false, strict_mode=false)"
     )
+
+
+def fields(name: str, type_: DuckDBPyType) -> Iterator[tuple[str, tuple[str, str]]]:
+    """A column of a Parquet file as `Types` has it: itself, or the fields of the structure that it is."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((name,), type_)]
+    while waiting:
+        path, type_ = waiting.pop(0)
+        if type_.id == "struct" and all(key and "." not in key for key, _ in type_.children):
+            waiting = [((*path, key), child) for key, child in type_.children] + waiting
+        else:
+            yield ".".join(path), (".".join(map(quoted, path)), str(type_))
+
+
+def records(file: RawFile, *, array: bool) -> str:
+    """The JSON values of a file, a `line` for each: those of its lines, or of the one array that it is."""
+    if not array:
+        return lines(file)
+    objects = f"read_json_objects({path(file)}, format='array', compression='uncompressed')"
+    return f"(SELECT json::VARCHAR AS line FROM {objects})"
 
 
 def parquet(file: RawFile) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import glob
-import os
-import zipfile
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,16 +13,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.errors import DataError, LlmrecError
-from llmrec_cli.ingest import infer, raw_files
+from llmrec_cli.core.registry import load_function
+from llmrec_cli.ingest import infer, locations
 from llmrec_cli.ingest.column_facts import Facts, facts
 from llmrec_cli.ingest.column_mapping import FileConfig, name_of
 from llmrec_cli.ingest.dialect import is_sequences
 from llmrec_cli.ingest.engine import Engine
 from llmrec_cli.ingest.engine_checks import check_width
+from llmrec_cli.ingest.locations import Location
 from llmrec_cli.ingest.raw_files import Input
 
 # Rows that are looked at; a log may have billions.
 SAMPLE = 200_000
+SOME = 3
+"""Of more files of a kind that are no tables one is named."""
+MOST_UNNAMED = 12
+"""Of more columns without names it can't be seen which are users and items."""
 NEEDED = "a log has a row for each event, with a column of users and one of items"
 
 
@@ -39,6 +44,8 @@ class RawTable:
     table: pa.Table
     pattern: str = ""
     """The glob that it was found by, as the settings name it."""
+    matched: int = 1
+    """How many files that names."""
     files: int = 1
 
     @property
@@ -93,48 +100,49 @@ class Assignment:
 
 
 def read_tables(engine: Engine, given: Path, folder: Path) -> tuple[list[RawTable], list[tuple[str, str]]]:
-    """The first rows of a file, of each file of a pattern or of each member of a zip file; and what was passed over.
+    """The first rows of a file, of each file of a folder or pattern, of each member of an archive; what is no table.
 
-    Raises DataError where a file, other than a member of a zip file, is no table with rows.
+    "-" is what came by a pipe. Raises DataError for a single file that is no table with rows.
     """
-    if not given.exists() and glob.has_magic(str(given)):
-        pattern = _from(folder, given)
-        found = [location.path for location in raw_files.locate(str(given.absolute()), Path())]
-        return [replace(_read_table(engine, str(p), p, folder), pattern=pattern) for p in found], []
-    if not (given.is_file() and zipfile.is_zipfile(given)):
-        return [_read_table(engine, str(given), given, folder)], []
-    tables, passed = [], []
-    for member in raw_files.members(given):
+    found = locations.locate(
+        str(given), folder.absolute() if given == locations.PIPE else Path().absolute(), every=True
+    )
+    named = [locations.named(each, given, folder) for each in found]
+    matched = Counter(pattern for _, pattern in named)
+    tables, passed = list[RawTable](), dict[str, list[tuple[str, str]]]()
+    for location, (path, pattern) in zip(found, named, strict=True):
         try:
-            tables.append(_read_table(engine, f"{given}#{member}", given, folder, member))
+            each, table = _first_rows(engine, location, max(SAMPLE // len(found), 1000))
+            tables.append(RawTable(str(given), [path], each, table, pattern, matched[pattern]))
         except LlmrecError as error:
-            passed.append((member, error.what))  # a readme, an image
-    return tables, passed
+            if len(found) == 1:
+                raise
+            passed.setdefault(location.path.suffix, []).append(
+                (location.member or location.name, error.what)
+            )  # a readme
+    unused = list[tuple[str, str]]()
+    for rest in passed.values():
+        unused += rest if len(rest) <= SOME else [(f"{rest[0][0]} and {len(rest) - 1:,} more", rest[0][1])]
+    return tables, unused
 
 
-def _read_table(engine: Engine, given: str, file: Path, folder: Path, member: str = "") -> RawTable:
-    path = f"{file.absolute()}#{member}" if member else str(file.absolute())
-    (each,) = engine.open(FileConfig.model_validate({"path": path}), Path())
-    name = each.file.location.name
+def _first_rows(engine: Engine, location: Location, limit: int) -> tuple[Input, pa.Table]:
+    settings = FileConfig.model_validate({})
+    each, where = engine.open_one(location, settings), str(location)
     check_width(each.dialect, each.file)  # a stage reads the columns that it needs, a look all of them
+    if re.match(r"\S+:\r?\n[^\n]*,", each.file.head):
+        raise load_function("llmrec_cli.extras.no_log:headed")(location.name, where)
     if each.dialect.format == "csv" and is_sequences(each.file.head):
-        (each,) = engine.open(FileConfig.model_validate({"path": path}), Path(), sequences=True)
-    elif len(each.dialect.columns) < 2:
-        raise DataError(f"{name} has one column only", where=path, fix=NEEDED)
-    raw = engine.raw([each], _distinct(each.dialect.columns), limit=SAMPLE)
-    table = engine.arrow(engine.texts(raw)).select(_distinct(each.dialect.columns))
+        each = engine.open_one(location, settings, sequences=True)
+    elif len(each.columns) < 2:
+        raise DataError(f"{location.name} has one column only", where=where, fix=NEEDED)
+    raw = engine.raw([each], _distinct(each.columns), limit=limit)
+    table = engine.arrow(engine.texts(raw)).select(_distinct(each.columns))
     if not table.num_rows:
-        header = ", ".join(each.dialect.columns)
+        header = ", ".join(each.columns)
         what = f"a header and no rows: {header}" if each.dialect.header else "no rows that can be read"
-        raise DataError(f"{name} has {what}", where=path, fix=NEEDED)
-    near = _from(folder, file)
-    return RawTable(given, [f"{near}#{member}" if member else near], each, table)
-
-
-def _from(folder: Path, file: Path) -> str:
-    """The path as the settings in `folder` name it: relative where it is near."""
-    near = os.path.relpath(file.absolute(), folder.absolute())
-    return near if near.count("..") < 3 else str(file.absolute())
+        raise DataError(f"{location.name} has {what}", where=where, fix=NEEDED)
+    return each, table
 
 
 def _distinct(columns: Iterable[str]) -> list[str]:
@@ -158,15 +166,21 @@ def assign(tables: Sequence[RawTable], given: Mapping[str, str | int]) -> Assign
     that the settings name for the log. Of several different logs the one with the most columns that are understood,
     and then with the most rows, is taken. Raises DataError where no file is a log.
     """
+    tables = _together(tables)
     logs = [each for each in tables if each.is_sequences or _is_log(each, named(each, given))]
     if not logs:
-        raise _no_log(tables, given)
-    log = max(logs, key=lambda each: (each.is_sequences, len(log_columns(each, given)), each.table.num_rows))
+        raise load_function("llmrec_cli.extras.no_log:no_log")(tables, given)
+    log = max(
+        logs,
+        key=lambda each: (each.is_sequences, _by_name(each), len(log_columns(each, given)), each.table.num_rows),
+    )
+    if not log.is_sequences and "user" not in given:
+        _check_users(log, tables)
     for column in filter(lambda c: c != "", given.values()):
         name_of(column, [log.input])
-    same = [each for each in logs if _same_columns(each, log)]
+    same = [each for each in logs if _kind(each) == _kind(log)]
     rivals = [each for each in logs if each not in same and (each.is_sequences or _by_name(each))]
-    found = Assignment(_concatenated(same, tables))
+    found = Assignment(_concatenated(same))
     found.unused = [
         (each.name, f"another log, of other columns ({', '.join(each.table.column_names)}); give it alone to use it")
         for each in rivals
@@ -195,7 +209,8 @@ def _is_log(each: RawTable, given: Mapping[str, str]) -> bool:
     ids = [g for g in log_columns(each, given) if g.field in ("user", "item")]
     if {"user", "item"} <= given.keys():
         return bool(ids)
-    return bool(ids) and (not each.keys or _by_name(each))
+    unnamed = each.headless and len(each.table.column_names) > MOST_UNNAMED
+    return bool(ids) and not unnamed and (not each.keys or _by_name(each))
 
 
 def _by_name(each: RawTable) -> bool:
@@ -205,47 +220,38 @@ def _by_name(each: RawTable) -> bool:
     return len(ids) == 2 and all(g.reason.startswith("its name") and g.column not in keys for g in ids)
 
 
-def _same_columns(one: RawTable, other: RawTable) -> bool:
-    kinds = [(each.input.dialect.format, each.input.dialect.columns, each.headless) for each in (one, other)]
-    return kinds[0] == kinds[1]
+def _kind(each: RawTable) -> tuple[str, ...]:
+    """What files have in common that can be one: how they are written, and their columns, named ones in any order."""
+    columns = each.input.columns if each.headless else sorted(each.input.columns)
+    return (each.input.dialect.format, str(each.headless), *columns)
 
 
-def _concatenated(same: Sequence[RawTable], tables: Sequence[RawTable]) -> RawTable:
-    """Files with the same columns as one log; a pattern stays one where all of its files belong to it."""
-    if len(same) == 1:
-        return same[0]
-    pattern = same[0].pattern
-    whole = pattern and list(same) == [each for each in tables if each.pattern == pattern]
-    paths = [pattern] if whole else [path for each in same for path in each.paths]
-    return replace(same[0], paths=paths, table=pa.concat_tables([each.table for each in same]), files=len(same))
+def _together(tables: Sequence[RawTable]) -> list[RawTable]:
+    """Files of the same named columns as one: a day alone may look as if it described users."""
+    groups: dict[tuple[str, ...], list[RawTable]] = {}
+    for number, each in enumerate(tables):
+        groups.setdefault((*_kind(each), str(number) if each.headless else ""), []).append(each)
+    return list(map(_concatenated, groups.values()))
 
 
-def _no_log(tables: Sequence[RawTable], given: Mapping[str, str | int]) -> DataError:
-    """Of each file what is in the way of its being a log."""
-    for each in tables:
-        for column in given.values():
-            if column != "" and len(tables) == 1:
-                name_of(column, [each.input])
-    lines = [f"{each.name} {_why_no_log(each)}" for each in tables]
-    return DataError(
-        "none of the files is a log of events",
-        table=lines,
-        where=", ".join(each.given for each in tables),
-        fix=f"{NEEDED}; or name them: --set clean.interactions.user=COLUMN --set clean.interactions.item=COLUMN",
-    )
+def _concatenated(same: Sequence[RawTable]) -> RawTable:
+    """Files with the same columns as one; a pattern stays one where all of its files belong to it."""
+    first = same[0]
+    if len(same) == 1 and not first.input.partition:
+        return first
+    whole = first.pattern and len(same) == first.matched and all(each.pattern == first.pattern for each in same)
+    paths = [first.pattern] if whole else [path for each in same for path in each.paths]
+    tables = [each.table.select(first.table.column_names) for each in same]
+    return replace(first, paths=paths, table=pa.concat_tables(tables), files=len(same))
 
 
-def _why_no_log(each: RawTable) -> str:
-    for id_field in ("user", "item"):
-        only = next((f for f in each.facts.values() if f.n_distinct == 1 and f.named(id_field)), None)
-        if only is not None:
-            return f"has only one {id_field}: {only.name} is {only.values[0].as_py()!r} in every row"
-    if each.table.num_rows == 1:
-        return "has one row only"
-    columns = ", ".join(each.table.column_names)
-    if each.keys:
-        return f"describes something: {each.keys[0].name} is another in each row (columns: {columns})"
-    return f"has no column of users and one of items (columns: {columns})"
+def _check_users(log: RawTable, tables: Sequence[RawTable]) -> None:
+    """Raise DataError where the users of a log stand in another file, by a column that both have."""
+    user = next(g for g in log_columns(log, {}) if g.field == "user")
+    for other in tables if not log.facts[user.column].named("user") and not log.headless else ():
+        named = [f.name for f in other.facts.values() if f.named("user") and f not in other.keys]
+        if named and user.column in other.facts and other is not log:
+            raise load_function("llmrec_cli.extras.no_log:without_users")(log, other, user.column, named[0])
 
 
 def _describe(found: Assignment, files: Sequence[RawTable], inferred: Sequence[infer.InferredColumn]) -> None:

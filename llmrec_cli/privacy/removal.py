@@ -99,12 +99,13 @@ def take_out(work: WorkDir, ids: Collection[str], change: Change) -> None:
             remove(work, table, change)
             continue
         theirs = column.filter(pc.is_in(column, value_set=wanted))
-        if not len(theirs):
+        if not len(theirs) and table is not REJECTS:
             continue
         people = set(theirs.unique().to_pylist())
         change.found |= people
         change.learned_from |= people if table is not REJECTS else set()
-        change.rows[table.path] = len(theirs)
+        if people:
+            change.rows[table.path] = len(theirs)
         if _whole(work, table):
             with changing(work, table, change):
                 _rewrite(work, table, wanted)
@@ -116,7 +117,12 @@ def _rewrite(work: WorkDir, table: Table, wanted: pa.Array) -> None:
     with work.writer(table) as append:
         for piece in work.batches(table):
             others = pc.invert(pc.is_in(piece.column(USER), value_set=wanted))
-            append(pa.Table.from_batches([piece.filter(others)]))
+            rows = pa.Table.from_batches([piece.filter(others)])
+            if table is REJECTS:  # nobody knows whose rows those are that could not be read
+                unread = pc.equal(rows.column("reason"), "unparsable")
+                raw = pc.if_else(unread, pa.scalar(None, pa.string()), rows.column("raw"))
+                rows = rows.set_column(rows.column_names.index("raw"), "raw", raw)
+            append(rows)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from llmrec_cli.core.workdir import WorkDir, outermost
 from llmrec_cli.ingest import appended
 from llmrec_cli.ingest.clean_config import CleanConfig
 from llmrec_cli.ingest.column_mapping import Column, name_of
-from llmrec_cli.ingest.raw_files import locate
+from llmrec_cli.ingest.locations import locate
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.checked_log import CheckedLog
@@ -79,7 +79,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[st
 def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context) -> Report:
     """All tables of a log."""
     from llmrec_cli.ingest import account as accounts
-    from llmrec_cli.ingest import array_log, metadata, oddities
+    from llmrec_cli.ingest import array_log, metadata, oddities, raw_texts
     from llmrec_cli.ingest.described import Kept, described, ranges
 
     checked = array_log.check(log, config, _microseconds(config))
@@ -107,7 +107,7 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context) -> 
         column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
         events = log.engine.put(pa.concat_tables(piece.select(metadata.REVIEWED) for piece in checked.training()))
         _write(work, REVIEWS, log.engine.tables(metadata.reviews(events, log_rows, column)))
-    _write(work, REJECTS, checked.rejects())
+    _write(work, REJECTS, raw_texts.with_raw(log, config.interactions, checked.rejects()))
     _write(work, NEGATIVE_FEEDBACK, checked.negative_feedback())
     if config.holdout != "none":
         _write(work, HOLDOUT, checked.holdout())
@@ -217,7 +217,7 @@ def _read_log(
     wanted += [name(c) for each in (config.items, config.users) if each.path is None for c in each.described()]
     wanted.append(name(settings.review))
     if settings.where:
-        wanted += engine_filter.columns(settings.where, inputs[0].dialect.columns)
+        wanted += engine_filter.columns(settings.where, inputs[0].columns)
     columns = list(dict.fromkeys(c for c in wanted if c is not None))
     if known:
         raw, forgotten = known.raw(inputs, columns, mapping)
