@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.artifacts import REJECTS
+from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest import raw_files, rules, sql
+from llmrec_cli.ingest.appended import PARSED
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.column_mapping import InteractionsConfig
@@ -24,11 +29,26 @@ NAMELESS = (rules.FORGOTTEN, "unparsable")
 """Reasons of rows that are, or may be, of somebody who was forgotten."""
 
 
-def with_raw(log: RawLog, config: InteractionsConfig, rejects: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def known(work: WorkDir, inputs: Sequence[Input]) -> dict[str, pa.Table]:
+    """Rows of the rejects that lie here by their source, of files whose columns were read before these were written."""
+    if not work.has(REJECTS):
+        return {}
+    with suppress(UpstreamError):  # a table that is damaged
+        rejects, written = work.read(REJECTS, ["source", "row", "raw"]), work.where(REJECTS).stat().st_mtime_ns
+        old = [each.file.path.parent.name == PARSED and each.file.path.stat().st_mtime_ns < written for each in inputs]
+        names = itertools.compress(raw_files.distinct_names(inputs), old)
+        return {name: rejects.filter(pc.equal(rejects.column("source"), name)) for name in names}
+    return {}
+
+
+def with_raw(
+    log: RawLog, config: InteractionsConfig, rejects: Iterable[pa.Table], before: Mapping[str, pa.Table]
+) -> Iterator[pa.Table]:
     """Rejected rows in the order of the log, with `raw`: their line, or for Parquet the row as JSON.
 
     It is null where it would tell of people what else nothing tells: with pseudonyms everywhere, and when somebody was
-    forgotten, in the rows that are or may be theirs. It is also null in a file whose lines are not its rows.
+    forgotten, in the rows that are or may be theirs. It is also null in a file whose lines are not its rows. `before`
+    has texts that are known: of a log that grows only new files are read.
     """
     rows = log.engine.counts(log.engine.frame(f'SELECT "#source" AS source FROM {log.raw}'), "source")
     sources = zip(raw_files.distinct_names(log.inputs), log.inputs, strict=True)
@@ -40,12 +60,21 @@ def with_raw(log: RawLog, config: InteractionsConfig, rejects: Iterable[pa.Table
         found = list[pa.Array]()
         for source in pc.unique(piece.column("source")).to_pylist():
             there = piece.filter(pc.equal(piece.column("source"), source)).column("row").to_numpy()
-            found += texts[source].take(there)
+            found += _known(before.get(source), there) or texts[source].take(there)
         raw = pa.chunked_array(found, pa.string())
         if log.people:
             may_be_theirs = pc.is_in(piece.column("reason"), value_set=pa.array(NAMELESS))
             raw = pc.if_else(may_be_theirs, pa.scalar(None, pa.string()), raw)
         yield piece.append_column("raw", raw)
+
+
+def _known(before: pa.Table | None, rows: Ints) -> list[pa.Array]:
+    """The texts of some rows, if all are known."""
+    if before is None or not before.num_rows:
+        return []
+    places = np.minimum(np.searchsorted(before.column("row").to_numpy(), rows), before.num_rows - 1)
+    same = before.take(pa.array(places))
+    return same.column("raw").chunks if np.array_equal(same.column("row").to_numpy(), rows) else []
 
 
 class _Texts:
@@ -66,7 +95,7 @@ class _Texts:
 
 
 def _texts(log: RawLog, config: InteractionsConfig, each: Input, n_rows: int) -> Iterator[pa.Array]:
-    if log.parsed:  # the columns were read before, the texts were not
+    if each.file.path.parent.name == PARSED:  # its columns were read before, the texts were not
         each = log.engine.open_one(each.file.location, config, sequences=config.layout == "sequences")
     dialect, file = each.dialect, each.file
     if dialect.format == "csv" and file.n_lines != n_rows + dialect.header:  # empty lines, or values of several lines

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 def run(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str] | None = None) -> Report:
     """`files` are all that were appended to the log, where these are others than those of the work directory's list."""
+    from llmrec_cli.ingest import raw_texts
     from llmrec_cli.ingest.engine import Engine
 
     scratch, known = work.scratch("clean", context.ticket), appended.read(work.path)
@@ -64,7 +65,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[st
     with Engine(context.max_memory // 2, context.threads, scratch) as engine:
         log = _read_log(engine, config, context.base, people, _parsed(work) if files else None)
         context.progress.log(f"{log.total:,} rows read from {log.paths}")
-        report = _make(new, log, config, context)
+        report = _make(new, log, config, context, raw_texts.known(work, log.inputs))
         report.lines += appended.describe(log, new, len(files) - len(known.files))
     if config.items.path is not None and work.has(ITEMS):
         with suppress(UpstreamError):  # the old table is damaged
@@ -76,8 +77,8 @@ def run(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[st
     return report
 
 
-def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context) -> Report:
-    """All tables of a log."""
+def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, texts: dict[str, pa.Table]) -> Report:
+    """All tables of a log; `texts` of rejected rows are known."""
     from llmrec_cli.ingest import account as accounts
     from llmrec_cli.ingest import array_log, metadata, oddities, raw_texts
     from llmrec_cli.ingest.described import Kept, described, ranges
@@ -107,7 +108,7 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context) -> 
         column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
         events = log.engine.put(pa.concat_tables(piece.select(metadata.REVIEWED) for piece in checked.training()))
         _write(work, REVIEWS, log.engine.tables(metadata.reviews(events, log_rows, column)))
-    _write(work, REJECTS, raw_texts.with_raw(log, config.interactions, checked.rejects()))
+    _write(work, REJECTS, raw_texts.with_raw(log, config.interactions, checked.rejects(), texts))
     _write(work, NEGATIVE_FEEDBACK, checked.negative_feedback())
     if config.holdout != "none":
         _write(work, HOLDOUT, checked.holdout())
