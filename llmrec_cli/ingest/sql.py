@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmrec_cli.ingest.raw_files import Input, RawFile
-
-if TYPE_CHECKING:
-    from duckdb.sqltypes import DuckDBPyType
 
 # No text has it, so a line is read as one column.
 NO_SEPARATOR = "\x01"
@@ -128,7 +125,7 @@ def lines(file: RawFile) -> str:
     )
 
 
-def fields(name: str, type_: DuckDBPyType) -> Iterator[tuple[str, tuple[str, str]]]:
+def fields(name: str, type_: Any) -> Iterator[tuple[str, tuple[str, str]]]:
     """A column of a Parquet file as `Types` has it: itself, or the fields of the structure that it is."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((name,), type_)]
     while waiting:
