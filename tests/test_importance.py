@@ -64,7 +64,7 @@ def test_few_users_leave_the_sources_at_equal_weights_and_many_do_not(candidates
 def test_trees_are_as_many_as_the_users_can_teach(candidates: Candidates) -> None:
     def rounds(users: int, trees: int = 0) -> int:
         few = candidates.keep(candidates.rows(np.arange(USERS) < users))
-        return int(LambdaRank.fit(LambdaRankConfig(trees=trees), few, 1).trees.num_trees())
+        return len(LambdaRank.fit(LambdaRankConfig(trees=trees), few, 1).trees.trees)
 
     assert [rounds(40), rounds(USERS), rounds(40, trees=7)] == [10, USERS // 20, 7]
 

@@ -60,11 +60,11 @@ def test_the_best_are_those_of_a_full_ranking(kind: str, exact: bool, monkeypatc
         users, table = vectors(kind, items)
         ties, nobody = rng.permutation(items), rng.random(items) < 0.3
         pairs = rng.integers(0, USERS, 200), rng.integers(0, items, 200).astype(np.int32)
-        search = ItemTable(torch.from_numpy(table), ties, exact=exact)
         truth = users.astype(np.float64) @ table.astype(np.float64).T
         size = np.linalg.norm(users, axis=1)[:, None] * np.linalg.norm(table, axis=1).max()
         for hidden in (None, nobody):
             excluded = Excluded(*pairs, hidden, ties)
+            search = ItemTable(torch.from_numpy(table), ties, hidden, exact=exact)
             codes, scores = search.top(torch.from_numpy(users), BEST, excluded)
             expected = ranked(truth, ties, excluded, BEST)
             rows, ranks = np.nonzero(expected >= 0)

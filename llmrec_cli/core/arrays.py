@@ -24,6 +24,12 @@ def within_groups(lengths: Ints) -> Ints:
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
+def distinct(keys: Ints) -> Ints:
+    """The distinct ones, ascending: `np.unique` of whole numbers takes ten times as long as `np.sort`."""
+    found = np.sort(keys)
+    return found[np.append(True, found[1:] != found[:-1])[: len(found)]]
+
+
 def unit(rows: Floats) -> Floats:
     """(n, d) float32 rows of length 1; zero rows stay zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, distinct
 from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.stage import Report
 from llmrec_cli.data.interactions import Sequences
@@ -183,7 +183,7 @@ def most_chosen(items: pa.Table, allowed: Bools, k: int, constraints: Constraint
 def check(lists: Lists, histories: Sequences, allowed: Bools, constraints: Constraints, *, filter_seen: bool) -> None:
     """Every promise about the lists of these users, checked before they are written."""
     of, codes = histories.excluded(seen=filter_seen)
-    excluded = np.unique(of * np.int64(histories.n_items) + codes)
+    excluded = distinct(of * np.int64(histories.n_items) + codes)
     found = {name: n for name, n in broken(lists.items, excluded, allowed, constraints).items() if n}
     if found:
         raise AssertionError(f"lists break the constraints: {found}")

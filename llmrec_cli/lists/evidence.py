@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, within_groups
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, distinct, offsets_of, within_groups
 from llmrec_cli.core.columns import EVIDENCE, ITEM
 from llmrec_cli.core.min_support import enough
 from llmrec_cli.data.interactions import Sequences
@@ -85,7 +85,7 @@ def event_pairs(histories: Sequences, users: Ints, items: Codes) -> tuple[Ints, 
     rows = np.repeat(np.arange(len(users)), lengths)
     starts = np.repeat(recent.offsets[:-1][users] - offsets_of(lengths)[:-1], lengths)
     events = recent.codes[starts + np.arange(len(rows))]
-    keys = np.unique(rows * np.int64(recent.n_items) + events)
+    keys = distinct(rows * np.int64(recent.n_items) + events)
     rows, events = keys // recent.n_items, (keys % recent.n_items).astype(np.int32)
     others = events != items[rows]
     return rows[others], events[others]

@@ -46,7 +46,8 @@ def found_cells(matrix: sp.csr_matrix, rows: Ints, columns: npt.NDArray[np.integ
         table[cells] = np.arange(last - first)
         stands[first:last] = table[cells] + first
         low, high = matrix.indptr[start], matrix.indptr[stop]
-        of_row = np.repeat(np.arange(stop - start) * width, np.diff(matrix.indptr[start : stop + 1]))
+        firsts = np.arange(stop - start, dtype=np.int32) * np.int32(width)
+        of_row = np.repeat(firsts, np.diff(matrix.indptr[start : stop + 1]))
         asked = table[of_row + matrix.indices[low:high]]
         there = np.flatnonzero(asked >= 0)
         at.append(there + low)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of
 from llmrec_cli.ranking.retrievers import Excluded
 from llmrec_cli.ranking.topk import best_of, nth_bound
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
@@ -51,16 +51,21 @@ class LogSums:
 
 
 class ItemTable:
-    """The vectors of all items, (items, d) float32, laid out for the search; `ties` (items,) orders equal scores.
+    """The vectors of the items, (items, d) float32, laid out for the search.
 
-    `exact` keeps the products themselves in float32, so that their sums can be had too.
+    `ties` (items,) orders equal scores, `hidden` (items,) are not looked at; `exact` keeps the products themselves in
+    float32, so that their sums can be had too.
     """
 
-    def __init__(self, vectors: torch.Tensor, ties: Ints | None = None, *, exact: bool = False) -> None:
+    def __init__(
+        self, vectors: torch.Tensor, ties: Ints | None = None, hidden: Bools | None = None, *, exact: bool = False
+    ) -> None:
         self.device = torch.device("cuda" if choose_device("auto").startswith("cuda") else "cpu")
-        self.vectors, self.ties = vectors.to(self.device).contiguous(), ties
+        self.vectors, self.ties, self.hidden = vectors.to(self.device).contiguous(), ties, hidden
         order = np.arange(len(vectors)) if ties is None else np.argsort(ties)
-        self.codes, self.place = order.astype(np.int32), np.argsort(order)
+        order = order if hidden is None else order[~hidden[order]]
+        self.codes, self.place = order.astype(np.int32), np.full(len(vectors), -1)
+        self.place[order] = np.arange(len(order))
         self.dtype = torch.float32 if exact else fast_dtype(self.device)
         self.error = 4 * (vectors.shape[1] + 4) * 2.0**-24
         """Of the sums of a product in float32, the tile's and the exact one, as a part of both lengths multiplied."""
@@ -88,16 +93,15 @@ class ItemTable:
     def top(
         self, queries: torch.Tensor, n: int, excluded: Excluded, sums: LogSums | None = None
     ) -> tuple[Codes, Floats]:
-        """As `Retriever.top`, of (users, d) queries; `sums` are those of all items, for an `exact` table."""
+        """As `Retriever.top`, of (users, d) queries; `sums` are those of the items in an `exact` table."""
         users, codes = excluded.by_user
-        nobody = None if excluded.items is None else torch.from_numpy(excluded.items[self.codes]).to(self.device)
         out = np.full((len(queries), n), -1, dtype=np.int32), np.full((len(queries), n), -np.inf, dtype=np.float32)
         bounds = [0, *range(FIRST, len(self.codes), ITEMS), len(self.codes)]
         for start in range(0, len(queries), USERS):
             part = slice(start, min(start + USERS, len(queries)))
             first, last = np.searchsorted(users, (part.start, part.stop))
             hidden = users[first:last] - start, self.place[codes[first:last]]
-            search = Search(self, queries[part].to(self.device), n, hidden, nobody)
+            search = Search(self, queries[part].to(self.device), n, hidden)
             for low, high in pairwise(bounds):
                 tile = self.table[low:high] @ search.asked.T
                 if sums is not None:
@@ -110,11 +114,9 @@ class ItemTable:
 class Search:
     """The best items of a tile of users, as far as the items have been looked at."""
 
-    def __init__(
-        self, table: ItemTable, queries: torch.Tensor, n: int, hidden: tuple[Ints, Ints], nobody: torch.Tensor | None
-    ) -> None:
-        """`hidden` are users (row numbers) with places of items that they may not have, `nobody` (items,) by place."""
-        self.table, self.queries, self.hidden, self.nobody = table, queries, hidden, nobody
+    def __init__(self, table: ItemTable, queries: torch.Tensor, n: int, hidden: tuple[Ints, Ints]) -> None:
+        """`hidden` are users (row numbers) with the places of items that they may not have."""
+        self.table, self.queries, self.hidden = table, queries, hidden
         self.shape, self.asked, self.slack = (len(queries), n), table.asked(queries), table.slack(queries)
         self.found: list[tuple[Ints, Codes, Floats]] = []
         self.least: Floats | None = None
@@ -144,13 +146,11 @@ class Search:
         inside = (places >= first) & (places < first + len(tile))
         cells = (torch.from_numpy(each).to(tile.device) for each in (places[inside] - first, users[inside]))
         tile[tuple(cells)] = -torch.inf
-        if self.nobody is not None:
-            tile[self.nobody[first : first + len(tile)]] = -torch.inf
 
     def _first_bound(self, tile: torch.Tensor) -> Floats:
         """(users,) what the n-th largest group of items reaches."""
         whole = len(tile) // GROUP * GROUP
-        maxima = tile[:whole].view(-1, GROUP, tile.shape[1]).amax(dim=1)
+        maxima = tile[:whole].view(whole // GROUP, GROUP, tile.shape[1]).amax(dim=1)
         return nth_bound(np.ascontiguousarray(maxima.float().cpu().numpy().T), self.shape[1])
 
     def _reaching(self, tile: torch.Tensor, least: Floats, first: int) -> tuple[Ints, Codes, Floats]:

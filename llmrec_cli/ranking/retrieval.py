@@ -99,9 +99,10 @@ class Retrieval:
         )
 
     def _block(self, users: Histories, targets: Codes | None) -> Candidates:
-        keys, brought, ranks = self._brought(users, targets)
+        statistics: dict[str, Statistics] = {}
+        keys, brought, ranks = self._brought(users, statistics, targets)
         rows, codes = np.divmod(keys, max(len(self.catalogue), 1))
-        found = self._described(users, rows, codes.astype(np.int32), self._statistics(users))
+        found = self._described(users, rows, codes.astype(np.int32), statistics)
         label = None if targets is None else found.items == targets[rows]
         return replace(found, label=label, brought=brought, retriever_ranks=ranks)
 
@@ -123,9 +124,11 @@ class Retrieval:
         dense = sum(isinstance(each, DenseRetriever) for each in self.retrievers.values())
         return blocks(len(histories), len(self.catalogue), self.max_memory // 2, 3 * dense)
 
-    def _brought(self, users: Histories, targets: Codes | None) -> tuple[Ints, Ints, dict[str, Ints]]:
+    def _brought(
+        self, users: Histories, statistics: dict[str, Statistics], targets: Codes | None
+    ) -> tuple[Ints, Ints, dict[str, Ints]]:
         """user x items + item of all candidates, ascending; who brought them, as bits; and the rank of each target in
-        each retriever's list.
+        each retriever's list. Fills `statistics`, which some retrievers have from their search.
         """
         sequences, n_items = users.sequences, len(self.catalogue)
         hide = not self.config.repeat if self.exclude_seen is None else self.exclude_seen
@@ -136,7 +139,8 @@ class Retrieval:
         for name, retriever in self.retrievers.items():
             depth = self.config.of(name)
             codes, scores = _top(retriever, users, depth if targets is None else max(depth, RANKED), excluded)
-            mean = retriever.statistics(users).mean
+            statistics[name] = _statistics(retriever, users)
+            mean = statistics[name].mean
             keys.append(_above(codes[:, :depth], scores[:, :depth], mean, n_items))
             if of_cold is not None and retriever.evidence == "similar":
                 keys[-1] = np.append(

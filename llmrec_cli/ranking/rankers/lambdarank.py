@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field
 
-from llmrec_cli.core.arrays import Floats, Ints
-from llmrec_cli.core.errors import MissingExtraError
+from llmrec_cli.core.arrays import Doubles, Floats, Ints
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.rankers import BaseRanker
+from llmrec_cli.ranking.rankers.boosted_trees import Trees, lightgbm
 from llmrec_cli.ranking.rankers.conditional_logit import BELOW, Fusion, FusionConfig
 from llmrec_cli.tensors.checkpoints import Tensors, under
 
@@ -32,14 +32,13 @@ class LambdaRank(BaseRanker):
 
     config: LambdaRankConfig
     linear: Fusion
-    trees: Any | None
+    trees: Trees | None
     """None where the data had nothing to learn from; then the fusion alone decides."""
     counts: Floats
     """(features,) those of `importance`."""
 
     @classmethod
     def fit(cls, config: LambdaRankConfig, candidates: Candidates, seed: int) -> Self:
-        lightgbm = _lightgbm()
         linear = Fusion.fit(FusionConfig(), candidates, seed)
         top = candidates.ranks(linear.score(candidates)) < config.top
         kept = candidates.keep(top & candidates.rows(candidates.has_target()))
@@ -50,10 +49,11 @@ class LambdaRank(BaseRanker):
         x, start = _inputs(training, linear)
         lengths = np.diff(training.offsets)
         groups, label = lengths[lengths > 0], kept.label[learnable].astype(np.int32)
-        data = lightgbm.Dataset(x, label=label, group=groups, init_score=start)
+        data = lightgbm().Dataset(x, label=label, group=groups, init_score=start)
         rounds = config.trees or int(np.clip(len(groups) // 20, 10, 150))
-        trees = lightgbm.train(_parameters(config, len(x), seed), data, rounds)
-        return cls(config, linear, trees, _counts(linear, trees, training))
+        booster = lightgbm().train(_parameters(config, len(x), seed), data, rounds)
+        trees, gain = Trees(booster.model_to_string()), booster.feature_importance("gain")
+        return cls(config, linear, trees, _counts(linear, trees, gain, training))
 
     def score(self, candidates: Candidates) -> Floats:
         scores = self.linear.score(candidates)
@@ -73,10 +73,10 @@ class LambdaRank(BaseRanker):
         features = candidates.features[rows]
         scaled = self.linear.weights / self.linear.std
         start = features @ scaled - np.float32(self.linear.mean @ scaled)
-        shap = np.asarray(self.trees.predict(np.column_stack([features, start]), pred_contrib=True), dtype=np.float32)
+        shap = self.trees.parts(np.column_stack([features, start])).astype(np.float32)
         size = np.abs(own)  # what the trees take from the fusion's score is made of features too
-        through = shap[:, -2:-1] * size / np.maximum(size.sum(axis=1, keepdims=True), 1e-12)
-        return np.asarray(own + shap[:, :-2] + through, dtype=np.float32)
+        through = shap[:, -1:] * size / np.maximum(size.sum(axis=1, keepdims=True), 1e-12)
+        return np.asarray(own + shap[:, :-1] + through, dtype=np.float32)
 
     def importance(self) -> Floats:
         """How far each feature moves a user's candidates apart: through the fusion, and by its gain in the trees."""
@@ -84,14 +84,14 @@ class LambdaRank(BaseRanker):
 
     def tensors(self) -> Tensors:
         linear = {f"linear.{name}": value for name, value in self.linear.tensors().items()}
-        text = self.trees.model_to_string() if self.trees is not None else ""
+        text = self.trees.text if self.trees is not None else ""
         trees = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
         return {**linear, "trees": trees, "counts": torch.from_numpy(self.counts)}
 
     @classmethod
     def restore(cls, config: LambdaRankConfig, tensors: Tensors) -> Self:
         text = tensors["trees"].numpy().tobytes().decode().strip("\0")
-        trees = _lightgbm().Booster(model_str=text) if text else None
+        trees = Trees(text) if text else None
         linear = Fusion.restore(FusionConfig(), under("linear.", tensors))
         return cls(config, linear, trees, tensors["counts"].numpy())
 
@@ -102,9 +102,8 @@ def _inputs(candidates: Candidates, linear: Fusion) -> tuple[Floats, Floats]:
     return np.column_stack([candidates.features, scores]), scores
 
 
-def _counts(linear: Fusion, trees: Any, training: Candidates) -> Floats:
+def _counts(linear: Fusion, trees: Trees, gain: Doubles, training: Candidates) -> Floats:
     """(features,) what each moves through the fusion, plus what the trees move, shared out by gain."""
-    gain = trees.feature_importance("gain")
     own = linear.importance().astype(np.float64)
     shares = gain[:-1] + gain[-1] * own / max(float(own.sum()), 1e-12)  # the fusion's score is made of features too
     x, _ = _inputs(training, linear)
@@ -112,17 +111,6 @@ def _counts(linear: Fusion, trees: Any, training: Candidates) -> Floats:
     users, sizes = training.users, np.maximum(np.diff(training.offsets), 1)
     apart = added - (np.bincount(users, added, training.n_users) / sizes)[users]
     return np.asarray(own + apart.std() * shares / max(float(shares.sum()), 1e-12), dtype=np.float32)
-
-
-def _lightgbm() -> Any:
-    try:
-        import lightgbm
-    except OSError as error:  # the wheel leaves libgomp to the system
-        raise MissingExtraError(
-            f"lightgbm cannot be loaded: {error}",
-            fix="apt-get install libgomp1, or leave lambdarank out of train-ranker.rankers",
-        ) from error
-    return lightgbm
 
 
 def _parameters(config: LambdaRankConfig, rows: int, seed: int) -> dict[str, Any]:

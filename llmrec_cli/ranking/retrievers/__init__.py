@@ -82,6 +82,11 @@ class Excluded:
         order = np.argsort(self.users, kind="stable")
         return self.users[order], self.codes[order]
 
+    @cached_property
+    def longest(self) -> int:
+        """The most items that a user may not have, but for those that nobody may."""
+        return int(np.bincount(self.users).max(initial=0))
+
     def falling(self, scores: Floats) -> Codes:
         """The codes of the items that somebody may have, by falling (items,) scores."""
         ties = np.arange(len(scores)) if self.ties is None else self.ties

@@ -29,9 +29,10 @@ class ProductRetriever(BaseRetriever):
         """(users, d) float32."""
 
     def top(self, histories: Histories, n: int, excluded: Excluded) -> tuple[Codes, Floats]:
-        asked = self._asked(histories)
-        sums = LogSums(len(histories)) if self.softmax and asked.log_sums is None else None
-        codes, scores = self._table(excluded.ties).top(asked.vectors, n, excluded, sums)
+        asked, table = self._asked(histories), self._table(excluded)
+        wanted = self.softmax and asked.log_sums is None and table.hidden is None
+        sums = LogSums(len(histories)) if wanted else None
+        codes, scores = table.top(asked.vectors, n, excluded, sums)
         if sums is not None:
             asked.log_sums = sums.of_users()
         return codes, scores - self._less(histories)[:, None]
@@ -52,12 +53,15 @@ class ProductRetriever(BaseRetriever):
     def _moments(self) -> Moments:
         return Moments.of(self.vectors_of_items)
 
-    def _table(self, ties: Ints | None) -> ItemTable:
-        """The table in this order of ties; one is kept, for a run has one order."""
-        known: ItemTable | None = self.__dict__.get("table")
-        if known is None or known.ties is not ties:
-            known = self.__dict__["table"] = ItemTable(self.vectors_of_items, ties, exact=self.softmax)
-        return known
+    def _table(self, excluded: Excluded) -> ItemTable:
+        """The table for what may be brought; the last two are kept, for items with and those without events."""
+        kept: list[ItemTable] = self.__dict__.setdefault("tables", [])
+        for table in kept:
+            if table.ties is excluded.ties and table.hidden is excluded.items:
+                return table
+        made = ItemTable(self.vectors_of_items, excluded.ties, excluded.items, exact=self.softmax)
+        self.__dict__["tables"] = [*kept[-1:], made]
+        return made
 
     def _asked(self, histories: Histories) -> Asked:
         return histories.once(self, lambda users: Asked(torch.from_numpy(self.user_vectors(users))))

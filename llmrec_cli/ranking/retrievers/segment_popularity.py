@@ -48,11 +48,10 @@ class Segments(BaseRetriever):
 
     def top(self, histories: Histories, n: int, excluded: Excluded) -> tuple[Codes, Floats]:
         users, codes = excluded.by_user
-        longest = int(np.bincount(users).max(initial=0))
         found: list[tuple[Ints, Codes, Floats]] = [(np.zeros(0, np.int64), codes[:0], self.overall[:0])]
         for members, scores in self._groups(histories):
             shown = scores if excluded.items is None else np.where(excluded.items, np.float32(-np.inf), scores)
-            order = topk(shown[None], n + longest, ties=excluded.ties)[0][0]
+            order = topk(shown[None], n + excluded.longest, ties=excluded.ties)[0][0]
             row = np.full(len(histories), -1)
             row[members] = np.arange(len(members))
             gone = row[users] >= 0

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import numpy as np
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Codes, Floats, Ints
+from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
 from llmrec_cli.ranking.entries import first_free, found_cells, maxima, rows_of, sums, values_at
 from llmrec_cli.ranking.retrievers import BaseRetriever, Excluded, Histories, Statistics
 from llmrec_cli.ranking.topk import best_of, nth_bound, padded
@@ -27,11 +27,18 @@ class SparseRetriever(BaseRetriever):
     def top(self, histories: Histories, n: int, excluded: Excluded) -> tuple[Codes, Floats]:
         matrix, usual = self._entries(histories), self.usual()
         scores = matrix.data if usual is None else matrix.data + usual[matrix.indices]
-        scores = self._without(scores, matrix, excluded)
-        bound = nth_bound(padded(scores, matrix.indptr), n)
+        if excluded.items is not None:
+            scores = np.where(excluded.items[matrix.indices], np.float32(-np.inf), scores)
+        # of each user so many more as the most that a user may not have: these are looked for among few
+        bound = nth_bound(padded(scores, matrix.indptr), n + excluded.longest)
         rows = rows_of(matrix)
         kept = np.flatnonzero((scores >= bound[rows]) & (scores > -np.inf))
         rows, codes, scores = rows[kept], matrix.indices[kept], scores[kept]
+        offsets = offsets_of(np.bincount(rows, minlength=len(histories)))
+        best = sp.csr_matrix((scores, codes, offsets), shape=matrix.shape)
+        free = np.ones(len(rows), dtype=bool)
+        free[found_cells(best, *excluded.by_user)[0]] = False
+        rows, codes, scores = rows[free], codes[free], scores[free]
         users, items = self._rest(matrix, n, excluded, bound)
         more = np.zeros(len(items), dtype=np.float32) if usual is None else usual[items]
         every = np.concatenate([rows, users]), np.concatenate([codes, items]), np.concatenate([scores, more])
@@ -62,15 +69,6 @@ class SparseRetriever(BaseRetriever):
 
     def _entries(self, histories: Histories) -> sp.csr_matrix:
         return histories.once(self, self.entries)
-
-    def _without(self, scores: Floats, matrix: sp.csr_matrix, excluded: Excluded) -> Floats:
-        """`scores` of the entries, −inf where they are excluded."""
-        users, codes = excluded.by_user
-        scores = scores.copy()
-        scores[found_cells(matrix, users, codes)[0]] = -np.inf
-        if excluded.items is not None:
-            scores[excluded.items[matrix.indices]] = -np.inf
-        return scores
 
     def _order(self, excluded: Excluded, n_items: int) -> Codes:
         """The items by what is usual; kept, for blocks of users are excluded from the same items in the same order."""
