@@ -19,7 +19,7 @@ from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, UpstreamError
 from llmrec_cli.core.stage import Context, Outcome, estimate
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.ingest import appended, parsed_files
+from llmrec_cli.ingest import appended, spool
 from llmrec_cli.ingest.engine import Engine
 from llmrec_cli.privacy import forget
 from llmrec_cli.stages.clean import STAGE
@@ -268,7 +268,7 @@ def test_what_is_kept_of_files_has_no_forgotten_people_and_no_ids_where_there_ar
     for settings in (log, {**log, "pseudonymise": True}):
         clean(context, settings, names[:1], anew=True)
         clean(context, settings, names[:1], names[1:3])
-    users = {each for path in kept.iterdir() for each in parsed_files.pq.read_table(path).column("user").to_pylist()}
+    users = {each for path in kept.iterdir() for b in spool.batches(path) for each in b.column("user").to_pylist()}
     assert len(users) > 5 and all(each is None or len(each.strip()) in (0, 32) for each in users)
     clean(context, log, names[:1])
     assert "007" in work.read(USERS).column("user_id").to_pylist()
@@ -277,7 +277,7 @@ def test_what_is_kept_of_files_has_no_forgotten_people_and_no_ids_where_there_ar
     clean(context, log, names[:1])
     clean(context, log, names[:1], names[3:])
     for path in kept.iterdir():
-        assert "007" not in parsed_files.pq.read_table(path).column("user").to_pylist()
+        assert not any("007" in batch.column("user").to_pylist() for batch in spool.batches(path))
     reasons = work.read(REJECTS).column("reason").to_pylist()
     assert reasons.count("forgotten") > 10
     (context.base / "whole").mkdir()

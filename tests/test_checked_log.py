@@ -15,7 +15,7 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context, estimate, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.ingest import array_log, array_rules, frame_log
+from llmrec_cli.ingest import array_log, column_codes, frame_log, judged_rows, sorted_rows, spool
 from llmrec_cli.stages.clean import STAGE, CleanConfig
 
 USERS = ["u1", " u2", "u2 ", "007", "7", "NA", "Ünal", "", " ", "u9"]
@@ -68,13 +68,17 @@ def clean(folder: Path, settings: dict[str, Any]) -> WorkDir:
     return work
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "held"), [(1, 1 << 20), (2, 100)])
 @pytest.mark.parametrize("settings", SETTINGS, ids="-".join)
 def test_both_ways_give_the_same_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], seed: int, held: int
 ) -> None:
     monkeypatch.setenv("LLMREC_KEY", "ab" * 32)
-    monkeypatch.setattr(array_rules, "BLOCK", 50)
+    monkeypatch.setattr(sorted_rows, "BLOCK", 50)
+    monkeypatch.setattr(judged_rows, "READ", 2000)
+    monkeypatch.setattr(judged_rows, "ENCODED", 1000)
+    monkeypatch.setattr(spool, "BATCH", 40)
+    monkeypatch.setattr(column_codes, "HELD", held)
     monkeypatch.setattr(array_log, "PIECE", 30)
     write_log(tmp_path, np.random.default_rng(seed), 300)
     work = clean(tmp_path, settings)

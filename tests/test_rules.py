@@ -98,8 +98,8 @@ def test_repeats_go_by_time(engine: Engine, repeats: rules.Repeats, expected: li
 
 
 def test_outliers_are_far_out(engine: Engine) -> None:
-    assert rules.outlier_limit(np.full(100, 10), 6.0) == pytest.approx(10 * np.exp(6))
-    assert rules.outlier_limit(np.array([]), 6.0) == np.inf
+    assert rules.outlier_limit(np.array([10]), np.array([100]), 6.0) == pytest.approx(10 * np.exp(6))
+    assert rules.outlier_limit(np.array([]), np.array([]), 6.0) == np.inf
     rows = [{"user_id": "bot"}] * 5 + [{"user_id": "a"}] * 2
     checked = rules.reject_outliers(rules.reject_invalid(log(engine, rows), timed=False), "user_id", 4, "outlier user")
     assert reasons(engine, checked) == ["outlier user"] * 5 + [None] * 2

@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 
 from llmrec_cli.core.artifacts import Table
 
+PIECE = 1 << 18
+"""Rows that are looked at at a time."""
+
 
 def encodings(schema: pa.Schema) -> dict[str, Any]:
     """How columns are encoded: numbers and times by differences, vectors as they are, what may repeat by dictionary.
@@ -64,15 +67,23 @@ def conform(table: Table, data: pa.Table) -> pa.Table:
     return pa.table(columns, names=table.schema.names)
 
 
-def _ascending(keys: pa.Table) -> bool:
-    """Whether each row is greater than the one before, so that none can occur twice."""
+def _ascending(path: Path, key: list[str]) -> bool:
+    """Whether each row's key is greater than that of the one before, so that none can occur twice."""
     import pyarrow.compute as pc
 
-    above: Any = False
-    for column in reversed(keys.columns):
-        new, old = column[1:], column[: max(0, len(column) - 1)]
-        above = pc.or_(pc.greater(new, old), pc.and_(pc.equal(new, old), above))
-    return keys.num_rows < 2 or pc.all(pc.fill_null(above, False)).as_py() is True
+    last = None
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(PIECE, columns=key):
+            keys = pa.Table.from_batches([batch]).select(key)
+            keys = keys if last is None else pa.concat_tables([last, keys])
+            above: Any = False
+            for column in reversed(keys.columns):
+                new, old = column[1:], column[: max(0, len(column) - 1)]
+                above = pc.or_(pc.greater(new, old), pc.and_(pc.equal(new, old), above))
+            if keys.num_rows > 1 and pc.all(pc.fill_null(above, False)).as_py() is not True:
+                return False
+            last = keys.slice(keys.num_rows - 1)
+    return True
 
 
 def verify(table: Table, path: Path) -> None:
@@ -81,6 +92,7 @@ def verify(table: Table, path: Path) -> None:
     for field in table.schema:
         if field.name not in schema.names or not same_type(schema.field(field.name).type, field.type):
             raise ValueError(f"{table.path}: column {field.name!r} was not written as {field.type}")
-    keys = pq.read_table(path, columns=list(table.key))
-    if not _ascending(keys) and keys.num_rows != keys.group_by(list(table.key)).aggregate([]).num_rows:
-        raise ValueError(f"{table.path}: the key {table.key} occurs twice")
+    if not _ascending(path, list(table.key)):
+        keys = pq.read_table(path, columns=list(table.key))
+        if keys.num_rows != keys.group_by(list(table.key)).aggregate([]).num_rows:
+            raise ValueError(f"{table.path}: the key {table.key} occurs twice")

@@ -5,9 +5,8 @@ Rows stand in the order of the log. Each rule fills `reasons` where no earlier o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +15,21 @@ from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats, Ints
 from llmrec_cli.ingest import rules
 from llmrec_cli.ingest.funnel import RULES
 
-Order: TypeAlias = npt.NDArray[np.uint32]
-"""Rows by user, time and place in the log."""
 NO_TIME = np.iinfo(np.int64).min
 NAMES = ("", *RULES)
 """Reasons by their number, in the order in which rules apply; 0 is none."""
 NUMBER = {name: number for number, name in enumerate(NAMES)}
 NEGATIVE = NUMBER[rules.NEGATIVE]
-BLOCK = 1 << 20
-"""Rows that are put in order at a time."""
 TIME_UNITS = (86_400_000_000, 1_000_000, 1_000)
 """A day, a second, a millisecond in microseconds: times of a coarse log need fewer bits."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """(rows,) arrays of a log; a user, item or kind of event that is missing has the code −1."""
+    """(rows,) arrays of some rows of a log; a user, item or kind of event that is missing has the code −1."""
 
+    places: npt.NDArray[np.uint32]
+    """Where they stand in the log, from 0."""
     users: Codes
     items: Codes
     kinds: Codes
@@ -42,28 +39,30 @@ class Rows:
     """NaN where there is none."""
     reasons: npt.NDArray[np.uint8]
 
+    def __len__(self) -> int:
+        return len(self.places)
+
     @property
     def valid(self) -> Bools:
         return self.reasons == 0
 
-    def at(self, rows: npt.NDArray[np.unsignedinteger[Any]]) -> Rows:
+    def at(self, rows: Ints | Bools) -> Rows:
         """Some of the rows."""
-        columns = (self.users, self.items, self.kinds, self.times, self.values, self.reasons)
-        return Rows(*(column[rows] for column in columns))
+        return Rows(*(getattr(self, name)[rows] for name in COLUMNS))
 
-    def reject(self, rows: Ints | Order, reason: str) -> None:
+    def reject(self, rows: Ints | Bools, reason: str) -> None:
         self.reasons[rows] = NUMBER[reason]
 
-    def with_reason(self, number: int) -> Ints:
-        return np.flatnonzero(self.reasons == number)
 
-    def counts(self, codes: Codes, n: int, number: int = 0) -> Ints:
-        """(n,) how many rows with this reason have each code. Rows go in pieces: copies on the way stay small."""
-        total = np.zeros(n, dtype=np.int64)
-        for start in range(0, len(codes), BLOCK):
-            piece = slice(start, start + BLOCK)
-            total += np.bincount(codes[piece][self.reasons[piece] == number], minlength=n)
-        return total
+COLUMNS = {
+    "places": np.uint32,
+    "users": np.int32,
+    "items": np.int32,
+    "kinds": np.int32,
+    "times": np.int64,
+    "values": np.float64,
+    "reasons": np.uint8,
+}
 
 
 def weights(rows: Rows, of_kinds: Floats, negative_below: float | None) -> Floats:
@@ -74,61 +73,41 @@ def weights(rows: Rows, of_kinds: Floats, negative_below: float | None) -> Float
     return found
 
 
-def reject_invalid(rows: Rows, broken: dict[str, Ints], of_kinds: Floats, negative_below: float | None) -> None:
+def reject_invalid(rows: Rows, broken: dict[str, Bools | Ints], of_kinds: Floats, negative_below: float | None) -> None:
     """What is wrong with a row by itself: the first rule that fits. `broken` has the rows of rules that need text."""
     found = rows.reasons
     if (of_kinds <= 0).any() or negative_below is not None:
         each = weights(rows, of_kinds, negative_below)
         found[each == 0] = NUMBER["no weight"]
         found[each < 0] = NEGATIVE
-    rows.reject(broken["invalid value"], "invalid value")
-    rows.reject(broken["invalid time"], "invalid time")
+    for reason in ("invalid value", "invalid time"):
+        if reason in broken:
+            rows.reject(broken[reason], reason)
     found[rows.items < 0] = NUMBER["missing item"]
     found[rows.users < 0] = NUMBER["missing user"]
     for reason in ("where", "unparsable", "forgotten"):
-        rows.reject(broken[reason], reason)
+        if reason in broken:
+            rows.reject(broken[reason], reason)
 
 
 # --- order, duplicates, repeats ---------------------------------------------------------------------------------------
 
 
-def ordered(rows: Rows, *, same: tuple[Codes | Doubles, ...] | None) -> Order:
-    """The valid and the negative rows by user, time and row; `same` are the columns in which duplicates agree.
+def in_order(rows: Rows, same: tuple[str, ...] | None) -> Rows:
+    """The rows by user, time and place; `same` are the columns in which duplicates agree, besides user and time.
 
-    Duplicates are rejected on the way: valid rows that agree with an earlier one in user, time and `same`. They stay
-    in the order. None rejects nothing.
+    Duplicates are rejected: valid rows that agree with an earlier one. None rejects nothing.
     """
-    parts = []
-    for some in _blocks(rows):
-        order, tied = _by_user_and_time(rows.users[some], rows.times[some])
-        block = some[order]
-        if same is not None and tied.any():
-            # what is tied with its neighbour; negative rows are none's duplicate
-            ties = np.flatnonzero(tied | np.append(tied[1:], False))
-            runs = np.cumsum(~tied[ties])
-            valid = rows.reasons[block[ties]] == 0
-            ties, runs = ties[valid], runs[valid]
-            later = _later([runs, *(column[block[ties]] for column in same)])
-            rows.reject(block[ties[later]], "duplicate")
-        parts.append(block.astype(np.uint32))
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint32)
-
-
-def _blocks(rows: Rows) -> Iterator[Ints]:
-    """Valid and negative rows in pieces of consecutive users; a piece has about `BLOCK` rows, or those of one user."""
-    sound = (rows.reasons == 0) | (rows.reasons == NEGATIVE)
-    n_users = int(rows.users.max(initial=-1)) + 1
-    ends = np.cumsum(rows.counts(rows.users, n_users) + rows.counts(rows.users, n_users, NEGATIVE))
-    n_blocks = -(-int(ends[-1]) // BLOCK) if n_users else 0
-    if n_blocks <= 1:
-        yield from [np.flatnonzero(sound)] * n_blocks
-        return
-    cuts = np.searchsorted(ends, np.arange(1, n_blocks) * (ends[-1] / n_blocks))
-    of_user = np.searchsorted(cuts, np.arange(n_users + 1), side="left").astype(np.uint16)
-    of_row = of_user[rows.users]
-    of_row[~sound] = n_blocks
-    for block in range(n_blocks):
-        yield np.flatnonzero(of_row == block)
+    order, tied = _by_user_and_time(rows.users, rows.times)
+    rows = rows.at(order)
+    if same is not None and tied.any():
+        # what is tied with its neighbour; negative rows are none's duplicate
+        ties = np.flatnonzero(tied | np.append(tied[1:], False))
+        runs = np.cumsum(~tied[ties])
+        valid = rows.valid[ties]
+        ties, runs = ties[valid], runs[valid]
+        rows.reject(ties[_later([runs, *(getattr(rows, name)[ties] for name in same)])], "duplicate")
+    return rows
 
 
 def _by_user_and_time(users: Codes, times: Ints) -> tuple[Ints, Bools]:
@@ -160,14 +139,14 @@ def _later(columns: list[npt.NDArray[np.generic]]) -> Ints:
     return np.sort(order[1:][key[order[1:]] == key[order[:-1]]])
 
 
-def reject_repeats(rows: Rows, order: Order, repeats: rules.Repeats, window_minutes: float) -> None:
+def reject_repeats(rows: Rows, repeats: rules.Repeats, window_minutes: float) -> None:
     """Of events of the same user and item that follow each other within the window keep the first or the last.
 
     Without a window, 0, all of them follow each other. The first of `sum` gets the sum of their values.
     """
-    if repeats == "keep":
+    if repeats == "keep" or not rows.valid.any():
         return
-    there, starts = _grouped(rows, order[rows.reasons[order] == 0], [rows.users, rows.items])
+    there, starts = _grouped(rows, [rows.users, rows.items])
     if window_minutes:
         starts[1:] |= np.diff(rows.times[there]) > window_minutes * rules.MINUTE
     kept = np.append(starts[1:], True) if repeats == "last" else starts
@@ -178,10 +157,10 @@ def reject_repeats(rows: Rows, order: Order, repeats: rules.Repeats, window_minu
     rows.reject(there[~kept], "repeat")
 
 
-def reject_cancelled(rows: Rows, order: Order) -> None:
+def reject_cancelled(rows: Rows) -> None:
     """Reject rows of a value below 0, and of each the newest row before it that it undoes: see the expression."""
     amounts = np.unique(np.abs(rows.values), return_inverse=True)[1]
-    there, starts = _grouped(rows, order[rows.reasons[order] == 0], [rows.users, rows.items, amounts])
+    there, starts = _grouped(rows, [rows.users, rows.items, amounts])
     closes = rows.values[there] < 0
     group = np.cumsum(starts)
     height = np.cumsum(np.where(closes, -1, 1))
@@ -199,36 +178,16 @@ def reject_cancelled(rows: Rows, order: Order) -> None:
     rows.reject(there[closes], "cancellation")
 
 
-def reject_values(rows: Rows, z: float) -> None:
+def reject_values(rows: Rows, limit: float) -> None:
     """Reject rows of values whose size is out of all proportion."""
-    sizes = np.abs(rows.values)
-    limit = rules.outlier_limit(sizes[rows.valid & (sizes > 0)], z) if z else np.inf
-    rows.reject(np.flatnonzero(rows.valid & (sizes > limit)), "outlier value")
+    rows.reject(rows.valid & (np.abs(rows.values) > limit), "outlier value")
 
 
-def _grouped(rows: Rows, there: Order, columns: list[npt.NDArray[Any]]) -> tuple[Order, Bools]:
-    """Some rows by their values in the columns, else in the order given; and where each group starts."""
+def _grouped(rows: Rows, columns: list[npt.NDArray[Any]]) -> tuple[Ints, Bools]:
+    """The valid rows by their values in the columns, else in the order given; and where each group starts."""
+    there = np.flatnonzero(rows.valid)
     key = np.zeros(len(there), dtype=np.int64)
     for column in columns:
         key = np.unique(key * (int(column.max(initial=0)) + 1) + column[there], return_inverse=True)[1]
     order = np.argsort(key, kind="stable")
     return there[order], np.append(True, np.diff(key[order]) != 0)[: len(there)]
-
-
-# --- counts -----------------------------------------------------------------------------------------------------------
-
-
-def reject_outliers(rows: Rows, codes: Codes, n: int, z: float, reason: str) -> None:
-    """Reject the rows of the users (items) with more valid rows than `rules.outlier_limit` allows."""
-    counts = rows.counts(codes, n) if z else np.zeros(n, dtype=np.int64)
-    over = counts > (rules.outlier_limit(counts[counts > 0], z) if z else np.inf)
-    if over.any():
-        rows.reject(np.flatnonzero(np.append(over, False)[codes] & rows.valid), reason)
-
-
-def reject_rare(rows: Rows, min_user: int, min_item: int, min_people: int) -> None:
-    """Reject what is outside of the k-core."""
-    valid = np.flatnonzero(rows.valid)
-    violated = rules.k_core(rows.users[valid], rows.items[valid], min_user, min_item, min_people)
-    for mark, reason in ((1, rules.USER_RULE), (2, rules.ITEM_RULE), (3, rules.SUPPORT_RULE)):
-        rows.reject(valid[violated == mark], reason)

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.ingest import metadata
-from llmrec_cli.ingest import people as ids
 from llmrec_cli.ingest.column_mapping import Columns, ItemsConfig, UsersConfig, listed, name_of
+from llmrec_cli.ingest.people import protected
+from llmrec_cli.ingest.spool import NOTHING
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.checked_log import CheckedLog
@@ -56,10 +57,9 @@ def described(
     (key,) = names(config.key)
     ragged = next(iter(names(config.title)), "") if isinstance(config, ItemsConfig) else ""
     before = engine.rejoined
-    raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])), ragged=ragged)
+    of_people = protected(kept.log.people, key) if id_name == USER and kept.log.people else NOTHING
+    raw = engine.raw(inputs, list(dict.fromkeys([key, *columns])), ragged=ragged, extra=of_people)
     kept_rows = engine.rejoined - before
-    if id_name == USER and kept.log.people:
-        ids.protect(engine, raw, key, kept.log.people)
     numbers = [str(1 + i) for i in range(len(columns))]
     rows = engine.arrow(metadata.first_rows(engine.numbered(raw, [key, *columns]), "0", numbers))
     rows = rows.rename_columns([metadata.ID, *columns, metadata.REPEATS])

@@ -16,14 +16,16 @@ import duckdb
 import narwhals as nw
 import pyarrow as pa
 
+from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.errors import DataError, SettingsError
-from llmrec_cli.ingest import locations, raw_files, sql
+from llmrec_cli.ingest import locations, raw_files, spool, sql
 from llmrec_cli.ingest.column_mapping import FileConfig
 from llmrec_cli.ingest.dialect import Dialect, has_sequence_header, infer_dialect, leaves, rejoined
 from llmrec_cli.ingest.engine_checks import check_names, check_width, read_errors
 from llmrec_cli.ingest.interruptible import Interruptible
 from llmrec_cli.ingest.locations import Location
 from llmrec_cli.ingest.raw_files import Input, RawFile
+from llmrec_cli.ingest.spool import NOTHING, Extra, Part, Spool
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -62,6 +64,8 @@ class Engine:
         self._worker = Interruptible(self.connection.interrupt)
         self._made = 0
         self.rejoined = 0
+        self.spools: dict[str, Spool] = {}
+        """The rows of raw tables, by the names of these."""
 
     def __enter__(self) -> Engine:
         return self
@@ -78,14 +82,6 @@ class Engine:
         except duckdb.OutOfMemoryException as error:
             what = f"the memory does not suffice: {str(error).splitlines()[0]}"
             raise DataError(what, fix="--max-memory 8GB, or more room on the disk of the work directory") from error
-
-    def change(self, statement: str, **tables: pa.Table) -> None:
-        """Run a statement of the program's own; `tables` stand in it under their names."""
-        for name, table in tables.items():
-            self.connection.register(name, table)
-        self.rows(statement)
-        for name in tables:
-            self.connection.unregister(name)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query of the program's own."""
@@ -113,9 +109,9 @@ class Engine:
         """A query of the program's own as a frame."""
         return nw.from_native(self.connection.sql(query))
 
-    def reader(self, query: str) -> pa.RecordBatchReader:
+    def reader(self, query: str, rows: int = ROWS) -> pa.RecordBatchReader:
         """The rows of a query of the program's own, in pieces, for another engine."""
-        return self._run(lambda: self.connection.sql(query).to_arrow_reader(ROWS))
+        return self._run(lambda: self.connection.sql(query).to_arrow_reader(rows))
 
     def batches(self, frame: Frame, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """The rows of the frame, in its order, in pieces."""
@@ -192,7 +188,13 @@ class Engine:
         return {name: field for column, type_ in columns for name, field in sql.fields(column, type_)}
 
     def raw(
-        self, inputs: Sequence[Input], columns: Sequence[str], limit: int | None = None, *, ragged: str = ""
+        self,
+        inputs: Sequence[Input],
+        columns: Sequence[str],
+        limit: int | None = None,
+        *,
+        ragged: str = "",
+        extra: Extra = NOTHING,
     ) -> str:
         """Read named columns of the files as text, one file after the other; the name of the table made.
 
@@ -202,32 +204,38 @@ class Engine:
         with a wrong number of columns are kept too (`dialect.rejoined`), and counted in `self.rejoined`.
         """
         check_names(inputs, columns)
-        parts, before = [], 0
+        parts: list[Part] = []
         for source, each in zip(raw_files.distinct_names(inputs), inputs, strict=True):
-            of_file = f'{sql.literal(source)} AS "#source", "#row" + {before} AS "#source_row"'
-            with read_errors(each.file):
-                parts.append(self._part(of_file, each, columns, limit, ragged))
-            before += self.count(parts[-1])
-        for part in parts[1:]:
-            self.rows(f"INSERT INTO {parts[0]} BY NAME FROM {part}; DROP TABLE {part}")
-        return parts[0]
+            path = self.folder / f"{self.name()}.arrow"
+            rows = self.spool(path, each, columns, limit, ragged=ragged, extra=extra)
+            parts.append(Part(path, source, sum(part.rows for part in parts), rows))
+        return self.table(Spool(tuple(parts)))
 
-    def _part(self, of_file: str, each: Input, columns: Sequence[str], limit: int | None, ragged: str) -> str:
-        """One file as a table in the order of its rows; `of_file` is the SQL of the columns that it has among all."""
+    def spool(
+        self, path: Path, each: Input, columns: Sequence[str], limit: int | None = None, *, ragged: str, extra: Extra
+    ) -> int:
+        """Write the rows of one file as Arrow columns; how many they are."""
         types = self._types(each.file) if each.file.parquet else {}
-        query = sql.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
-        name = self.name()
-        self.rows(f"CREATE TEMP TABLE {name} AS SELECT *, {of_file} FROM ({query})")
-        bad = self._rejected_lines(int(each.dialect.header), with_text=bool(ragged))
-        if bad.num_rows:
-            # the good rows after the j-th bad one, before which stand `good` of them, are j rows further down
-            self.connection.register("bad", self._rejoined(bad, each.dialect, columns, ragged))
-            good = f"""SELECT t.* REPLACE ("#row" + coalesce(bad.j, 0) AS "#row") FROM {name} AS t ASOF LEFT JOIN
-                (SELECT good, max(j) AS j FROM bad GROUP BY good) AS bad ON "#row" > good"""
-            rows = f"""({good}) UNION ALL BY NAME SELECT * EXCLUDE (j, good) FROM bad"""
-            self.rows(
-                f'CREATE OR REPLACE TEMP TABLE {name} AS SELECT * REPLACE ({of_file}) FROM ({rows}) ORDER BY "#row"'
-            )
+        more = "".join(f", {expression} AS {sql.quoted(name)}" for name, expression in extra.parsed.items())
+        rows = sql.rows(each, columns, types) + ("" if limit is None else f" LIMIT {limit}")
+        with read_errors(each.file), disk_errors(self.folder):
+            reader = self.reader(f"SELECT *{more} FROM ({rows})", spool.BATCH)
+            batches = map(extra.change, reader) if extra.change else reader
+            n = self._run(lambda: spool.write(path, reader.schema, batches))
+            bad = self._rejected_lines(int(each.dialect.header), with_text=bool(ragged))
+            return spool.insert(path, self._rejoined(bad, each.dialect, columns, ragged)) if bad.num_rows else n
+
+    def table(self, rows: Spool) -> str:
+        """The rows of a spool as a relation; its name."""
+        import pyarrow.dataset as ds
+
+        name, queries = self.name(), []
+        for number, part in enumerate(rows.parts):
+            self.connection.register(f"{name}_{number}", ds.dataset(part.path, format="ipc"))
+            of_file = f'{sql.literal(part.source)} AS "#source", "#row" + {part.before} AS "#source_row"'
+            queries.append(f"SELECT *, {of_file} FROM {name}_{number}")
+        self.rows(f"CREATE TEMP VIEW {name} AS {' UNION ALL BY NAME '.join(queries)}")
+        self.spools[name] = rows
         return name
 
     def _rejoined(self, bad: pa.Table, dialect: Dialect, columns: Sequence[str], ragged: str) -> pa.Table:
@@ -236,20 +244,20 @@ class Engine:
         rows = [rejoined(text, dialect, ragged) for text in bad.column("text").to_pylist()] if keep else []
         self.rejoined += len(rows)
         parsable = pa.array([keep] * bad.num_rows, pa.bool_())
-        table = bad.drop_columns("text").rename_columns(["#row", "j", "good"]).append_column("#parsable", parsable)
+        table = bad.drop_columns("text").append_column("#parsable", parsable)
         for name in columns if keep else ():
             place = dialect.columns.index(name)
             table = table.append_column(name, pa.array([row[place] for row in rows], pa.string()))
         return table
 
     def _rejected_lines(self, header: int, *, with_text: bool) -> pa.Table:
-        """The data rows that the CSV reader could not cut: row, j-th of them, number of good rows before it, text."""
+        """The rows that the CSV reader could not cut: `good`, the number of those before that it could, and `text`."""
         (there,) = self.one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
         if not there:
-            return pa.table({"row": pa.array([], pa.int64())})
+            return pa.table({"good": pa.array([], pa.int64())})
         text = "any_value(csv_line)" if with_text else "NULL::VARCHAR"
-        query = f"""SELECT (line - {header})::BIGINT AS row, row_number() OVER (ORDER BY line) AS j, row - j AS good,
-            text FROM (SELECT line, {text} AS text FROM reject_errors GROUP BY line) ORDER BY line"""
+        query = f"""SELECT (line - {header} - row_number() OVER (ORDER BY line))::BIGINT AS good, text
+            FROM (SELECT line, {text} AS text FROM reject_errors GROUP BY line) ORDER BY line"""
         found = self._run(lambda: self.connection.sql(query).to_arrow_table())
         self.rows("DROP TABLE reject_errors; DROP TABLE reject_scans")
         return found

@@ -13,8 +13,8 @@ from llmrec_cli.ingest.raw_files import Input, RawFile
 from llmrec_cli.ingest.text_scan import CHUNK, LONG
 
 # The columns that a raw table has in addition to those of the file.
-TIME = "#microseconds"
-ROW_COLUMNS = frozenset({"#source", "#row", "#source_row", "#parsable", TIME})
+MICROSECONDS, NUMBER, FORGOTTEN = "#microseconds", "#number", "#forgotten"
+ROW_COLUMNS = frozenset({"#source", "#row", "#source_row", "#parsable", MICROSECONDS, NUMBER, FORGOTTEN})
 MAX_COLUMNS = 5000
 REWRITE_PARQUET = "fetch or write the Parquet file again: it is damaged, or holds what the engine does not know"
 MAX_OVERLONG_BYTES = 1 << 30

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
+from llmrec_cli.core.arrays import Bools
 from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.ingest.interruptible import Interruptible
 
@@ -81,8 +83,8 @@ def check(where: str) -> None:
         pass
 
 
-def passing(rows: pa.RecordBatchReader, total: int, where: str, interrupts: Sequence[Any]) -> pa.Table:
-    """`passed`, the `#source_row` of each row that meets the condition.
+def passing(rows: pa.RecordBatchReader, total: int, where: str, interrupts: Sequence[Any]) -> Bools:
+    """(total,) which rows meet the condition.
 
     `rows` streams that number and the columns of the filter; `interrupts` stop what the rows come from.
     """
@@ -91,12 +93,16 @@ def passing(rows: pa.RecordBatchReader, total: int, where: str, interrupts: Sequ
     limit = TIME_LIMIT + PER_ROW * total
     runner = Interruptible(connection.interrupt, *interrupts)
 
-    def query() -> pa.Table:
+    passed = np.zeros(total, dtype=bool)
+
+    def query() -> None:
         connection.register("rows", rows)
-        return connection.sql(f'SELECT "{KEY}" AS passed FROM rows WHERE (\n{where}\n)').to_arrow_table()
+        for batch in connection.sql(f'SELECT "{KEY}" AS passed FROM rows WHERE (\n{where}\n)').to_arrow_reader():
+            passed[batch.column(0).to_numpy() - 1] = True
 
     try:
-        return runner.run(query, limit)
+        runner.run(query, limit)
+        return passed
     except duckdb.Error as error:
         raise _invalid(str(error).splitlines()[0], where) from error
     except TimeoutError as error:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import narwhals as nw
-import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core.columns import ITEM, USER
@@ -88,22 +87,26 @@ def check(log: RawLog, config: CleanConfig, after: int) -> FrameLog:
     if log.forgotten is not None:
         frame = rules.reject_forgotten(frame, engine.put(log.forgotten))
     if config.value_outlier_z:
-        sizes = engine.arrow(rules.sizes(frame)).column("size").to_numpy()
-        frame = rules.reject_values(frame, rules.outlier_limit(sizes, config.value_outlier_z))
+        frame = rules.reject_values(frame, _limit(engine.arrow(rules.sizes(frame)), config.value_outlier_z))
     if timed or config.interactions.layout == "rows":
         frame = rules.reject_duplicates(frame, timed=timed)
     if config.cancellations == "match":
         frame = rules.reject_cancelled(engine.keep(frame))
     frame = engine.keep(rules.reject_repeats(frame, config.repeats, config.repeat_window_minutes))
     for column, z in ((USER, config.outlier_z), (ITEM, config.item_outlier_z)):
-        counts = engine.arrow(rules.counts_of(frame, column)).column("n").to_numpy()
-        limit = rules.outlier_limit(counts, z) if z else np.inf
-        if (counts > limit).any():
+        counts = engine.arrow(rules.counts_of(frame, column))
+        limit = _limit(counts, z)
+        if (counts.column("size").to_numpy() > limit).any():
             frame = engine.keep(rules.reject_outliers(frame, column, limit, f"outlier {column[:4]}"))
     checked = _reject_rare(frame, log, config)
     events = kept_events.in_order(checked, config.session_gap_minutes)
     events = engine.keep(holdout.withheld(events, config.holdout, config.holdout_n, after))
     return FrameLog(log, config, checked, events, after)
+
+
+def _limit(found: pa.Table, z: float) -> float:
+    sizes, n = (found.column(name).to_numpy() for name in ("size", "n"))
+    return rules.outlier_limit(sizes, n, z)
 
 
 def _reject_rare(frame: Frame, log: RawLog, config: CleanConfig) -> Frame:

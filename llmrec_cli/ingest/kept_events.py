@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import narwhals as nw
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -62,14 +63,21 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def sequences(events: pa.Table) -> pa.Table:
-    """The events of whole users as one row for each: the columns of `clean/sequences`."""
-    users = pc.run_end_encode(events.column(USER).combine_chunks().cast(pa.string()))
-    offsets = pa.array([0, *users.run_ends.to_pylist()], pa.int32())
+def sequences(events: pa.Table, item_ids: pa.Array) -> pa.Table:
+    """Whole users' events as one row for each: the columns of `clean/sequences`. Codes are places in `item_ids`."""
+    users, items = (coded(events.column(name).combine_chunks()) for name in (USER, ITEM))
+    change = np.diff(users.indices.to_numpy()) != 0
+    starts = np.flatnonzero(np.append(len(users) > 0, change))
+    offsets = pa.array(np.append(starts, len(users)).astype(np.int32))
+    lists = {
+        "item_ids": items.cast(pa.string()),
+        "item_codes": pc.index_in(items.dictionary, value_set=item_ids).take(items.indices),
+        "times": events.column("time").combine_chunks(),
+        "weights": events.column("weight").combine_chunks(),
+    }
+    columns = {name: pa.ListArray.from_arrays(offsets, values) for name, values in lists.items()}
+    return pa.table({USER: users.take(pa.array(starts)).cast(pa.string())} | columns)
 
-    def lists(values: pa.ChunkedArray) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, values.combine_chunks())
 
-    items = events.column(ITEM).cast(pa.string())
-    columns = {"item_ids": items, "times": events.column("time"), "weights": events.column("weight")}
-    return pa.table({USER: users.values} | {name: lists(values) for name, values in columns.items()})
+def coded(texts: pa.Array) -> pa.DictionaryArray:
+    return texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()

@@ -1,44 +1,41 @@
-"""Ids of people in the raw tables of the engine: rows of forgotten people are emptied, pseudonyms replace ids."""
+"""Ids of people on their way from raw files: rows of forgotten people are emptied, pseudonyms replace ids."""
 
 from __future__ import annotations
 
-import narwhals as nw
+from functools import lru_cache
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llmrec_cli.core.pseudonyms import People
-from llmrec_cli.ingest.engine import Engine
-from llmrec_cli.ingest.engine_checks import ROW_COLUMNS
-from llmrec_cli.ingest.sql import cell, quoted
+from llmrec_cli.ingest.engine_checks import FORGOTTEN
+from llmrec_cli.ingest.spool import Extra
+from llmrec_cli.ingest.sql import BLANKS
+
+KNOWN = 1 << 17
+"""Ids that are looked up once."""
 
 
-def protect(engine: Engine, raw: str, column: str, people: People) -> pa.Table | None:
-    """Empty the rows of forgotten people in a raw table, so that nothing after it knows of them.
+def protected(people: People, column: str) -> Extra:
+    """Empties the rows of forgotten people, whose ids stand in `column`, so that nothing after it knows of them.
 
-    Returns their `source_row`, None where there are none. Pseudonyms take the place of the other ids if asked for.
+    `#forgotten` marks these rows. Pseudonyms take the place of the other ids if asked for.
     """
-    ids = _selected(engine, f"SELECT DISTINCT {cell(column)} AS id FROM {raw}").column("id")
-    known = [each for each in ids.to_pylist() if each is not None]
-    found = [people.look_up(each) for each in known]
-    gone = [user_id for user_id, (_, out) in zip(known, found, strict=True) if out]
-    rows = _emptied(engine, raw, column, gone) if gone else None
-    if people.pseudonymise:
-        names = {"#id": pa.array(known, pa.string()), "#name": pa.array([name for name, _ in found], pa.string())}
-        statement = f'UPDATE {raw} SET {quoted(column)} = names."#name" FROM names WHERE {cell(column)} = names."#id"'
-        engine.change(statement, names=pa.table(names))
-    return rows
+    look_up = lru_cache(KNOWN)(people.look_up)
 
+    def change(batch: pa.RecordBatch) -> pa.RecordBatch:
+        ids = pc.utf8_trim(batch.column(column), BLANKS).dictionary_encode()
+        found = [look_up(each) if each else (each, False) for each in ids.dictionary.to_pylist()]
+        names, gone = (pa.array([each[k] for each in found], kind) for k, kind in ((0, pa.string()), (1, pa.bool_())))
+        out = pc.fill_null(gone.take(ids.indices), False)
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        if people.pseudonymise:
+            columns[column] = names.take(ids.indices)
+        if pc.any(out).as_py():
+            columns = {
+                name: values if name in ("#row", "#parsable") else pc.if_else(out, pa.scalar(None, values.type), values)
+                for name, values in columns.items()
+            }
+        return pa.record_batch({**columns, FORGOTTEN: out})
 
-def _emptied(engine: Engine, raw: str, column: str, gone: list[str]) -> pa.Table:
-    """Take every text out of their rows; the `source_row` of these."""
-    columns = [each for each in engine.connection.table(raw).columns if each not in ROW_COLUMNS]
-    ids = pa.table({"#id": pa.array(gone, pa.string())})
-    engine.change("CREATE OR REPLACE TEMP TABLE gone AS FROM ids", ids=ids)
-    theirs = f'{cell(column)} IN (SELECT "#id" FROM gone)'
-    rows = _selected(engine, f'SELECT "#source_row" AS source_row FROM {raw} WHERE {theirs}')
-    engine.change(f"UPDATE {raw} SET {', '.join(f'{quoted(each)} = NULL' for each in columns)} WHERE {theirs}")
-    engine.change("DROP TABLE gone")
-    return rows
-
-
-def _selected(engine: Engine, query: str) -> pa.Table:
-    return engine.arrow(nw.from_native(engine.connection.sql(query)))
+    return Extra({FORGOTTEN: "false"}, change)

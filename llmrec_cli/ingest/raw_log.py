@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.arrays import Bools
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.pseudonyms import People
 from llmrec_cli.ingest import engine_filter, sql
-from llmrec_cli.ingest.engine_checks import ROW_COLUMNS, TIME
+from llmrec_cli.ingest.engine_checks import FORGOTTEN, MICROSECONDS, NUMBER, ROW_COLUMNS
+from llmrec_cli.ingest.people import protected
 from llmrec_cli.ingest.raw_files import Input
+from llmrec_cli.ingest.spool import NOTHING, Extra, Spool
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.engine import Engine
@@ -31,6 +34,19 @@ class ColumnMapping:
     event: str | None = None
     time_format: str = ""
 
+    def parsed(self) -> dict[str, str]:
+        """SQL of the time, in microseconds since 1970, and of the value; null where it is missing or no number."""
+        time = "NULL::BIGINT"
+        if self.time is not None:
+            time = sql.microseconds(sql.column(self.time), self.time_format)
+        number = sql.number(sql.column(self.value))
+        return {MICROSECONDS: time, NUMBER: f"CASE WHEN isfinite({number}) THEN {number} END"}
+
+    def extra(self, people: People | None) -> Extra:
+        """What is done with rows as they are read: times and values are parsed, people protected."""
+        of_people = protected(people, self.user) if people else NOTHING
+        return Extra({**self.parsed(), **of_people.parsed}, of_people.change)
+
 
 @dataclass(frozen=True)
 class RawLog:
@@ -43,17 +59,26 @@ class RawLog:
     """The user's own row filter."""
     columns: list[str] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
-    total: int = 0
     people: People | None = None
     """Pseudonyms and forgotten people; None where there are none."""
-    forgotten: pa.Table | None = None
-    """`source_row` of the rows of people who were forgotten."""
-    parsed: bool = False
-    """Whether the raw table has the times too, as they were read before."""
+
+    @cached_property
+    def forgotten(self) -> pa.Table | None:
+        """`source_row` of the rows of people who were forgotten; None where there are none."""
+        query = f'SELECT "#source_row" AS source_row FROM {self.raw} WHERE "{FORGOTTEN}"'
+        return (self.engine.arrow(self.engine.frame(query)) or None) if self.people else None
+
+    @property
+    def total(self) -> int:
+        return self.spool.rows
 
     @property
     def paths(self) -> str:
         return ", ".join(str(each.file.location) for each in self.inputs)
+
+    @property
+    def spool(self) -> Spool:
+        return self.engine.spools[self.raw]
 
     def cells(self) -> dict[str, str]:
         """SQL of each column that is read from a row of the raw table.
@@ -61,10 +86,6 @@ class RawLog:
         user_id, item_id, event (null where empty) · time (microseconds since 1970) and value, null where they are
         missing or cannot be read · time_text and value_text, from which they were read.
         """
-        if self.mapping.time_format:
-            self.engine.check_time_format(self.mapping.time_format)
-        time, value = sql.column(self.mapping.time), sql.column(self.mapping.value)
-        parsed = sql.number(value)
         return {
             "source": '"#source"',
             "row": '"#row"',
@@ -73,40 +94,24 @@ class RawLog:
             USER: sql.cell(self.mapping.user),
             ITEM: sql.cell(self.mapping.item),
             "event": sql.cell(self.mapping.event),
-            "time_text": time,
-            "value_text": value,
-            "time": sql.microseconds(time, self.mapping.time_format) if self.mapping.time else "NULL::BIGINT",
-            "value": f"CASE WHEN isfinite({parsed}) THEN {parsed} END",
-        } | ({"time": sql.quoted(TIME)} if self.parsed else {})
+            "time_text": sql.column(self.mapping.time),
+            "value_text": sql.column(self.mapping.value),
+            "time": self.mapping.parsed()[MICROSECONDS],
+            "value": self.mapping.parsed()[NUMBER],
+        }
 
     def frame(self) -> Frame:
         """The log as `rules` reads it, one row for each row of the raw table: `cells` and whether it `passes`."""
-        cells = self.cells() | {"passes": self.passing()}
+        passing = self.passing()
+        met = None if passing is None else self.engine.name(pa.table({"passed": np.flatnonzero(passing) + 1}))
+        cells = self.cells() | {"passes": f'"#source_row" IN (SELECT passed FROM {met})' if met else "true"}
         chosen = ", ".join(f"{expression} AS {name}" for name, expression in cells.items())
         return self.engine.frame(f"SELECT {chosen} FROM {self.raw}")
 
-    def values(self, expression: str) -> pa.ChunkedArray:
-        """(rows,) the values of an SQL expression, in the order of the log."""
-        return self.engine.arrow(self.engine.frame(f"SELECT {expression} AS value FROM {self.raw}")).column("value")
-
-    def rows_with(self, condition: str) -> Ints:
-        """The rows, from 0, of which an SQL condition is true."""
-        found = self.engine.arrow(
-            self.engine.frame(f'SELECT "#source_row" - 1 AS row FROM {self.raw} WHERE {condition}')
-        )
-        return found.column("row").to_numpy().astype(np.int64)
-
-    def rejected(self, reasons: pa.Table) -> Frame:
-        """Rows as they were read, the columns of `clean/rejects`; `reasons` has source_row and reason of each."""
-        cells = self.cells() | {"time": sql.column(self.mapping.time), "value": sql.column(self.mapping.value)}
-        chosen = ", ".join(f"{cells[name]} AS {name}" for name in ("source", "row", USER, ITEM, "time", "value"))
-        joined = f'{self.raw} JOIN {self.engine.name(reasons)} ON "#source_row" = source_row'
-        return self.engine.frame(f'SELECT {chosen}, reason FROM {joined} ORDER BY "#source_row"')
-
-    def passing(self) -> str:
-        """The row filter as SQL on `#source_row`. Columns that hold nothing but numbers are numeric in it."""
+    def passing(self) -> Bools | None:
+        """(rows,) which rows meet the row filter, None without one. Columns of numbers alone are numeric in it."""
         if not self.where:
-            return "true"
+            return None
         there = [c for c in self.engine.connection.table(self.raw).columns if c not in ROW_COLUMNS]
         columns = engine_filter.columns(self.where, there)
         number = {c: sql.number(sql.quoted(c)) for c in columns}
@@ -115,5 +120,4 @@ class RawLog:
         numeric = {c for c, only in zip(columns, found[1:], strict=True) if only or c == self.mapping.value}
         read = [f"{number[c]} AS {sql.quoted(c)}" if c in numeric else sql.quoted(c) for c in columns]
         rows = self.engine.reader(f"SELECT {', '.join([sql.quoted(engine_filter.KEY), *read])} FROM {self.raw}")
-        passed = engine_filter.passing(rows, found[0], self.where, [self.engine.connection.interrupt])
-        return f'"#source_row" IN (SELECT passed FROM {self.engine.name(passed)})'
+        return engine_filter.passing(rows, found[0], self.where, [self.engine.connection.interrupt])

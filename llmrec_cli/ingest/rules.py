@@ -133,9 +133,10 @@ def reject_cancelled(frame: Frame) -> Frame:
 
 
 def sizes(frame: Frame) -> Frame:
-    """`size`, how far the values of valid rows are from 0, without those that are 0."""
+    """`size`, how far the values of valid rows are from 0, without those that are 0, and `n`, how many have each."""
     size = nw.col("value").abs().alias("size")
-    return frame.filter(nw.col("reason").is_null()).select(size).filter(nw.col("size") > 0)
+    sizes = frame.filter(nw.col("reason").is_null()).select(size).filter(nw.col("size") > 0)
+    return sizes.group_by("size").agg(nw.len().alias("n"))
 
 
 def reject_values(frame: Frame, limit: float) -> Frame:
@@ -144,22 +145,32 @@ def reject_values(frame: Frame, limit: float) -> Frame:
     return frame.with_columns(nw.when(broken).then(nw.lit("outlier value")).otherwise(nw.col("reason")).alias("reason"))
 
 
-def outlier_limit(counts: npt.NDArray[Any], z: float) -> float:
-    """The number of events beyond which the logarithm lies more than z robust deviations above the median.
+def outlier_limit(sizes: npt.NDArray[Any], n: npt.NDArray[Any], z: float) -> float:
+    """The size beyond which the logarithm lies more than z robust deviations above the median of all; 0: no size.
 
-    The deviation is 1.4826 × the median absolute deviation, at least 1: at z = 6, 400 × the median is never out.
+    `n` is how often each size occurs. The deviation is 1.4826 × the median absolute deviation, at least 1: at z = 6,
+    400 × the median is never out.
     """
-    if not len(counts):
+    if not len(sizes) or not z:
         return np.inf
-    logs = np.log(counts)
-    median = np.median(logs)
-    sigma = max(MAD_TO_SIGMA * float(np.median(np.abs(logs - median))), 1.0)
+    logs = np.log(sizes)
+    median = _median(logs, n)
+    sigma = max(MAD_TO_SIGMA * _median(np.abs(logs - median), n), 1.0)
     return float(np.exp(median + z * sigma))
 
 
+def _median(values: npt.NDArray[Any], n: npt.NDArray[Any]) -> float:
+    """The median where each value stands for `n`."""
+    order = np.argsort(values)
+    ends = np.cumsum(n[order])
+    middle = np.searchsorted(ends, [(ends[-1] - 1) // 2, ends[-1] // 2], side="right")
+    return float(values[order[middle]].mean())
+
+
 def counts_of(frame: Frame, column: str) -> Frame:
-    """`column` and `n`, the number of valid rows with each value."""
-    return frame.filter(nw.col("reason").is_null()).group_by(column).agg(nw.len().alias("n"))
+    """`size`, numbers of valid rows, and `n`, how many values of a column have each."""
+    counted = frame.filter(nw.col("reason").is_null()).group_by(column).agg(nw.len().alias("size"))
+    return counted.group_by("size").agg(nw.len().alias("n"))
 
 
 def reject_outliers(frame: Frame, column: str, limit: float, reason: str) -> Frame:

@@ -186,7 +186,10 @@ def microseconds(text: str, time_format: str) -> str:
     # 1900 to 2199 with eight digits: as seconds, days of August to September 1970, which no log of today has
     day = f"{number(text)} BETWEEN 19000101 AND 21991231 AND try_strptime(trim({text}), '%Y%m%d') IS NOT NULL"
     since = f"CASE WHEN {day} THEN NULL ELSE {UNIX.format(n=number(text))} END"
-    return _plausible(f"CASE WHEN {number(text)} IS NULL THEN {calendar} ELSE {since} END")
+    slow = _plausible(f"CASE WHEN {number(text)} IS NULL THEN {calendar} ELSE {since} END")
+    # most logs have seconds, which need none of this
+    seconds = f"{number(text)} BETWEEN 1e8 AND {LATEST // 1_000_000}"
+    return f"CASE WHEN {seconds} THEN ({number(text)} * 1e6)::BIGINT ELSE {slow} END"
 
 
 def _plausible(time: str) -> str:

@@ -194,7 +194,6 @@ def _read_log(
 ) -> RawLog:
     """The log; of one that grows what was read before lies in the folder `parsed`."""
     from llmrec_cli.ingest import engine_filter
-    from llmrec_cli.ingest import people as ids
     from llmrec_cli.ingest.parsed_files import ParsedFiles
     from llmrec_cli.ingest.raw_log import ColumnMapping, RawLog
 
@@ -220,13 +219,11 @@ def _read_log(
     if settings.where:
         wanted += engine_filter.columns(settings.where, inputs[0].columns)
     columns = list(dict.fromkeys(c for c in wanted if c is not None))
-    if known:
-        raw, forgotten = known.raw(inputs, columns, mapping)
-    else:
-        raw = engine.raw(inputs, columns)
-        forgotten = ids.protect(engine, raw, mapping.user, people) if people else None
-    total = engine.count(raw)
-    return RawLog(engine, raw, mapping, settings.where, columns, inputs, total, people, forgotten, bool(known))
+    if mapping.time_format:
+        engine.check_time_format(mapping.time_format)
+    extra = mapping.extra(people)
+    raw = known.raw(inputs, columns, extra) if known else engine.raw(inputs, columns, extra=extra)
+    return RawLog(engine, raw, mapping, settings.where, columns, inputs, people)
 
 
 def _microseconds(config: CleanConfig) -> int:
@@ -246,14 +243,13 @@ def _microseconds(config: CleanConfig) -> int:
 
 def _write_events(work: WorkDir, checked: CheckedLog, items: pa.Table) -> None:
     """Interactions and sequences in one pass over the kept events, by user and in time order."""
-    from llmrec_cli.data.item_codes import with_codes
     from llmrec_cli.ingest import kept_events
 
     with work.writer(INTERACTIONS) as interactions, work.writer(SEQUENCES) as sequences:
         for piece in checked.training():
             timed = _with_time(piece)
             interactions(timed)
-            sequences(with_codes(kept_events.sequences(timed), items))
+            sequences(kept_events.sequences(timed, items.column(ITEM).combine_chunks()))
 
 
 def _write(work: WorkDir, table: Table, pieces: Iterable[pa.Table]) -> None:
