@@ -156,7 +156,7 @@ def goodreads() -> Layout:
                 "value": "rating",
                 "time_format": "%a %b %d %H:%M:%S %z %Y",
             },
-            "items": {"item": "book_id", "title": "title", "text": "description"},
+            "items": {"item": "book_id", "title": "title", "text": "description", "attributes": ["authors"]},
         },
     )
 
@@ -303,7 +303,7 @@ def netflix() -> Layout:
 
 def diginetica() -> Layout:
     rows = [
-        [1 + e.user, "NA" if e.n % 4 else e.user % 5, 81766 + e.item, 526309 + 1000 * e.n, f"{e.time:%Y-%m-%d}"]
+        [1 + e.user, "NA" if e.n % 4 else e.user % 5, 81766 + e.item, 526309 + e.n % 97, f"{e.time:%Y-%m-%d}"]
         for e in events()
     ]
     return Layout(
@@ -329,7 +329,7 @@ def kuairec() -> Layout:
         ]
         for e in events()
     ]
-    feats = [[3649 + i, f'"[{i % 5}, {i % 7}]"' if i % 2 else f"[{i % 5}]"] for i in range(30)]
+    feats = [[3649 + i, f'"[{i % 5}, {i % 2}]"' if i % 2 else f"[{i % 5}]"] for i in range(30)]
     return Layout(
         {
             "item_categories.csv": lines([["video_id", "feat"], *feats]),
@@ -350,7 +350,7 @@ def amazon_2023() -> Layout:
             "title": title(i),
             "average_rating": 4.1 + i / 100,
             "rating_number": i + 1,
-            "features": ["Made of glass", "Easy to wash"],
+            "features": [f"Made of {WORDS[i % 10]} glass", "Easy to wash"],
             "description": [f"What {title(i)} is, in some words."],
             "price": 9.99 + i if i % 2 else None,
             "images": [{"thumb": f"https://m.example/{i}.jpg", "large": f"https://m.example/{i}L.jpg"}],
@@ -373,7 +373,7 @@ def amazon_2023() -> Layout:
             "items": {
                 "item": "parent_asin",
                 "title": "title",
-                "text": ["features", "description"],
+                "text": ["description", "features"],
                 "category": "categories",
                 "attributes": ["price", "store"],
             },
@@ -384,7 +384,7 @@ def amazon_2023() -> Layout:
 def steam_reviews() -> Layout:
     rows = [
         {"username": f"Gamer {e.user}", "hours": 1.5 + e.n % 9, "product_id": f"{725280 + e.item}", "page": 1}
-        | {"text": "It’s a game, and I like it a lot.", "early_access": False, "date": f"{e.time:%Y-%m-%d}"}
+        | {"text": f"It’s a game, and I like it {e.n} times.", "early_access": False, "date": f"{e.time:%Y-%m-%d}"}
         for e in events()
     ]
     games = [
@@ -425,7 +425,10 @@ def tmall() -> Layout:
         },
         {
             "interactions": {"user": "用户", "item": "商品", "time": "时间", "event": "行为"},
-            "items": {"item": "商品编号", "title": "标题", "category": "类别", "attributes": ["价格"]},
+            "items": {
+                **{"item": "商品编号", "title": "标题", "category": "类别", "category_separator": "/"},
+                "attributes": ["价格"],
+            },
         },
     )
 

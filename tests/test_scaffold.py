@@ -140,6 +140,7 @@ def test_json_lines(tmp_path: Path, context: Context) -> None:
         "item": "sku",
         "time": "at_time",
         "value": "stars",
+        "review": "text",
     }
     assert without_paths(clean["items"]) == {"item": "sku", "title": "title", "category": "category"}
 

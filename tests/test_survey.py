@@ -164,13 +164,13 @@ def test_addresses_and_files_that_are_not_there_are_no_images(tmp_path: Path) ->
     assert written([log, items], tmp_path / "q")[0]["items"]["image"] == "photo"
 
 
-def test_bands_are_no_ages(tmp_path: Path) -> None:
+def test_of_bands_the_lower_end_is_the_age(tmp_path: Path) -> None:
     log = csv(tmp_path / "log.csv", HEADER, events())
     users = [[f"u{n}", ("18-24", "25-34", "35+")[n % 3], str(20 + n)] for n in range(7)]
     bands = csv(tmp_path / "bands.csv", ("user_id", "age", "height"), users)
     clean, printed = written([log, bands], tmp_path / "p")
-    assert "age" not in clean["users"] and "age" in clean["users"]["attributes"]
-    assert "no ages in years, but such as 18-24, 25-34, 35+" in printed
+    assert clean["users"]["age"] == "age"
+    assert "bands such as 18-24, 25-34, 35+, of which the lower end is read" in printed
     years = csv(tmp_path / "years.csv", ("user_id", "age"), [[row[0], row[2]] for row in users])
     assert written([log, years], tmp_path / "q")[0]["users"]["age"] == "age"
 

@@ -183,6 +183,8 @@ def _log(project: _Project, log: RawTable) -> tuple[list[InferredColumn], list[s
     columns.sort(key=lambda g: FIELDS.index(g.field))
     for g in columns:
         draft.put(f"clean.interactions.{g.field}", _column(g.column, log))
+        for option, written in g.options:
+            draft.put(f"clean.interactions.{option}", written)
         if g.field == "time" and time.time_format:
             draft.put("clean.interactions.time_format", time.time_format, "the only one that fits the values")
     lines = [log.about("the log"), *_format_columns(columns), *([f"  {time.message}"] if time.message else [])]
@@ -227,7 +229,8 @@ def _from_log(project: _Project, section: str, log: RawTable, id_column: str, us
     rules = infer.item_columns if section == "items" else infer.user_columns
     others = [c for c in log.table.column_names if c not in used]
     found = rules(list(column_facts.facts(infer.properties(log.table, id_column, others)).values()))
-    wanted = {"items": {"title", "category", "tags", "image"}, "users": {"age", "gender", "region"}}[section]
+    of_items = {"title", "text", "category", "tags", "image", "attribute"}
+    wanted = {"items": of_items, "users": {"age", "gender", "region"}}[section]
     kept, _ = _there([g for g in found if g.field in wanted], log, project.folder)
     kept = project.open_fields(section, kept)
     if kept:
@@ -259,6 +262,8 @@ def _grouped(draft: Draft, section: str, found: Sequence[InferredColumn], file: 
         note = "flags; name them with `columns`" if name == "tags" and len(columns) > 1 and file.headless else ""
         value = columns[0] if len(columns) == 1 and name != "attribute" else columns
         draft.put(f"clean.{section}.{_setting(name)}", value, note)
+    for option, written in (each for g in found for each in g.options):
+        draft.put(f"clean.{section}.{option}", written)
 
 
 def _setting(field: str) -> str:

@@ -11,6 +11,11 @@ import pyarrow.compute as pc
 from llmrec_cli.ingest.column_names import NAMES, plain
 
 MOST = 0.95
+PLAIN = r"^[+-]?\d+(\.\d+)?$"
+COMMAS = r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?$"
+"""Numbers such as 3,5 and 1.234,50."""
+VOID = pa.array(["na", "n/a", "nan", "null", "none", "\\n", "-", "?", "unknown"])
+"""What stands for nothing."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,10 @@ class Facts:
     """Mean number of words."""
     values: pa.Array
     """The different values."""
+    void: float
+    """The share of the rows that say that there is none."""
+    decimal: str
+    """"," where the numbers have a decimal comma."""
 
     @property
     def plain_name(self) -> str:
@@ -53,12 +62,24 @@ def _facts(name: str, column: pa.ChunkedArray) -> Facts:
     values = pc.utf8_trim_whitespace(column)
     values = values.filter(pc.fill_null(pc.not_equal(values, ""), False))
     different = values.unique()
-    numeric = pc.match_substring_regex(different, r"^[+-]?\d+(\.\d+)?$")
-    numbers = different.filter(numeric).cast(pa.float64())
+    void = pc.is_in(pc.utf8_lower(different), value_set=VOID)
+    said = different.filter(pc.invert(void))
+    n_void = pc.sum(pc.is_in(values, value_set=different.filter(void))).as_py() or 0
+    # a comma before three digits may as well be one of thousands
+    comma = _any(said, r",(\d{1,2}|\d{4,})$") and not _any(said, r"\.(\d{1,2}|\d{4,})$")
+    written = pc.replace_substring(pc.replace_substring(said, ".", ""), ",", ".") if comma else said
+    numeric = pc.match_substring_regex(said, COMMAS if comma else PLAIN)
+    numbers = written.filter(numeric).cast(pa.float64())
     span = None
-    if len(numbers) and len(numbers) >= MOST * len(different):
+    if len(numbers) and len(numbers) >= MOST * len(said):
         low_high = pc.min_max(numbers).as_py()
         span = (low_high["min"], low_high["max"])
     whole = span is not None and bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
     words = pc.mean(pc.count_substring(different, " ")).as_py()
-    return Facts(name, len(column), len(values), len(different), span, whole, 1 + (words or 0), different)
+    counts = len(column), len(values), len(different)
+    share, decimal = n_void / max(len(column), 1), "," if comma and span else "."
+    return Facts(name, *counts, span, whole, 1 + (words or 0), different, share, decimal)
+
+
+def _any(values: pa.Array, regex: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(values, regex)).as_py())

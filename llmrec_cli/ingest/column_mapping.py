@@ -38,6 +38,7 @@ class InteractionsConfig(FileConfig, frozen=True, extra="forbid"):
     )
     time_format: str = Field("", description="strptime format; empty takes ISO dates and Unix s, ms, us")
     value: Column | None = Field(None, description="column of a rating, a quantity, a dwell time, …")
+    decimal: Literal[".", ","] = Field(".", description="in the value: 3.5, or 3,5 and 1.234,5")
     event: Column | None = Field(None, description="column of the kind of event: click, cart, buy, …")
     review: Column | None = Field(None, description="column of what the user wrote of the item")
     where: str = Field("", description="SQL condition on the columns that a row must meet")

@@ -74,8 +74,10 @@ def is_sequences(head: str) -> bool:
     lines = [line.split() for line in _whole_lines(head).splitlines() if line.strip()]
     if any(WORD.fullmatch(word) is None for line in lines for word in line) or len(lines) < 3:
         return False
-    if len({line.count("\t") for line in head.splitlines()[1:] if line.strip()} - {0}) == 1:  # columns of texts
-        return all(any(c.isdigit() for c in word) for line in lines[1:] for word in line)
+    tabs = {line.count("\t") for line in head.splitlines()[1:] if line.strip()}
+    texts = tabs != {1} or any(not any(c.isdigit() for c in word) for line in lines[1:] for word in line)
+    if len(tabs) == 1 and tabs != {0} and texts:  # columns
+        return False
     lengths = {len(line) for line in lines}
     return len(lengths) > 1 and min(lengths) > 1 and len({line[0] for line in lines}) == len(lines)
 

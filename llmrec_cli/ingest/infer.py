@@ -11,16 +11,28 @@ import pyarrow.compute as pc
 
 from llmrec_cli.ingest import times
 from llmrec_cli.ingest.column_facts import MOST, Facts
+from llmrec_cli.ingest.column_names import COUNTRIES, EVENTS, plain
 
 GENDERS = "(?i:m|f|d|w|male|female|man|woman|other|diverse|unknown|non-binary)"
-LISTED = r"[^|]+(?:\|[^|]+)+"
-WEB = r"""(?i:https?://\S+|\[\s*["']https?://.*)"""
+LISTED = {"|": r"[^|]+(?:\|[^|]+)+", ",": r"[^,]{1,40}(?:,[^,]{1,40})+", "": r"\[.*\]"}
+"""Several values in a cell by what separates them; a list of JSON needs no separator."""
+LEVELS = {"": r"[^>]+(?: > [^>]+)+", "/": r"[^/]+(?:/[^/]+)+"}
+WEB = r"""(?i:https?://\S+|[\[{]+\s*["'].*https?://.*)"""
+MONEY = r"(?i:(?:[$€£¥￥]|us\$|usd|eur|gbp|cny)\s?\d[\d.,]*|\d[\d.,]*\s?(?:[$€£¥￥元]|usd|eur|gbp|cny))"
+BAND = (
+    r"(?i:\d{1,2}\s?[-–~至到]\s?\d{1,3}|\d{1,2}\s?\+|(?:under|over|<|>)\s?\d{1,2}"
+    r"|\d{1,2} (?:and|or) (?:over|older|under|younger)|\d{1,2}岁?以[上下])岁?"
+)
 IMAGE_SUFFIXES = r"(?i:[^\s\[].*\.(?:jpe?g|png|webp|gif))"
 AUDIO_SUFFIXES = r"(?i:[^\s\[].*\.(?:wav|flac|ogg|mp3))"
 LONGEST_NAME = 8
 """Words; what is longer on average is a text, not a name."""
 OLDEST = 120
+MOSTLY = 0.3
+"""A column in which so many rows say that there is none holds no ids."""
 WORDS_OF_A_REVIEW = 4
+SINGLE = ("title", "category", "tags", "image", "audio")
+"""The fields of items that one column has."""
 FIELDS = ("user", "item", "time", "value", "event", "review")
 """The fields of a log, in the order in which they are written."""
 
@@ -34,10 +46,16 @@ class InferredColumn:
     reason: str
     formats: tuple[str, ...] = ()
     """Of a time: the strptime formats that fit it; none where it needs none."""
+    options: tuple[tuple[str, str], ...] = ()
+    """Further settings that go with it: how numbers are written, what separates levels or tags."""
 
 
 def _first(field: str, candidates: Iterable[tuple[bool, Facts, str]]) -> InferredColumn | None:
-    return next((InferredColumn(field, fact.name, reason) for fits, fact, reason in candidates if fits), None)
+    for fits, fact, reason in candidates:
+        if fits:
+            options = (("decimal", ","),) if field == "value" and fact.decimal == "," else ()
+            return InferredColumn(field, fact.name, reason, options=options)
+    return None
 
 
 def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None) -> list[InferredColumn]:
@@ -58,12 +76,14 @@ def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None
     taken |= {g.column for g in ids}
     rest = [f for f in rest if f.name not in taken]
     few = [(f, f"{f.n_distinct} different texts") for f in rest if f.n_distinct <= 20 and f.words < 3 and not f.numbers]
-    event = _first("event", ((f.named("event"), f, reason) for f, reason in few))
+    few.sort(key=lambda t: not t[0].named("event"))
+    event = _first("event", ((f.named("event") or _kinds(f), f, f"{_name(f, 'event')}{why}") for f, why in few))
     numeric = [(f, _span(f)) for f in rest if f.numbers and 2 * f.n_filled > f.rows]
     headless = all(f.name.isdigit() for f in columns)
     value = _first("value", _by_name_first("value", numeric, named_only=not headless))
     # the longer of several: a review rather than its headline
-    long = sorted((f for f in rest if f.named("review") and f.words >= WORDS_OF_A_REVIEW), key=lambda f: -f.words)
+    told = [f for f in rest if f.named("review") or (f.named("text") and 2 * f.n_distinct > f.n_filled)]
+    long = sorted((f for f in told if f.words >= WORDS_OF_A_REVIEW), key=lambda f: (not f.named("review"), -f.words))
     review = _first("review", ((True, f, "its name; texts of some length") for f in long))
     found = {g.field: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
     found |= {g.field: g for g in (event, value, review) if g is not None and g.field in open_fields}
@@ -122,6 +142,11 @@ def _name(fact: Facts, field: str) -> str:
     return "its name; " if fact.named(field) else ""
 
 
+def _kinds(fact: Facts) -> bool:
+    """Whether the values are words for kinds of events."""
+    return all(re.fullmatch(EVENTS, plain(value)) for value in fact.values.to_pylist())
+
+
 def _span(fact: Facts) -> str:
     low, high = fact.numbers or (0.0, 0.0)
     return f"numbers from {low:g} to {high:g}"
@@ -134,12 +159,15 @@ def _ids(
 
     A name of several words is an id too where the column is named so and no other column is better.
     """
+    columns = [f for f in columns if f.void < MOSTLY]
     like_ids = [f for f in columns if f.words < 1.5 and (f.numbers is None or f.whole)]
     names = [f for f in columns if 1.5 <= f.words < LONGEST_NAME and f.numbers is None and f.n_distinct < f.n_filled]
 
     def best(field: str, taken: str | None) -> InferredColumn | None:
         named = [f for f in like_ids if f.named(field) and f.name != taken]
         named = named or [f for f in names if f.named(field) and f.name != taken]
+        if field == "user":
+            named = named or [f for f in like_ids if "session" in f.plain_name]
         named.sort(key=lambda f: (not re.search(r"id$|code$", f.name, re.I), f.named("value"), f.named("title")))
         if named:
             return InferredColumn(field, named[0].name, f"its name; {named[0].n_distinct:,} different values")
@@ -188,7 +216,10 @@ def item_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
     for fact in sorted(rest, key=lambda f: (f.name.lower() != "title", not f.named("title"), f.named("text"))):
         field, reason = _item_field(fact, {g.field for g in found}, bool(flags))
         if field:
-            found.append(InferredColumn(field, fact.name, reason))
+            ways = {"category": LEVELS, "tags": LISTED}.get(field, {})
+            way = next((way for way in ("", "|", "/", ",") if way in ways and fact.share(ways[way]) > 0.3), "")
+            options = ((f"{field}_separator", way),) if way in ("/", ",") else ()
+            found.append(InferredColumn(field, fact.name, reason, options=options))
     order = ("title", "text", "category", "tags", "image", "audio", "attribute")
     return sorted(found, key=lambda g: order.index(g.field))
 
@@ -196,25 +227,27 @@ def item_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
 def _item_field(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
     """The field of one column, given the fields that others have."""
     web, image, audio = (fact.share(regex) > 0.5 for regex in (WEB, IMAGE_SUFFIXES, AUDIO_SUFFIXES))
-    listed = fact.share(LISTED) > 0.3
+    several = {way: fact.share(regex) > 0.3 for way, regex in LISTED.items()}
     varied = fact.n_distinct > 0.5 * fact.n_filled and fact.n_distinct > 10
-    headless = fact.name.isdigit()
+    other = fact.named("attribute") or fact.named("text") or fact.share(r"\[\s*\]") > 0
+    tags = several["|"] or (several[""] and not varied and not other)
+    tags = tags or (fact.named("tags") and (any(several.values()) or not varied))
+    category = (fact.share(LEVELS[""]) > 0.5 and not varied) or (fact.named("category") and not several["|"])
+    titles = _titles(fact, varied, fact.name.isdigit())
     tests = [
         ("", web, ""),
-        ("image", image and "image" not in have, f"{_name(fact, 'image')}names of image files"),
-        ("audio", audio and "audio" not in have, f"{_name(fact, 'audio')}names of audio files"),
+        ("image", image, f"{_name(fact, 'image')}names of image files"),
+        ("audio", audio, f"{_name(fact, 'audio')}names of audio files"),
         ("", image or audio or bool(times.readable_as_is(fact)), ""),
-        (
-            "title",
-            _titles(fact, varied, headless) and "title" not in have,
-            "texts of a few words, nearly all different",
-        ),
-        ("category", fact.named("category") and not fact.numbers and "category" not in have, "its name"),
-        ("tags", listed and not flags and "tags" not in have, "values separated by |"),
+        ("title", titles, f"{_name(fact, 'title')}texts of a few words, nearly all different"),
+        ("category", category and not fact.numbers, f"{_name(fact, 'category')}{fact.n_distinct:,} different texts"),
+        ("tags", tags and not flags and not fact.numbers, f"{_name(fact, 'tags')}several in a cell"),
         ("text", fact.named("text") and fact.words >= 3 and 2 * fact.n_filled > fact.rows, "its name; long texts"),
         ("attribute", fact.named("attribute"), "its name"),
+        ("attribute", fact.share(MONEY) > 0.5, "amounts of money"),
     ]
-    return next(((field, reason) for field, fits, reason in tests if fits), ("", ""))
+    free = ((field, reason) for field, fits, reason in tests if fits and (field not in have or field not in SINGLE))
+    return next(free, ("", ""))
 
 
 def _titles(fact: Facts, varied: bool, headless: bool) -> bool:
@@ -229,13 +262,19 @@ def user_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
         ages = fact.whole and low >= 0 and 40 <= high <= OLDEST and fact.n_distinct > 4
         years = fact.numbers is not None and fact.named("age") and low < OLDEST
         sexes = fact.n_distinct <= 8 and fact.share(GENDERS) >= MOST
+        bands = fact.share(BAND) > 0.8 and (fact.named("age") or fact.name.isdigit())
+        lands = fact.share(f"(?i:{COUNTRIES})") > 0.5 or (fact.name.isdigit() and fact.share("[A-Z]{2}") >= MOST)
         have = {g.field for g in found}
         if "gender" not in have and (sexes or fact.named("gender")):
             found.append(InferredColumn("gender", fact.name, f"values such as {_examples(fact)}"))
         elif "age" not in have and (years or (ages and fact.name.isdigit())):
             found.append(InferredColumn("age", fact.name, f"{_name(fact, 'age')}{_span(fact)}"))
-        elif "region" not in have and fact.named("region") and fact.n_distinct < 0.5 * fact.n_filled:
-            found.append(InferredColumn("region", fact.name, f"its name; {fact.n_distinct:,} different values"))
+        elif "age" not in have and bands:
+            reason = f"{_name(fact, 'age')}bands such as {_examples(fact)}, of which the lower end is read"
+            found.append(InferredColumn("age", fact.name, reason))
+        elif "region" not in have and (fact.named("region") or lands) and fact.n_distinct < 0.5 * fact.n_filled:
+            reason = f"{_name(fact, 'region')}{fact.n_distinct:,} different values"
+            found.append(InferredColumn("region", fact.name, reason))
         elif fact.n_distinct <= 100 or fact.named("attribute"):
             no_age = f"no ages in years, but such as {_examples(fact)}; " if fact.named("age") else ""
             found.append(InferredColumn("attribute", fact.name, f"{no_age}{fact.n_distinct:,} different values"))

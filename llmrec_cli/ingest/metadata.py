@@ -157,7 +157,7 @@ def users(table: pa.Table, names: Names, config: UsersConfig) -> pa.Table:
     return pa.table(
         {
             USER: table.column(ID),
-            "age": numbers(text(table, names(config.age))),
+            "age": ages(text(table, names(config.age))),
             "gender": text(table, names(config.gender)),
             "region": text(table, names(config.region)),
             "attributes": attributes(table, names(config.attributes)),
@@ -240,10 +240,12 @@ def attributes(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pairs).cast(ATTRIBUTES)
 
 
-def numbers(values: pa.Array) -> pa.Array:
-    """(rows,) the texts as numbers; null where they are none."""
-    numeric = pc.fill_null(pc.match_substring_regex(values, r"^[+-]?\d+(\.\d+)?$"), False)
-    return pc.if_else(numeric, values, pa.scalar(None, pa.string())).cast(pa.float64())
+def ages(values: pa.Array) -> pa.Array:
+    """(rows,) the texts as numbers, bands such as 25-34, 55+ or under 18 as their lower end; null for others."""
+    low = r"^(?i:over|>)?\s?(?P<age>[+-]?\d+(?:\.\d+)?)\s?(?:\+|[-–~至到]\s?\d+)?\D*$"
+    found = pc.struct_field(pc.extract_regex(values, low), "age")
+    under = pc.match_substring_regex(values, r"^(?i:(under|<)\s?\d+|\d+ (and|or) (under|younger)|\d+岁?以下)$")
+    return pc.if_else(under, "0", found).cast(pa.float64())
 
 
 def _column(table: pa.Table, column: str) -> pa.Array:

@@ -33,13 +33,14 @@ class ColumnMapping:
     value: str | None = None
     event: str | None = None
     time_format: str = ""
+    decimal: str = "."
 
     def parsed(self) -> dict[str, str]:
         """SQL of the time, in microseconds since 1970, and of the value; null where it is missing or no number."""
         time = "NULL::BIGINT"
         if self.time is not None:
             time = sql.microseconds(sql.column(self.time), self.time_format)
-        number = sql.number(sql.column(self.value))
+        number = sql.number(sql.column(self.value), self.decimal)
         return {MICROSECONDS: time, NUMBER: f"CASE WHEN isfinite({number}) THEN {number} END"}
 
     def extra(self, people: People | None) -> Extra:
@@ -114,7 +115,8 @@ class RawLog:
             return None
         there = [c for c in self.engine.connection.table(self.raw).columns if c not in ROW_COLUMNS]
         columns = engine_filter.columns(self.where, there)
-        number = {c: sql.number(sql.quoted(c)) for c in columns}
+        decimal = {self.mapping.value: self.mapping.decimal}
+        number = {c: sql.number(sql.quoted(c), decimal.get(c, ".")) for c in columns}
         tests = [f"bool_and(trim({sql.quoted(c)}) = '' OR {number[c]} IS NOT NULL)" for c in columns]
         found = self.engine.one(f"SELECT {', '.join(['count(*)', *tests])} FROM {self.raw}")
         numeric = {c for c, only in zip(columns, found[1:], strict=True) if only or c == self.mapping.value}

@@ -170,8 +170,9 @@ def cell(name: str | None) -> str:
     return f"nullif(trim({column(name)}, {literal(BLANKS)}), '')"
 
 
-def number(text: str) -> str:
-    return f"TRY_CAST({text} AS DOUBLE)"
+def number(text: str, decimal: str = ".") -> str:
+    plain = text if decimal == "." else f"replace(replace({text}, '.', ''), ',', '.')"
+    return f"TRY_CAST({plain} AS DOUBLE)"
 
 
 def microseconds(text: str, time_format: str) -> str:

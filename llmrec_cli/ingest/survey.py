@@ -202,6 +202,12 @@ def log_columns(each: RawTable, given: Mapping[str, str | int]) -> list[infer.In
     if each.is_sequences:
         return [infer.InferredColumn("user", "user", ""), infer.InferredColumn("item", "item", "")]
     inferred = infer.log_columns(list(each.facts.values()), named(each, given))
+    ids = {g.field: g.column for g in inferred if g.field in ("user", "item")}
+    about = [g.column for g in inferred if g.field in ("value", "review") and g.reason != "given"]
+    if "item" in ids and about and each.table.num_rows > 2 * each.facts[ids["item"]].n_distinct:
+        fixed = infer.properties(each.table, ids["item"], about).column_names  # it tells of the item, not of an event
+        if fixed:
+            inferred = infer.log_columns([f for f in each.facts.values() if f.name not in fixed], named(each, given))
     return inferred if {"user", "item"} <= {g.field for g in inferred} else []
 
 

@@ -47,7 +47,8 @@ _COMPACT = {"%m": r"(?:0[1-9]|1[0-2])", "%d": r"(?:0[1-9]|[12]\d|3[01])", "%H": 
 _DATES = (
     *(f"%Y{s}%m{s}%d" for s in "-/."),
     *(f"%Y{s}%d{s}%m" for s in "-/."),
-    *(f"{a}{s}{b}{s}{y}" for s in "/.- " for y in ("%Y", "%y") for a, b in (("%d", "%m"), ("%m", "%d"))),
+    *(f"{a}{s}{b}{s}{y}" for s in "/- " for y in ("%Y", "%y") for a, b in (("%d", "%m"), ("%m", "%d"))),
+    *("%d.%m.%Y", "%d.%m.%y"),  # with points the day is first everywhere
     *(f"%y{s}%m{s}%d" for s in "/.-"),
     *(f"%d{s}{month}{s}{y}" for s in "-/ ." for month in ("%b", "%B") for y in ("%Y", "%y")),
     *(f"{month} %d{s} %Y" for s in ("", ",") for month in ("%b", "%B", "%m")),

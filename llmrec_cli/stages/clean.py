@@ -212,6 +212,7 @@ def _read_log(
         value=name(settings.value),
         event=name(settings.event),
         time_format=settings.time_format,
+        decimal=settings.decimal,
     )
     wanted = [mapping.user, mapping.item, mapping.time, mapping.value, mapping.event]
     wanted += [name(c) for each in (config.items, config.users) if each.path is None for c in each.described()]
