@@ -46,7 +46,7 @@ EXPECTED: dict[str, dict[str, dict[str, Any]]] = {
         "users": USERS,
     },
     "amazon-2018-gift-cards": {
-        "interactions": {"path": "Gift_Cards_5.json.gz", **REVIEWS},
+        "interactions": {"path": "Gift_Cards_5.json.gz", **GIFT_CARDS},
         "items": {
             "path": "meta_Gift_Cards.json.gz",
             "item": "asin",
