@@ -48,7 +48,7 @@ docs: .venv/installed-dev
 # pins every package with its sha256, for this machine's platform
 lock: .venv/installed
 	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report .venv/report.json --constraint constraints.txt \
-	  --editable '.[models,peft,privacy,zh,dev]'
+	  --editable '.[models,peft,privacy,zh,xlsx,dev]'
 	$(BIN)/python docs/lock.py .venv/report.json
 
 .venv/installed: pyproject.toml constraints.txt
@@ -59,5 +59,5 @@ lock: .venv/installed
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,peft,privacy,zh,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,peft,privacy,zh,xlsx,dev]'
 	@touch $@

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import REJECTS
@@ -50,7 +51,7 @@ def with_raw(
     forgotten, in the rows that are or may be theirs. It is also null in a file whose lines are not its rows. `before`
     has texts that are known: of a log that grows only new files are read.
     """
-    rows = log.engine.counts(log.engine.frame(f'SELECT "#source" AS source FROM {log.raw}'), "source")
+    rows = {part.source: part.rows for part in log.spool.parts}
     sources = zip(raw_files.distinct_names(log.inputs), log.inputs, strict=True)
     texts = {source: _Texts(_texts(log, config, each, rows.get(source, 0))) for source, each in sources}
     for piece in rejects:
@@ -104,8 +105,19 @@ def _texts(log: RawLog, config: InteractionsConfig, each: Input, n_rows: int) ->
             while some := list(itertools.islice(records, PIECE)):
                 yield pa.array(some, pa.string())
         yield from itertools.repeat(pa.nulls(PIECE, pa.string()))
+    if dialect.format == "csv":
+        yield from (batch.column(0) for batch in _lines(each))
     batches = log.engine.batches(log.engine.frame(sql.texts(each)), PIECE)
     yield from (batch.column(0).cast(pa.string()) for batch in batches)
+
+
+def _lines(each: Input) -> Iterator[pa.RecordBatch]:
+    """The lines of separated text without its header; half as costly as with the engine."""
+    read = csv.ReadOptions(use_threads=False, column_names=["text"], skip_rows=int(each.dialect.header))
+    whole = csv.ParseOptions(delimiter=sql.NO_SEPARATOR, quote_char=False)
+    texts = csv.ConvertOptions(column_types={"text": pa.string()}, strings_can_be_null=False)
+    with csv.open_csv(each.file.path, read_options=read, parse_options=whole, convert_options=texts) as reader:
+        yield from reader
 
 
 def _records(each: Input) -> Iterator[str]:
