@@ -23,8 +23,9 @@ from llmrec_cli.evaluation.slices import Slicing
 from llmrec_cli.ingest import rules
 from llmrec_cli.privacy import held
 from llmrec_cli.profiles.topics import Topics
+from llmrec_cli.profiles.topics.coherence import Chosen
+from llmrec_cli.profiles.user_topics import LEAST_TOPIC, common
 from llmrec_cli.report import views
-from llmrec_cli.stages.profile import LEAST_TOPIC, common_topics
 from llmrec_cli.writing.claims import FEWEST, People
 from tests.conftest import SAMPLE
 from tests.test_clean import column, run
@@ -107,9 +108,10 @@ def test_small_segments_go_into_coarser_ones() -> None:
 def test_topics_and_slices_of_too_few_people_are_not_reported() -> None:
     shares = np.array([[0.9, 0.1, 0.0]] * 4 + [[0.0, 0.0, 1.0]], dtype=np.float32)
     topics = Topics(["one", "two", "three"], [["a"], ["b"], ["c"]], shares)
-    assert common_topics(topics, 1) is topics and LEAST_TOPIC > 0.1
-    assert common_topics(topics, 2).labels == ["one"]
-    assert common_topics(topics, 5).labels == []
+    chosen = Chosen(topics, np.array([0.3, 0.2, 0.1]), "")
+    assert common(chosen, 1) is chosen and LEAST_TOPIC > 0.1
+    assert common(chosen, 2).topics.labels == ["one"] and common(chosen, 2).coherence.tolist() == [0.3]
+    assert common(chosen, 5).topics.labels == []
     slicing = Slicing("kind", ["x", "y"], np.array([0, 0, 0, 1, -1]))
     assert slicing.of_at_least(2).of_user.tolist() == [0, 0, 0, -1, -1]
     assert slicing.of_at_least(0).of_user.tolist() == slicing.of_user.tolist()

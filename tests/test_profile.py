@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -90,7 +91,7 @@ def test_interests_are_those_of_the_history_and_sum_to_one(work: WorkDir, contex
     for u, row in enumerate(profiled(work, context)):
         if not row["cold"]:
             assert [each["tag"] for each in row["interests"]] == [TAGS[u % 3]]
-        for column in ("interests", "recent_interests", "topics"):
+        for column in ("interests", "recent_interests"):
             assert sum(each["weight"] for each in row[column]) == pytest.approx(1, abs=1e-5)
 
 
@@ -116,27 +117,41 @@ def test_segments_back_off_where_few_share_all_attributes(work: WorkDir, context
     assert rows[1]["segment"] == "18-24 · N"  # no gender
 
 
-def test_topics_are_reported_and_the_same_seed_gives_the_same_bytes(work: WorkDir, context: Context) -> None:
-    profiled(work, context)
-    topics = work.read(TOPICS).to_pylist()
-    before = [work.fingerprint(table) for table in (PROFILES, TOPICS)]
-    profiled(work, context)
-    assert [work.fingerprint(table) for table in (PROFILES, TOPICS)] == before
-    assert sum(topic["weight"] for topic in topics) == pytest.approx(1, abs=1e-5)
-    labels = {topic["topic"] for topic in topics}
-    assert all(each["tag"] in labels for row in work.read(PROFILES).to_pylist() for each in row["topics"])
+def titled(work: WorkDir) -> WorkDir:
+    """Titles of four words each, every word in two of the four titles of one tag."""
+    items = work.read(ITEMS)
+    pairs = [*itertools.combinations("abcd", 2), ("b", "a"), ("d", "c")]
+    titles = [" ".join(TAGS[i % 3] + "".join(pair) for pair in pairs if "abcd"[i // 3] in pair) for i in range(N_ITEMS)]
+    work.write(ITEMS, items.set_column(items.column_names.index("title"), "title", pa.array(titles)))
+    return work
 
 
 @pytest.mark.parametrize("name", ["lda", "nmf"])
-def test_topics_report_their_coherence(work: WorkDir, context: Context, name: str) -> None:
+def test_topics_of_titles_where_tags_are_few(work: WorkDir, context: Context, name: str) -> None:
+    rows = profiled(titled(work), context, topic_model=name, n_topics=3)
+    topics = work.read(TOPICS).to_pylist()
+    before = [work.fingerprint(table) for table in (PROFILES, TOPICS)]
+    profiled(work, context, topic_model=name, n_topics=3)
+    assert [work.fingerprint(table) for table in (PROFILES, TOPICS)] == before
+    assert len(topics) == 3 and all(len({word[:-2] for word in topic["words"]}) == 1 for topic in topics)
+    assert all(topic["coherence"] > 0.1 for topic in topics)
+    labels = {topic["topic"]: topic["words"][0][:-2] for topic in topics}
+    for u, row in enumerate(rows):
+        assert sum(each["weight"] for each in row["topics"]) == pytest.approx(1, abs=1e-5)
+        if not row["cold"]:
+            assert labels[row["topics"][0]["tag"]] == TAGS[u % 3]
+
+
+def test_topics_at_chance_are_not_shown(work: WorkDir, context: Context) -> None:
     """Every user has one tag only, so no two go together: each pair of words has -1."""
-    report = execute(STAGE, vouch(work), ProfileConfig(topic_model=name, n_topics=2), context).report
-    assert [topic["coherence"] for topic in work.read(TOPICS).to_pylist()] == [-1.0, -1.0]
-    assert report.metrics["coherence"] == -1.0 and "mean NPMI of their words: -1.000" in "\n".join(report.lines)
+    report = execute(STAGE, vouch(work), ProfileConfig(n_topics=2), context).report
+    assert work.read(TOPICS).num_rows == 0 and report.counts["topics"] == 0
+    assert all(row["topics"] == [] for row in work.read(PROFILES).to_pylist())
+    assert "no topics are shown, they are no more than chance" in "\n".join(report.lines)
 
 
 def test_report_reports_cold_users_topics_and_segments(work: WorkDir, context: Context) -> None:
-    report = execute(STAGE, vouch(work), ProfileConfig(), context).report
+    report = execute(STAGE, vouch(titled(work)), ProfileConfig(n_topics=3), context).report
     assert report.counts["users"] == N_USERS and report.counts["cold"] == 3
     reported = "\n".join(report.lines)
     assert "3 of them without events" in reported and "kitchen" in reported and "segments, the largest" in reported

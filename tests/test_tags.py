@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from llmrec_cli.ingest import metadata
-from llmrec_cli.ingest.tags import item_tags, title_words
+from llmrec_cli.ingest.tags import item_tags
 
 
 def test_given_tags_then_categories_then_words_of_the_title() -> None:
@@ -12,22 +12,6 @@ def test_given_tags_then_categories_then_words_of_the_title() -> None:
     titles = pa.array(["red lamp", "red lamp", "red lamp"])
     # a word of all three titles says nothing, but of so few titles two would already be a tenth
     assert item_tags(given, categories, titles).to_pylist() == [["x", "y"], ["A", "B"], []]
-
-
-def test_words_are_informative() -> None:
-    titles = ["The RED lamp of 1995", "red chair", "Lamp & chair", "a lone wolf", None] + ["common thing"] * 15
-    tags = title_words(pa.array(titles, pa.string())).to_pylist()
-    assert tags[0] == ["lamp", "red"]
-    assert tags[2] == ["chair", "lamp"]
-    assert tags[3] == [] and tags[4] == []  # a word of one title is no tag
-    assert tags[5] == []  # a word of most titles is none either
-
-
-def test_at_most_five_words_the_rarest_first() -> None:
-    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"]
-    titles = [" ".join(words)] * 2 + ["alpha one"] + ["filler"] * 97
-    assert title_words(pa.array(titles)).to_pylist()[0] == ["beta", "delta", "epsilon", "gamma", "zeta"]
-    assert title_words(pa.array([], pa.string())).to_pylist() == []
 
 
 def table(**columns: list[str | None]) -> pa.Table:
@@ -53,11 +37,10 @@ def test_lists_objects_and_entities_of_raw_metadata() -> None:
     assert metadata.categories(table(c=["a|b | c"]), ["c"], "|").to_pylist() == ["a > b > c"]
 
 
-def test_attributes_and_numbers() -> None:
+def test_attributes() -> None:
     data = table(brand=["X", None], price=["5", "7"])
     assert metadata.attributes(data, ["brand", "price"]).to_pylist() == [
         [{"name": "brand", "value": "X"}, {"name": "price", "value": "5"}],
         [{"name": "price", "value": "7"}],
     ]
     assert metadata.attributes(data, []).to_pylist() == [[], []]
-    assert metadata.numbers(pa.array(["25", "old", None, "3.5"])).to_pylist() == [25.0, None, None, 3.5]

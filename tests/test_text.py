@@ -153,3 +153,9 @@ def test_kinds_of_content_count_alike_however_wide_they_are() -> None:
     assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(60), abs=1e-5)
     assert found[3] @ found[7] == pytest.approx(np.mean([kind[3] @ kind[7] for kind in each]), abs=1e-5)
     assert found[5] @ found[7] == pytest.approx(each[0][5] @ each[0][7] / 2**0.5, abs=1e-5)
+
+
+def test_hashed_encoder_cuts_chinese_into_words() -> None:
+    pytest.importorskip("rjieba")
+    rows = text.HashedEncoder("cpu", lambda n: None).encode(["红色双肩包", "双肩包蓝色", "徒步鞋", "蓝色徒步鞋", "锅"])
+    assert rows[0] @ rows[1] > 0.2 and abs(rows[0] @ rows[4]) < 1e-6

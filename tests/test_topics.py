@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from llmrec_cli.core.registry import load_variant
 from llmrec_cli.profiles.topics import TOPIC_MODELS, TopicModel, Topics
-from llmrec_cli.profiles.topics.coherence import npmi
+from llmrec_cli.profiles.topics.coherence import coherent, npmi, shuffled
 from llmrec_cli.profiles.topics.naming import leading_words
 
 WORDS = ["cake", "cup", "mug", "nail", "saw", "wrench"]
@@ -87,3 +87,37 @@ def test_npmi_is_the_mean_over_pairs_and_takes_words_of_every_row() -> None:
     # a is everywhere: log(p(b) / p(b)) = 0 with both others; b and c: p = 1/4 = 1/2 * 1/2
     assert npmi(rows, list("abc"), [["a", "b", "c"]]) == pytest.approx([0.0])
     assert npmi(rows[:, [0, 0]].tocsr(), ["a", "x"], [["a", "x"]]) == pytest.approx([1.0])
+
+
+def camps(n: int, seed: int = 0, *, noise: bool = False) -> tuple[sp.csr_matrix, list[str]]:
+    """200 users of `n` camps with 8 words each, or the same with words that are chance."""
+    rng = np.random.default_rng(seed)
+    own = np.repeat(np.eye(n), 8, axis=1)[np.arange(200) % n]
+    counts = sp.csr_matrix(rng.poisson(0.15 + 0.85 * own).astype(np.float32))
+    return shuffled(counts, 1) if noise else counts, [f"w{n:02d}" for n in range(8 * n)]
+
+
+@pytest.mark.parametrize("name", sorted(TOPIC_MODELS))
+def test_topics_at_chance_are_not_shown(name: str) -> None:
+    kind = load_variant("topic model", TOPIC_MODELS, name, TopicModel)
+    real, none = (coherent(kind, 4, *camps(4, noise=noise), seed=1) for noise in (False, True))
+    assert len(real.topics.labels) == 4 and (real.coherence > 0.1).all() and "4 of 4 topics" in real.line
+    assert none.topics.labels == [] and none.topics.of_users.shape == (200, 0) and "no more than chance" in none.line
+    few = coherent(kind, 0, *(each[:, :2] if sp.issparse(each) else each[:2] for each in camps(4)), seed=1)
+    assert few.topics.labels == [] and "too few" in few.line
+
+
+def test_as_many_topics_as_cohere_best_on_other_users() -> None:
+    from llmrec_cli.profiles.topics.nmf import Nmf
+
+    chosen = [coherent(Nmf, 0, *camps(n), seed=1) for n in (4, 8)]
+    assert [len(each.topics.labels) for each in chosen] == [4, 8]
+    again = coherent(Nmf, 0, *camps(8), seed=1)
+    assert again.line == chosen[1].line and (again.topics.of_users == chosen[1].topics.of_users).all()
+
+
+def test_a_log_by_chance_has_the_same_users_and_words() -> None:
+    counts, _ = camps(4)
+    other = shuffled(counts, 1)
+    assert (other.sum(axis=0) == counts.sum(axis=0)).all() and (other.sum(axis=1) == counts.sum(axis=1)).all()
+    assert (other != counts).nnz > 100

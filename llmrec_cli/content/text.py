@@ -18,6 +18,7 @@ from llmrec_cli.content.encoder_files import MULTILINGUAL, minilm_folder
 from llmrec_cli.core.arrays import Floats, Ints, length_sorted, unit
 from llmrec_cli.core.errors import DataError, MissingExtraError, SettingsError
 from llmrec_cli.core.registry import load_variant
+from llmrec_cli.data import words
 from llmrec_cli.tensors import model_store
 from llmrec_cli.tensors.runtime import choose_device, fast_dtype
 
@@ -185,7 +186,8 @@ class HashedEncoder:
     @property
     def identity(self) -> str:
         """See `Cacheable`."""
-        return f"hashed TF-IDF, {self.features} features, {self.dim} directions, scikit-learn {version('scikit-learn')}"
+        made = f"hashed TF-IDF, {self.features} features, {self.dim} directions, scikit-learn {version('scikit-learn')}"
+        return made + (", Chinese cut into words" if words.can_cut() else "")
 
     def encode(self, texts: list[str]) -> Floats:
         """(texts, at most 128) unit-length rows; a zero row for a text without words."""
@@ -194,13 +196,14 @@ class HashedEncoder:
 
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
+        texts = words.spaced(pa.array(texts)).to_pylist()
         counts = HashingVectorizer(n_features=self.features, ngram_range=(1, 2), norm=None, alternate_sign=False)
-        words = counts.transform(texts)
-        used = np.flatnonzero(words.getnnz(axis=0))
+        found = counts.transform(texts)
+        used = np.flatnonzero(found.getnnz(axis=0))
         dim = min(self.dim, len(used) - 1, len(texts) - 1)
         if dim < 1:
             return np.zeros((len(texts), 1), dtype=np.float32)
-        weighted = TfidfTransformer(sublinear_tf=True).fit_transform(words[:, used])
+        weighted = TfidfTransformer(sublinear_tf=True).fit_transform(found[:, used])
         vectors = TruncatedSVD(dim, random_state=0).fit_transform(weighted)
         self.advance(len(texts))
         return unit(vectors.astype(np.float32))

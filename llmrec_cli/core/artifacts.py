@@ -110,6 +110,14 @@ FUNNEL = Table(
     _schema(step=INT, rule=pa.string(), removed=LONG, left=LONG, users=LONG, items=LONG),
     forgets=Forgets.LEARNT,
 )
+LOG_PROFILE = Table(
+    "clean",
+    "log_profile",
+    "What came in and what stayed: events a day, of users and of items, the long tail, repeats, empty cells.",
+    ("part", "name"),
+    _schema(part=pa.string(), name=pa.string(), came=NUMBER, stayed=NUMBER),
+    forgets=Forgets.LEARNT,
+)
 HOLDOUT = Table(
     "clean",
     "holdout",
@@ -150,12 +158,8 @@ PRETRAIN_CURVE = Table(
     _schema(phase=TEXT, epoch=pa.int32(), loss=NUMBER, recall=NUMBER, ndcg=NUMBER),
     forgets=Forgets.LEARNT,
 )
-TEXT_ENCODER = Folder(
-    "pretrain", "text_encoder", "The text encoder tuned on behaviour.", optional=True, forgets=Forgets.LEARNT
-)
-LANGUAGE_ADAPTER = Folder(
-    "pretrain", "language_adapter", "LoRA adapter tuned on users' titles.", optional=True, forgets=Forgets.LEARNT
-)
+TEXT_ENCODER = Folder("pretrain", "text_encoder", "Tuned on behaviour.", optional=True, forgets=Forgets.LEARNT)
+LANGUAGE_ADAPTER = Folder("pretrain", "language_adapter", "LoRA weights.", optional=True, forgets=Forgets.LEARNT)
 
 PROFILES = Table(
     "profile",
@@ -179,12 +183,8 @@ TOPICS = Table(
     forgets=Forgets.LEARNT,
 )
 
-RETRIEVERS = Folder(
-    "train-ranker", "retrievers", "Each candidate source, refitted on every event.", forgets=Forgets.MODELS
-)
-RANKER = Folder(
-    "train-ranker", "ranker", "The best ranker on validation, named in config.json.", forgets=Forgets.MODELS
-)
+RETRIEVERS = Folder("train-ranker", "retrievers", "Each retriever, refitted on every event.", forgets=Forgets.MODELS)
+RANKER = Folder("train-ranker", "ranker", "The best ranker on validation, with its name.", forgets=Forgets.MODELS)
 RANKER_FEATURES = Table(
     "train-ranker",
     "ranker_features",

@@ -52,7 +52,7 @@ class ArrayLog:
         found = {name: int(n) for name, n in zip(NAMES[1:], counts[1:], strict=True) if n}
         if self.config.holdout == "none":
             return found
-        return found | {WITHHELD: sum(int(piece.withheld.sum()) for piece in self._pieces())}
+        return found | {WITHHELD: sum(int(piece.withheld.sum()) for piece in self.pieces())}
 
     def taken(self) -> list[dict[str, str | int]]:
         users, items = ([self._marks[name] >> n & 1 for n in range(len(NAMES))] for name in (USER, ITEM))
@@ -89,7 +89,7 @@ class ArrayLog:
         kept = met = self.rows.n_of_user if id_name == USER else self.rows.n_of_item
         if self.config.holdout != "none":
             met = kept.copy()
-            for piece in self._pieces():
+            for piece in self.pieces():
                 codes = piece.rows.users if id_name == USER else piece.rows.items
                 met -= np.bincount(codes[piece.withheld], minlength=len(met))
         there = np.flatnonzero(met if met_only else kept)
@@ -116,7 +116,7 @@ class ArrayLog:
         by_time, total = self.config.holdout == "time", len(self.reasons)
         first = np.full(len(self.users.ids) + 1, -1 if by_time else total, dtype=np.int64)
         cut = np.full(len(first), self.after, dtype=np.int64)
-        for piece in () if by_time else self._pieces():
+        for piece in () if by_time else self.pieces():
             there = piece.rows.at(np.flatnonzero(piece.withheld)[::-1])
             first[there.users], cut[there.users] = there.places, there.times
         timed, start = self.log.mapping.time is not None, 0
@@ -132,7 +132,7 @@ class ArrayLog:
 
     def training(self) -> Iterator[pa.Table]:
         of_kinds = kind_weights(self.config, self.kind_names)
-        for piece in self._pieces():
+        for piece in self.pieces():
             kept = ~piece.withheld
             rows = piece.rows.at(kept)
             yield pa.table(
@@ -150,7 +150,7 @@ class ArrayLog:
             )
 
     def holdout(self) -> Iterator[pa.Table]:
-        for piece in self._pieces():
+        for piece in self.pieces():
             rows = piece.rows.at(piece.withheld)
             ids = self.users.ids.take(pa.array(rows.users)), self.items.ids.take(pa.array(rows.items))
             positions, times = piece.positions[piece.withheld], _instants(rows.times)
@@ -158,7 +158,7 @@ class ArrayLog:
 
     def negative_feedback(self) -> Iterator[pa.Table]:
         """A row for each user and item, that of the last time: `position` counts the kept events before it."""
-        for piece in self._pieces() if (self.rows.reasons == NEGATIVE).any() else ():
+        for piece in self.pieces() if (self.rows.reasons == NEGATIVE).any() else ():
             turned = np.flatnonzero(piece.all.reasons == NEGATIVE)
             rows, users = piece.all.at(turned), piece.all.users[turned]
             kept_users = piece.rows.users
@@ -206,7 +206,7 @@ class ArrayLog:
 
     # --- pieces ---------------------------------------------------------------------------------------------------
 
-    def _pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Piece]:
         """The kept events of whole users, about `PIECE` at a time."""
         for start, stop in self.rows.users(PIECE):
             yield self._piece(self.rows.read(start, stop))

@@ -69,6 +69,12 @@ def tables(items: pa.Table, users: pa.Table) -> list[str]:
     return found + catalogue(items.column("n_events")) + languages(items.column("title"))
 
 
+def language(titles: pa.ChunkedArray) -> list[str]:
+    """What the (items,) titles are taken to be in, as a line; none without titles."""
+    some = titles.null_count < len(titles)
+    return [f"language of the titles: {words.language(titles.combine_chunks())}"] if some else []
+
+
 def languages(titles: pa.ChunkedArray) -> list[str]:
     """A warning of (items,) titles that cannot be cut into words."""
     n = words.uncut(titles)

@@ -11,7 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec_cli.core.arrays import Doubles
-from llmrec_cli.core.artifacts import FUNNEL, PRETRAIN_CURVE, RANKER_REPORT, RETRIEVERS, SLICES, TOPICS, VERDICT
+from llmrec_cli.core.artifacts import (
+    FUNNEL,
+    LOG_PROFILE,
+    PRETRAIN_CURVE,
+    RANKER_REPORT,
+    RETRIEVERS,
+    SLICES,
+    TOPICS,
+    VERDICT,
+)
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ranking.candidate_config import LANGUAGE_MODEL
 from llmrec_cli.ranking.private_retrievers import BEGIN
@@ -19,6 +28,7 @@ from llmrec_cli.ranking.private_retrievers import BEGIN
 Json = dict[str, Any]
 METRIC = "ndcg@10"
 BASELINE = "popularity"
+DAYS, POINTS = "events of a day", 60
 
 BACKFILL_NAMES = {"popularity": "Popular with everyone", "segment-popularity": "Popular with their segment"}
 
@@ -44,6 +54,24 @@ def funnel(table: pa.Table) -> list[Json]:
         }
         for row in rows
     ]
+
+
+def log_profile(table: pa.Table) -> Json:
+    """The measures that came and stayed, and events over time as two lines on one scale where there are times."""
+    rows = table.to_pylist()
+    days = [row for row in rows if row["part"] == DAYS]
+    found: Json = {"measures": [row for row in rows if row["part"] != DAYS], "days": [row["name"] for row in days]}
+    if days:
+        at = np.array(found["days"], dtype="datetime64[D]").astype(np.int64)
+        place = (at - at[0]) * POINTS // (at[-1] - at[0] + 1)
+        sums = {name: np.bincount(place, [row[name] or 0 for row in days]) for name in ("came", "stayed")}
+        found["most"] = sums["came"].max()
+        for name, each in sums.items():
+            across = np.linspace(0, 100, len(each))
+            found[name] = " ".join(
+                f"{x:.2f},{y:.2f}" for x, y in zip(across, 100 - 100 * each / found["most"], strict=True)
+            )
+    return found
 
 
 def leaderboard(report: pa.Table, names: Mapping[str, str]) -> list[Json]:
@@ -189,6 +217,7 @@ def all_of(work: WorkDir) -> Json:
     boards = leaderboard(work.read(RANKER_REPORT), strategy_names(work))
     return {
         "funnel": funnel(work.read(FUNNEL)),
+        "log_profile": log_profile(work.read(LOG_PROFILE)),
         "leaderboard": boards,
         "validation": validation(boards),
         "backtests": backtests(work),

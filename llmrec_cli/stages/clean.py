@@ -24,6 +24,7 @@ from llmrec_cli.core.artifacts import (
     INTERACTIONS,
     ITEM_RANGES,
     ITEMS,
+    LOG_PROFILE,
     NEGATIVE_FEEDBACK,
     REJECTS,
     REVIEWS,
@@ -80,7 +81,7 @@ def run(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[st
 def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, texts: dict[str, pa.Table]) -> Report:
     """All tables of a log; `texts` of rejected rows are known."""
     from llmrec_cli.ingest import account as accounts
-    from llmrec_cli.ingest import array_log, metadata, oddities, raw_texts
+    from llmrec_cli.ingest import array_log, log_profile, metadata, oddities, raw_texts
     from llmrec_cli.ingest.described import Kept, described, ranges
 
     checked = array_log.check(log, config, _microseconds(config))
@@ -103,6 +104,7 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, tex
     if (varied := ranges(kept, config.items, log_rows, items.column(ITEM))).num_rows:
         work.write(ITEM_RANGES, varied)
     work.write(FUNNEL, account)
+    work.write(LOG_PROFILE, log_profile.table(checked))
     _write_events(work, checked, items)
     if config.interactions.review is not None:
         column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
@@ -112,7 +114,7 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, tex
     _write(work, NEGATIVE_FEEDBACK, checked.negative_feedback())
     if config.holdout != "none":
         _write(work, HOLDOUT, checked.holdout())
-    lines = accounts.in_words(account, kept, config)
+    lines = accounts.in_words(account, kept, config) + oddities.language(items.column("title"))
     counts = {"rows": log.total, "events": account.column("left")[-1].as_py()}
     counts |= {"users": users.num_rows, "items": items.num_rows}
     return Report(counts=counts, lines=lines, warnings=kept.warnings)
@@ -268,7 +270,10 @@ STAGE = Stage(
     "clean",
     CleanConfig,
     reads=(),
-    writes=(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REVIEWS, REJECTS, FUNNEL, HOLDOUT),
+    writes=(
+        *(INTERACTIONS, ITEMS, ITEM_RANGES, USERS, SEQUENCES, NEGATIVE_FEEDBACK, REVIEWS),
+        *(REJECTS, FUNNEL, LOG_PROFILE, HOLDOUT),
+    ),
     run=run,
     estimate=check,
     sources=sources,

@@ -7,6 +7,7 @@ Writes: profile/profiles, profile/topics.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core import min_support
-from llmrec_cli.core.arrays import Doubles, Floats, Ints
+from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.artifacts import ENCODER, ENCODER_VALIDATION, ITEMS, PROFILES, SEQUENCES, TOPICS, USERS
 from llmrec_cli.core.columns import AFFINITIES, ITEM, PRICE, USER
 from llmrec_cli.core.registry import load_variant
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
     from llmrec_cli.profiles.segment_smoothing import Leaning
     from llmrec_cli.profiles.shrinkage import Shrinkage
     from llmrec_cli.profiles.topics import Topics
+    from llmrec_cli.profiles.topics.coherence import Chosen
 
 Texts = npt.NDArray[np.object_]
-LEAST_TOPIC = 0.15  # a topic that holds less of a user is not named
-TOPICS_OF_USER = 3
 
 
 class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
@@ -44,18 +44,19 @@ class ProfileConfig(BaseModel, frozen=True, extra="forbid"):
     recent_events: int = Field(5, ge=1, description="newest events that recent interests come from")
     half_life: float = Field(50.0, gt=0, description="events after which an event counts half in the interests")
     n_interests: int = Field(10, ge=1, description="interests kept of each user")
-    topic_model: str = Field("lda", description="topic model: lda, nmf, or module:Class")
+    topic_model: str = Field("nmf", description="topic model: nmf, lda, or module:Class")
     price: str = Field("", description="attribute of the items that is their price; empty finds it by its name")
     brand: str = Field("", description="attribute of the items that is their brand; empty finds it by its name")
-    n_topics: int = Field(0, ge=0, description="how many topics; 0 chooses by the number of users and tags")
+    n_topics: int = Field(0, ge=0, description="how many topics; 0 takes as many as cohere best")
 
 
 def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.data.segments import own_weight, shrink
+    from llmrec_cli.profiles import user_topics
     from llmrec_cli.profiles.interests import tagged
-    from llmrec_cli.profiles.topics.coherence import npmi
+    from llmrec_cli.profiles.topics.coherence import coherent
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
     from llmrec_cli.tensors.runtime import set_threads
@@ -75,22 +76,21 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
     bought, affinity_lines = affinities_of(replace(histories, weights=None), items, config)
     shrinkage = _shrinkage(work, config, context, histories, found)
     context.progress.log(f"profile: encoding {len(histories):,} histories")
-    words = (histories.matrix() @ tags.matrix).tocsr()
-    topics = common_topics(topic_model.find(words, tags.names, context.seed), least)
-    coherence = npmi(words, tags.names, topics.words)
+    choose = partial(coherent, topic_model, config.n_topics, seed=context.seed)
+    chosen = user_topics.find(choose, histories, tags, items.column("title"), least)
     profiles = {
         USER: users.column(USER),
         "vector": vectors(shrink(encoded(encoder, histories), histories.lengths, found, shrinkage.full_weight)),
         "own_weight": own_weight(histories.lengths, shrinkage.full_weight),
-        **readable(histories, tags, topics, found, config),
+        **readable(histories, tags, chosen.topics, found, config),
         **bought,
         **known(users, attributes, histories.lengths, table),
         "segment": pa.array(found.names).take(found.of_user),
         "segment_weight": pa.array(leaning.weights(found)[found.of_user]),
     }
     work.write(PROFILES, pa.table(profiles))
-    work.write(TOPICS, _topics_table(topics, coherence))
-    made = report(histories, topics, coherence, found, least)
+    work.write(TOPICS, _topics_table(chosen))
+    made = report(histories, chosen, found, least)
     made.warnings += [] if tags.names else ["items have no tags: there are no interests and no topics"]
     made.metrics["full_weight_events"] = float(shrinkage.full_weight)
     made.lines += [leaning.line(), *([] if config.full_weight_events else [shrinkage.line()]), *affinity_lines]
@@ -98,11 +98,10 @@ def run(work: WorkDir, config: ProfileConfig, context: Context) -> Report:
 
 
 def _topic_model(config: ProfileConfig) -> Any:
-    """The topic model with its own settings, the number of topics from those of the stage."""
+    """The class of the topic model."""
     from llmrec_cli.profiles.topics import TOPIC_MODELS, TopicModel
 
-    kind = load_variant("topic model", TOPIC_MODELS, config.topic_model, TopicModel)
-    return kind(kind.Config.model_validate({"n_topics": config.n_topics}))
+    return load_variant("topic model", TOPIC_MODELS, config.topic_model, TopicModel)
 
 
 def attributes_of(users: pa.Table, least: int) -> dict[str, Texts]:
@@ -170,6 +169,7 @@ def readable(
     import scipy.sparse as sp
 
     from llmrec_cli.data.segments import in_place_of_cold
+    from llmrec_cli.profiles import user_topics
     from llmrec_cli.profiles.interests import (
         Window,
         changes,
@@ -195,7 +195,7 @@ def readable(
         "interests": leading(warm, tags.names, config.n_interests, events=before.counts + lately.counts),
         "recent_interests": leading(recent_or_warm, tags.names, config.n_interests, events=lately.counts),
         "changes": changes(before, lately, shares, tags.names),
-        "topics": leading(of_users, topics.labels, TOPICS_OF_USER, LEAST_TOPIC),
+        "topics": user_topics.of_users(of_users, topics.labels),
     }
 
 
@@ -238,49 +238,21 @@ def last_times(sequences: pa.Table, user_ids: pa.ChunkedArray[Any]) -> pa.Array[
     return newest.take(pc.index_in(user_ids, value_set=sequences.column(USER).combine_chunks()))
 
 
-def common_topics(topics: Topics, least: int) -> Topics:
-    """The topics of at least so many users with events."""
-    import scipy.sparse as sp
-
-    from llmrec_cli.profiles.interests import leading
-
-    while least > 1 and topics.labels:
-        led = leading(sp.csr_matrix(topics.of_users), topics.labels, TOPICS_OF_USER, LEAST_TOPIC)
-        tags = pc.list_flatten(led).field("tag")
-        people = np.bincount(pc.index_in(tags, value_set=pa.array(topics.labels)), minlength=len(topics.labels))
-        kept = np.flatnonzero(people >= least)
-        if len(kept) == len(topics.labels):
-            break
-        topics = replace(
-            topics,
-            labels=[topics.labels[topic] for topic in kept],
-            words=[topics.words[topic] for topic in kept],
-            of_users=topics.of_users[:, kept],
-        )
-    return topics
+def _topics_table(chosen: Chosen) -> pa.Table:
+    found, coherence = chosen.topics, pa.array(chosen.coherence, pa.float32())
+    return pa.table([found.labels, found.words, pa.array(found.shares), coherence], schema=TOPICS.schema)
 
 
-def _topics_table(topics: Topics, coherence: Doubles) -> pa.Table:
-    columns = {
-        "topic": topics.labels,
-        "words": topics.words,
-        "weight": pa.array(topics.shares),
-        "coherence": pa.array(coherence, type=pa.float32(), from_pandas=True),
-    }
-    return pa.table(columns, schema=TOPICS.schema)
-
-
-def report(histories: Sequences, topics: Topics, coherence: Doubles, found: Segments, least: int) -> Report:
+def report(histories: Sequences, chosen: Chosen, found: Segments, least: int) -> Report:
     """What a person should know: how many are cold, what the topics are, which segments are large."""
+    topics, coherence = chosen.topics, chosen.coherence
     n_users, cold = len(histories), int((histories.lengths == 0).sum())
     lines = [f"{n_users:,} users profiled, {cold:,} of them without events (profiled by their segment)"]
     for topic in np.argsort(-topics.shares, kind="stable"):
-        npmi = "" if np.isnan(coherence[topic]) else f"  (NPMI {coherence[topic]:+.2f})"
-        lines.append(f"topic {topics.shares[topic]:4.0%}  {', '.join(topics.words[topic])}{npmi}")
-    metrics = {}
-    if np.isfinite(coherence).any():
-        metrics["coherence"] = float(np.nanmean(coherence))
-        lines.append(f"coherence of the topics, mean NPMI of their words: {metrics['coherence']:+.3f} (0 is chance)")
+        words = ", ".join(topics.words[topic])
+        lines.append(f"topic {topics.shares[topic]:4.0%}  {words}  (NPMI {coherence[topic]:+.2f})")
+    lines.append(chosen.line)
+    metrics = {"coherence": float(coherence.mean())} if len(coherence) else {}
     sizes = found.sizes()
     large = min_support.enough(sizes, least) & (sizes > 0)
     largest = [f"{found.names[s]} ({sizes[s]:,})" for s in np.argsort(-sizes, kind="stable")[:5] if large[s]]
@@ -296,5 +268,5 @@ STAGE = Stage(
     run=run,
     facts=min_support.ticket_part,
     ready=lambda config, context: _topic_model(config),
-    revision=11,
+    revision=12,
 )

@@ -1,9 +1,9 @@
 """Draw the page to look at: lists with reasons, how they came about, and the verdicts of the backtests.
 
-Reads: clean/items, clean/interactions, clean/sequences, clean/funnel, pretrain/pretrain_curve, profile/profiles,
-profile/topics, train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations; where they are there
-recommend/list_texts, clean/item_ranges, generate/item_texts, generate/taste_texts, generate/item_images and
-generate/images; the verdicts and slices of the backtests in evaluate/, and what train-ranker says of privacy.
+Reads: clean/items, clean/interactions, clean/sequences, clean/funnel, clean/log_profile, pretrain/pretrain_curve,
+profile/profiles, profile/topics, train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations; where
+they are there recommend/list_texts, clean/item_ranges, generate/item_texts, generate/taste_texts, generate/item_images
+and generate/images; the verdicts and slices of the backtests in evaluate/, and what train-ranker says of privacy.
 Writes: report/report.html.
 """
 
@@ -22,6 +22,7 @@ from llmrec_cli.core.artifacts import (
     ITEM_TEXTS,
     ITEMS,
     LIST_TEXTS,
+    LOG_PROFILE,
     PRETRAIN_CURVE,
     PROFILES,
     RANKER_REPORT,
@@ -86,6 +87,7 @@ STAGE = Stage(
         INTERACTIONS,
         SEQUENCES,
         FUNNEL,
+        LOG_PROFILE,
         PRETRAIN_CURVE,
         PROFILES,
         TOPICS,

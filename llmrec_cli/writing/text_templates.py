@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pyarrow as pa
 from jinja2.sandbox import SandboxedEnvironment
 
 from llmrec_cli.core.errors import SettingsError
+from llmrec_cli.data import words
 from llmrec_cli.writing.languages import listing
 
 OWN = Path(__file__).parent / "templates"
@@ -29,14 +31,10 @@ VARIABLES = {
 }
 """Kind of text -> what its template may use."""
 
-_HAN, _KANA_HANGUL = re.compile(r"[\u4e00-\u9fff]"), re.compile(r"[\u3040-\u30ff\uac00-\ud7af]")
-
 
 def language_of(titles: Iterable[str]) -> str:
-    """ "zh" where most titles have Chinese characters and no Japanese or Korean letters, otherwise "en"."""
-    named = [title for title in titles if title]
-    chinese = sum(bool(_HAN.search(title)) and not _KANA_HANGUL.search(title) for title in named)
-    return "zh" if 2 * chinese > len(named) else "en"
+    """Of the languages that texts are written in, that of the titles: "zh" where most are Chinese, else "en"."""
+    return "zh" if words.language(pa.array(titles, pa.string())) == "Chinese" else "en"
 
 
 def picker(turn: int) -> Callable[[Sequence[str]], str]:

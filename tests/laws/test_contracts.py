@@ -217,3 +217,13 @@ def test_popularity_within_segments_leans_on_everyone_where_little_is_known(cata
     np.testing.assert_allclose(share(4, [0, 1])[0, :2], [(3 + 4 * 3 / 8) / 8, (1 + 4 * 5 / 8) / 8], rtol=1e-5)
     np.testing.assert_allclose(share(4, [7, -1])[:, :2], [[3 / 8, 5 / 8]] * 2, rtol=1e-5)
     np.testing.assert_allclose(share(4, None)[:, :2], [[3 / 8, 5 / 8]] * 2, rtol=1e-5)
+
+
+def test_stop_words_of_the_language_make_no_items_alike(catalogue: Catalogue) -> None:
+    titles = [f"{thing} für die {place}" for thing in ("Tasche", "Hülle") for place in ("Reise", "Stadt")] * (
+        ITEMS // 4
+    )
+    german = replace(catalogue, titles=titles, categories=[""] * ITEMS, tags=[[]] * ITEMS)
+    cls = retrievers.load_class("tfidf")
+    fitted: Any = cls.fit(cls.Config(), ring(), german, 0)
+    assert fitted.similarity[0, 4] > 0.9 and fitted.similarity[0, 2] > 0 and fitted.similarity[0, 3] == 0

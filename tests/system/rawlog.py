@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import html
 import io
+import itertools
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -227,21 +228,51 @@ def _item(source: Source, row: dict[str, Any]) -> Item:
 
 
 def title_words(titles: dict[str, str]) -> dict[str, list[str]]:
-    """Up to five words of each title, those of fewest titles first: the tags of items that have no others.
+    """Up to five words or phrases of each title, those of fewest titles first: the tags of items that have no others.
 
     A word has three letters, stands in two titles (one of 500) at least and in a tenth of them at most.
     """
-    words = {
-        item: list(dict.fromkeys(filter(None, re.split(r"[^a-z\u00df-\u024f]+", title.lower()))))
-        for item, title in titles.items()
-    }
-    counts = pd.Series([word for each in words.values() for word in each], dtype=object).value_counts().to_dict()
+    pattern = r"(?:(?<=[^\W\d_]{2})['’](?=[^\W\d_])|[^\W_])+"
+    words = {item: re.findall(pattern, title.lower()) for item, title in titles.items()}
+    for _ in range(2):
+        words = joined(words)
+    distinct = {item: list(dict.fromkeys(each)) for item, each in words.items()}
+    counts = Counter(word for each in distinct.values() for word in each)
     n = len(titles)
 
     def telling(word: str) -> bool:
-        return len(word) > 2 and word not in STOP_WORDS and max(2, n / 500) <= counts[word] <= max(2, n / 10)
+        known = in_phrases(word) and len(word) > 2
+        return known and max(2, n / 500) <= counts[word] <= max(2, n / 10)
 
-    return {item: sorted(filter(telling, each), key=lambda w: (counts[w], w))[:5] for item, each in words.items()}
+    return {item: sorted(filter(telling, each), key=lambda w: (counts[w], w))[:5] for item, each in distinct.items()}
+
+
+def in_phrases(word: str) -> bool:
+    return word not in STOP_WORDS and bool(re.search(r"[^\W\d_]", word))
+
+
+def joined(words: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Neighbours that stand together with an NPMI of .6, in three titles (one of 500), as one phrase of three words."""
+    pairs = {item: list(itertools.pairwise(each)) for item, each in words.items()}
+    alone = Counter(word for each in words.values() for word in each)
+    together, n = Counter(pair for each in pairs.values() for pair in each), len(words)
+
+    def npmi(pair: tuple[str, str]) -> float:
+        if not all(map(in_phrases, pair)) or sum(len(word.split()) for word in pair) > 3:
+            return -1.0
+        if together[pair] < max(3, n / 500):
+            return -1.0
+        share = min(together[pair] / n, 1 - 1e-9)
+        return float(np.log(together[pair] * n / (alone[pair[0]] * alone[pair[1]])) / -np.log(share))
+
+    out = {}
+    for item, each in words.items():
+        scores = [-1.0, *map(npmi, pairs[item]), -1.0, -1.0]
+        begins = {i for i in range(len(pairs[item])) if scores[i] < scores[i + 1] >= max(scores[i + 2], 0.6)}
+        out[item] = [
+            f"{word} {each[i + 1]}" if i in begins else word for i, word in enumerate(each) if i - 1 not in begins
+        ]
+    return out
 
 
 def lower_bound(n: int, of: int) -> float:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel
 
-from llmrec_cli.core.arrays import Floats
+from llmrec_cli.core.arrays import Bools, Floats
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class Topics:
         """(topics,) mean share over the users that have words."""
         some = self.of_users.sum(axis=1) > 0
         return self.of_users[some].mean(axis=0) if some.any() else self.of_users.sum(axis=0)
+
+    def keep(self, some: Bools) -> Topics:
+        """Some of the topics, (topics,), alone."""
+        there = np.flatnonzero(some)
+        return Topics([self.labels[n] for n in there], [self.words[n] for n in there], self.of_users[:, there])
+
+    @classmethod
+    def none(cls, n_users: int) -> Self:
+        return cls([], [], np.zeros((n_users, 0), dtype=np.float32))
 
 
 class TopicModel(Protocol):

@@ -9,11 +9,11 @@ import scipy.sparse as sp
 from pydantic import BaseModel, Field
 
 from llmrec_cli.profiles.topics import Topics
-from llmrec_cli.profiles.topics.naming import fitting_number, named
+from llmrec_cli.profiles.topics.naming import named
 
 
 class LdaConfig(BaseModel, frozen=True, extra="forbid"):
-    n_topics: int = Field(0, ge=0, description="how many topics; 0 chooses by the number of users and tags")
+    n_topics: int = Field(8, ge=1, description="how many topics")
     n_words: int = Field(8, ge=1, description="leading words kept of each topic")
     epochs: int = Field(4, ge=1, description="passes over the users that topics are learnt from")
     fit_users: int = Field(4000, ge=1, description="topics are learnt from a sample of this many users")
@@ -31,9 +31,9 @@ class Lda:
         from sklearn.decomposition import LatentDirichletAllocation
 
         documents = np.flatnonzero(np.diff(counts.indptr))
-        n_topics = self.config.n_topics or fitting_number(len(documents), len(words))
+        n_topics = self.config.n_topics
         if not len(documents):
-            return Topics([], [], np.zeros((counts.shape[0], 0), dtype=np.float32))
+            return Topics.none(counts.shape[0])
         sample = np.random.default_rng([seed, 1]).permutation(documents)[: self.config.fit_users]
         model = LatentDirichletAllocation(
             n_topics,

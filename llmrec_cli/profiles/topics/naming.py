@@ -1,4 +1,4 @@
-"""What a topic is called: its leading words, and how many topics a log can tell apart."""
+"""What a topic is called: its leading words."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from llmrec_cli.profiles.topics import Topics
 # agreed on in Sievert & Shirley (2014), "LDAvis".
 RELEVANCE = 0.6
 LABEL_WORDS = 3
-
-
-def fitting_number(n_users: int, n_words: int) -> int:
-    """About 8 for hundreds of users, 16 for tens of thousands; never more than every second word."""
-    return max(1, min(4 + int(n_users**0.25), n_words // 2, 30))
 
 
 def leading_words(components: Doubles, totals: Doubles, words: Sequence[str]) -> list[list[str]]:

@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Doubles
 from llmrec_cli.profiles.topics import Topics
-from llmrec_cli.profiles.topics.naming import fitting_number, named
+from llmrec_cli.profiles.topics.naming import named
 
 
 class NmfConfig(BaseModel, frozen=True, extra="forbid"):
-    n_topics: int = Field(0, ge=0, description="how many topics; 0 chooses by the number of users and tags")
+    n_topics: int = Field(8, ge=1, description="how many topics")
     n_words: int = Field(8, ge=1, description="leading words kept of each topic")
     iterations: int = Field(200, ge=1, description="passes of coordinate descent, at most")
     fit_users: int = Field(4000, ge=1, description="topics are learnt from a sample of this many users")
@@ -35,9 +35,9 @@ class Nmf:
         from sklearn.feature_extraction.text import TfidfTransformer
 
         documents = np.flatnonzero(np.diff(counts.indptr))
-        n_topics = self.config.n_topics or fitting_number(len(documents), len(words))
+        n_topics = self.config.n_topics
         if not len(documents):
-            return Topics([], [], np.zeros((counts.shape[0], 0), dtype=np.float32))
+            return Topics.none(counts.shape[0])
         weights = TfidfTransformer(sublinear_tf=True).fit_transform(counts[documents].astype(np.float64))
         sample = np.random.default_rng([seed, 1]).permutation(len(documents))[: self.config.fit_users]
         # the start from singular vectors has no more topics than there are of those

@@ -12,9 +12,9 @@ import torch
 from pydantic import BaseModel, Field
 
 from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
+from llmrec_cli.data import words
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.data.words import spaced
 from llmrec_cli.ranking.item_table import dots
 from llmrec_cli.ranking.retrievers import Histories
 from llmrec_cli.ranking.retrievers.dot_products import ProductRetriever
@@ -69,15 +69,18 @@ class Tfidf(Neighbourhood):
 
     @classmethod
     def fit(cls, config: TfidfConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-        texts = spaced(pa.array(_texts(catalogue), pa.string())).to_pylist()
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, stop_words="english")
+        texts = words.spaced(pa.array(_texts(catalogue), pa.string())).to_pylist()
+        language = words.language(pa.array(catalogue.titles, pa.string()))
+        own = () if language == "English" else words.STOP_WORDS.get(language, ())
+        stop = sorted(ENGLISH_STOP_WORDS.union(own))
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, stop_words=stop)
         try:
-            words = vectorizer.fit_transform(texts).astype(np.float32).tocsr()
+            counts = vectorizer.fit_transform(texts).astype(np.float32).tocsr()
         except ValueError:  # no word occurs twice
             return cls(config, sp.csr_matrix((len(texts), len(texts)), dtype=np.float32))
-        return cls(config, nearest(lambda rows: (words[rows] @ words.T).toarray(), sequences, config.neighbours))
+        return cls(config, nearest(lambda rows: (counts[rows] @ counts.T).toarray(), sequences, config.neighbours))
 
 
 def nearest(similarities: Callable[[Ints], Floats], sequences: Sequences, n: int) -> sp.csr_matrix:
