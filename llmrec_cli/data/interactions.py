@@ -38,6 +38,8 @@ class Sequences:
     """(users, items) 1 + events of the user before negative feedback on the item; None where there is none at all."""
     traits: sp.csr_matrix | None = None
     """(users, values) `one_hot` of the users' demographics, where any are known."""
+    forbidden: sp.csr_matrix | None = None
+    """(users, items) entries at what rules of lists keep from a user."""
     shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What models count of these very histories and share, by its settings; histories made from them begin without."""
 
@@ -77,10 +79,16 @@ class Sequences:
         lengths = self.lengths[chosen]
         offsets = offsets_of(lengths)
         at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        of_events, of_users = (self.times, self.weights), (self.segments, self.negative, self.traits)
+        of_events, of_users = (self.times, self.weights), (self.segments, self.negative, self.traits, self.forbidden)
         times, weights = (None if rows is None else rows[at] for rows in of_events)
-        segments, negative, traits = (None if rows is None else rows[chosen] for rows in of_users)
-        return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, negative, traits)
+        segments, *others = (None if rows is None else rows[chosen] for rows in of_users)
+        return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, *others)
+
+    def forbid(self, users: Ints, items: npt.NDArray[np.integer]) -> Sequences:
+        """The same where rules also keep `items[i]` from the user of row `users[i]`."""
+        cells = np.ones(len(users), dtype=bool), (users, items)
+        more = sp.csr_matrix(cells, shape=(len(self), self.n_items))
+        return replace(self, forbidden=more if self.forbidden is None else self.forbidden + more)
 
     def _keep(self, mask: Bools) -> Sequences:
         lengths = np.bincount(self.users[mask], minlength=len(self))
@@ -152,10 +160,13 @@ class Sequences:
         return Sequences(codes[order].astype(np.int32), offsets, self.n_items)
 
     def excluded(self, *, seen: bool) -> tuple[Ints, Codes]:
-        """Users (row numbers) and items (codes) apart in all lists: negative feedback, with `seen` what was had."""
+        """Users (row numbers) and items (codes) apart in lists: forbidden, turned down; with `seen` what was had."""
         negative = self.negative_items()
-        had = (self.users, self.codes) if seen else (self.users[:0], self.codes[:0])
-        return np.concatenate([had[0], negative.users]), np.concatenate([had[1], negative.codes])
+        parts: list[tuple[Ints, npt.NDArray[Any]]] = [(negative.users, negative.codes)]
+        parts += [(self.users, self.codes)] if seen else []
+        parts += [] if self.forbidden is None else [self.forbidden.nonzero()]
+        users, codes = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
+        return users.astype(np.int64), codes.astype(np.int32)
 
     def matrix(self, decay: float = 1.0, limit: int | None = None) -> sp.csr_matrix:
         """(users, items) sparse float32: sum of weight × decay**age over a user's (last `limit`) events of an item."""

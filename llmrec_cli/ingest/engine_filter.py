@@ -1,4 +1,4 @@
-"""The user's own row filter: proven to be one harmless expression, then evaluated where nothing else is in reach.
+"""The user's own condition: proven to be one harmless expression, then evaluated where nothing else is in reach.
 
 The parsed tree may hold only what this file names. The engine that evaluates it has the rows of the log, no files, no
 network, no Python variables, and settings that cannot be changed.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -29,6 +31,8 @@ MAX_CHARACTERS = 100_000
 TIME_LIMIT, PER_ROW = 60.0, 5e-5
 """Seconds that a filter may take, and those for each row."""
 MEMORY = "512MiB"
+SIDES = ("item", "user")
+"""Columns with columns in them: `item.price` reads one."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -70,7 +74,7 @@ def columns(where: str, there: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for node in _nodes(_expression(where), where):
         if node["class"] == "COLUMN_REF":
-            (name,) = node["column_names"]
+            name = ".".join(node["column_names"])
             if name.lower() not in spelt:
                 raise _invalid(f"there is no column {name!r}", where, did_you_mean(name, there))
             found[spelt[name.lower()]] = None
@@ -81,6 +85,36 @@ def check(where: str) -> None:
     """Raise SettingsError where the text can be no row filter, whatever the columns are."""
     for _ in _nodes(_expression(where), where):
         pass
+
+
+def terms(where: str) -> list[str]:
+    """The conditions that a harmless one joins with AND, in its order."""
+    check(where)
+    found = []
+    with _closed() as connection:
+
+        def converted(function: str, text: str) -> str:
+            (made,) = connection.execute(f"SELECT {function}(?)", [text]).fetchone() or ("",)
+            return str(made)
+
+        query = json.loads(converted("json_serialize_sql", f"SELECT 1 FROM rows WHERE {where}\n"))
+        node = query["statements"][0]["node"]
+        tree = node["where_clause"]
+        for part in tree["children"] if tree["type"] == "CONJUNCTION_AND" else [tree]:
+            node["where_clause"] = part
+            text = converted("json_deserialize_sql", json.dumps(query)).partition(" WHERE ")[2]
+            found.append(text[1:-1] if part["class"] in {"COMPARISON", "CONJUNCTION"} else text)
+    return found
+
+
+@contextmanager
+def setting(name: str) -> Iterator[None]:
+    """An error inside is of this setting."""
+    try:
+        yield
+    except SettingsError as error:
+        where = error.where.replace(SETTING, name, 1)
+        raise SettingsError(error.what.replace("row filter", "condition"), where=where, fix=error.fix) from error
 
 
 def passing(rows: pa.RecordBatchReader, total: int, where: str, interrupts: Sequence[Any]) -> Bools:
@@ -129,6 +163,7 @@ def _closed() -> DuckDBPyConnection:
     return connection
 
 
+@lru_cache(maxsize=16)
 def _expression(where: str) -> Any:
     """The tree of the filter; SettingsError where the text is not exactly one expression."""
     if len(where) > MAX_CHARACTERS:
@@ -192,7 +227,8 @@ def _check_node(node: dict[str, Any], where: str) -> None:
         allowed, description = named_only and name in FUNCTIONS and _short(name, node), f"{name}()"
     elif kind == "COLUMN_REF":
         names = node["column_names"]
-        allowed, description = len(names) == 1, ".".join(names)  # of a table there is none to name
+        named = len(names) == 1 or (len(names) == 2 and names[0].lower() in SIDES)  # there is no table to name
+        allowed, description = named, ".".join(names)
     else:
         allowed, description = kind in NODES, kind
     if not allowed:

@@ -113,6 +113,10 @@ class Backfill:
         people = np.bincount(rows, minlength=n_segments + 1)
         return cls(counts, people, order[allowed[order]], weights)
 
+    def only(self, items: Bools | None) -> Backfill:
+        """The same for users who may have these items alone: (items,), None is all that are allowed."""
+        return self if items is None else replace(self, order=self.order[items[self.order]])
+
     def leading(self, segments: Ints, width: int) -> tuple[Codes, Floats, Bools]:
         """(n, width) items of each segment, the best first, their share, and whether that is the segment's own.
 
@@ -189,12 +193,22 @@ def check(lists: Lists, histories: Sequences, allowed: Bools, constraints: Const
         raise AssertionError(f"lists break the constraints: {found}")
 
 
-def joined(parts: Sequence[Lists]) -> Lists:
-    """The lists of all blocks, in order."""
+def joined(parts: Sequence[Lists], places: Sequence[Ints] = ()) -> Lists:
+    """The lists of all parts in order, or at their `places` (row numbers), where later parts stand over earlier ones.
+
+    The shares are left out without places.
+    """
     items, scores, carriers = (
         np.concatenate([getattr(p, name) for p in parts]) for name in ("items", "scores", "carriers")
     )
-    return Lists(items, scores, carriers)
+    whole = Lists(items, scores, carriers)
+    if not places:
+        return whole
+    at = np.concatenate(places)
+    rows = np.empty(int(at.max(initial=-1)) + 1, dtype=np.int64)
+    rows[at] = np.arange(len(at))
+    shares = np.concatenate([part.shares for part in parts if part.shares is not None])
+    return Lists(items[rows], scores[rows], carriers[rows], shares[rows])
 
 
 def summary(lists: Lists, strategies: Sequence[str], allowed: Bools, *, checked: str, cold: int, seed: int) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,7 +23,8 @@ from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.data.segments import EVERYONE, of_profiles
 from llmrec_cli.lists import constraints, evidence
-from llmrec_cli.lists.build import Backfill, Lists, backfilled, best, check
+from llmrec_cli.lists.build import SPARE, Backfill, Lists, backfilled, best, check, joined
+from llmrec_cli.lists.conditions import Rules, rules_of
 from llmrec_cli.lists.constraints import Constraints
 from llmrec_cli.lists.explanations import Explainer, Rows
 from llmrec_cli.lists.recommend_config import RecommendConfig
@@ -37,6 +38,9 @@ from llmrec_cli.ranking.retrieval import Retrieval, language_opinion, load_confi
 from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, load_retrievers
 from llmrec_cli.tensors.checkpoints import fits
 from llmrec_cli.tensors.runtime import prefer
+
+ENOUGH, TRIES = 5, 6
+"""Candidates for each place of a list that rules should leave, and how often the retrievers are asked for more."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Maker:
     """The retrievers, then what -2 and -1 stand for as the carrier of a row."""
     opinion: Callable[[Pairs], Floats] | None = None
     """That of a language model, where the ranker has learnt from one."""
+    rules: Rules = field(default_factory=Rules)
     had: Sequences | None = None
     """What users have had, where scores and reasons go by other histories; lists leave it out all the same."""
 
@@ -80,9 +85,9 @@ class Maker:
         limits = self.allowed, self.cold, self.config.filter_seen, self.context.max_memory
         return Retrieval(self.retrievers, self.catalogue, self.depths, *limits, opinion=self.opinion)
 
-    def candidates(self, users: Histories) -> Candidates:
-        """What the retrievers bring for these users, without what the settings exclude."""
-        return self.retrieval.candidates(users)
+    def candidates(self, users: Histories, only: Bools | None = None) -> Candidates:
+        """What the retrievers bring for these users, without what the settings exclude; `only` (items,) of these."""
+        return self.retrieval.only(only).candidates(users)
 
     def eligible(self, candidates: Candidates, known: Bools) -> Candidates:
         """Those of users with events, `known` (users,); the others' lists are filled up."""
@@ -95,21 +100,63 @@ class Maker:
 
     def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
         """The lists of each span of users (first, one behind the last), with its first user."""
-        k, seen = self.config.k, self.config.filter_seen
         for start, stop in spans:
             users = self.histories.block(start, stop)
-            candidates = self.eligible(self.candidates(users), users.sequences.lengths > 0)
-            had = users.sequences
-            if self.had is not None:
-                had = self.had.select(np.arange(start, start + len(users)))
-                excluded = Excluded.of(had.excluded(seen=seen))
-                candidates = candidates.keep(~excluded.holds(candidates.users, candidates.items, had.n_items))
-            scores, shares_of = self.scored(candidates, users.sequences.lengths > 0)
-            lists = best(candidates, scores, k, self.constraints, shares_of)
-            segment = self.segment[start:stop]
-            lists = backfilled(lists, self.backfill, segment, had, self.constraints, filter_seen=seen)
-            check(lists, had, self.allowed, self.constraints, filter_seen=seen)
+            rows = np.arange(start, start + len(users))
+            groups = list(self.rules.groups(rows))
+            parts = [self.lists(users.select(at), rows[at], only) for at, only in groups]
+            lists = joined(parts, [at for at, _ in groups])
+            had = self._had(users, rows)
+            check(lists, had, self.allowed, self.constraints, filter_seen=self.config.filter_seen)
+            if broken := self.rules.broken(rows, lists.items):
+                raise AssertionError(f"{broken:,} rows of lists break {self.config.constraints.conditions}")
             yield start, lists
+
+    def lists(self, users: Histories, rows: Ints, only: Bools | None, tries: int = TRIES) -> Lists:
+        """The lists of users, `rows` of all, who may have `only` these (items,); None is all that are allowed.
+
+        What rules that are checked on candidates take out is forbidden then, and users with little left are asked
+        about once more.
+        """
+        known, k = users.sequences.lengths > 0, self.config.k
+        candidates = self.eligible(self.candidates(users, only), known)
+        good = self.rules.hold(rows[candidates.users], candidates.items, count=True)
+        taken = candidates.users[~good]
+        if len(taken):
+            users = replace(users, sequences=users.sequences.forbid(taken, candidates.items[~good]))
+            candidates = candidates.keep(good)
+        had = self._had(users, rows)
+        if self.had is not None:
+            excluded = Excluded.of(had.excluded(seen=self.config.filter_seen))
+            candidates = candidates.keep(~excluded.holds(candidates.users, candidates.items, had.n_items))
+        scores, shares_of = self.scored(candidates, known)
+        lists = self._filled(best(candidates, scores, k, self.constraints, shares_of), rows, had, only)
+        lost = np.bincount(taken, minlength=len(rows)) > 0
+        short = np.flatnonzero(lost & (np.diff(candidates.offsets) < ENOUGH * k))
+        if not tries or not len(short):
+            return lists
+        again = self.lists(users.select(short), rows[short], only, tries - 1)
+        return joined([lists, again], [np.arange(len(rows)), short])
+
+    def _had(self, users: Histories, rows: Ints) -> Sequences:
+        if self.had is None:
+            return users.sequences
+        return replace(self.had.select(rows), forbidden=users.sequences.forbidden)
+
+    def _filled(self, lists: Lists, rows: Ints, had: Sequences, only: Bools | None) -> Lists:
+        """The lists with what is popular at their end; what rules are against is looked for ever deeper."""
+        backfill, looked_at = self.backfill.only(only), 2 * self.config.k + SPARE
+        while True:
+            given = backfill, self.segment[rows], had, self.constraints
+            filled = backfilled(lists, *given, filter_seen=self.config.filter_seen)
+            users = np.nonzero(filled.there)[0]
+            wrong = np.unique(users[~self.rules.hold(rows[users], filled.items[filled.there])])
+            if not len(wrong):
+                return filled
+            items = backfill.order[:looked_at]
+            users, codes = np.repeat(wrong, len(items)), np.tile(items, len(wrong))
+            bad = ~self.rules.hold(rows[users], codes)
+            had, looked_at = had.forbid(users[bad], codes[bad]), 8 * looked_at
 
     def table(self, start: int, lists: Lists) -> pa.Table:
         """The rows of a block as they are written."""
@@ -147,10 +194,11 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     profiles = work.read(artifacts.PROFILES, [USER, *columns])
     histories = work.read(artifacts.SEQUENCES, [USER, "item_codes", "times", "weights"])
     sequences = from_table(histories, items, users.column(USER), profiles, work.read(artifacts.NEGATIVE_FEEDBACK))
+    rules = rules_of(config.constraints, items, sequences, users, profiles)
     opinion = language_opinion(work, "recommend", depths.lm, catalogue.titles, context, n_users=len(sequences))
     least = min_support.least_people(work)
     people = sequences.people()
-    allowed = allowed_items(config, context, catalogue.item_ids, people, least)
+    allowed = rules.leave(allowed_items(config, context, catalogue.item_ids, people, least))
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
     held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
@@ -174,6 +222,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
         opinion=opinion,
+        rules=rules,
     )
 
 

@@ -7,6 +7,25 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
+class ConstraintsConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of `[recommend.constraints]`: rules that every list obeys, and its completion too."""
+
+    where: str = Field(
+        "",
+        description="what a user may have, as SQL over columns of both: item.price <= 50 AND item.risk <= user.risk;"
+        " where a value is missing the rule does not hold",
+    )
+    min_age_days: float | None = Field(None, description="items are at least so old, at the newest event of the log")
+    max_age_days: float | None = Field(None, description="items are at most so old; item.age_days in `where`")
+    age_from: str = Field("", description="attribute of items with the date that their age counts from; empty: events")
+
+    @property
+    def conditions(self) -> list[str]:
+        """All that must hold of a user and an item."""
+        ages = (("item.age_days >= ", self.min_age_days), ("item.age_days <= ", self.max_age_days))
+        return [*([self.where] if self.where else []), *(f"{text}{days}" for text, days in ages if days is not None)]
+
+
 class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     k: int = Field(10, ge=1, le=1000, description="items for each user")
     filter_seen: bool = Field(True, description="leave out what the user has chosen before")
@@ -15,6 +34,7 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     )
     deny: list[str] | str = Field([], description="never these items: ids, or a text file with one id a line")
     max_per_category: int = Field(0, ge=0, description="cap for one category in a list; 0 is none")
+    constraints: ConstraintsConfig = ConstraintsConfig()
     diversity: float = Field(0.0, ge=0, le=1, description="0 accuracy only … 1 variety only")
     ask_weight: float = Field(
         0.7, ge=0, le=1, description="weight of the words of --ask against what the ranker says of the user"

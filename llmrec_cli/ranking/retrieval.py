@@ -69,6 +69,14 @@ class Retrieval:
     def groups(self) -> Groups:
         return Groups.of(self.catalogue)
 
+    def only(self, items: Bools | None) -> Retrieval:
+        """The same for users who may have these items alone: (items,), None is all that are allowed."""
+        if items is None:
+            return self
+        made = replace(self, allowed=items if self.allowed is None else items & self.allowed)
+        made.__dict__.update(ties=self.ties, groups=self.groups)
+        return made
+
     def candidates(
         self, histories: Histories, targets: Codes | None = None, progress: Progress | None = None
     ) -> Candidates:

@@ -74,6 +74,7 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     checked = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
     cold = int((maker.histories.sequences.lengths == 0).sum())
     report = summary(joined(parts), maker.strategies, maker.allowed, checked=checked, cold=cold, seed=context.seed)
+    report.lines += rule_lines(maker, joined(parts))
     if config.max_per_category and (maker.constraints.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
     named = {each for given in (config.allow, config.deny) for each in ids_of(given, context.base)}
@@ -85,6 +86,28 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     for what, n in sorted(texts.faults.items() if texts else ()):
         report.warnings.append(f"{n:,} texts of a template were not fit to print: {what}")
     return report
+
+
+def rule_lines(maker: Maker, lists: Lists) -> list[str]:
+    """What each rule takes out, of all users and of those whose lists are short; DataError where no list has a row."""
+    from llmrec_cli.lists.conditions import SETTING
+
+    short = np.flatnonzero(~lists.there.all(axis=1))
+    every, of_short = maker.rules.account(), maker.rules.account(short)
+    n_users, n_items, out = len(maker.histories), len(maker.catalogue), []
+    for rule, people in every.items():
+        pairs, everybody = int(people.sum()), int((people == n_users).sum())
+        line = f"rule {rule}: {everybody:,} of {n_items:,} items for nobody"
+        if rule in maker.rules.left_out:
+            line = f"rule {rule}: {pairs:,} candidates taken out"
+        elif pairs > everybody * n_users:
+            line += f", {pairs / n_users / n_items:.0%} of the items of a user"
+        if len(short) and rule not in maker.rules.left_out:
+            line += f"; {of_short[rule].sum() / len(short):,.0f} where a list is short"
+        out.append(line)
+    if out and not lists.there.any():
+        raise DataError("the rules leave nobody an item", where=SETTING, table=out, fix="loosen a rule")
+    return out
 
 
 def list_texts(maker: Maker, config: RecommendConfig, context: Context) -> ListTexts | None:
@@ -139,11 +162,15 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.lists import constraints
     from llmrec_cli.lists.build import most_chosen
+    from llmrec_cli.lists.conditions import rules_of
     from llmrec_cli.lists.maker import allowed_items
 
-    items = work.read(ITEMS, [ITEM, "title", "category"])
-    people = from_table(work.read(SEQUENCES, [USER, "item_codes"]), items).people()
-    allowed = allowed_items(config, context, items.column(ITEM).to_pylist(), people, min_support.least_people(work))
+    items = work.read(ITEMS)
+    sequences = from_table(work.read(SEQUENCES, [USER, "item_codes", "times"]), items)
+    rules = rules_of(config.constraints, items, sequences, work.read(USERS), work.read(PROFILES), nobody=True)
+    people, least = sequences.people(), min_support.least_people(work)
+    allowed = allowed_items(config, context, items.column(ITEM).to_pylist(), people, least)
+    allowed = allowed if rules.allowed is None else allowed & rules.allowed
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
     kept = constraints.Constraints.of(titles, categories, config.max_per_category)
     return most_chosen(items.select([ITEM]).append_column("people", pa.array(people)), allowed, config.k, kept)
@@ -174,10 +201,12 @@ def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
 
 def ready(config: RecommendConfig, context: Context) -> None:
     """DataError for a list of ids that is not there, SettingsError for a template that cannot be used or found."""
+    from llmrec_cli.lists.conditions import check
     from llmrec_cli.lists.list_texts import tried
     from llmrec_cli.writing.text_templates import Template, load, of_user
 
     id_files(config, context.base)
+    check(config.constraints)
     folder = context.base / config.templates
     if "templates" in config.model_fields_set and not folder.is_dir():
         raise SettingsError(f"there is no folder of templates {config.templates!r}", fix=f"make {folder}")
