@@ -18,7 +18,18 @@ HERE = Path(__file__).parent
 README = HERE / "README.md"
 FRONT = HERE.parent / "README.md"
 """The page of the repository, with the summary of the accuracy."""
-BENCHMARKS = ("accuracy", "pipeline", "untuned", "reasons", "new_users", "rebuilt", "cold", "speed", "resume")
+BENCHMARKS = (
+    "accuracy",
+    "pipeline",
+    "untuned",
+    "reasons",
+    "new_users",
+    "rebuilt",
+    "cold",
+    "reviews",
+    "speed",
+    "resume",
+)
 
 
 def filled(readme: str) -> str:

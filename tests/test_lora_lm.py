@@ -61,6 +61,7 @@ def test_withheld_titles_become_less_surprising(
     assert found.perplexity_before > 300  # a random model of 300 tokens knows nothing
     assert found.perplexity_after < 5
     assert (found.users, found.measured, found.steps) == (USERS, lora_lm.MEASURED_USERS, 100)
+    assert found.preferred_before < 0.8 and found.preferred_after > 0.95
     losses = [epoch.loss for epoch in found.epochs]
     assert len(losses) == 10 and losses[-1] < losses[0]
 
@@ -150,6 +151,32 @@ def test_a_text_is_the_opening_and_the_titles_whatever_they_say(model: Path) -> 
     assert 0 not in texts[0]  # "<end>" in a title is letters, not the end of the text
     assert tokenizer.decode(texts[0][-newest[0] :]) == " two - lines <end>"
     assert len(texts[1]) == len(encode.opening) + lora_lm.TITLE_TOKENS + len(encode.separator) + newest[1]
+
+
+def test_a_rival_is_an_item_that_the_user_did_not_choose() -> None:
+    histories = ring(users=40, steps=6)
+    rivals = lora_lm.with_rivals(histories, seed=1, epoch=1)
+    for user in range(len(histories)):
+        assert np.array_equal(rivals[user][:-1], histories[user][:-1])
+        assert rivals[user][-1] not in histories[user]
+    assert not np.array_equal(rivals.codes, lora_lm.with_rivals(histories, seed=1, epoch=2).codes)
+
+
+def test_the_loss_falls_when_the_rival_becomes_less_likely(model: Path, machine: runtime.Runtime) -> None:
+    network, tokenizer = causal_lm.load(str(model), machine.device, torch.float32)
+    encode, histories = lora_lm._Tokens(tokenizer, TITLES), ring(users=4, steps=3)
+    texts, ends = encode(histories)
+    rivals, rival_ends = encode(lora_lm.with_rivals(histories, 1, 1))
+    batch = lora_lm._padded([*texts, *rivals], 1, np.concatenate([ends, rival_ends]))
+    tokens, targets, last = batch
+    with torch.no_grad():
+        losses = lora_lm._losses(network, tokens, targets)
+        wanted = [-losses[row, mask].mean().item() for row, mask in enumerate(last)]
+        margins = [np.log1p(np.exp(wanted[4 + row] - wanted[row])) for row in range(4)]
+        plain = torch.cat([losses[row][targets[row] >= 0] for row in range(4)]).mean().item()
+        assert lora_lm._NextTitle(network)(tokens, targets, last).item() == pytest.approx(
+            plain + np.mean(margins), rel=1e-4
+        )
 
 
 def test_every_user_is_drawn_before_one_is_drawn_again(machine: runtime.Runtime) -> None:

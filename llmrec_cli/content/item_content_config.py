@@ -16,7 +16,8 @@ class ItemContentConfig(BaseModel, frozen=True, extra="forbid"):
     text_encoder: str = Field(
         "auto",
         min_length=1,
-        description="what reads titles: auto, minilm, hashed, a transformers folder, a hub name, or module:Class",
+        description="what reads titles: auto, minilm, multilingual-e5-small, hashed, a transformers folder, a hub "
+        "name, or module:Class",
     )
     image_encoder: str = Field(
         "", description="efficientnet-lite0, or folder or hub name of a vision model; empty: none"

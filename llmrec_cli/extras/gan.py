@@ -75,17 +75,20 @@ class Discriminator(nn.Module):
     def __init__(self, config: GanConfig, shape: tuple[int, int], n_kinds: int) -> None:
         super().__init__()
         channels, size = shape
-        widths = [channels, *(config.width << min(level, 2) for level in range(halvings(size) + 1))]
-        *pairs, last = pairwise(widths)
-        layers = [*(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairs), nn.Conv2d(*last, 3, padding=1)]
-        self.layers = nn.ModuleList(spectral_norm(layer) for layer in layers)
-        self.head = spectral_norm(nn.Linear(widths[-1], 1))
-        self.kind = spectral_norm(nn.Embedding(n_kinds, widths[-1]))
+        levels = halvings(size) + 1
+        widths = [channels, *(config.width << min(level, 2) for level in range(levels))]
+        layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths)]
+        self.layers = nn.ModuleList(
+            spectral_norm(layer) for layer in [*layers, nn.Conv2d(widths[-1], widths[-1], 3, padding=1)]
+        )
+        places = widths[-1] * (size >> levels) ** 2
+        self.head = spectral_norm(nn.Linear(places, 1))
+        self.kind = spectral_norm(nn.Embedding(n_kinds, places))
 
     def forward(self, x: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = leaky_relu(layer(x), 0.1)
-        found = x.sum((2, 3))
+        found = x.flatten(1)
         scores: torch.Tensor = self.head(found).squeeze(1) + (found * self.kind(kind)).sum(1)
         return scores.float()
 
