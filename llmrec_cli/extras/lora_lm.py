@@ -256,7 +256,7 @@ def _surprise(network: Any, encode: _Tokens, histories: Sequences, machine: Runt
     """(users,) the mean loss of the tokens of each history's last title, given the text before, and their number."""
     network.eval()
     texts, ends = encode(histories)
-    found = np.zeros(len(texts))
+    found = np.zeros(len(texts), dtype=np.float32)
     for rows in length_sorted(np.array([len(text) for text in texts]), MEASURED_TOKENS):
         batch = _padded([texts[row] for row in rows], 1, ends[rows])
         tokens, targets, last = (each.to(machine.device) for each in batch)
