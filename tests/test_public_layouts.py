@@ -58,3 +58,12 @@ def test_decimal_commas_are_read(context: Context) -> None:
 def test_bands_of_ages_are_read(context: Context) -> None:
     work = cleaned(without_header(), context)
     assert set(work.read(USERS).column("age").to_pylist()) == {18, 25, 35, 45}
+
+
+def test_a_guess_by_values_says_so_and_what_changes_it(tmp_path: Path) -> None:
+    layout = without_header()
+    for name, content in layout.files.items():
+        (tmp_path / name).write_text(str(content))
+    said = "\n".join(init([tmp_path / name for name in layout.files], tmp_path).lines)
+    assert "30 different values that repeat; a guess by its values, --set clean.interactions.item=COLUMN" in said
+    assert "time       2    numbers in the range of Unix times\n" in said

@@ -35,21 +35,6 @@ NAMES = {
 """Field -> what its columns are called, of which the first to fit is taken."""
 
 
-EVENTS = (
-    "view|click|cart|add to ?cart|remove from ?cart|buy|purchase|transaction|order|like|dislike|fav|favou?rite|pv|play"
-    "|skip|share|impression|save|bookmark|follow|rate|listen|watch|checkout|wishlist|collect|comment|return"
-    "|浏览|点击|收藏|加购|购买|分享"
-)
-"""Kinds of events, in small letters without signs."""
-COUNTRIES = (
-    "argentina|australia|austria|belgium|brazil|canada|chile|china|colombia|denmark|egypt|finland|france|germany|greece"
-    "|hungary|india|indonesia|ireland|israel|italy|japan|malaysia|mexico|netherlands|new zealand|nigeria|norway"
-    "|pakistan|peru|philippines|poland|portugal|romania|russia|saudi arabia|singapore|south africa|south korea|spain"
-    "|sweden|switzerland|taiwan|thailand|turkey|ukraine|united kingdom|united states|usa|uk|vietnam|deutschland"
-    "|österreich|schweiz|frankreich|italien|spanien|中国|日本|美国|北京|上海|广东"
-)
-
-
 def plain(name: str) -> str:
     """The words of a name in small letters, without accents: "KäuferNr" is "kaufer nr"."""
     letters = unicodedata.normalize("NFKD", name)

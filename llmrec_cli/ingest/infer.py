@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.ingest import times
+from llmrec_cli.ingest import value_patterns as patterns
 from llmrec_cli.ingest.column_facts import MOST, Facts
-from llmrec_cli.ingest.column_names import COUNTRIES, EVENTS, plain
+from llmrec_cli.ingest.column_names import plain
 
-GENDERS = "(?i:m|f|d|w|male|female|man|woman|other|diverse|unknown|non-binary)"
-LISTED = {"|": r"[^|]+(?:\|[^|]+)+", ",": r"[^,]{1,40}(?:,[^,]{1,40})+", "": r"\[.*\]"}
-"""Several values in a cell by what separates them; a list of JSON needs no separator."""
-LEVELS = {"": r"[^>]+(?: > [^>]+)+", "/": r"[^/]+(?:/[^/]+)+"}
-WEB = r"""(?i:https?://\S+|[\[{]+\s*["'].*https?://.*)"""
-MONEY = r"(?i:(?:[$€£¥￥]|us\$|usd|eur|gbp|cny)\s?\d[\d.,]*|\d[\d.,]*\s?(?:[$€£¥￥元]|usd|eur|gbp|cny))"
-BAND = (
-    r"(?i:\d{1,2}\s?[-–~至到]\s?\d{1,3}|\d{1,2}\s?\+|(?:under|over|<|>)\s?\d{1,2}"
-    r"|\d{1,2} (?:and|or) (?:over|older|under|younger)|\d{1,2}岁?以[上下])岁?"
-)
-IMAGE_SUFFIXES = r"(?i:[^\s\[].*\.(?:jpe?g|png|webp|gif))"
-AUDIO_SUFFIXES = r"(?i:[^\s\[].*\.(?:wav|flac|ogg|mp3))"
 LONGEST_NAME = 8
 """Words; what is longer on average is a text, not a name."""
 OLDEST = 120
 MOSTLY = 0.3
 """A column in which so many rows say that there is none holds no ids."""
 WORDS_OF_A_REVIEW = 4
-SINGLE = ("title", "category", "tags", "image", "audio")
+SINGLE = {"title", "category", "tags", "image", "audio"}
 """The fields of items that one column has."""
 FIELDS = ("user", "item", "time", "value", "event", "review")
 """The fields of a log, in the order in which they are written."""
@@ -63,9 +52,8 @@ def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None
 
     `given` maps fields to the columns that the settings name, "" for none.
     """
-    named = [
-        InferredColumn(field, column, "given") for field, column in (given or {}).items() if column and field != "time"
-    ]
+    of_settings = (given or {}).items()
+    named = [InferredColumn(field, column, "given") for field, column in of_settings if column and field != "time"]
     taken = {g.column for g in named}
     time = _time([f for f in columns if f.name not in taken], (given or {}).get("time"))
     taken |= {time.column} if time else set()
@@ -87,7 +75,18 @@ def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None
     review = _first("review", ((True, f, "its name; texts of some length") for f in long))
     found = {g.field: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
     found |= {g.field: g for g in (event, value, review) if g is not None and g.field in open_fields}
-    return [found[field] for field in FIELDS if field in found]
+    return _doubted([found[field] for field in FIELDS if field in found], "interactions")
+
+
+def _doubted(found: Sequence[InferredColumn], section: str) -> list[InferredColumn]:
+    """The same; where only the values speak for a column the reason says so, and what would change it."""
+
+    def reason(each: InferredColumn) -> str:
+        setting = {"attribute": "attributes"}.get(each.field, each.field)
+        return f"{each.reason}; a guess by its values, --set clean.{section}.{setting}=COLUMN changes it"
+
+    sure = [each.field == "time" or each.reason.startswith(("its name", "given")) for each in found]
+    return [g if known else replace(g, reason=reason(g)) for g, known in zip(found, sure, strict=True)]
 
 
 def _time(columns: Sequence[Facts], given: str | None) -> InferredColumn | None:
@@ -144,7 +143,7 @@ def _name(fact: Facts, field: str) -> str:
 
 def _kinds(fact: Facts) -> bool:
     """Whether the values are words for kinds of events."""
-    return all(re.fullmatch(EVENTS, plain(value)) for value in fact.values.to_pylist())
+    return all(re.fullmatch(patterns.EVENTS, plain(value)) for value in fact.values.to_pylist())
 
 
 def _span(fact: Facts) -> str:
@@ -216,24 +215,28 @@ def item_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
     for fact in sorted(rest, key=lambda f: (f.name.lower() != "title", not f.named("title"), f.named("text"))):
         field, reason = _item_field(fact, {g.field for g in found}, bool(flags))
         if field:
-            ways = {"category": LEVELS, "tags": LISTED}.get(field, {})
+            ways = {"category": patterns.LEVELS, "tags": patterns.LISTED}.get(field, {})
             way = next((way for way in ("", "|", "/", ",") if way in ways and fact.share(ways[way]) > 0.3), "")
             options = ((f"{field}_separator", way),) if way in ("/", ",") else ()
             found.append(InferredColumn(field, fact.name, reason, options=options))
     order = ("title", "text", "category", "tags", "image", "audio", "attribute")
-    return sorted(found, key=lambda g: order.index(g.field))
+    return _doubted(sorted(found, key=lambda g: order.index(g.field)), "items")
 
 
 def _item_field(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
     """The field of one column, given the fields that others have."""
-    web, image, audio = (fact.share(regex) > 0.5 for regex in (WEB, IMAGE_SUFFIXES, AUDIO_SUFFIXES))
-    several = {way: fact.share(regex) > 0.3 for way, regex in LISTED.items()}
+    web, image, audio = (
+        fact.share(regex) > 0.5 for regex in (patterns.WEB, patterns.IMAGE_SUFFIXES, patterns.AUDIO_SUFFIXES)
+    )
+    several = {way: fact.share(regex) > 0.3 for way, regex in patterns.LISTED.items()}
     varied = fact.n_distinct > 0.5 * fact.n_filled and fact.n_distinct > 10
     other = fact.named("attribute") or fact.named("text") or fact.share(r"\[\s*\]") > 0
     tags = several["|"] or (several[""] and not varied and not other)
     tags = tags or (fact.named("tags") and (any(several.values()) or not varied))
-    category = (fact.share(LEVELS[""]) > 0.5 and not varied) or (fact.named("category") and not several["|"])
-    titles = _titles(fact, varied, fact.name.isdigit())
+    levels = fact.share(patterns.LEVELS[""]) > 0.5 and not varied
+    category = levels or (fact.named("category") and not several["|"])
+    titles = varied and fact.numbers is None
+    titles = titles and (fact.named("title") or (fact.name.isdigit() and fact.words > 1.5))
     tests = [
         ("", web, ""),
         ("image", image, f"{_name(fact, 'image')}names of image files"),
@@ -244,29 +247,26 @@ def _item_field(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
         ("tags", tags and not flags and not fact.numbers, f"{_name(fact, 'tags')}several in a cell"),
         ("text", fact.named("text") and fact.words >= 3 and 2 * fact.n_filled > fact.rows, "its name; long texts"),
         ("attribute", fact.named("attribute"), "its name"),
-        ("attribute", fact.share(MONEY) > 0.5, "amounts of money"),
+        ("attribute", fact.share(patterns.MONEY) > 0.5, "amounts of money"),
     ]
-    free = ((field, reason) for field, fits, reason in tests if fits and (field not in have or field not in SINGLE))
-    return next(free, ("", ""))
-
-
-def _titles(fact: Facts, varied: bool, headless: bool) -> bool:
-    return varied and fact.numbers is None and (fact.named("title") or (headless and fact.words > 1.5))
+    return next(((field, why) for field, fits, why in tests if fits and not {field} & have & SINGLE), ("", ""))
 
 
 def user_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
     """The columns of a users file without its key, by field: age, gender, region, attributes."""
     found: list[InferredColumn] = []
-    for fact in (f for f in columns if f.n_distinct > 1 and not f.share(WEB) > 0.5):
+    for fact in (f for f in columns if f.n_distinct > 1 and not f.share(patterns.WEB) > 0.5):
         low, high = fact.numbers or (0.0, 0.0)
         ages = fact.whole and low >= 0 and 40 <= high <= OLDEST and fact.n_distinct > 4
         years = fact.numbers is not None and fact.named("age") and low < OLDEST
-        sexes = fact.n_distinct <= 8 and fact.share(GENDERS) >= MOST
-        bands = fact.share(BAND) > 0.8 and (fact.named("age") or fact.name.isdigit())
-        lands = fact.share(f"(?i:{COUNTRIES})") > 0.5 or (fact.name.isdigit() and fact.share("[A-Z]{2}") >= MOST)
+        sexes = fact.n_distinct <= 8 and fact.share(patterns.GENDERS) >= MOST
+        bands = fact.share(patterns.BAND) > 0.8 and (fact.named("age") or fact.name.isdigit())
+        codes = fact.name.isdigit() and fact.share("[A-Z]{2}") >= MOST
+        lands = codes or fact.share(f"(?i:{patterns.COUNTRIES})") > 0.5
         have = {g.field for g in found}
         if "gender" not in have and (sexes or fact.named("gender")):
-            found.append(InferredColumn("gender", fact.name, f"values such as {_examples(fact)}"))
+            reason = f"{_name(fact, 'gender')}values such as {_examples(fact)}"
+            found.append(InferredColumn("gender", fact.name, reason))
         elif "age" not in have and (years or (ages and fact.name.isdigit())):
             found.append(InferredColumn("age", fact.name, f"{_name(fact, 'age')}{_span(fact)}"))
         elif "age" not in have and bands:
@@ -276,9 +276,9 @@ def user_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
             reason = f"{_name(fact, 'region')}{fact.n_distinct:,} different values"
             found.append(InferredColumn("region", fact.name, reason))
         elif fact.n_distinct <= 100 or fact.named("attribute"):
-            no_age = f"no ages in years, but such as {_examples(fact)}; " if fact.named("age") else ""
+            no_age = f"no ages, but such as {_examples(fact)}; " if fact.named("age") else ""
             found.append(InferredColumn("attribute", fact.name, f"{no_age}{fact.n_distinct:,} different values"))
-    return found
+    return _doubted(found, "users")
 
 
 def _examples(fact: Facts) -> str:
@@ -291,7 +291,7 @@ def unused_reason(fact: Facts, *, log: bool) -> str:
         return "empty"
     if fact.n_distinct == 1:
         return "the same value in every row"
-    if fact.share(WEB) > 0.5:
+    if fact.share(patterns.WEB) > 0.5:
         return "web addresses: only files below the settings file's folder are read"
     if times.readable_as_is(fact) or times.formats(fact):
         return "another time" if log else "a time; not used of items and users"

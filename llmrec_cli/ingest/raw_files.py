@@ -30,6 +30,7 @@ CHUNK = 1 << 20
 RATIO, SMALL = 250, 256 << 20
 RESERVE = 256 << 20
 """Bytes of the disk that unpacking leaves free."""
+FOREIGN = "llmrec_cli.extras.foreign_text"
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
 LITERAL = ("{'", "{u'")
 """How a record begins as Python prints it."""
@@ -81,8 +82,8 @@ def prepare(location: Location, encoding: str, folder: Path) -> RawFile:
     if start.startswith(b"PAR1"):
         return RawFile(location, path, "", "", parquet=True)
     look = text_scan.scan(path)
-    if not look.encoding or text_scan.other_kind(start):
-        what = text_scan.other_kind(start) or "no text: it has bytes that texts don't have"
+    if not look.encoding:
+        what = load_function(f"{FOREIGN}:other_kind")(start)
         fix = "write it as CSV, JSON lines or Parquet and name that file"
         raise DataError(f"{location.name} is {what}", where=str(location), fix=fix)
     found = look.encoding if encoding == "auto" else encoding
@@ -174,7 +175,9 @@ def _free(folder: Path, name: str) -> Path:
 def _decoded(path: Path, encoding: str, location: Location, target: Path, *, found: bool) -> Path:
     """The same text as UTF-8 with plain line ends."""
     try:
-        text_scan.decode(path, encoding, target, lambda size: _room(target, size, location), found=found)
+        load_function(f"{FOREIGN}:decode")(
+            path, encoding, target, lambda size: _room(target, size, location), found=found
+        )
     except (UnicodeError, LookupError) as error:
         what = f"{location.name} is not {encoding}: {error}"
         raise DataError(what, where=str(location), fix='set encoding = "latin-1" or "auto"') from error
