@@ -22,6 +22,8 @@ from llmrec_cli.core.stage import (
     state,
 )
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.ingest import appended
+from llmrec_cli.ingest.appended import Appended
 from llmrec_cli.privacy import forget
 
 # In the order in which `llmrec run` walks them. The order is the data flow: each artifact has one maker.
@@ -64,14 +66,15 @@ def walk(
     *,
     force: bool = False,
     describe: Callable[[Outcome], None] = lambda outcome: None,
-    clean: Callable[[], Stage] = lambda: load("clean"),
+    append: Sequence[str] = (),
+    rebuild: bool = False,
 ) -> list[Outcome]:
     """Run the named stages in order under the lock of the work directory, skipping what is up to date.
 
-    Before the first of them works, all are asked whether what their settings name is there. `clean` finds the stage of
-    that name when the lock is held, see `grown`.
+    Before the first of them works, all are asked whether what their settings name is there. `append` names raw files
+    that the log has from now on; with `rebuild` it has none of those that were appended before.
     """
-    configs = check(settings, names)
+    check(settings, names)
     outcomes = []
 
     @cache
@@ -80,29 +83,43 @@ def walk(
             load(name).ready(configs[name], context)
 
     with work.lock():
+        known = appended.read(work.path)
+        log = Appended() if rebuild else _log(work, settings, context, append)
+        configs = _with_log(log, check(settings, names))
+        if log.files != known.files and log.files:
+            appended.parsed(work).mkdir(exist_ok=True)
         for name in names:
-            stage = clean() if name == "clean" else load(name)
-            outcome = execute(stage, work, configs[name], context, force=force, begin=begin)
+            outcome = execute(load(name), work, configs[name], context, force=force, begin=begin)
             describe(outcome)
             outcomes.append(outcome)
             if name == "clean":
+                if log != known:
+                    appended.keep(work, log)
                 for line in forget.left_the_log(work):
                     context.progress.log(line)
     return outcomes
 
 
-def grown(
-    work: WorkDir, settings: Settings, context: Context, files: Sequence[str], *, anew: bool
-) -> Callable[[], Stage]:
-    """What finds `clean` with raw files appended to its log, or with only those of the settings and these (`anew`)."""
-    from llmrec_cli.stages.clean import grown
+def _log(work: WorkDir, settings: Settings, context: Context, append: Sequence[str]) -> Appended:
+    """What was appended to the log, with more files; those that are there already are logged."""
+    known = appended.read(work.path)
+    if not append:
+        return known
+    config = check(settings, ["clean"])["clean"]
+    log, lines = appended.grown(work, config, context.base, append, known)
+    for line in lines:
+        context.progress.log(line)
+    return log
 
-    return lambda: grown(work, check(settings, ["clean"])["clean"], context, files, anew=anew)
+
+def _with_log(log: Appended, configs: dict[str, Any]) -> dict[str, Any]:
+    return configs | {"clean": appended.with_files(configs["clean"], log.files)} if "clean" in configs else configs
 
 
-def estimated(work: WorkDir, settings: Settings, context: Context, stage: Stage) -> Report:
+def estimated(work: WorkDir, settings: Settings, context: Context, name: str, append: Sequence[str] = ()) -> Report:
     """What a stage would cost, without running it and without a change to the work directory."""
-    return estimate(stage, work, check(settings, [stage.name])[stage.name], context)
+    configs = _with_log(_log(work, settings, context, append), check(settings, [name]))
+    return estimate(load(name), work, configs[name], context)
 
 
 def pretrain_together(work: WorkDir, settings: Settings, context: Context, *, force: bool = False) -> list[Outcome]:
@@ -115,7 +132,7 @@ def pretrain_together(work: WorkDir, settings: Settings, context: Context, *, fo
 
 def states(work: WorkDir, settings: Settings, context: Context) -> Iterator[tuple[Stage, State | LlmrecError]]:
     """How each stage stands; a stage whose input is missing, stale or damaged says what it waits for."""
-    for name, config in check(settings, STAGES).items():
+    for name, config in _with_log(appended.read(work.path), check(settings, STAGES)).items():
         stage = load(name)
         try:
             yield stage, state(stage, work, config, context)

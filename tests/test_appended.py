@@ -17,7 +17,7 @@ from llmrec_cli.cli.app import app
 from llmrec_cli.core.artifacts import FUNNEL, INTERACTIONS, ITEMS, REJECTS, USERS, Table
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, UpstreamError
-from llmrec_cli.core.stage import Context, Outcome, estimate
+from llmrec_cli.core.stage import Context, Outcome
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest import appended, spool
 from llmrec_cli.ingest.engine import Engine
@@ -45,13 +45,12 @@ def clean(
     append: Sequence[str] = (),
     work: str = "work",
     *,
-    anew: bool = False,
+    rebuild: bool = False,
 ) -> Outcome:
     """`clean` of the files of the settings, with files to append."""
     given = settings_for(context.base, paths, settings)
     directory, files = WorkDir(context.base / work), [str(context.base / each) for each in append]
-    stage = pipeline.grown(directory, given, context, files, anew=anew)
-    (outcome,) = pipeline.walk(directory, given, context, ["clean"], clean=stage)
+    (outcome,) = pipeline.walk(directory, given, context, ["clean"], append=files, rebuild=rebuild)
     return outcome
 
 
@@ -194,17 +193,20 @@ def test_a_fault_leaves_the_old_log_as_it_was(context: Context, monkeypatch: pyt
     ):
         with pytest.raises(DataError, match=what):
             clean(context, settings, names[:1], [names[1], name])
-    monkeypatch.setattr(appended, "write", _killed)
-    with pytest.raises(KeyboardInterrupt):
-        clean(context, settings, names[:1], names[1:])
-    monkeypatch.undo()
-    assert tables(context) == before and not clean(context, settings, names[:1]).ran
-    # killed while the new tables take their places: the next run brings it to its end
     monkeypatch.setattr(WorkDir, "take_over", _killed)
     with pytest.raises(KeyboardInterrupt):
         clean(context, settings, names[:1], names[1:])
     monkeypatch.undo()
+    assert tables(context) == before and not clean(context, settings, names[:1]).ran
+    # killed when the new tables are there and the list is not: the next run makes the old ones
+    monkeypatch.setattr(appended, "keep", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        clean(context, settings, names[:1], names[1:])
+    monkeypatch.undo()
+    assert tables(context) != before
     clean(context, settings, names[:1])
+    assert tables(context) == before
+    clean(context, settings, names[:1], names[1:])
     clean(context, settings, names, work="whole")
     assert tables(context) == tables(context, "whole")
 
@@ -223,7 +225,7 @@ def test_a_damaged_list_is_said_and_a_rebuild_drops_it(context: Context) -> None
     with pytest.raises(UpstreamError, match="list of appended files is damaged"):
         clean(context, settings, names[:1])
     path.write_text(text)
-    clean(context, settings, names[:1], anew=True)
+    clean(context, settings, names[:1], rebuild=True)
     assert not path.exists() and WorkDir(context.base / "work").read(FUNNEL).column("left")[0].as_py() == rows
 
 
@@ -231,11 +233,8 @@ def test_a_check_of_an_append_changes_nothing(context: Context) -> None:
     names, settings = split_log(context.base, 9, 200), {"interactions": TIMED, "check": {"max_rejected": 1.0}}
     clean(context, settings, names[:1])
     work, given = WorkDir(context.base / "work"), settings_for(context.base, names[:1], settings)
-    before = tables(context)
-    stage = pipeline.grown(work, given, context, [str(context.base / names[1])], anew=False)()
-    rows = [
-        estimate(each, work, given.section("clean", STAGE.config), context).counts["rows"] for each in (STAGE, stage)
-    ]
+    before, new = tables(context), [str(context.base / names[1])]
+    rows = [pipeline.estimated(work, given, context, "clean", each).counts["rows"] for each in ([], new)]
     assert rows[0] < rows[1] and tables(context) == before and not appended.read(work.path).files
 
 
@@ -266,7 +265,7 @@ def test_what_is_kept_of_files_has_no_forgotten_people_and_no_ids_where_there_ar
     (context.base / "llmrec.key").write_text("ab" * 32)
     kept = context.base / "work" / "clean" / appended.PARSED
     for settings in (log, {**log, "pseudonymise": True}):
-        clean(context, settings, names[:1], anew=True)
+        clean(context, settings, names[:1], rebuild=True)
         clean(context, settings, names[:1], names[1:3])
     users = {each for path in kept.iterdir() for b in spool.batches(path) for each in b.column("user").to_pylist()}
     assert len(users) > 5 and all(each is None or len(each.strip()) in (0, 32) for each in users)
@@ -317,7 +316,7 @@ def test_a_part_of_movielens_in_parts(context: Context, data: Path) -> None:
         (member,) = [name for name in archive.namelist() if name.endswith("ratings.dat")]
         lines = archive.read(member).decode().splitlines(keepends=True)
     rng = np.random.default_rng(1)
-    names = split(rng.permutation(lines[:50_000]).tolist(), "", context.base, rng, 4)
+    names = split(rng.permutation(lines[:20_000]).tolist(), "", context.base, rng, 4)
     numbers = {"user": 0, "item": 1, "value": 2, "time": 3}
     settings = {"interactions": numbers, "items": {}, "min_user_events": 5, "min_item_events": 5}
     clean(context, settings, names[:2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,13 +26,11 @@ def _stage(
     force: bool,
     dry: bool = False,
     finish: bool = False,
-    log: tuple[list[str], bool] = ([], False),
+    append: Sequence[str] = (),
+    rebuild: bool = False,
     **options: Any,
 ) -> None:
-    """Run one stage with its named options and print what comes next, or only what the stage would cost.
-
-    `log` is what `pipeline.grown` needs: raw files to append, and whether those before are left out.
-    """
+    """Run one stage with its named options and print what comes next, or only what the stage would cost."""
     from llmrec_cli import pipeline
 
     settings = common.settings(name, **options)
@@ -40,15 +39,13 @@ def _stage(
         pipeline.check(settings, ["clean"])
     if name == "clean":
         common.take_in(settings)
-    clean = pipeline.grown(common.workdir, settings, context, log[0], anew=log[1])
     if dry:
-        stage = clean() if name == "clean" else pipeline.load(name)
-        common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, stage))
+        common.console.estimate(name, pipeline.estimated(common.workdir, settings, context, name, append))
         return
     if launch.processes() > 1:
         outcomes = pipeline.pretrain_together(common.workdir, settings, context, force=force)
     else:
-        outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force, clean=clean)
+        outcomes = pipeline.walk(common.workdir, settings, context, [name], force=force, append=append, rebuild=rebuild)
     for outcome in outcomes:
         common.console.outcome(outcome)
     if launch.is_first():
@@ -80,10 +77,12 @@ def clean(
 
     Example: llmrec clean --min-user-events 5      Example, from cron: llmrec clean --append new.csv && llmrec run
     """
+    if append and rebuild:
+        raise SettingsError("--append adds files, --rebuild leaves them out", fix="first one, then the other")
     if more and not append:
         raise SettingsError(f"`clean` takes no file {more[0]!r}", fix=f"llmrec clean --append {more[0]}")
     files = [os.path.abspath(each) for each in (*(append or ()), *(more or ()))]  # from where it was typed
-    _stage(common, "clean", "llmrec pretrain", force=force, dry=check, log=(files, rebuild), **options)
+    _stage(common, "clean", "llmrec pretrain", force=force, dry=check, append=files, rebuild=rebuild, **options)
 
 
 PRETRAIN = ("architecture", "epochs", "dim", "layers", "max_length", "text_encoder", "init_from", "lm", "dp_epsilon")

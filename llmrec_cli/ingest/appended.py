@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -12,10 +11,11 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from llmrec_cli.core import records
-from llmrec_cli.core.artifacts import REJECTS
+from llmrec_cli.core.artifacts import REJECTS, SEQUENCES
 from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.disk import fingerprint, remove, write_atomically
 from llmrec_cli.core.errors import UpstreamError
+from llmrec_cli.core.records import Json
 from llmrec_cli.core.workdir import WorkDir, outermost
 from llmrec_cli.ingest.clean_config import CleanConfig
 from llmrec_cli.ingest.locations import Location, locate
@@ -40,12 +40,6 @@ class Appended(BaseModel, frozen=True, extra="forbid"):
     logs: tuple[str, ...] = ()
     """sha256 of `clean/sequences` before the first append and after each: which log grew out of which."""
 
-    def grown(self, files: Sequence[str], before: str | None, after: str) -> Appended:
-        """The list after an append that made one log out of another."""
-        if tuple(files[: len(self.files)]) != self.files or before is None:
-            return Appended(files=tuple(files))
-        return Appended(files=tuple(files), logs=(*(self.logs if before in self.logs[-1:] else (before,)), after))
-
 
 def read(work: Path) -> Appended:
     """The list of a work directory, empty where nothing was appended; a backtest has that of the one around it.
@@ -64,13 +58,19 @@ def read(work: Path) -> Appended:
     return Appended(**content) if content else Appended()
 
 
-def write(work: Path, appended: Appended) -> None:
-    """Keep the list, atomically; without files there is none."""
-    path = outermost(work) / LIST
-    if appended.files:
-        write_atomically(path, records.signed(appended.model_dump(mode="json")))
+def parsed(work: WorkDir) -> Path:
+    """Where what was read of raw files is kept, if the folder is there; for a backtest that of its work directory."""
+    return outermost(work.path) / "clean" / PARSED
+
+
+def keep(work: WorkDir, log: Appended) -> None:
+    """Keep the list by which the log was made, atomically; without files there is none."""
+    if log.files:
+        logs = (*log.logs, work.fingerprint(SEQUENCES))
+        write_atomically(work.path / LIST, records.signed({**log.model_dump(mode="json"), "logs": logs}))
     else:
-        remove(path)
+        remove(work.path / LIST)
+        remove(parsed(work))
 
 
 def with_files(config: CleanConfig, files: Sequence[str]) -> CleanConfig:
@@ -81,34 +81,41 @@ def with_files(config: CleanConfig, files: Sequence[str]) -> CleanConfig:
     return config.model_copy(update={"interactions": interactions}) if files else config
 
 
-@dataclass(frozen=True)
-class Addition:
-    """What an append adds, and what it was asked to add that is in the log already."""
+def grown(
+    work: WorkDir, config: CleanConfig, base: Path, files: Sequence[str], known: Appended
+) -> tuple[Appended, list[str]]:
+    """The list with these files more, those that are new by content, and what is to be said of the others.
 
-    files: tuple[str, ...]
-    lines: list[str]
-
-
-def addition(config: CleanConfig, base: Path, files: Sequence[str]) -> Addition:
-    """Which of the files are new to a log, by their content. DataError where there is no such file."""
-    there = {_content(each): each for each in locate(config.interactions.path or "", base)}
+    UpstreamError where there is nothing to append to; DataError where there is no such file.
+    """
+    if files and not work.has(SEQUENCES):
+        raise work.upstream("there is no log yet that files can be appended to", "clean")
+    there = {_content(each): each for each in locate(with_files(config, known.files).interactions.path or "", base)}
     added, lines = [], []
     for location in locate(files, base):
         same = there.setdefault(_content(location), location)
         if same is location:
-            added.append(_from(base.resolve(), location))
+            added.append(str(location).removeprefix(f"{base.resolve()}/"))
         elif same == location:
             lines.append(f"{location.name} is in the log already; it is read anew if it has changed")
         else:
             lines.append(f"{location.name} is in the log already, as {same.name}: not added again")
-    return Addition(tuple(added), lines)
+    if not added:
+        return known, lines
+    before = work.fingerprint(SEQUENCES)
+    logs = known.logs if before in known.logs[-1:] else (before,)
+    return Appended(files=(*known.files, *added), logs=logs), lines
 
 
-def describe(log: RawLog, work: WorkDir, n: int) -> list[str]:
-    """A line for each of the newest `n` files of a log: its rows, what rules took of them, what comes late."""
-    if n <= 0:
+def describe(log: RawLog, work: WorkDir, record: Json | None) -> list[str]:
+    """A line for each file that the last run had not: its rows, what rules took of them, what comes late."""
+    sources = record["parts"]["sources"].values() if record else ()
+    had = [f"/{name}" for source in sources for name in source]
+    paths = [str(each.file.location.path) for each in log.inputs]
+    names = [name for name, path in zip(distinct_names(log.inputs), paths, strict=True) if not path.endswith((*had,))]
+    if not record or not names:
         return []
-    rejects, names = work.read(REJECTS, ["source", "reason"]), distinct_names(log.inputs)[-n:]
+    rejects = work.read(REJECTS, ["source", "reason"])
     added = ", ".join(map(literal, names))
     query = f"""WITH log AS (SELECT "#source" AS source, {log.cells()["time"]} AS time FROM {log.raw})
         SELECT source, count(*), count(*) FILTER (time < (SELECT max(time) FROM log WHERE source NOT IN ({added})))
@@ -134,9 +141,3 @@ def undescribed(before: pa.Table, now: pa.Table) -> list[str]:
 
 def _content(location: Location) -> str:
     return f"{fingerprint(location.path)}#{location.member}"
-
-
-def _from(base: Path, location: Location) -> str:
-    """What the settings in this folder would call a file."""
-    name = str(location)
-    return name[len(f"{base}/") :] if name.startswith(f"{base}/") else name

@@ -8,10 +8,8 @@ clean/rejects, clean/funnel, clean/holdout; clean/reviews where the log has any.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +38,7 @@ from llmrec_cli.core.pseudonyms import People, ticket_part
 from llmrec_cli.core.pseudonyms import people as people_of
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
-from llmrec_cli.core.workdir import WorkDir, outermost
+from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest import appended
 from llmrec_cli.ingest.clean_config import CleanConfig
 from llmrec_cli.ingest.column_mapping import Column, name_of
@@ -52,28 +50,23 @@ if TYPE_CHECKING:
     from llmrec_cli.ingest.raw_log import RawLog
 
 
-def run(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str] | None = None) -> Report:
-    """`files` are all that were appended to the log, where these are others than those of the work directory's list."""
+def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     from llmrec_cli.ingest import raw_texts
     from llmrec_cli.ingest.engine import Engine
 
-    scratch, known = work.scratch("clean", context.ticket), appended.read(work.path)
-    files = known.files if files is None else files
-    config = appended.with_files(config, files)
+    scratch = work.scratch("clean", context.ticket)
+    parsed = appended.parsed(work)
     people = people_of(work.path, context.base, pseudonymise=config.pseudonymise)
     new = WorkDir(scratch / "new")  # all of it takes the place of the old tables, or nothing
     remove(new.path)
     with Engine(context.max_memory // 2, context.threads, scratch) as engine:
-        log = _read_log(engine, config, context.base, people, _parsed(work) if files else None)
+        log = _read_log(engine, config, context.base, people, parsed if parsed.is_dir() else None)
         context.progress.log(f"{log.total:,} rows read from {log.paths}")
         report = _make(new, log, config, context, raw_texts.known(work, log.inputs))
-        report.lines += appended.describe(log, new, len(files) - len(known.files))
+        report.lines += appended.describe(log, new, work.record("clean"))
     if config.items.path is not None and work.has(ITEMS):
         with suppress(UpstreamError):  # the old table is damaged
             report.warnings += appended.undescribed(*(each.read(ITEMS, [ITEM, "title"]) for each in (work, new)))
-    if tuple(files) != known.files:
-        before = work.fingerprint(SEQUENCES) if work.has(SEQUENCES) else None
-        appended.write(work.path, known.grown(files, before, new.fingerprint(SEQUENCES)))
     work.take_over(new, STAGE.writes)
     return report
 
@@ -120,14 +113,13 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, tex
     return Report(counts=counts, lines=lines, warnings=kept.warnings)
 
 
-def check(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str] | None = None) -> Report:
+def check(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     """What `run` would keep, by the limits of `clean.check`; nothing is written. DataError where the log breaks one."""
     from llmrec_cli.ingest import account as accounts
     from llmrec_cli.ingest import array_log, funnel
     from llmrec_cli.ingest.described import Kept
     from llmrec_cli.ingest.engine import Engine
 
-    config = appended.with_files(config, appended.read(work.path).files if files is None else files)
     people = people_of(work.path, context.base, pseudonymise=config.pseudonymise)
     with tempfile.TemporaryDirectory() as scratch, Engine(context.max_memory // 2, context.threads, Path(scratch)) as e:
         log = _read_log(e, config, context.base, people)
@@ -140,9 +132,8 @@ def check(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[
     return Report(counts={"rows": log.total}, lines=[*lines, "every limit of [clean.check] holds"])
 
 
-def sources(work: WorkDir, config: CleanConfig, base: Path, files: Sequence[str] | None = None) -> Iterator[Source]:
+def sources(work: WorkDir, config: CleanConfig, base: Path) -> Iterator[Source]:
     """The raw files on disk, by their names as they are given; for a member of a zip file, the zip file."""
-    config = appended.with_files(config, appended.read(work.path).files if files is None else files)
     paths = [each.path for each in (config.interactions, config.items, config.users) if each.path is not None]
     given = [entry for path in paths for entry in ([path] if isinstance(path, str) else path)]
     for what, root, absolute in (("raw files", base, False), ("raw files elsewhere", Path(), True)):
@@ -151,44 +142,7 @@ def sources(work: WorkDir, config: CleanConfig, base: Path, files: Sequence[str]
             yield Source(what, root, found)
 
 
-def facts(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str] | None = None) -> dict[str, str]:
-    """Who was forgotten, and what was appended, in its order."""
-    files = appended.read(work.path).files if files is None else files
-    return ticket_part(work.path, context.base, pseudonymise=config.pseudonymise) | (
-        {"the list of appended files": "\n".join(files)} if files else {}
-    )
-
-
-def grown(work: WorkDir, config: CleanConfig, context: Context, files: Sequence[str], *, anew: bool) -> Stage:
-    """The stage for a log with these raw files more, or with none of those that were appended before (`anew`).
-
-    UpstreamError where there is nothing to append to; DataError where there is no such file.
-    """
-    known = appended.read(work.path)
-    if files and not anew and work.record("clean") is None and not known.files:
-        raise work.upstream("there is no log yet that files can be appended to: `clean` has not been run here", "clean")
-    before = () if anew else known.files
-    more = appended.addition(appended.with_files(config, before), context.base, files)
-    for line in more.lines:
-        context.progress.log(line)
-    log = (*before, *more.files)
-    return replace(
-        STAGE,
-        run=partial(run, files=log),
-        sources=partial(sources, files=log),
-        facts=partial(facts, files=log),
-        estimate=partial(check, files=log),
-    )
-
-
 # --- the log ----------------------------------------------------------------------------------------------------------
-
-
-def _parsed(work: WorkDir) -> Path:
-    """The folder of what was read of the files of a log that grows; of a backtest, that of its work directory."""
-    folder = outermost(work.path) / "clean" / appended.PARSED
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _read_log(
@@ -277,6 +231,6 @@ STAGE = Stage(
     run=run,
     estimate=check,
     sources=sources,
-    facts=facts,
+    facts=lambda work, config, context: ticket_part(work.path, context.base, pseudonymise=config.pseudonymise),
     revision=9,
 )
