@@ -150,6 +150,13 @@ ENCODER_VALIDATION = Folder(
     "The same transformer trained without each user's last event; rankers learn on it.",
     forgets=Forgets.LEARNT,
 )
+WARM_START = Folder(
+    "pretrain",
+    "warm_start",
+    "What a training after `clean --append` started from: the encoders of before.",
+    optional=True,
+    forgets=Forgets.LEARNT,
+)
 PRETRAIN_CURVE = Table(
     "pretrain",
     "pretrain_curve",

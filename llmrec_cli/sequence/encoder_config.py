@@ -45,6 +45,9 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     )
     tokens_per_step: int = Field(0, ge=0, description="events in a step; 0 chooses 256 to 2048 by the size of the data")
     init_from: str = Field("", description="work directory whose encoder is the start; its items keep their vectors")
+    warm: Literal["auto", "always", "never"] = Field(
+        "auto", description="after clean --append start from the encoder of before: where validation finds it as good"
+    )
     refit: bool = Field(True, description="train again on all events for the best number of epochs")
     dp_epsilon: float = Field(0.0, ge=0, description="privacy budget of each user (opacus); 0: no private training")
     dp_delta: float = Field(0.0, ge=0, lt=1, description="chance that the budget does not hold; 0: 1 / users^1.1")

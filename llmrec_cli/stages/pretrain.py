@@ -2,14 +2,14 @@
 
 Reads: clean/items, clean/sequences.
 Writes: pretrain/item_vectors, item_text_vectors, encoder, encoder_validation, pretrain_curve, text_encoder,
-    language_adapter.
+    language_adapter, warm_start.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -29,6 +29,7 @@ from llmrec_cli.core.artifacts import (
     PRETRAIN_CURVE,
     SEQUENCES,
     TEXT_ENCODER,
+    WARM_START,
 )
 from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.errors import DataError
@@ -40,15 +41,13 @@ from llmrec_cli.sequence.encoder_config import EncoderConfig
 
 if TYPE_CHECKING:
     from llmrec_cli.data.interactions import Sequences
-    from llmrec_cli.sequence.encoder import SequenceEncoder
+    from llmrec_cli.sequence.fitting import Fitted
     from llmrec_cli.sequence.text_tuning import TextTuner
-    from llmrec_cli.sequence.trainer import Trainer
     from llmrec_cli.sequence.training_plan import TrainingPlan
     from llmrec_cli.sequence.validation import Validation
-    from llmrec_cli.sequence.warm_start import Start
-    from llmrec_cli.tensors.runtime import Epoch, Runtime
+    from llmrec_cli.tensors.runtime import Runtime
 
-SEARCH, REFIT = "search", "refit"
+SEARCH = "search"
 WATCH = "ndcg@10"
 
 
@@ -75,8 +74,7 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
     from llmrec_cli.content import preprocessing
     from llmrec_cli.data.ranks import tie_order
     from llmrec_cli.sequence import warm_start
-    from llmrec_cli.sequence.background_refit import background_refit
-    from llmrec_cli.sequence.trainer import Trainer
+    from llmrec_cli.sequence.fitting import Fitting
     from llmrec_cli.sequence.validation import Validation, curve
     from llmrec_cli.tensors import runtime
 
@@ -89,32 +87,23 @@ def run(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
         vectors = _embed(work, data, config, context, machine, report=report)
         plan = _plan(config, context, log, vectors, scratch)
         report.lines.append(plan.describe())
-        start, refit_start = warm_start.starts(config.init_from, context.base, items.column(ITEM))
-        in_background = background_refit(plan, machine, REFIT, SEARCH, refit_start) if config.refit else nullcontext()
-        with in_background as refit:
-            search = _begun(Trainer(plan, machine, SEARCH, withheld=1), start, context)
-            epochs = search.train(context.progress, validation=data.validation)
-            best = runtime.best_epoch(epochs, "" if config.dp_epsilon else WATCH)
-            if refit:
-                refit.wait_for(best, context.progress)
-        report.lines += search.describe_privacy()
-        searched = final = search.encoder()
-        reached = epochs[best - 1].metrics[WATCH]
         # what is chosen on users' events would need a budget of its own
-        if config.content_weight and not config.dp_epsilon:
-            searched, reached = data.validation.weigh_content(searched)
-        curves = {SEARCH: epochs}
-        if config.refit:
-            again = _begun(Trainer(plan, machine, REFIT, withheld=0), refit_start, context)
-            curves[REFIT] = again.train(context.progress, stop_after=best)
-            final = again.encoder().with_content_weight(searched.content_weight)
-            report.lines += again.describe_privacy()
-        report.lines += _language_model(work, data, config, context, machine)
-        popularity = data.validation.popularity(search.data.all_counts())[WATCH]
-    _write(work, items, preprocessing.joined_kinds(list(vectors.values())), searched, final)
-    work.write(PRETRAIN_CURVE, curve(curves))
-    report.metrics |= {"ndcg@10": reached, "popularity_ndcg@10": popularity, "content_weight": searched.content_weight}
-    return _describe(report, plan, epochs, best)
+        weigh = bool(config.content_weight) and not config.dp_epsilon
+        fitting = Fitting(plan, machine, data.validation, context.progress, config.refit, weigh)
+        ids, folder = items.column(ITEM), warm_start.earlier(work, config)
+        before = warm_start.load(folder, ids) if folder else None
+        start = warm_start.load(warm_start.named(config.init_from, context.base), ids) if config.init_from else None
+        fitted = fitting.fit(before, start, always=config.warm == "always")
+        report.lines += [*fitted.lines, *_language_model(work, data, config, context, machine)]
+        popularity = data.validation.popularity(fitted.counts)[WATCH]
+    if folder is not None:
+        warm_start.keep(work, folder)
+    _write(work, items, preprocessing.joined_kinds(list(vectors.values())), fitted)
+    work.write(PRETRAIN_CURVE, curve(fitted.curves))
+    weight = fitted.searched.content_weight
+    report.metrics |= {"ndcg@10": fitted.reached, "popularity_ndcg@10": popularity, "content_weight": weight}
+    report.metrics["warm"] = float(fitted.warm)
+    return _describe(report, fitted)
 
 
 def estimate(work: WorkDir, config: PretrainConfig, context: Context) -> Report:
@@ -151,13 +140,6 @@ def _plan(
     return TrainingPlan(
         training_config(config, log), log, content, context.seed, context.max_memory, scratch, context.finish
     )
-
-
-def _begun(trainer: Trainer, start: Start | None, context: Context) -> Trainer:
-    """The training, from the other encoder where there is one."""
-    if start is not None:
-        trainer.begin_from(start, context.progress)
-    return trainer
 
 
 @contextmanager
@@ -208,15 +190,18 @@ def _tuner(work: WorkDir, data: Data, config: PretrainConfig, context: Context) 
     return TextTuner(encoder, data.items, data.log, data.validation, tuning)
 
 
-def _write(work: WorkDir, items: pa.Table, text: Floats, searched: SequenceEncoder, final: SequenceEncoder) -> None:
-    from llmrec_cli.tensors.checkpoints import bind
+def _write(work: WorkDir, items: pa.Table, text: Floats, fitted: Fitted) -> None:
+    from llmrec_cli.sequence.warm_start import FULL_FIT
+    from llmrec_cli.tensors.checkpoints import bind, note
 
     ids = items.column(ITEM)
-    for artifact, encoder in ((ENCODER_VALIDATION, searched), (ENCODER, final)):
+    for artifact, encoder in ((ENCODER_VALIDATION, fitted.searched), (ENCODER, fitted.final)):
         with work.writing(artifact) as folder:
             encoder.save(folder)
             bind(folder, ids.to_pylist())
-    work.write(ITEM_VECTORS, pa.table({ITEM: ids, "vector": vectors(final.item_vectors)}))
+            if artifact is ENCODER_VALIDATION:
+                note(folder, FULL_FIT, fitted.full_fit)
+    work.write(ITEM_VECTORS, pa.table({ITEM: ids, "vector": vectors(fitted.final.item_vectors)}))
     work.write(ITEM_TEXT_VECTORS, pa.table({ITEM: ids, "vector": vectors(text)}))
 
 
@@ -237,12 +222,13 @@ def _language_model(work: WorkDir, data: Data, config: PretrainConfig, context: 
 def _sources(work: WorkDir, config: PretrainConfig, base: Path) -> Iterator[Source]:
     """Models and what the items name: the encoders, the encoder to start from, the language model, media files."""
     from llmrec_cli.content import encoder_files
+    from llmrec_cli.sequence import warm_start
     from llmrec_cli.tensors import model_store
 
     yield from encoder_files.sources(config.encoders(), work.read(ITEMS, ["title", "image", "audio"]), base)
+    if folder := warm_start.earlier(work, config):
+        yield Source("encoder of before the append", folder, warm_start.files(folder))
     if config.init_from:
-        from llmrec_cli.sequence import warm_start
-
         yield Source("work directory of init_from", base, warm_start.needed(config.init_from, base))
     if config.lm:
         yield from model_store.source("language model", model_store.folder_of(config.lm, base))
@@ -262,8 +248,9 @@ def _ready(config: PretrainConfig, context: Context) -> None:
         model_store.locate(config.lm, context.base)
 
 
-def _describe(report: Report, plan: TrainingPlan, search: list[Epoch], kept: int) -> Report:
-    report.warnings += plan.warnings(kept)
+def _describe(report: Report, fitted: Fitted) -> Report:
+    plan, kept, search = fitted.plan, fitted.best, fitted.curves[SEARCH]
+    report.warnings += [] if fitted.warm else plan.warnings(kept)
     curve = [epoch.metrics[WATCH] for epoch in search]
     speed = float(np.median([epoch.targets_per_s for epoch in search]))
     report.metrics["best_epoch"], report.timings["targets_per_s"] = kept, speed
@@ -290,11 +277,12 @@ STAGE = Stage(
         PRETRAIN_CURVE,
         TEXT_ENCODER,
         LANGUAGE_ADAPTER,
+        WARM_START,
     ),
     run=run,
     sources=_sources,
     ready=_ready,
-    revision=9,
+    revision=10,
     threaded=True,
     estimate=estimate,
 )

@@ -57,7 +57,12 @@ def reading(folder: Path) -> Iterator[None]:
 
 def bind(folder: Path, item_ids: list[str]) -> None:
     """Note in the `config.json` of a saved model which items its rows stand for, in which order."""
-    save_config(folder, {**load_config(folder), ITEMS_KEY: _sha256(item_ids)})
+    note(folder, ITEMS_KEY, _sha256(item_ids))
+
+
+def note(folder: Path, name: str, what: Any) -> None:
+    """Note something in the `config.json` of a saved model."""
+    save_config(folder, {**load_config(folder), name: what})
 
 
 def fits(folder: Path, item_ids: list[str]) -> Path:
