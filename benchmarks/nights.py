@@ -3,8 +3,8 @@
 python -m benchmarks.nights [--nights 7] [--since 2009-12-01] [--set KEY=VALUE]
 
 The last days with events of Online Retail II (2010) are appended one by one. After each, `pretrain` runs in two work
-directories, with `pretrain.warm` as it is and with "never". Both encoders rank for the customers of the next day what they had
-not bought before. Costs are those that the stages report, one thread.
+directories, with `pretrain.warm` as it is and with "never". Both encoders rank for the customers of the next day what
+they had not bought before. Costs are those that the stages report, one thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def main() -> None:
     shutil.copytree(first, given.work / "full")
     found: Json = {"since": given.since, "settings": given.set, **stamp(), "nights": []}
     found["first"] = measured(WorkDir(first))
-    for day, following in zip(days, days[1:], strict=False):
+    for day, following in pairwise(days):
         found["nights"].append(night(given.work.resolve(), day, following, settings))
         RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         show_results(found)
