@@ -316,9 +316,9 @@ def test_a_part_of_movielens_in_parts(context: Context, data: Path) -> None:
         (member,) = [name for name in archive.namelist() if name.endswith("ratings.dat")]
         lines = archive.read(member).decode().splitlines(keepends=True)
     rng = np.random.default_rng(1)
-    names = split(rng.permutation(lines[:20_000]).tolist(), "", context.base, rng, 4)
+    names = split(rng.permutation(lines[:30_000]).tolist(), "", context.base, rng, 4)
     numbers = {"user": 0, "item": 1, "value": 2, "time": 3}
-    settings = {"interactions": numbers, "items": {}, "min_user_events": 5, "min_item_events": 5}
+    settings = {"interactions": numbers, "items": {}, "min_user_events": 2, "min_item_events": 2}
     clean(context, settings, names[:2])
     clean(context, settings, names[:2], names[2:])
     clean(context, settings, names, work="whole")

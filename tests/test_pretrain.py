@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -353,7 +354,8 @@ def test_the_figure_of_the_epoch_that_is_kept_is_reported(kept: int, line: str) 
     report = Report(metrics={"content_weight": 0.0, "ndcg@10": 0.1, "popularity_ndcg@10": 0.1})
     log = Sequences(np.zeros(2, dtype=np.int32), np.array([0, 2]), 1)
     plan = TrainingPlan(training_config(PretrainConfig(), log), log, np.zeros((1, 0), np.float32), 1, 1, Path())
-    assert f"{line} epochs" in _describe(report, plan, search, kept).lines[0]
+    fitted: Any = SimpleNamespace(plan=plan, best=kept, curves={"search": search}, warm=False)
+    assert f"{line} epochs" in _describe(report, fitted).lines[0]
 
 
 def test_more_items_than_memory_are_reported(tmp_path: Path, quick: Context) -> None:

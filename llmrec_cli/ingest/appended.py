@@ -140,4 +140,4 @@ def undescribed(before: pa.Table, now: pa.Table) -> list[str]:
 
 
 def _content(location: Location) -> str:
-    return f"{fingerprint(location.path)}#{location.member}"
+    return f"{fingerprint(location.path)}#{location.member}#{location.partition}"

@@ -25,7 +25,7 @@ from llmrec_cli.tensors import checkpoints
 
 READ = (ENCODER_VALIDATION, ENCODER, ITEM_VECTORS)
 FULL_FIT = "full_fit"
-"""In the `config.json` of the validation encoder, see `Before`."""
+"""In the `config.json` of an encoder, see `Before`."""
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,7 @@ def _write(work: WorkDir, items: pa.Table, text: Floats, fitted: Fitted) -> None
         with work.writing(artifact) as folder:
             encoder.save(folder)
             bind(folder, ids.to_pylist())
-            if artifact is ENCODER_VALIDATION:
-                note(folder, FULL_FIT, fitted.full_fit)
+            note(folder, FULL_FIT, fitted.full_fit)
     work.write(ITEM_VECTORS, pa.table({ITEM: ids, "vector": vectors(fitted.final.item_vectors)}))
     work.write(ITEM_TEXT_VECTORS, pa.table({ITEM: ids, "vector": vectors(text)}))
 
