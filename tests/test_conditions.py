@@ -88,8 +88,6 @@ def test_masks_and_checks_on_candidates_give_the_same_lists(
     recommended(made, context, where, k=6)
     by_masks = lists(made)
     monkeypatch.setattr(conditions, "VALUES", 2)
-    recommended(made, context, where, k=6)
-    assert lists(made) == by_masks
     monkeypatch.setattr(recommend, "BLOCK", 30)
     recommended(made, context, where, k=6)
     assert lists(made) == by_masks

@@ -172,6 +172,12 @@ def recommend(
         list[str] | None, typer.Option(help="With --user: as if this item had not been chosen; may be repeated.")
     ] = None,
     ask: Annotated[str | None, typer.Option(help="With --user: in words, what the list should fit.")] = None,
+    history: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Ask for somebody who chose these items, oldest first.")
+    ] = None,
+    set_user: Annotated[
+        list[str] | None, typer.Option("--set-user", help="With --history: region=France; may be repeated.")
+    ] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
     force: Force = False,
@@ -183,15 +189,16 @@ def recommend(
 
     With --user it answers for these users under the given options and leaves the work directory as it is; with
     --without as if the user had not chosen these items, the models unchanged, and it says what left the list; with
-    --ask for items whose texts are near to these words.
+    --ask for items whose texts are near to these words. --history answers likewise for somebody who is in no log.
 
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
     from llmrec_cli.report import exports
 
     wanted = exports.agreed(common.workdir, format_, output, as_json=common.as_json)
-    if user:
-        return _ask(common, user, {"without": without or [], "wish": ask}, (wanted, output), force=force, **options)
+    question = {"without": without or [], "wish": ask, "guest": _guest(history, set_user or [])}
+    if user or question["guest"]:
+        return _ask(common, user or [], question, (wanted, output), force=force, **options)
     if without or ask is not None:
         given = "without" if without else "ask"
         raise SettingsError(f"`--{given}` asks for the list of one user", fix="give --user USER")
@@ -209,6 +216,15 @@ def report(common: Common, *, force: Force = False, **options: Any) -> None:
     Example: llmrec report --users 1000
     """
     _stage(common, "report", f"open {common.work}/report/report.html, or `llmrec evaluate`", force=force, **options)
+
+
+def _guest(history: str | None, about: list[str]) -> tuple[list[str], list[str]] | None:
+    """What --history and --set-user say of somebody who is in no log."""
+    if history is not None:
+        return [each.strip() for each in history.split(",") if each.strip()], about
+    if about:
+        raise SettingsError("`--set-user` describes somebody who is in no log", fix='give --history "A,B" or ""')
+    return None
 
 
 def _ask(

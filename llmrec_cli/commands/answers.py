@@ -16,6 +16,7 @@ from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.readonly import read_only
+from llmrec_cli.core.registry import load_function
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.core.workdir import WorkDir
@@ -50,6 +51,8 @@ class Answer:
     """Items of the user's list that are in it no more, best first."""
     wish: str = ""
     """What the lists should fit, in words."""
+    notes: Ids = ()
+    """What is to be said of a guest's history."""
 
     @property
     def unknown_users(self) -> list[str]:
@@ -65,6 +68,7 @@ def ask(
     *,
     without: Ids = (),
     wish: str | None = None,
+    guest: tuple[Ids, Ids] | None = None,
     force: bool = False,
 ) -> Answer:
     """The lists of some users under these settings. Takes no lock and writes nothing, so a read-only disk will do.
@@ -72,27 +76,30 @@ def ask(
     They are read where the stored lists are up to date with the settings, and otherwise made for these users alone.
     `without` asks for the list of one user as if these items had not been chosen; DataError for one that was not.
     `wish` says in words what the lists should fit; SettingsError where it has none, DataError for an unknown user then.
-    UpstreamError where something that lists are made of is missing or stale.
+    `guest` asks for somebody who is in no log, instead of users: items that were chosen, oldest first, and attributes
+    such as "region=France". UpstreamError where something that lists are made of is missing or stale.
     """
     if force:
         raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
     config = pipeline.check(settings, ["recommend"])["recommend"]
     recommend.STAGE.ready(config, context)
     unique = list(dict.fromkeys(map(readable, users)))
-    words = None if wish is None else one_line(wish.encode(errors="replace").decode())
-    if words == "":
-        raise SettingsError("the wish is empty", where="--ask", fix='--ask "something for the garden"')
+    words = "" if wish is None else _words(wish)
     fresh = state(recommend.STAGE, work, config, context).fresh
-    with read_only(work, own_scratch=False) as reader:
-        if words:
-            rows = recommend.answer(reader, config, context, unique, wish=words)
-        elif fresh:
+    notes: Ids = ()
+    with read_only(work, own_scratch=False) as plain:
+        reader = plain
+        if guest is not None:
+            if users or without:
+                raise SettingsError("--history asks alone", where="--history", fix="leave out --user and --without")
+            reader, unique, notes = load_function("llmrec_cli.extras.guest:joined")(plain, *guest, context)
+        if fresh and not (words or guest):
             rows = rows_of(reader, RECOMMENDATIONS, USER, unique)
         else:
-            rows = recommend.answer(reader, config, context, unique)
+            rows = recommend.answer(reader, config, context, unique, wish=words)
         unknown_too = len(pc.unique(rows.column(USER))) < len(unique)
         popular = recommend.popular(reader, config, context) if unknown_too else NO_ITEMS
-        answer = Answer(unique, rows, popular, wish=words or "")
+        answer = Answer(unique, rows, popular, wish=words, notes=notes)
         if words and answer.unknown_users:
             raise unknown("user", answer.unknown_users[0], reader.read(PROFILES, [USER]).column(USER))
         if not without:
@@ -102,6 +109,13 @@ def ask(
     kept = set(changed.column(ITEM).to_pylist())
     left = [item for item in rows.sort_by("rank").column(ITEM).to_pylist() if item not in kept]
     return replace(answer, rows=changed, without=items, left=left)
+
+
+def _words(wish: str) -> str:
+    words = one_line(wish.encode(errors="replace").decode())
+    if not words:
+        raise SettingsError("the wish is empty", where="--ask", fix='--ask "something for the garden"')
+    return words
 
 
 def _chosen(work: WorkDir, users: Ids, items: list[str]) -> list[str]:
@@ -129,9 +143,11 @@ def display(work: WorkDir, answer: Answer) -> list[Display]:
         known = user not in unknown_users
         items = by_user[user] if known else _popular(answer, titles)
         fits = FITS.format(wish=quoted(answer.wish))
-        note = [] if not answer.wish or any(row["reason"].startswith(fits) for row in items) else [NOTHING_FITS]
+        note = list(answer.notes)
+        note += [] if not answer.wish or any(row["reason"].startswith(fits) for row in items) else [NOTHING_FITS]
         note += [] if known else ["not among the users of this work directory: what is popular with everyone"]
         data: Json = {USER: user, "known": known, "items": items} | ({"ask": answer.wish} if answer.wish else {})
+        data |= {"notes": list(answer.notes)} if answer.notes else {}
         if answer.without:
             data |= {"without": list(answer.without), "left": list(answer.left)}
             taken, left = (", ".join(titles[item] for item in each) for each in (answer.without, answer.left))
