@@ -496,6 +496,58 @@ def without_header() -> Layout:
     )
 
 
+def gowalla() -> Layout:
+    """Two numbers that tell of the place, not of the visit, and the place after them."""
+    rows = [
+        [e.user, f"{e.time:%Y-%m-%dT%H:%M:%SZ}", f"30.{e.item:06}", f"-97.{e.item:06}", 22000 + e.item]
+        for e in events()
+    ]
+    return Layout({"checkins.txt": lines(rows, "\t")}, {"interactions": {"user": 0, "item": 4, "time": 1}})
+
+
+def steam_hours() -> Layout:
+    """Items that are known by their names alone, after a column of kinds of events would do as well."""
+    rows = [
+        [151603712 + e.user, f'"{title(e.item)}"', ("purchase", "play")[e.n // 20 % 2], f"{1 + e.n % 9}.{e.n % 10}", 0]
+        for e in events()
+    ]
+    return Layout({"steam.csv": lines(rows)}, {"interactions": {"user": 0, "item": 1, "event": 2, "value": 3}})
+
+
+def atomic_files() -> Layout:
+    log = [[e.user, e.item, e.stars, e.seconds] for e in events()]
+    items = [[i, title(i), 1990 + i % 9, ("Action Drama", "Comedy")[i % 2]] for i in range(30)]
+    item_header = ["item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq"]
+    return Layout(
+        {
+            "x.inter": lines([["user_id:token", "item_id:token", "rating:float", "timestamp:float"], *log], "\t"),
+            "x.item": lines([item_header, *items], "\t"),
+        },
+        {
+            "interactions": {
+                **{"user": "user_id:token", "item": "item_id:token"},
+                **{"time": "timestamp:float", "value": "rating:float"},
+            },
+            "items": {
+                **{"item": "item_id:token", "title": "movie_title:token_seq", "attributes": ["release_year:token"]},
+                **{"tags": "class:token_seq", "tags_separator": " "},
+            },
+        },
+    )
+
+
+def douban() -> Layout:
+    """Chinese dates, and reviews that have no blanks."""
+    review = "这部电影我看了{}遍，非常喜欢它的音乐"
+    rows = [[f"u{e.user}", f"m{e.item}", e.stars, f"{e.time:%Y年%m月%d日}", review.format(e.n)] for e in events()]
+    header = ["用户ID", "电影ID", "评分", "评论时间", "评论"]
+    expected = dict(zip(("user", "item", "value", "time", "review"), header, strict=True))
+    return Layout(
+        {"评论.csv": lines([header, *rows]).encode("gb18030")},
+        {"interactions": {**expected, "time_format": "%Y年%m月%d日"}},
+    )
+
+
 LAYOUTS: tuple[Callable[[], Layout], ...] = (
     retailrocket,
     yoochoose_clicks,
@@ -518,4 +570,8 @@ LAYOUTS: tuple[Callable[[], Layout], ...] = (
     decimal_commas,
     nested_json,
     without_header,
+    gowalla,
+    steam_hours,
+    atomic_files,
+    douban,
 )

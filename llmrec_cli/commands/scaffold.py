@@ -228,7 +228,7 @@ def _from_log(project: _Project, section: str, log: RawTable, id_column: str, us
 
     rules = infer.item_columns if section == "items" else infer.user_columns
     others = [c for c in log.table.column_names if c not in used]
-    found = rules(list(column_facts.facts(infer.properties(log.table, id_column, others)).values()))
+    found = rules(list(column_facts.facts(column_facts.properties(log.table, id_column, others)).values()))
     of_items = {"title", "text", "category", "tags", "image", "attribute"}
     wanted = {"items": of_items, "users": {"age", "gender", "region"}}[section]
     kept, _ = _there([g for g in found if g.field in wanted], log, project.folder)

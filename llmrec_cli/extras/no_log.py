@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.ingest.column_mapping import name_of
-from llmrec_cli.ingest.survey import MOST_UNNAMED, NEEDED, RawTable
+from llmrec_cli.ingest.survey import MOST_UNNAMED, NEEDED, RawTable, log_columns
 
 SETS = "name them: --set clean.interactions.user=COLUMN --set clean.interactions.item=COLUMN"
 SEVERAL = r"\[?\S*\d\S*(?:[ ,;]+\S*\d\S*)+"
@@ -50,7 +50,16 @@ def _why(each: RawTable) -> str:
     return f"has no column of users and one of items ({columns})"
 
 
-def without_users(log: RawTable, other: RawTable, shared: str, user: str) -> DataError:
+def check_users(log: RawTable, tables: Sequence[RawTable]) -> None:
+    """Raise DataError where the users of a log stand in another file, by a column that both have."""
+    user = next(g for g in log_columns(log, {}) if g.field == "user")
+    for other in tables if not log.facts[user.column].named("user") and not log.headless else ():
+        named = [f.name for f in other.facts.values() if f.named("user") and f not in other.keys]
+        if named and user.column in other.facts and other is not log:
+            raise _without_users(log, other, user.column, named[0])
+
+
+def _without_users(log: RawTable, other: RawTable, shared: str, user: str) -> DataError:
     """A log whose users stand in another file, in the column `user`, by a column that both have."""
     join = f"SELECT * FROM '{log.given}' JOIN '{other.given}' USING ({shared})"
     return DataError(

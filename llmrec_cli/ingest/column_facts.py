@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -83,3 +84,20 @@ def _facts(name: str, column: pa.ChunkedArray) -> Facts:
 
 def _any(values: pa.Array, regex: str) -> bool:
     return bool(pc.any(pc.match_substring_regex(values, regex)).as_py())
+
+
+def properties(table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
+    """One row for each value of the key with those columns that are properties of it.
+
+    A column is one where hardly any key has more than one value, and most keys have a value.
+    """
+    keyed = table.filter(pc.is_valid(table.column(key)))
+    one = keyed.group_by([key], use_threads=False).aggregate([(c, "first") for c in columns])
+
+    def belongs(column: str) -> bool:
+        pairs = keyed.select([key, column]).filter(pc.is_valid(keyed.column(column)))
+        n_keys = pc.count_distinct(pairs.column(key)).as_py()
+        n_pairs = pairs.group_by([key, column]).aggregate([]).num_rows
+        return 2 * n_keys > one.num_rows and n_pairs <= 1.25 * n_keys
+
+    return pa.table({c: one.column(f"{c}_first") for c in columns if belongs(c)})

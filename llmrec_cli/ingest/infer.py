@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from llmrec_cli.ingest import times
 from llmrec_cli.ingest import value_patterns as patterns
 from llmrec_cli.ingest.column_facts import MOST, Facts
@@ -20,6 +17,8 @@ OLDEST = 120
 MOSTLY = 0.3
 """A column in which so many rows say that there is none holds no ids."""
 WORDS_OF_A_REVIEW = 4
+MANY = 50
+"""Different values of a category with commas are lists of categories if they are more than these."""
 SINGLE = {"title", "category", "tags", "image", "audio"}
 """The fields of items that one column has."""
 FIELDS = ("user", "item", "time", "value", "event", "review")
@@ -71,7 +70,8 @@ def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None
     value = _first("value", _by_name_first("value", numeric, named_only=not headless))
     # the longer of several: a review rather than its headline
     told = [f for f in rest if f.named("review") or (f.named("text") and 2 * f.n_distinct > f.n_filled)]
-    long = sorted((f for f in told if f.words >= WORDS_OF_A_REVIEW), key=lambda f: (not f.named("review"), -f.words))
+    told = [f for f in told if f.words >= WORDS_OF_A_REVIEW or f.share(patterns.CHINESE) > 0.5]
+    long = sorted(told, key=lambda f: (not f.named("review"), -f.words))
     review = _first("review", ((True, f, "its name; texts of some length") for f in long))
     found = {g.field: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
     found |= {g.field: g for g in (event, value, review) if g is not None and g.field in open_fields}
@@ -172,7 +172,8 @@ def _ids(
             return InferredColumn(field, named[0].name, f"its name; {named[0].n_distinct:,} different values")
         repeated = [f for f in like_ids if f.name != taken and f.n_distinct < f.rows and not f.named("value")]
         other = "item" if field == "user" else "user"
-        repeated = [f for f in repeated if not f.named(other)]
+        repeated = [f for f in repeated if not f.named(other) and not _kinds(f)]
+        repeated = repeated or [f for f in names if f.name.isdigit() and f.name != taken]
         if not repeated:
             return None
         return InferredColumn(field, repeated[0].name, f"{repeated[0].n_distinct:,} different values that repeat")
@@ -180,23 +181,6 @@ def _ids(
     known = {g.field: g for g in given}
     user = known.get("user") or best("user", None)
     return user, known.get("item") or best("item", user.column if user else None)
-
-
-def properties(table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
-    """One row for each value of the key with those columns that are properties of it.
-
-    A column is one where hardly any key has more than one value, and most keys have a value.
-    """
-    keyed = table.filter(pc.is_valid(table.column(key)))
-    one = keyed.group_by([key], use_threads=False).aggregate([(c, "first") for c in columns])
-
-    def belongs(column: str) -> bool:
-        pairs = keyed.select([key, column]).filter(pc.is_valid(keyed.column(column)))
-        n_keys = pc.count_distinct(pairs.column(key)).as_py()
-        n_pairs = pairs.group_by([key, column]).aggregate([]).num_rows
-        return 2 * n_keys > one.num_rows and n_pairs <= 1.25 * n_keys
-
-    return pa.table({c: one.column(f"{c}_first") for c in columns if belongs(c)})
 
 
 def key_columns(columns: Sequence[Facts]) -> list[Facts]:
@@ -216,8 +200,9 @@ def item_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
         field, reason = _item_field(fact, {g.field for g in found}, bool(flags))
         if field:
             ways = {"category": patterns.LEVELS, "tags": patterns.LISTED}.get(field, {})
-            way = next((way for way in ("", "|", "/", ",") if way in ways and fact.share(ways[way]) > 0.3), "")
-            options = ((f"{field}_separator", way),) if way in ("/", ",") else ()
+            way = " " if ways and fact.name.endswith(":token_seq") else ""  # of an atomic file
+            way = way or next((way for way in ("", "|", "/", ",") if way in ways and fact.share(ways[way]) > 0.3), "")
+            options = ((f"{field}_separator", way),) if way in ("/", ",", " ") else ()
             found.append(InferredColumn(field, fact.name, reason, options=options))
     order = ("title", "text", "category", "tags", "image", "audio", "attribute")
     return _doubted(sorted(found, key=lambda g: order.index(g.field)), "items")
@@ -234,7 +219,9 @@ def _item_field(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
     tags = several["|"] or (several[""] and not varied and not other)
     tags = tags or (fact.named("tags") and (any(several.values()) or not varied))
     levels = fact.share(patterns.LEVELS[""]) > 0.5 and not varied
-    category = levels or (fact.named("category") and not several["|"])
+    many = several["|"] or (several[","] and fact.n_distinct > MANY)
+    tags = tags or (fact.named("category") and many) or fact.name.endswith(":token_seq")
+    category = levels or (fact.named("category") and not many)
     titles = varied and fact.numbers is None
     titles = titles and (fact.named("title") or (fact.name.isdigit() and fact.words > 1.5))
     tests = [

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from llmrec_cli.core.errors import DataError, LlmrecError
 from llmrec_cli.core.registry import load_function
 from llmrec_cli.ingest import infer, locations
-from llmrec_cli.ingest.column_facts import Facts, facts
+from llmrec_cli.ingest.column_facts import Facts, facts, properties
 from llmrec_cli.ingest.column_mapping import FileConfig, name_of
 from llmrec_cli.ingest.dialect import is_sequences
 from llmrec_cli.ingest.engine import Engine
@@ -175,7 +175,7 @@ def assign(tables: Sequence[RawTable], given: Mapping[str, str | int]) -> Assign
         key=lambda each: (each.is_sequences, _by_name(each), len(log_columns(each, given)), each.table.num_rows),
     )
     if not log.is_sequences and "user" not in given:
-        _check_users(log, tables)
+        load_function("llmrec_cli.extras.no_log:check_users")(log, tables)
     for column in filter(lambda c: c != "", given.values()):
         name_of(column, [log.input])
     same = [each for each in logs if _kind(each) == _kind(log)]
@@ -203,11 +203,14 @@ def log_columns(each: RawTable, given: Mapping[str, str | int]) -> list[infer.In
         return [infer.InferredColumn("user", "user", ""), infer.InferredColumn("item", "item", "")]
     inferred = infer.log_columns(list(each.facts.values()), named(each, given))
     ids = {g.field: g.column for g in inferred if g.field in ("user", "item")}
-    about = [g.column for g in inferred if g.field in ("value", "review") and g.reason != "given"]
-    if "item" in ids and about and each.table.num_rows > 2 * each.facts[ids["item"]].n_distinct:
-        fixed = infer.properties(each.table, ids["item"], about).column_names  # it tells of the item, not of an event
-        if fixed:
-            inferred = infer.log_columns([f for f in each.facts.values() if f.name not in fixed], named(each, given))
+    rest = list(each.facts.values())
+    while "item" in ids and each.table.num_rows > 2 * each.facts[ids["item"]].n_distinct:
+        about = [g.column for g in inferred if g.field in ("value", "review") and g.reason != "given"]
+        fixed = properties(each.table, ids["item"], about).column_names  # it tells of the item, not of an event
+        if not fixed:
+            break
+        rest = [fact for fact in rest if fact.name not in fixed]
+        inferred = infer.log_columns(rest, named(each, given))
     return inferred if {"user", "item"} <= {g.field for g in inferred} else []
 
 
@@ -249,15 +252,6 @@ def _concatenated(same: Sequence[RawTable]) -> RawTable:
     paths = [first.pattern] if whole else [path for each in same for path in each.paths]
     tables = [each.table.select(first.table.column_names) for each in same]
     return replace(first, paths=paths, table=pa.concat_tables(tables), files=len(same))
-
-
-def _check_users(log: RawTable, tables: Sequence[RawTable]) -> None:
-    """Raise DataError where the users of a log stand in another file, by a column that both have."""
-    user = next(g for g in log_columns(log, {}) if g.field == "user")
-    for other in tables if not log.facts[user.column].named("user") and not log.headless else ():
-        named = [f.name for f in other.facts.values() if f.named("user") and f not in other.keys]
-        if named and user.column in other.facts and other is not log:
-            raise load_function("llmrec_cli.extras.no_log:without_users")(log, other, user.column, named[0])
 
 
 def _describe(found: Assignment, files: Sequence[RawTable], inferred: Sequence[infer.InferredColumn]) -> None:

@@ -18,7 +18,7 @@ FIRST = 1000
 TRIED = 20
 _NAME = re.compile(
     r"\b(time|times|timestamp|timestamps|datetime|date|dates|ts|tstamp|datum|zeit|zeitpunkt|zeitstempel|uhrzeit|fecha|hora"
-    r"|tijd|epoch|when)\b|(?<!candi)(?<!up)(?<!vali)date\b|(?<!play)(?<!run)(?<!life)(?<!over)(?<!watch)(?<!some)time\b|timestamp"
+    r"|tijd|epoch|when)\b|时间|日期|时刻|(?<!candi)(?<!up)(?<!vali)date\b|(?<!play)(?<!run)(?<!life)(?<!over)(?<!watch)(?<!some)time\b|timestamp"
 )
 # Lengths of time, and what is none.
 _LENGTH = re.compile(r"spent|zone|listen|session|reading|watch|play|elapsed|delivery")
@@ -53,6 +53,7 @@ _DATES = (
     *(f"%d{s}{month}{s}{y}" for s in "-/ ." for month in ("%b", "%B") for y in ("%Y", "%y")),
     *(f"{month} %d{s} %Y" for s in ("", ",") for month in ("%b", "%B", "%m")),
     "%d. %B %Y",
+    "%Y年%m月%d日",
     "%a, %d %b %Y",
     "%a %b %d %Y",
 )

@@ -12,6 +12,8 @@ BAND = (
     r"(?i:\d{1,2}\s?[-–~至到]\s?\d{1,3}|\d{1,2}\s?\+|(?:under|over|<|>)\s?\d{1,2}"
     r"|\d{1,2} (?:and|or) (?:over|older|under|younger)|\d{1,2}岁?以[上下])岁?"
 )
+CHINESE = r"(?s).*\p{Han}.{8,}"
+"""A sentence in Chinese, which has no blanks."""
 IMAGE_SUFFIXES = r"(?i:[^\s\[].*\.(?:jpe?g|png|webp|gif))"
 AUDIO_SUFFIXES = r"(?i:[^\s\[].*\.(?:wav|flac|ogg|mp3))"
 EVENTS = (
