@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from llmrec_cli.core.stage import Context, Outcome, execute
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ingest import engine_filter
-from llmrec_cli.lists import conditions
+from llmrec_cli.lists import conditions, rule_columns
 from llmrec_cli.lists.conditions import Rules
 from llmrec_cli.lists.recommend_config import ConstraintsConfig
 from llmrec_cli.stages import recommend
@@ -144,7 +143,7 @@ def test_random_rules_are_those_of_a_loop(seed: int) -> None:
     assert rules.broken(rows, np.tile(np.arange(n_items, dtype=np.int32), (n_users, 1))) == (~np.array(wanted)).sum()
 
 
-def test_a_user_who_is_not_known_has_no_values(made: WorkDir, context: Context, tmp_path: Path) -> None:
+def test_a_user_who_is_not_known_has_no_values(made: WorkDir, context: Context) -> None:
     def popular(where: str) -> list[str]:
         config = RecommendConfig(constraints={"where": where})
         return recommend.popular(made, config, context).column("item_id").to_pylist()
@@ -162,9 +161,50 @@ def test_an_item_is_as_old_as_its_first_event_or_its_date(age_from: str, wanted:
         {name: pa.nulls(3, pa.string()) for name in ("item_id", "title", "text", "category", "tags", "n_events")}
         | {"attributes": attributes([{"released": "1970-01-08 10:00"}, {}, {"released": "1970-01-12"}])}
     )
-    assert conditions.item_columns(items, histories, age_from)["age_days"].to_pylist() == wanted
+    assert rule_columns.item_columns(items, histories, age_from)["age_days"].to_pylist() == wanted
 
 
 def test_ages_are_rules_too() -> None:
     config = ConstraintsConfig(where="item.x > 1", min_age_days=2, max_age_days=30.5)
     assert config.conditions == ["item.x > 1", "item.age_days >= 2.0", "item.age_days <= 30.5"]
+
+
+def test_no_item_comes_again_before_so_many_days(made: WorkDir, context: Context) -> None:
+    times = np.array([0, 5, 9, 10], dtype=np.int64) * 86400
+    histories = Sequences(np.array([0, 1, 0, 2], dtype=np.int32), np.array([0, 2, 4]), 3, times)
+    users, items = rule_columns.of_late(histories, 2).excluded(seen=False)
+    assert list(zip(users.tolist(), items.tolist(), strict=True)) == [(1, 0), (1, 2)]
+    with pytest.raises(SettingsError, match="nothing come again"):
+        STAGE.ready(RecommendConfig(constraints={"repeat_after_days": 2}), context)
+    with pytest.raises(DataError, match="no times"):
+        recommended(made, context, "", filter_seen=False, constraints={"repeat_after_days": 2})
+
+
+def test_a_cap_of_a_column_that_is_not_there_is_reported(made: WorkDir, context: Context) -> None:
+    with pytest.raises(SettingsError, match="no column 'brand'") as reported:
+        recommended(made, context, "", constraints={"max_per": {"brand": 1}})
+    assert "price, risk" in str(reported.value)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_list_breaks_random_rules(made: WorkDir, context: Context, seed: int) -> None:
+    """Prices, caps, pinned items: every row is looked up, those of users without events too."""
+    rng = np.random.default_rng(seed)
+    least, cap = int(rng.integers(5, 15)), int(rng.integers(1, 3))
+    first = rng.permutation(tiny.N_ITEMS)[:2].tolist()
+    where = f"item.price >= {least} AND (user.tolerance IS NULL OR item.risk <= user.tolerance)"
+    held = {"max_per": {"risk": cap}, "pinned": [tiny.item_id(code) for code in first]}
+    recommended(made, context, where, k=int(rng.integers(2, 7)), constraints=held)
+    good = [code for code in range(tiny.N_ITEMS) if PRICES[code] and int(PRICES[code]) >= least]
+    rows = made.read(RECOMMENDATIONS).to_pylist()
+    assert {"u00", "z0"} & {row["user_id"] for row in rows}
+    for user, items in lists(made).items():
+        cold = user.startswith("z")
+        assert set(items) <= {c for c in good if cold or c % 4 <= int(user[1:]) % 4}
+        assert max(np.bincount([c % 4 for c in items])) <= cap
+        had = set() if cold else set(tiny.walk(int(user[1:])))
+        able = [c for c in first if c in good and c not in had and (cold or c % 4 <= int(user[1:]) % 4)]
+        able = able if cap > 1 or len({c % 4 for c in able}) == len(able) else able[:1]
+        assert items[: len(able)] == able
+    pinned = [row["reason"] for row in rows if row["item_id"] in held["pinned"]]
+    assert all(reason.startswith("Placed first by those who run this. ") for reason in pinned)

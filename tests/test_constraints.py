@@ -84,7 +84,7 @@ def test_every_broken_promise_is_counted() -> None:
         "same title": 2,
         "seen or with negative feedback": 1,
         "not allowed": 2,
-        "over the cap of a category": 2,
+        "over a cap": 2,
     }
     good = broken(np.array([[0, 3], [3, -1]], dtype=np.int32), np.array([2]), np.ones(4, dtype=bool), held)
     assert not any(good.values())

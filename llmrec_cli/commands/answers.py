@@ -83,12 +83,10 @@ def ask(
         raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
     config = pipeline.check(settings, ["recommend"])["recommend"]
     recommend.STAGE.ready(config, context)
-    unique = list(dict.fromkeys(map(readable, users)))
     words = "" if wish is None else _words(wish)
     fresh = state(recommend.STAGE, work, config, context).fresh
-    notes: Ids = ()
     with read_only(work, own_scratch=False) as plain:
-        reader = plain
+        reader, unique, notes = plain, list(dict.fromkeys(map(readable, users))), list[str]()
         if guest is not None:
             if users or without:
                 raise SettingsError("--history asks alone", where="--history", fix="leave out --user and --without")
@@ -106,9 +104,14 @@ def ask(
             return answer
         items = _chosen(reader, unique, list(dict.fromkeys(map(readable, without))))
         changed = recommend.answer(reader, config, context, unique, without=items, wish=answer.wish)
+    return _left(answer, changed, items)
+
+
+def _left(answer: Answer, changed: pa.Table, without: Ids) -> Answer:
+    """The changed list with what is in it no more."""
     kept = set(changed.column(ITEM).to_pylist())
-    left = [item for item in rows.sort_by("rank").column(ITEM).to_pylist() if item not in kept]
-    return replace(answer, rows=changed, without=items, left=left)
+    left = [item for item in answer.rows.sort_by("rank").column(ITEM).to_pylist() if item not in kept]
+    return replace(answer, rows=changed, without=without, left=left)
 
 
 def _words(wish: str) -> str:

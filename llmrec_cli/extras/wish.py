@@ -83,11 +83,13 @@ class WishMaker(Maker):
 
     @cached_property
     def retrieval(self) -> Retrieval:
-        return replace(super().retrieval, added=self.wish.nearest)
+        made, nearest = super().retrieval, self.wish.nearest
+        return replace(made, added=nearest if made.added is None else np.union1d(made.added, nearest))
 
     def eligible(self, candidates: Candidates, known: Bools) -> Candidates:
         """Also, for users without events, what fits."""
-        return candidates.keep(candidates.rows(known) | np.isin(candidates.items, self.wish.nearest))
+        fits = np.isin(candidates.items, self.wish.nearest)
+        return candidates.keep(candidates.rows(known) | fits | (self.constraints.lifted(candidates.items) > 0))
 
     def scored(self, candidates: Candidates, known: Bools) -> tuple[Floats, Callable[[Ints], Floats]]:
         """See `Wish.mixed`."""

@@ -54,9 +54,9 @@ def best(
     `shares_of` gives (n, retrievers) what each adds to the scores of n candidates, by row number; the carrier of a row
     is the one that adds most.
     """
-    rank, users = candidates.ranks(scores), candidates.users
+    rank, users = candidates.ranks(scores + constraints.lifted(candidates.items)), candidates.users
     width = int(np.diff(candidates.offsets).max(initial=0))
-    width = max(1, width if constraints.max_per_category else min(width, max(5 * k, 50)))
+    width = max(1, width if constraints.limits else min(width, max(5 * k, 50)))
     kept = np.flatnonzero(rank < width)
     pool = np.full((candidates.n_users, width), -1, dtype=np.int64)
     pool[users[kept], rank[kept]] = kept
@@ -154,7 +154,7 @@ def backfilled(
         return lists
     users, codes = histories.select(short).excluded(seen=filter_seen)
     longest = int(np.bincount(users).max(initial=0))
-    width = len(backfill.order) if constraints.max_per_category else min(len(backfill.order), 2 * k + SPARE + longest)
+    width = len(backfill.order) if constraints.limits else min(len(backfill.order), 2 * k + SPARE + longest)
     items, share, theirs = backfill.leading(segments[short], width)
     n_items = np.int64(histories.n_items)
     excluded = np.isin(np.arange(len(short))[:, None] * n_items + items, users * n_items + codes)

@@ -6,29 +6,24 @@ question to the engine about pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from llmrec_cli.core.arrays import Bools, Codes, Doubles, Ints
-from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.core.errors import DataError
-from llmrec_cli.data.attributes import by_name
+from llmrec_cli.core.arrays import Bools, Codes, Ints
+from llmrec_cli.core.columns import USER
+from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists.recommend_config import ConstraintsConfig
+from llmrec_cli.lists.rule_columns import Columns, item_columns, user_columns
 
 SETTING = "recommend.constraints.where"
 VALUES, CELLS = 1000, 1 << 26
 """Distinct values of users, and pairs of values, up to which a rule is a table."""
 ROWS = 1 << 18
-DAY = 86400
-Columns = Mapping[str, Any]
-"""Name -> an Arrow array."""
 
 
 @dataclass(frozen=True)
@@ -167,69 +162,16 @@ def rules_of(
     return Rules.of(config.conditions, item_columns(items, histories, config.age_from), columns)
 
 
-def check(config: ConstraintsConfig) -> None:
-    """SettingsError for conditions that are not harmless, whatever the columns are."""
+def check(config: ConstraintsConfig, *, filter_seen: bool) -> None:
+    """SettingsError for conditions that are not harmless, whatever the columns are, and for settings at odds."""
+    if filter_seen and config.repeat_after_days is not None:
+        where, fix = "recommend.constraints.repeat_after_days", "set recommend.filter_seen = false"
+        raise SettingsError("recommend.filter_seen lets nothing come again", where=where, fix=fix)
     if config.where:
         from llmrec_cli.ingest import engine_filter
 
         with engine_filter.setting(SETTING):
             engine_filter.check(config.where)
-
-
-def item_columns(items: pa.Table, histories: Sequences, age_from: str = "") -> dict[str, pa.Array[Any]]:
-    """What rules can read of items: the columns of `clean/items`, attributes, and `age_days` at the newest event.
-
-    The age is counted from the first event, where the log has times (0 without events), or from the date in the
-    attribute `age_from`. SettingsError where there is no such attribute.
-    """
-    found = _columns(items, (ITEM, "title", "text", "category", "tags", "n_events"))
-    times = histories.times
-    if times is not None and len(times):
-        now = int(times.max())
-        first = np.full(items.num_rows, now, dtype=np.int64)
-        np.minimum.at(first, histories.codes, times)
-        if age_from:
-            first = _dates(found, age_from)
-        found["age_days"] = pa.array((now - first) / DAY, from_pandas=True)
-    return found
-
-
-def user_columns(users: pa.Table, profiles: pa.Table) -> dict[str, pa.Array[Any]]:
-    """What rules can read of users: the columns of `clean/users`, attributes, age band and segment."""
-    return _columns(users, (USER, "age", "gender", "region", "n_events")) | _columns(profiles, ("age_band", "segment"))
-
-
-def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, pa.Array[Any]]:
-    """Columns of these names, and attributes that have another; those with numbers alone are numbers."""
-    attributes = by_name(table.column("attributes")) if "attributes" in table.column_names else {}
-    return {
-        **{name: _numbers(values) for name, values in attributes.items()},
-        **{name: table.column(name).combine_chunks() for name in names},
-    }
-
-
-def _numbers(texts: pa.Array[Any]) -> pa.Array[Any]:
-    try:
-        return pc.utf8_trim_whitespace(texts).cast(pa.float64())
-    except pa.ArrowInvalid:
-        return texts
-
-
-def _dates(columns: Columns, name: str) -> Doubles:
-    """(items,) seconds of a column of dates, NaN where there is none."""
-    if name not in columns:
-        raise no_column(name, columns, "recommend.constraints.age_from")
-    texts = columns[name].cast(pa.string())
-    day = pc.utf8_slice_codeunits(pc.utf8_trim_whitespace(texts), 0, 10)
-    dates = pc.strptime(day, format="%Y-%m-%d", unit="s", error_is_null=True)
-    if dates.null_count == len(dates):
-        raise DataError(f"no value of {name!r} is a date", where="recommend.constraints.age_from", fix="2026-11-27")
-    return np.asarray(pc.cast(dates.cast(pa.int64()), pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def no_column(name: str, columns: Columns, setting: str) -> DataError:
-    """The error for a column that a setting names and items do not have."""
-    return DataError(f"items have no column {name!r}", where=setting, fix=f"there are {', '.join(columns)}")
 
 
 def _rule(text: str, items: Columns, users: Columns) -> Rule:

@@ -31,6 +31,19 @@ class Constraints:
     """0 orders by score alone, 1 by unlikeness to what is already in the list."""
     vectors: Floats | None = None
     """(items, d) unit-length vectors that say how alike two items are; needed where diversity > 0."""
+    caps: tuple[tuple[Groups, int], ...] = ()
+    """Of further groups: (items,) numbers, -1 for none, and the most items of one."""
+    pinned: Floats | None = None
+    """(items,) above 0 for what stands first in every list that may have it, the largest foremost."""
+
+    @property
+    def limits(self) -> tuple[tuple[Groups, int], ...]:
+        """All caps that there are."""
+        return (*([(self.categories, self.max_per_category)] if self.max_per_category else []), *self.caps)
+
+    def lifted(self, items: Codes) -> Floats:
+        """What puts pinned items before all others, in the shape of `items` (codes); 0 for the others."""
+        return np.zeros(items.shape, dtype=np.float32) if self.pinned is None else 1e6 * self.pinned[items]
 
     @classmethod
     def of(
@@ -58,22 +71,23 @@ def choose(items: Codes, relevance: Floats, k: int, constraints: Constraints) ->
     users = np.arange(len(items))
     there = items >= 0
     codes = np.maximum(items, 0)
-    titles, categories = constraints.titles[codes], constraints.categories[codes]
-    worth = np.where(there, (1 - constraints.diversity) * relevance, -np.inf).astype(np.float32)
+    titles = constraints.titles[codes]
+    worth = (1 - constraints.diversity) * relevance + constraints.lifted(codes)
+    worth = np.where(there, worth, -np.inf).astype(np.float32)
     nearest = np.zeros_like(worth)
     chosen = np.full((len(items), k), -1, dtype=np.int64)
-    taken = np.full((len(items), k), -2, dtype=np.int64)
+    limits = [(groups[codes], most, np.full((len(items), k), -2)) for groups, most in constraints.limits]
     for rank in range(min(k, items.shape[1])):
         best = (worth - constraints.diversity * nearest).argmax(axis=1)
         found = np.isfinite(worth[users, best])
         chosen[found, rank] = best[found]
         worth[users, best] = -np.inf
         worth[found[:, None] & (titles == titles[users, best][:, None])] = -np.inf
-        category = categories[users, best]
-        taken[found, rank] = category[found]
-        if constraints.max_per_category:
-            full = found & (category >= 0) & ((taken == category[:, None]).sum(1) >= constraints.max_per_category)
-            worth[full[:, None] & (categories == category[:, None])] = -np.inf
+        for groups, most, taken in limits:
+            group = groups[users, best]
+            taken[found, rank] = group[found]
+            full = found & (group >= 0) & ((taken == group[:, None]).sum(1) >= most)
+            worth[full[:, None] & (groups == group[:, None])] = -np.inf
         if constraints.diversity and constraints.vectors is not None:
             similarity = np.einsum("uwd,ud->uw", constraints.vectors[codes], constraints.vectors[codes[users, best]])
             nearest = similarity if rank == 0 else np.maximum(nearest, similarity)
@@ -97,6 +111,12 @@ def check_consistency(repeat: bool, filter_seen: bool, kept: str = "keep") -> No
             where="recommend.filter_seen",
             fix="set recommend.filter_seen = false, or leave repeat out",
         )
+
+
+def pinned(ids: Sequence[str], item_ids: Sequence[str]) -> Floats | None:
+    """`Constraints.pinned` of these items, the first foremost; None for none. Ids that are not known are left out."""
+    place = {item: len(ids) - n for n, item in enumerate(ids)}
+    return np.array([place.get(item, 0) for item in item_ids], dtype=np.float32) if ids else None
 
 
 def title_groups(titles: Sequence[str]) -> Groups:
@@ -123,19 +143,18 @@ def broken(lists: Codes, excluded: Ints, allowed: Bools, constraints: Constraint
     users, ranks = np.nonzero(lists >= 0)
     items, n_items = lists[users, ranks].astype(np.int64), len(allowed)
     inside = np.minimum(items, n_items - 1)
-    titles, categories = constraints.titles[inside], constraints.categories[inside]
-    rows = pd.DataFrame({"user": users, "item": items, "title": titles, "category": categories})
+    rows = pd.DataFrame({"user": users, "item": items, "title": constraints.titles[inside]})
     over = 0
-    if constraints.max_per_category:
-        sizes = rows[rows["category"] >= 0].groupby(["user", "category"]).size()
-        over = int((sizes - constraints.max_per_category).clip(lower=0).sum())
+    for groups, most in constraints.limits:
+        sizes = rows[groups[inside] >= 0].groupby(["user", groups[inside][groups[inside] >= 0]]).size()
+        over += int((sizes - most).clip(lower=0).sum())
     return {
         "outside the catalogue": int((items >= n_items).sum()),
         "repeated": int(rows.duplicated(["user", "item"]).sum()),
         "same title": int(rows.duplicated(["user", "title"]).sum()),
         "seen or with negative feedback": int(np.isin(users * n_items + items, excluded).sum()),
         "not allowed": int((~allowed[inside]).sum()),
-        "over the cap of a category": over,
+        "over a cap": over,
     }
 
 

@@ -28,6 +28,8 @@ from llmrec_cli.lists.conditions import Rules, rules_of
 from llmrec_cli.lists.constraints import Constraints
 from llmrec_cli.lists.explanations import Explainer, Rows
 from llmrec_cli.lists.recommend_config import RecommendConfig
+from llmrec_cli.lists.rule_columns import caps, of_late
+from llmrec_cli.lists.wording import PINNED
 from llmrec_cli.ranking import leaderboard
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import Candidates
@@ -83,15 +85,17 @@ class Maker:
     @cached_property
     def retrieval(self) -> Retrieval:
         limits = self.allowed, self.cold, self.config.filter_seen, self.context.max_memory
-        return Retrieval(self.retrievers, self.catalogue, self.depths, *limits, opinion=self.opinion)
+        pinned = self.constraints.pinned
+        added = None if pinned is None else np.flatnonzero(pinned).astype(np.int32)
+        return Retrieval(self.retrievers, self.catalogue, self.depths, *limits, added=added, opinion=self.opinion)
 
     def candidates(self, users: Histories, only: Bools | None = None) -> Candidates:
         """What the retrievers bring for these users, without what the settings exclude; `only` (items,) of these."""
         return self.retrieval.only(only).candidates(users)
 
     def eligible(self, candidates: Candidates, known: Bools) -> Candidates:
-        """Those of users with events, `known` (users,); the others' lists are filled up."""
-        return candidates.keep(candidates.rows(known))
+        """Those of users with events, `known` (users,), and what is pinned; the others' lists are filled up."""
+        return candidates.keep(candidates.rows(known) | (self.constraints.lifted(candidates.items) > 0))
 
     def scored(self, candidates: Candidates, known: Bools) -> tuple[Floats, Callable[[Ints], Floats]]:
         """(rows,) scores, and what gives the shares of each retriever in those of some rows."""
@@ -169,6 +173,8 @@ class Maker:
         rows = Rows(users, lists.items[there], carriers, strategies, segments, lists.scores[there], lists.shares[there])
         block = self.histories.block(start, start + len(there)).sequences
         reasons, evidence = self.explainer.explain(rows, block, start)
+        pinned = (self.constraints.lifted(rows.items) > 0).tolist()
+        reasons = [f"{PINNED} {said}" if first else said for said, first in zip(reasons, pinned, strict=True)]
         return pa.table(
             {
                 USER: self.user_ids.take(pa.array(users + start)),
@@ -201,17 +207,19 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     allowed = rules.leave(allowed_items(config, context, catalogue.item_ids, people, least))
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
-    held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
     return Maker(
         config,
         context,
         user_ids=users.column(USER).combine_chunks(),
-        histories=Histories(sequences, aligned(work, artifacts.PROFILES, users.column(USER))),
+        histories=Histories(
+            of_late(sequences, config.constraints.repeat_after_days),
+            aligned(work, artifacts.PROFILES, users.column(USER)),
+        ),
         catalogue=catalogue,
         retrievers=retrievers,
         depths=depths,
         ranker=ranker,
-        constraints=Constraints.of(*held, texts if texts.shape[1] else vectors),
+        constraints=replace(_constraints(config, catalogue), caps=caps(config.constraints, items, sequences)),
         allowed=allowed,
         cold=people == 0,
         backfill=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
@@ -230,6 +238,13 @@ def allowed_items(config: RecommendConfig, context: Context, item_ids: list[str]
     """(items,) which items lists may have: by the user's own lists of ids, and by how many `people` had them."""
     allow, deny = (constraints.ids_of(given, context.base) for given in (config.allow, config.deny))
     return constraints.allowed_items(item_ids, allow, deny) & min_support.enough(people, least)
+
+
+def _constraints(config: RecommendConfig, catalogue: Catalogue) -> Constraints:
+    held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
+    alike = catalogue.text_vectors if catalogue.text_vectors.shape[1] else catalogue.vectors
+    pinned = constraints.pinned(config.constraints.pinned, catalogue.item_ids)
+    return replace(Constraints.of(*held, alike), pinned=pinned)
 
 
 def _models(

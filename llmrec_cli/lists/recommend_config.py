@@ -19,6 +19,12 @@ class ConstraintsConfig(BaseModel, frozen=True, extra="forbid"):
     max_age_days: float | None = Field(None, description="items are at most so old; item.age_days in `where`")
     age_from: str = Field("", description="attribute of items with the date that their age counts from; empty: events")
 
+    max_per: dict[str, int] = Field({}, description="caps by column or attribute of items: {brand = 2}")
+    pinned: list[str] = Field([], description="items that stand first in every list that may have them, in this order")
+    repeat_after_days: float | None = Field(
+        None, description="with filter_seen off: what the user chose so many days ago or later does not come again"
+    )
+
     @property
     def conditions(self) -> list[str]:
         """All that must hold of a user and an item."""

@@ -77,9 +77,10 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     report.lines += rule_lines(maker, joined(parts))
     if config.max_per_category and (maker.constraints.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
-    named = {each for given in (config.allow, config.deny) for each in ids_of(given, context.base)}
+    given = (config.allow, config.deny, config.constraints.pinned)
+    named = {each for ids in given for each in ids_of(ids, context.base)}
     if missing := sorted(named - set(maker.catalogue.item_ids)):
-        warning = f"{len(missing):,} ids of allow and deny are not in the catalogue, such as {missing[0]!r}"
+        warning = f"{len(missing):,} ids of allow, deny and pinned are not in the catalogue, such as {missing[0]!r}"
         report.warnings.append(warning)
     if config.texts and not texts:
         report.lines.append("no texts about the lists: the items have no titles")
@@ -164,6 +165,7 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     from llmrec_cli.lists.build import most_chosen
     from llmrec_cli.lists.conditions import rules_of
     from llmrec_cli.lists.maker import allowed_items
+    from llmrec_cli.lists.rule_columns import caps
 
     items = work.read(ITEMS)
     sequences = from_table(work.read(SEQUENCES, [USER, "item_codes", "times"]), items)
@@ -173,6 +175,8 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     allowed = allowed if rules.allowed is None else allowed & rules.allowed
     titles, categories = (pc.fill_null(items.column(name), "").to_pylist() for name in ("title", "category"))
     kept = constraints.Constraints.of(titles, categories, config.max_per_category)
+    first = constraints.pinned(config.constraints.pinned, items.column(ITEM).to_pylist())
+    kept = replace(kept, caps=caps(config.constraints, items, sequences), pinned=first)
     return most_chosen(items.select([ITEM]).append_column("people", pa.array(people)), allowed, config.k, kept)
 
 
@@ -206,7 +210,7 @@ def ready(config: RecommendConfig, context: Context) -> None:
     from llmrec_cli.writing.text_templates import Template, load, of_user
 
     id_files(config, context.base)
-    check(config.constraints)
+    check(config.constraints, filter_seen=config.filter_seen)
     folder = context.base / config.templates
     if "templates" in config.model_fields_set and not folder.is_dir():
         raise SettingsError(f"there is no folder of templates {config.templates!r}", fix=f"make {folder}")
