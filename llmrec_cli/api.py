@@ -94,7 +94,9 @@ class Work:
         k: int | None = None,
         without: Sequence[str] = (),
         ask: str | None = None,
+        *,
         history: tuple[Sequence[str], Mapping[str, Any]] | None = None,
+        steer: Mapping[str, Sequence[str]] | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """The lists of one or several users, best first, as `llmrec recommend --user` answers; nothing is written.
@@ -103,13 +105,14 @@ class Work:
         title, score, strategy, reason, evidence (a list of what speaks for the row). A user who is not known gets what
         is popular. `without` are items of one user: the list is made as if they had not been chosen. `ask` says
         in words what the list should fit, such as "something for the garden". `history` is of somebody who is in no
-        log: items, oldest first, and attributes, as in `(["85123A"], {"region": "France"})`. UpstreamError where
-        something that lists are made of is missing or stale.
+        log: items, oldest first, and attributes, as in `(["85123A"], {"region": "France"})`. `steer` is as
+        `{"more": ["garden"], "never": ["glass"]}`. UpstreamError where something that lists are made of is missing or
+        stale.
         """
         given = {**settings, **({} if k is None else {"k": k})}
         asked = self._overridden(**given)
         guest = history and (list(history[0]), [f"{name}={value}" for name, value in history[1].items()])
-        question: dict[str, Any] = {"without": without, "wish": ask, "guest": guest}
+        question: dict[str, Any] = {"without": without, "wish": ask, "guest": guest, "steer": steer}
         answer = answers.ask(self.workdir, asked, self.context, self._users(user), **question)
         shown = answers.display(self.workdir, answer)
         rows = [{USER: each.data[USER], **row} for each in shown for row in each.data["items"]]

@@ -15,6 +15,10 @@ from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")]
+SetUser = Annotated[list[str] | None, typer.Option(help="With --history: region=France; may be repeated.")]
+More = Annotated[list[str] | None, typer.Option(help="With --user: more of this tag, category, item or words.")]
+Less = Annotated[list[str] | None, typer.Option(help="With --user: less of it; these may be repeated.")]
+Never = Annotated[list[str] | None, typer.Option(help="With --user: nothing of it.")]
 Export = tuple[str | None, str | None]
 
 
@@ -175,9 +179,10 @@ def recommend(
     history: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="Ask for somebody who chose these items, oldest first.")
     ] = None,
-    set_user: Annotated[
-        list[str] | None, typer.Option("--set-user", help="With --history: region=France; may be repeated.")
-    ] = None,
+    set_user: SetUser = None,
+    more: More = None,
+    less: Less = None,
+    never: Never = None,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
     force: Force = False,
@@ -196,11 +201,12 @@ def recommend(
     from llmrec_cli.report import exports
 
     wanted = exports.agreed(common.workdir, format_, output, as_json=common.as_json)
-    question = {"without": without or [], "wish": ask, "guest": _guest(history, set_user or [])}
-    if user or question["guest"]:
+    steer = {name: each for name, each in (("more", more), ("less", less), ("never", never)) if each}
+    question = {"without": without or [], "wish": ask, "guest": _guest(history, set_user or []), "steer": steer}
+    if user or history is not None:
         return _ask(common, user or [], question, (wanted, output), force=force, **options)
-    if without or ask is not None:
-        given = "without" if without else "ask"
+    if without or steer or ask is not None:
+        given = "without" if without else next(iter(steer), "ask")
         raise SettingsError(f"`--{given}` asks for the list of one user", fix="give --user USER")
     _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
     if wanted:

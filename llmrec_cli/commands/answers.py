@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,6 +70,7 @@ def ask(
     without: Ids = (),
     wish: str | None = None,
     guest: tuple[Ids, Ids] | None = None,
+    steer: Mapping[str, Ids] | None = None,
     force: bool = False,
 ) -> Answer:
     """The lists of some users under these settings. Takes no lock and writes nothing, so a read-only disk will do.
@@ -77,7 +79,7 @@ def ask(
     `without` asks for the list of one user as if these items had not been chosen; DataError for one that was not.
     `wish` says in words what the lists should fit; SettingsError where it has none, DataError for an unknown user then.
     `guest` asks for somebody who is in no log, instead of users: items that were chosen, oldest first, and attributes
-    such as "region=France". UpstreamError where something that lists are made of is missing or stale.
+    such as "region=France". `steer` has words by "more", "less" and "never". UpstreamError where something is missing.
     """
     if force:
         raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
@@ -91,19 +93,18 @@ def ask(
             if users or without:
                 raise SettingsError("--history asks alone", where="--history", fix="leave out --user and --without")
             reader, unique, notes = load_function("llmrec_cli.extras.guest:joined")(plain, *guest, context)
-        if fresh and not (words or guest):
-            rows = rows_of(reader, RECOMMENDATIONS, USER, unique)
-        else:
-            rows = recommend.answer(reader, config, context, unique, wish=words)
+        made = partial(recommend.answer, reader, config, context, unique, wish=words, steer=steer)
+        asked = words or guest or steer
+        rows = rows_of(reader, RECOMMENDATIONS, USER, unique) if fresh and not asked else made()
         unknown_too = len(pc.unique(rows.column(USER))) < len(unique)
         popular = recommend.popular(reader, config, context) if unknown_too else NO_ITEMS
         answer = Answer(unique, rows, popular, wish=words, notes=notes)
-        if words and answer.unknown_users:
+        if (words or steer) and answer.unknown_users:
             raise unknown("user", answer.unknown_users[0], reader.read(PROFILES, [USER]).column(USER))
         if not without:
             return answer
         items = _chosen(reader, unique, list(dict.fromkeys(map(readable, without))))
-        changed = recommend.answer(reader, config, context, unique, without=items, wish=answer.wish)
+        changed = made(without=items)
     return _left(answer, changed, items)
 
 

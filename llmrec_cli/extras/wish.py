@@ -58,8 +58,8 @@ class Wish:
         """
         users, n = candidates.users, candidates.n_users
         weights = np.where(known, self.weight, 1.0)[users] * bool(len(self.nearest))
-        own = (1 - weights) * _standardised(-np.log1p(candidates.ranks(scores)), users, n)
-        wish = weights * _standardised(self.cosines[candidates.items], users, n)
+        own = (1 - weights) * standardised(-np.log1p(candidates.ranks(scores)), users, n)
+        wish = weights * standardised(self.cosines[candidates.items], users, n)
         leads = (wish > own) & np.isin(candidates.items, self.nearest)
 
         def shares(rows: Ints) -> Floats:
@@ -150,7 +150,7 @@ def embedded(work: WorkDir, wishes: Sequence[str], context: Context) -> Floats:
     return found[0] if len(found) == 1 else joined(*found)
 
 
-def _standardised(values: Floats, users: Ints, n: int) -> Doubles:
+def standardised(values: Floats, users: Ints, n: int) -> Doubles:
     """(rows,) values less the mean of their user, over the standard deviation."""
     counts = np.maximum(np.bincount(users, minlength=n), 1)
     centred = values - (np.bincount(users, values, n) / counts)[users]

@@ -38,9 +38,10 @@ BY_OTHERS = "Picked by a model that compares your choices with those of others."
 BY_CONTENT = "Picked by a model that compares what it is with what you chose."
 PLAIN = "Picked by a model that reads what you chose."
 FITS = "Fits {wish}."
+MORE, LESS = "More of {wish}, as you wish.", "Less of {wish} is wished, and this is left."
 PINNED = "Placed first by those who run this."
 SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), NEW_LIKE, INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
-SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN, FITS, PINNED)
+SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN, FITS, MORE, LESS, PINNED)
 """Every form that an explanation can have."""
 BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
 

@@ -8,7 +8,7 @@ Writes: recommend/recommendations, and recommend/list_texts where items have tit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -133,22 +133,28 @@ def answer(
     *,
     without: Sequence[str] = (),
     wish: str = "",
+    steer: Mapping[str, Sequence[str]] | None = None,
 ) -> pa.Table:
     """The rows of `recommendations` of some users, best first; users who are not known have none. Writes nothing.
 
     `without` are items that they had and that are taken out of their histories before; the models stay as they are.
-    `wish` is what the lists should fit, in words.
+    `wish` is what the lists should fit, in words; `steer` what they should have more or less of, or never, in place of
+    that.
     """
     from llmrec_cli.core.registry import load_function
     from llmrec_cli.lists.maker import maker_of
     from llmrec_cli.lists.without import Without
     from llmrec_cli.tensors.runtime import set_threads
 
+    if wish and steer:
+        raise SettingsError("--ask does not go with --more, --less and --never", where="--ask", fix="leave one out")
     set_threads(context.threads)
     maker = maker_of(work, config, context)
     rows = pc.index_in(pa.array(users, type=pa.string()), value_set=maker.user_ids).drop_null().to_pylist()
     if wish:
         maker = load_function("llmrec_cli.extras.wish:asked")(maker, work, wish)
+    if steer:
+        maker = load_function("llmrec_cli.extras.steering:steered")(maker, work, steer)
     if without:
         codes = pc.index_in(
             pa.array(without, type=pa.string()), value_set=pa.array(maker.catalogue.item_ids)
