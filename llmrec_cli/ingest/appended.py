@@ -109,11 +109,10 @@ def grown(
 
 def describe(log: RawLog, work: WorkDir, record: Json | None) -> list[str]:
     """A line for each file that the last run had not: its rows, what rules took of them, what comes late."""
-    sources = record["parts"]["sources"].values() if record else ()
-    had = [f"/{name}" for source in sources for name in source]
-    paths = [str(each.file.location.path) for each in log.inputs]
-    names = [name for name, path in zip(distinct_names(log.inputs), paths, strict=True) if not path.endswith((*had,))]
-    if not record or not names:
+    had = tuple(f"/{name}" for source in record["parts"]["sources"].values() for name in source) if record else ("",)
+    named = zip(distinct_names(log.inputs), log.inputs, strict=True)
+    names = [name for name, each in named if not str(each.file.location.path).endswith(had)]
+    if not names:
         return []
     rejects = work.read(REJECTS, ["source", "reason"])
     added = ", ".join(map(literal, names))
