@@ -151,6 +151,13 @@ def test_what_is_wrong_with_a_log_is_said(text: str, message: str, tmp_path: Pat
     assert message in str(reported.value)
 
 
+def test_a_list_inside_of_an_object_is_to_be_taken_out(tmp_path: Path) -> None:
+    (tmp_path / "log.json").write_text('{"data": [{"user": "u", "item": "i"}]}')
+    with pytest.raises(DataError, match="one column only") as reported:
+        init([tmp_path / "log.json"], tmp_path / "p")
+    assert "jq -c '.data[]' log.json > log.jsonl" in reported.value.fix
+
+
 def test_addresses_and_files_that_are_not_there_are_no_images(tmp_path: Path) -> None:
     log = csv(tmp_path / "log.csv", HEADER, events())
     rows = [[f"p{n}", f"A thing called {n}", f"https://x.org/{n}.jpg", f"pictures/{n}.jpg"] for n in range(11)]

@@ -135,7 +135,9 @@ def _first_rows(engine: Engine, location: Location, limit: int) -> tuple[Input, 
     if each.dialect.format == "csv" and is_sequences(each.file.head):
         each = engine.open_one(location, settings, sequences=True)
     elif len(each.columns) < 2:
-        raise DataError(f"{location.name} has one column only", where=where, fix=NEEDED)
+        inside = f"for the list in it: jq -c '.{each.columns[0]}[]' {location.name} > log.jsonl"
+        fix = inside if each.dialect.format == "json" else NEEDED
+        raise DataError(f"{location.name} has one column only", where=where, fix=fix)
     raw = engine.raw([each], _distinct(each.columns), limit=limit)
     table = engine.arrow(engine.texts(raw)).select(_distinct(each.columns))
     if not table.num_rows:
