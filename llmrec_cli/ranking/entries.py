@@ -8,8 +8,8 @@ import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints, within_groups
 
-CELLS = 1 << 21
-"""Cells of the table of rows × columns in which cells are looked up: 8 MB, more leave the processor's cache."""
+CELLS = 1 << 19
+"""Cells of the table of rows × columns in which cells are looked up: 2 MB, more leave the processor's cache."""
 
 
 def rows_of(matrix: sp.csr_matrix) -> Ints:

@@ -55,8 +55,8 @@ class Retrieval:
 
     @cached_property
     def not_allowed(self) -> Bools | None:
-        """(items,) what is brought to nobody."""
-        return None if self.allowed is None else ~self.allowed
+        """(items,) what is brought to nobody; None where everything is to somebody."""
+        return None if self.allowed is None or self.allowed.all() else ~self.allowed
 
     @cached_property
     def not_cold(self) -> Bools | None:

@@ -35,8 +35,10 @@ def topk(
     for start in range(0, users, step):
         part = slice(start, start + step)
         block = _without(scores[part], None if forbidden is None else forbidden[part])
-        rows, codes = np.nonzero((block >= nth_bound(block, k)[:, None]) & (block > -np.inf))
-        out[0][part], out[1][part] = best_of(rows, codes, block[rows, codes], (len(block), k), ties)
+        least = np.maximum(nth_bound(block, k), np.finfo(block.dtype).min)
+        cells = np.flatnonzero(block >= least[:, None])  # several times as fast as np.nonzero
+        rows, codes = np.divmod(cells, max(items, 1))
+        out[0][part], out[1][part] = best_of(rows, codes, block.ravel()[cells], (len(block), k), ties)
     return out
 
 
