@@ -51,7 +51,9 @@ text_encoder = "hashed"
 content_weight = false
 """
 FIRST = ("clean", "pretrain", "profile")
-MEASURED = ("train-ranker", "recommend")
+NO_TEXTS, WITHOUT = " without texts", ("--set", "recommend.texts=[]")
+MEASURED = ("train-ranker", "recommend", "recommend" + NO_TEXTS)
+"""Lists with reasons alone, and with the texts about whole lists, which cost more than the lists."""
 
 
 def write_tables(folder: Path, n_users: int, n_items: int, seed: int = 1) -> None:
@@ -81,10 +83,19 @@ def write_tables(folder: Path, n_users: int, n_items: int, seed: int = 1) -> Non
     (folder / "llmrec.toml").write_text(SETTINGS)
 
 
-def cost(folder: Path, stage: str) -> Json:
+def cost(folder: Path, stage: str, *more: str) -> Json:
     """Core-seconds and peak memory of a stage, from outside and from its record."""
     command = harness.command(
-        stage, "--config", folder / "llmrec.toml", "--work", folder / "work", "--threads", "1", "--force", "--quiet"
+        stage,
+        "--config",
+        folder / "llmrec.toml",
+        "--work",
+        folder / "work",
+        "--threads",
+        "1",
+        "--force",
+        "--quiet",
+        *more,
     )
     process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **ONE_THREAD})
     _, status, used = os.wait4(process.pid, 0)
@@ -107,11 +118,11 @@ def measured(root: Path, n_users: int, n_items: int, stages: list[str]) -> Json:
             say(f"{stage} of {n_items:,} items: {cost(folder, stage)}")
     found: Json = {"users": n_users, "items": n_items, "with": harness.stamp()}
     for stage in stages:
-        found[stage] = cost(folder, stage)
+        found[stage] = cost(folder, stage.removesuffix(NO_TEXTS), *(WITHOUT if stage.endswith(NO_TEXTS) else ()))
         say(f"{stage} of {n_items:,} items: {found[stage]}")
-    if "recommend" in found:
-        for name in ("core_seconds", "of_the_stage"):
-            found["recommend"][f"users_by_{name}"] = round(n_users / found["recommend"][name], 1)
+        if stage.startswith("recommend"):
+            for name in ("core_seconds", "of_the_stage"):
+                found[stage][f"users_by_{name}"] = round(n_users / found[stage][name], 1)
     return found
 
 
@@ -129,7 +140,7 @@ def main() -> None:
         harness.keep(RESULTS, f"{given.note}: {given.users} users, {n_items} items", found)
         for stage in given.only:
             each = found[stage]
-            rate = f"{each['users_by_core_seconds']:,.0f}" if stage == "recommend" else ""
+            rate = f"{each['users_by_core_seconds']:,.0f}" if stage.startswith("recommend") else ""
             figures = [f"{each[name]:.1f}" for name in ("core_seconds", "of_the_stage", "peak_gb")]
             rows.append([f"{n_items:,}", stage, *figures, rate])
     columns = ["items", "stage", "core-seconds", "of the stage", "peak GB", "users a core-second"]
