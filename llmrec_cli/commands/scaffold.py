@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmrec_cli.commands import proposals
 from llmrec_cli.core.config import FILE_NAME, STAGES, Settings, assignment, check_sections
 from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.errors import DataError, SettingsError
@@ -87,9 +88,10 @@ def init(files: Sequence[Path], folder: Path, overrides: Iterable[str] = ()) -> 
             what = "none of the files is a table with rows"
             raise DataError(what, table=[f"{name}: {why}" for name, why in passed], fix=survey.NEEDED)
         found = survey.assign(tables, columns)
+        seen = proposals.shape(engine, found, columns, folder)
     found.unused += passed
     project = _Project(Draft(), given, folder, [str(file) for file in files])
-    lines = _draft(found, project)
+    lines = _draft(found, project, seen)
     text = HEAD + project.draft.text() + FURTHER
     _check(text, given, folder)
     with disk_errors(folder, "a writable folder with --into"):
@@ -137,13 +139,12 @@ class _Project:
         return [g for g in found if f"clean.{section}.{_setting(g.field)}" not in self.given]
 
 
-def _draft(found: Assignment, project: _Project) -> list[str]:
+def _draft(found: Assignment, project: _Project, seen: proposals.Shape) -> list[str]:
     """Put what is inferred and what is given into the draft; the lines to print."""
     draft = project.draft
     draft.put("seed", 42)
-    draft.put("clean.min_user_events", 2)
-    if "clean.repeats" not in project.given:
-        draft.notes["clean"] = 'repeats = "first" recommends only what is new to a user'
+    proposed = proposals.proposed(seen, project.given)
+    draft.sections["clean"] = {key[6:]: each for key, each in proposed.items() if re.fullmatch(r"clean\.\w+", key)}
     inferred, lines = _log(project, found.log)
     ids = {g.field: g.column for g in inferred}
     used = set(ids.values())
@@ -159,6 +160,10 @@ def _draft(found: Assignment, project: _Project) -> list[str]:
     if not found.log.is_sequences:
         lines += _left_out(found.log, used, log=True)
     lines += described
+    for key, (value, why) in proposed.items():
+        draft.put(key, value, why)
+        lines.append(f"  {key.rpartition('.')[2]:<10} {value}    {why}")
+    lines += proposals.cost(seen, {**{key: each[0] for key, each in proposed.items()}, **project.given})
     lines += [f"{name}: not used: {reason}" for name, reason in found.unused]
     for key, value in project.given.items():
         draft.put(key, value, "given")

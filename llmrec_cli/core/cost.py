@@ -29,14 +29,17 @@ class Cost:
             "peak_memory_mb": self.peak_memory >> 20,
         }
 
-    def __str__(self) -> str:
+    @property
+    def wall(self) -> str:
         minutes, seconds = divmod(round(self.seconds), 60)
         hours, minutes = divmod(minutes, 60)
         long = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-        wall = long if hours or minutes else f"{self.seconds:.1f} s"
+        return long if hours or minutes else f"{self.seconds:.1f} s"
+
+    def __str__(self) -> str:
         cores = f"{self.core_seconds:,.0f}" if self.core_seconds >= 10 else f"{self.core_seconds:.1f}"
         peak = f"{self.peak_memory / 1e9:.1f} GB peak" + ("" if self.peak_is_own else " so far")
-        return f"{wall} wall, {cores} core-seconds, {peak}"
+        return f"{self.wall} wall, {cores} core-seconds, {peak}"
 
 
 NO_COST = Cost()

@@ -17,6 +17,9 @@ LENGTHS = (50, 100, 200)
 TEMPERATURE = {"cosine": 0.07, "dot": 1.0}
 EPOCHS = {"gpt": 16, "bert": 40}
 """A masked model learns from the masked events of an epoch, a causal one from all."""
+LONG, LEAST_EPOCHS = 1_050_000, 4
+"""Events from which on there are fewer passes; and how many there are at least."""
+MOST_SCORES, NEGATIVES = 10**12, 1024
 LEARNING_RATE, WARM_LEARNING_RATE = 2e-3, 2e-4
 """The whole rate takes a model that has learnt away from what it knows."""
 
@@ -39,6 +42,17 @@ def by_length(log: Sequences) -> ByLength:
     mean = mean_length(log)
     longest = next((length for length in LENGTHS if mean <= length), LENGTHS[-1])
     return ByLength(0.5, longest, "cosine") if mean < SHORT else ByLength(0.2, longest, "dot")
+
+
+def epochs(architecture: str, events: int) -> int:
+    """Passes at most: as many as on a million events, which take under an hour; fewer over a longer log."""
+    most = EPOCHS[architecture]
+    return max(LEAST_EPOCHS, min(most, most * LONG // max(1, events)))
+
+
+def loss(events: int, items: int, epochs: int) -> Literal["softmax", "sampled"]:
+    """All items, or a sample of them where to score all for every event would take over an hour."""
+    return "softmax" if events * items * epochs <= MOST_SCORES else "sampled"
 
 
 def resolve_auto(setting: Auto | T, default: T) -> T:

@@ -25,8 +25,8 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     target_time: bool = Field(
         False, description="with time_bias: give the model the time of the next event; not comparable without"
     )
-    loss: Literal["softmax", "sampled", "gbce"] = Field(
-        "softmax", description="softmax over all items, over sampled ones (large catalogues), or gbce"
+    loss: Literal["auto", "softmax", "sampled", "gbce"] = Field(
+        "auto", description="softmax over all items, over sampled ones (auto: large logs of many items), or gbce"
     )
     negatives: int = Field(1024, ge=1, description="random items that a step of the sampled losses shares")
     similarity: Literal["auto", "dot", "cosine"] = Field("auto", description="how a history meets an item")
@@ -37,7 +37,9 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     item_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of items whose id is hidden in a step, so that content places new items"
     )
-    epochs: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="passes at most (auto: gpt 16, bert 40)")
+    epochs: Auto | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="passes at most (auto: gpt 16, bert 40, fewer over more than a million events)"
+    )
     patience: int = Field(4, ge=0, description="epochs without a better NDCG@10 before it stops; 0 never stops early")
     validation_users: int = Field(10000, ge=1, description="users measured after each epoch at most")
     learning_rate: Auto | Annotated[float, Field(gt=0)] = Field(

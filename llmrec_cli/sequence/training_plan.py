@@ -37,8 +37,10 @@ def training_config(config: EncoderConfig, log: Sequences) -> TrainingConfig:
     """
 
     network = _network(config, log)
+    epochs = defaults.resolve_auto(config.epochs, defaults.epochs(config.architecture, len(log.codes)))
+    loss = defaults.loss(len(log.codes), log.n_items, epochs) if config.loss == "auto" else config.loss
     objective = Objective(
-        loss=config.loss, negatives=config.negatives, targets=config.targets, item_dropout=config.item_dropout
+        loss=loss, negatives=config.negatives, targets=config.targets, item_dropout=config.item_dropout
     )
     warm, privacy = bool(config.init_from), None
     if config.dp_epsilon:
@@ -49,7 +51,7 @@ def training_config(config: EncoderConfig, log: Sequences) -> TrainingConfig:
     return TrainingConfig(
         network=network,
         objective=objective,
-        epochs=defaults.resolve_auto(config.epochs, defaults.EPOCHS[config.architecture]),
+        epochs=epochs,
         learning_rate=defaults.resolve_auto(config.learning_rate, rate),
         patience=config.patience,
         tokens_per_step=config.tokens_per_step,
