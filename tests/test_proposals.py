@@ -88,8 +88,8 @@ def test_the_shape_of_the_sample_and_of_a_log_longer_than_what_is_looked_at(
     for seen in (200_000, 500):
         monkeypatch.setattr(survey, "SAMPLE", seen)
         with Engine(1 << 28, 1, tmp_path) as engine:
-            found = survey.assign(survey.read_tables(engine, SAMPLE, tmp_path)[0], {})
-            shapes.append(proposals.shape(engine, found, {}, tmp_path))
+            found = survey.assign(survey.read_tables(engine, SAMPLE, tmp_path / "new")[0], {})
+            shapes.append(proposals.shape(engine, found, {}, tmp_path / "new"))
     assert shapes[0] == shapes[1] and shapes[0][:4] == (9716, 210, 450, 6350)
 
 

@@ -50,6 +50,7 @@ EXPECTED: dict[str, dict[str, dict[str, Any]]] = {
         "items": {
             "path": "meta_Gift_Cards.json.gz",
             "item": "asin",
+            "unseen": "drop",
             "title": "title",
             "text": ["description", "feature"],
             "category": "category",

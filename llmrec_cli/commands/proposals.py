@@ -57,7 +57,8 @@ def shape(engine: Engine, found: Assignment, given: Mapping[str, str | int], fol
         day = f"coalesce({instant} // {DAY}, 0)"
     source = engine.name(log.table)
     if log.table.num_rows >= survey.SAMPLE:
-        files = engine.open(FileConfig.model_validate({"path": log.paths}), folder, sequences=log.is_sequences)
+        paths = [os.path.normpath(folder.absolute() / path) for path in log.paths]  # the folder may not be there yet
+        files = engine.open(FileConfig.model_validate({"path": paths}), Path(), sequences=log.is_sequences)
         names = dict.fromkeys(each.column for each in columns.values() if each.field in ("user", "item", "time"))
         source = engine.raw(files, list(names))
     counts = engine.one(SHAPE.format(user=user, item=item, day=day, log=source))
