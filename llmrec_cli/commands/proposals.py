@@ -107,7 +107,7 @@ def cost(log: Shape, settings: Mapping[str, object]) -> list[str]:
     targets, sampled = 2 * epochs * events, defaults.loss(events, items, epochs) == "sampled"
     steps = targets / defaults.tokens_per_step(events)
     scores = 1.5e-9 * targets / cores  # seconds for each item
-    training = 5 + (7e-3 + 2.5e-7 * items) * steps + 4e-5 * targets + 2e-3 * min(log.catalogue, events)
+    training = 5 + (7e-3 + 1.5e-6 * items) * steps + 4e-5 * targets + 2e-3 * min(log.catalogue, events)
     training = training / cores + scores * (defaults.NEGATIVES if sampled else items)
     rest = 10 + 3.5e-5 * events + 4e-3 * min(log.users, 40_000) + 2.5e-3 * log.users + 1e-3 * log.catalogue
     whole = f"about {Cost(training + rest / cores).wall} on {cores} cores, {Cost(training).wall} of it in pretrain"
