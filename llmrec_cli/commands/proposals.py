@@ -65,7 +65,7 @@ def shape(engine: Engine, found: Assignment, given: Mapping[str, str | int], fol
     *sizes, later, visits = (int(n or 0) for n in counts)
     rows, users, items, pairs = sizes[:4]
     later, again = (later, visits - pairs) if later else (rows - users, rows - pairs)
-    return Shape(*sizes, later, again, max(items, found.items.table.num_rows if found.items else 0))
+    return Shape._make([*sizes, later, again, max(items, found.items.table.num_rows if found.items else 0)])
 
 
 def proposed(log: Shape, given: Collection[str]) -> dict[str, tuple[object, str]]:
