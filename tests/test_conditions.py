@@ -63,7 +63,7 @@ def test_a_rule_of_items_alone_holds_for_every_row_and_what_has_no_value_is_out(
 ) -> None:
     report = recommended(made, context, "item.price <= 12", k=8).report
     assert {item for rows in lists(made).values() for item in rows} == {0, 1, 2, 4, 5, 6, 7}
-    assert any(line.startswith("rule item.price <= 12: 9 of 16 items for nobody") for line in report.lines)
+    assert any(line.startswith("rule item.price <= 12: keeps 9 of 16 items from everybody") for line in report.lines)
 
 
 @pytest.mark.parametrize("most", [1000, 2])

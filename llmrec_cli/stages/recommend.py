@@ -98,11 +98,11 @@ def rule_lines(maker: Maker, lists: Lists) -> list[str]:
     n_users, n_items, out = len(maker.histories), len(maker.catalogue), []
     for rule, people in every.items():
         pairs, everybody = int(people.sum()), int((people == n_users).sum())
-        line = f"rule {rule}: {everybody:,} of {n_items:,} items for nobody"
+        line = f"rule {rule}: keeps {everybody:,} of {n_items:,} items from everybody"
         if rule in maker.rules.left_out:
             line = f"rule {rule}: {pairs:,} candidates taken out"
         elif pairs > everybody * n_users:
-            line += f", {pairs / n_users / n_items:.0%} of the items of a user"
+            line += f", and {pairs / n_users / n_items:.0%} of all from a user"
         if len(short) and rule not in maker.rules.left_out:
             line += f"; {of_short[rule].sum() / len(short):,.0f} where a list is short"
         out.append(line)
