@@ -23,6 +23,7 @@ def suitable_share(lists: pd.DataFrame) -> float:
 
 
 def main(work: Path) -> None:
+    """Print both axes."""
     for name, folder in (("lists", work), ("backtest", work / "evaluate" / "last")):
         path = folder / "recommend" / "recommendations.parquet"
         if not path.exists():

@@ -2,8 +2,8 @@
 
     python data/social/adamic_adar.py work/evaluate/last
 
-Adamic–Adar scores somebody by the people in between: each of those whom I follow and who follows him counts one over the
-logarithm of how many edges he has.
+Adamic–Adar scores somebody by the people in between: each of those whom I follow and who follows them counts one over
+the logarithm of how many edges they have.
 """
 
 import sys
@@ -33,6 +33,7 @@ def ndcg(ranks: np.ndarray) -> float:
 
 
 def main(work: Path) -> None:
+    """Print what the lists and what Adamic–Adar make of the withheld edges."""
     sequences = pd.read_parquet(work / "clean" / "sequences.parquet", columns=["user_id", "item_ids"])
     edges = sequences.explode("item_ids").dropna().set_axis(["who", "whom"], axis=1)
     withheld = pd.read_parquet(work / "clean" / "holdout.parquet", columns=["user_id", "item_id"])

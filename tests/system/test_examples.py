@@ -27,6 +27,6 @@ def test_every_command_of_an_example_ends_well(readme: Path, tmp_path: Path) -> 
     given = commands(readme)
     assert len(given) >= 2
     for name, *words in given:
-        words = [str(tmp_path / word) if word.startswith("work/") else word for word in words]
-        done = subprocess.run([*program[name], *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        own = [str(tmp_path / word) if word.startswith("work/") else word for word in words]
+        done = subprocess.run([*program[name], *own], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
