@@ -92,7 +92,8 @@ def write_log(path: Path, rows: int) -> None:
 def cost(command: list[str], folder: Path) -> dict[str, float]:
     """Core-seconds and peak GB of a program, as the system counts them."""
     threads = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
-    env = {**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": paths}
     process = subprocess.Popen([sys.executable, *command], cwd=folder, env=env)
     _, status, used = os.wait4(process.pid, 0)
     if status:

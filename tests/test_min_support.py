@@ -20,7 +20,6 @@ from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.segments import EVERYONE, segments
 from llmrec_cli.evaluation.slices import Slicing
-from llmrec_cli.ingest import rules
 from llmrec_cli.privacy import held
 from llmrec_cli.profiles.topics import Topics
 from llmrec_cli.profiles.topics.coherence import Chosen
@@ -63,16 +62,6 @@ def test_none_or_enough_may_be_shown() -> None:
     values = np.array(["x", "x", "y", None], dtype=object)
     assert min_support.hide_rare(values, 2).tolist() == ["x", "x", None, None]
     assert min_support.hide_rare(values, 1).tolist() == values.tolist()
-
-
-def test_people_are_counted_not_events() -> None:
-    users, items = np.array([0, 0, 0, 1, 2, 3, 3]), np.array([0, 0, 0, 1, 1, 1, 0])
-    assert rules.k_core(users, items, 1, 1, 3).tolist() == [3, 3, 3, 0, 0, 0, 3]
-    assert rules.k_core(users, items, 1, 1, 2).tolist() == [0] * 7
-    # the third person of the second item falls with the first item, and the second item with the person
-    assert rules.k_core(np.array([0, 1, 2, 2]), np.array([1, 1, 1, 0]), 2, 1, 3).all()
-    few = np.array([], dtype=np.int64)
-    assert len(rules.k_core(few, few, 1, 1, 3)) == 0
 
 
 def test_items_of_too_few_people_leave_the_catalogue(context: Context) -> None:

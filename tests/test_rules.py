@@ -13,11 +13,14 @@ from llmrec_cli.ingest import funnel, kept_events, rules
 from llmrec_cli.ingest.engine import Engine
 
 
-def k_core_round(frame: rules.Frame, min_user: int, min_item: int) -> rules.Frame:
-    """One round of the k-core as an expression: the reference that `rules.k_core`, which is faster, is held to."""
-    for column, least in (("user_id", min_user), ("item_id", min_item)):
-        frame = frame.with_columns(nw.len().over(column).alias("n")).filter(nw.col("n") >= least).drop("n")
-    return frame
+def k_core(engine: Engine, users: Any, items: Any, *least: int) -> list[str | None]:
+    """The rule that each event violates."""
+    columns = {"user_id": users, "item_id": items, "source_row": np.arange(len(users))}
+    frame = engine.put(pa.table({**columns, "reason": pa.nulls(len(users), pa.string())}))
+    found = rules.rare(frame, engine, *least)
+    checked = engine.arrow((frame if found is None else rules.reject_rare(frame, found)).sort("source_row"))
+    rejected: list[str | None] = checked.column("reason").to_pylist()
+    return rejected
 
 
 @pytest.fixture
@@ -105,31 +108,21 @@ def test_outliers_are_far_out(engine: Engine) -> None:
     assert reasons(engine, checked) == ["outlier user"] * 5 + [None] * 2
 
 
-def test_the_k_core_by_hand() -> None:
+def test_the_k_core_by_hand(engine: Engine) -> None:
     # user 2 has one event; without it item 1 has one event; without that user 1 has one
-    users, items = np.array([0, 0, 1, 1, 2]), np.array([0, 2, 1, 2, 1])
-    assert rules.k_core(users, items, 2, 1).tolist() == [0, 0, 0, 0, 1]
-    assert rules.k_core(users, items, 2, 2).tolist() == [2, 1, 2, 1, 1]
-    assert rules.k_core(users, items, 1, 1).tolist() == [0] * 5
-    assert len(rules.k_core(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 2, 2)) == 0
+    users, items = [0, 0, 1, 1, 2], [0, 2, 1, 2, 1]
+    of_user, of_item = rules.USER_RULE, rules.ITEM_RULE
+    assert k_core(engine, users, items, 2, 1) == [None, None, None, None, of_user]
+    assert k_core(engine, users, items, 2, 2) == [of_item, of_user, of_item, of_user, of_user]
+    assert k_core(engine, users, items, 1, 1) == [None] * 5
 
 
-def test_the_k_core_equals_its_expression(engine: Engine) -> None:
-    rng = np.random.default_rng(7)
-    users, items = rng.integers(0, 120, 700), rng.zipf(1.4, 700) % 150
-    verdict = rules.k_core(users, items, 4, 3)
-    table = pa.table({"user_id": users, "item_id": items, "source_row": np.arange(700)})
-    before, frame = -1, engine.put(table)
-    while (left := engine.arrow(frame).num_rows) != before:
-        before, frame = left, engine.keep(k_core_round(frame, 4, 3))
-    kept = engine.arrow(frame).column("source_row").to_pylist()
-    assert 0 < len(kept) < 700
-    assert sorted(kept) == np.flatnonzero(verdict == 0).tolist()
-
-
-def test_codes_number_the_different_values_across_chunks() -> None:
-    column = pa.chunked_array([["b", "a"], ["a", "c", "b"]])
-    assert rules.codes(column).tolist() == [0, 1, 1, 2, 0]
+def test_people_are_counted_not_events(engine: Engine) -> None:
+    users, items, rule = [0, 0, 0, 1, 2, 3, 3], [0, 0, 0, 1, 1, 1, 0], rules.SUPPORT_RULE
+    assert k_core(engine, users, items, 1, 1, 3) == [rule, rule, rule, None, None, None, rule]
+    assert k_core(engine, users, items, 1, 1, 2) == [None] * 7
+    # the third person of the second item falls with the first item, and the second item with the person
+    assert None not in k_core(engine, [0, 1, 2, 2], [1, 1, 1, 0], 2, 1, 3)
 
 
 def test_order_sessions_and_weights(engine: Engine) -> None:

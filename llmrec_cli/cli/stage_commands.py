@@ -56,7 +56,7 @@ def _stage(
         common.console.finish(outcomes, str(common.work), following)
 
 
-@command(STAGES, settings=("min_user_events", "min_item_events", "repeats", "outlier_z"))
+@command(STAGES, settings=("min_user_events", "min_item_events", "repeats", "outlier_z", "engine", "spark_master"))
 def clean(
     common: Common,
     *,

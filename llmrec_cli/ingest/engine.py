@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,7 @@ from llmrec_cli.ingest.spool import NOTHING, Extra, Part, Spool
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from llmrec_cli.ingest.raw_log import RawLog
     from llmrec_cli.ingest.rules import Frame
 
 Result = TypeVar("Result")
@@ -66,11 +68,14 @@ class Engine:
         self.rejoined = 0
         self.spools: dict[str, Spool] = {}
         """The rows of raw tables, by the names of these."""
+        self.closing = ExitStack()
+        """What ends with the engine."""
 
     def __enter__(self) -> Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.close()
         if not self._worker.stuck:
             self.connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -92,6 +97,9 @@ class Engine:
 
     # --- between Narwhals and the engine --------------------------------------------------------------------------
 
+    def log(self, log: RawLog) -> Frame:
+        return log.frame()
+
     def keep(self, frame: Frame) -> Frame:
         """Compute a frame once; what follows reads the result."""
         name = self.name()
@@ -104,6 +112,10 @@ class Engine:
 
     def arrow(self, frame: Frame) -> pa.Table:
         return self._run(lambda: frame.to_native().to_arrow_table())
+
+    def save(self, frame: Frame, path: Path) -> None:
+        """Write a frame as Parquet, for another engine."""
+        self._run(lambda: frame.to_native().write_parquet(str(path)))
 
     def frame(self, query: str) -> Frame:
         """A query of the program's own as a frame."""
@@ -122,11 +134,6 @@ class Engine:
     def tables(self, frame: Frame) -> Iterator[pa.Table]:
         """The same as tables."""
         return (pa.Table.from_batches([batch]) for batch in self.batches(frame))
-
-    def counts(self, frame: Frame, column: str) -> dict[Any, int]:
-        """How many rows have each value of a column."""
-        table = self.arrow(frame.group_by(column).agg(nw.len().alias("n")))
-        return dict(zip(table.column(column).to_pylist(), table.column("n").to_pylist(), strict=True))
 
     def name(self, data: pa.Table | None = None) -> str:
         """A new name of a table; that of `data`, where given."""

@@ -52,14 +52,12 @@ def holdout(kept: Frame) -> Frame:
     return kept.filter(nw.col("withheld")).select(USER, "position", ITEM, "time").sort(USER, "position")
 
 
-def known(rows: Frame, checked: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
-    """Those of the raw `rows`, kept or rejected, that were there before the cut-off of a backtest.
+def known(checked: Frame, kept: Frame, how: Holdout, after: int = 0) -> Frame:
+    """`#source_row` of the rows, kept or rejected, that were there before the cut-off of a backtest.
 
     A user's own cut-off is the first event that is withheld, so that a copy of it is unknown too; that of `time` is the
     same for all, and a row whose time cannot be read is not known to be before it.
     """
-    if how == "none":
-        return rows
     if how == "time":
         earlier = checked.filter(nw.col("time") < after)
     else:
@@ -69,7 +67,7 @@ def known(rows: Frame, checked: Frame, kept: Frame, how: Holdout, after: int = 0
         same = nw.col("#time").is_null() | (nw.col("time") == nw.col("#time"))
         before = (nw.col("time") < nw.col("#time")) | (same & (nw.col("source_row") < nw.col("#first")))
         earlier = checked.join(first, on=USER, how="left").filter(nw.col("#first").is_null() | before)
-    return among(rows, earlier.select(nw.col("source_row").alias("#source_row")))
+    return earlier.select(nw.col("source_row").alias("#source_row"))
 
 
 def among(rows: Frame, known: Frame) -> Frame:

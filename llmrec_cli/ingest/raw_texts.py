@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import REJECTS
@@ -18,6 +17,7 @@ from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest import raw_files, rules, sql
 from llmrec_cli.ingest.appended import PARSED
+from llmrec_cli.ingest.text_scan import CHUNK
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.column_mapping import InteractionsConfig
@@ -89,7 +89,7 @@ class _Texts:
         while len(rows):
             end = self._before + len(self._piece)
             n = int(np.searchsorted(rows, end, side="right"))
-            yield self._piece.take(pa.array(rows[:n] - self._before - 1, pa.int64()))
+            yield pc.utf8_rtrim(self._piece.take(pa.array(rows[:n] - self._before - 1, pa.int64())), "\r\n")
             rows = rows[n:]
             if len(rows):
                 self._before, self._piece = end, next(self._pieces)
@@ -106,18 +106,21 @@ def _texts(log: RawLog, config: InteractionsConfig, each: Input, n_rows: int) ->
                 yield pa.array(some, pa.string())
         yield from itertools.repeat(pa.nulls(PIECE, pa.string()))
     if dialect.format == "csv":
-        yield from (batch.column(0) for batch in _lines(each))
+        yield from _lines(each)
     batches = log.engine.batches(log.engine.frame(sql.texts(each)), PIECE)
     yield from (batch.column(0).cast(pa.string()) for batch in batches)
 
 
-def _lines(each: Input) -> Iterator[pa.RecordBatch]:
-    """The lines of separated text without its header; half as costly as with the engine."""
-    read = csv.ReadOptions(use_threads=False, column_names=["text"], skip_rows=int(each.dialect.header))
-    whole = csv.ParseOptions(delimiter=sql.NO_SEPARATOR, quote_char=False)
-    texts = csv.ConvertOptions(column_types={"text": pa.string()}, strings_can_be_null=False)
-    with csv.open_csv(each.file.path, read_options=read, parse_options=whole, convert_options=texts) as reader:
-        yield from reader
+def _lines(each: Input) -> Iterator[pa.Array]:
+    """The lines of a text without its header, with their ends."""
+    skipped = int(each.dialect.header)
+    with each.file.path.open("rb") as stream:
+        while chunk := stream.read(CHUNK) + stream.readline():
+            ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n")) + 1
+            ends = np.append(ends, len(chunk)) if not chunk.endswith(b"\n") else ends
+            offsets = pa.py_buffer(np.append(0, ends).astype(np.int32))
+            yield pa.StringArray.from_buffers(len(ends), offsets, pa.py_buffer(chunk))[skipped:]
+            skipped = 0
 
 
 def _records(each: Input) -> Iterator[str]:

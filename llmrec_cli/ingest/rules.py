@@ -5,16 +5,19 @@ Frames are those of `Engine.log`; each rule fills `reason` where no earlier one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llmrec_cli.core.arrays import Codes, Ints
 from llmrec_cli.core.columns import ITEM, USER
+
+if TYPE_CHECKING:
+    from llmrec_cli.ingest.raw_log import RawLog
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 Repeats = Literal["keep", "first", "last", "sum"]
@@ -24,6 +27,30 @@ NEGATIVE = "negative feedback"
 FORGOTTEN = "forgotten"
 MAD_TO_SIGMA = 1.4826
 MINUTE = 60e6
+
+
+class FrameEngine(Protocol):
+    """What runs the expressions: DuckDB, or another engine to which the log is brought."""
+
+    def log(self, log: RawLog) -> Frame:
+        """`RawLog.frame` as a frame of this engine."""
+        ...
+
+    def keep(self, frame: Frame) -> Frame:
+        """Compute a frame once; what follows reads the result."""
+        ...
+
+    def put(self, data: pa.Table) -> Frame:
+        """An Arrow table as a frame of this engine."""
+        ...
+
+    def arrow(self, frame: Frame) -> pa.Table:
+        """A frame that is small."""
+        ...
+
+    def batches(self, frame: Frame) -> Iterator[pa.RecordBatch]:
+        """The rows of a frame, in its order, in pieces."""
+        ...
 
 
 def weighted(log: Frame, weights: dict[str, float], negative_below: float | None = None) -> Frame:
@@ -181,57 +208,34 @@ def reject_outliers(frame: Frame, column: str, limit: float, reason: str) -> Fra
 # --- the k-core -----------------------------------------------------------------------------------------------------
 
 
-def k_core(
-    users: Ints | Codes, items: Ints | Codes, min_user: int, min_item: int, min_people: int = 0
-) -> npt.NDArray[np.int8]:
-    """The rule that each event violates: 0 none, 1 too few events of its user, 2 of its item, 3 too few people of it.
+def rare(frame: Frame, engine: FrameEngine, min_user: int, min_item: int, min_people: int = 0) -> Frame | None:
+    """`source_row` and `rare`, the rule that each row outside of the k-core violates; None where there are none.
 
-    Rounds go on until all users have at least `min_user` events, all items `min_item`, and these of at least
-    `min_people` distinct users; users come first in each. `users` and `items` are (events,) codes from 0.
+    Rounds go on until all users have at least `min_user` valid rows, all items `min_item`, and these of at least
+    `min_people` distinct users; users come first in each. No row leaves the engine.
     """
-    violated = np.zeros(len(users), dtype=np.int8)
-    left = np.arange(len(users))
-    while len(left):
-        before = len(left)
-        for mark, codes, least in ((1, users, min_user), (2, items, min_item)):
-            few = (np.bincount(codes[left]) < least)[codes[left]] if len(left) else np.zeros(0, dtype=bool)
-            violated[left[few]] = mark
-            left = left[~few]
-        if min_people > 1:
-            few = (_people(users[left], items[left]) < min_people)[items[left]]
-            violated[left[few]] = 3
-            left = left[~few]
-        if len(left) == before:
+    limits = [(USER, nw.len(), min_user, USER_RULE), (ITEM, nw.len(), min_item, ITEM_RULE)]
+    limits += [(ITEM, nw.col(USER).n_unique(), min_people, SUPPORT_RULE)]
+    limits = [limit for limit in limits if limit[2] > 1]
+    left = engine.keep(frame.filter(nw.col("reason").is_null()).select("source_row", USER, ITEM))
+    removed, unchanged = list[Frame](), 0
+    for column, count, least, rule in itertools.cycle(limits):
+        few = engine.keep(left.group_by(column).agg(count.alias("n")).filter(nw.col("n") < least).select(column))
+        if engine.arrow(few.select(nw.len())).column(0)[0].as_py():
+            out = left.join(few, on=column, how="semi").select("source_row")
+            removed.append(engine.keep(out.with_columns(nw.lit(rule).alias("rare"))))
+            left, unchanged = engine.keep(left.join(few, on=column, how="anti")), 0
+        else:
+            unchanged += 1
+        if unchanged == len(limits):
             break
-    return violated
-
-
-def _people(users: Ints | Codes, items: Ints | Codes) -> Ints:
-    """(items,) how many distinct users have events with each item."""
-    width = np.int64(users.max(initial=0) + 1)
-    return np.bincount(np.unique(items * width + users) // width)
-
-
-def codes(column: pa.ChunkedArray) -> Ints:
-    """(rows,) the number of each row's value among the different ones."""
-    encoded = column.dictionary_encode().unify_dictionaries()
-    return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks] or [np.zeros(0)]).astype(np.int64)
-
-
-def valid(frame: Frame) -> Frame:
-    """What the k-core needs of the rows that no rule has rejected so far."""
-    return frame.filter(nw.col("reason").is_null()).select("source_row", USER, ITEM)
+    return nw.concat(removed) if removed else None
 
 
 def reject_rare(frame: Frame, removed: Frame) -> Frame:
-    """Reject the rows that `k_core` found (source_row, violated)."""
-    rare = nw.when(nw.col("violated") == 3).then(nw.lit(SUPPORT_RULE)).otherwise(nw.lit(ITEM_RULE))
-    named = nw.when(nw.col("violated") == 1).then(nw.lit(USER_RULE)).otherwise(rare)
-    return (
-        frame.join(removed, on="source_row", how="left")
-        .with_columns(nw.when(nw.col("violated").is_null()).then(nw.col("reason")).otherwise(named).alias("reason"))
-        .drop("violated")
-    )
+    """Reject the rows that `rare` found."""
+    joined = frame.join(removed, on="source_row", how="left")
+    return joined.with_columns(nw.coalesce("rare", "reason").alias("reason")).drop("rare")
 
 
 def reject_forgotten(frame: Frame, rows: Frame) -> Frame:
@@ -249,9 +253,15 @@ def taken(frame: Frame) -> Frame:
     return frame.filter(~nw.col("reason").is_null()).group_by("reason").agg(*ids)
 
 
-def reasons_of(frame: Frame, column: str) -> Frame:
-    """Each user (item) with each `reason` that its rows have, null where some are kept."""
-    return frame.filter(~nw.col(column).is_null()).select(column, "reason").unique()
+def last_rows(frame: Frame, column: str, order: Sequence[str]) -> Frame:
+    """`place` in `order` of the reason that took the last row of a user (item), and `n`, how many it is of.
+
+    Those with kept rows have the place after the last.
+    """
+    places = [nw.when(nw.col("reason") == name).then(nw.lit(place)) for place, name in enumerate(order)]
+    place = nw.coalesce(*places, nw.lit(len(order))).alias("place")
+    last = frame.filter(~nw.col(column).is_null()).select(column, place).group_by(column).agg(nw.col("place").max())
+    return last.group_by("place").agg(nw.len().alias("n"))
 
 
 def only_rejected(frame: Frame) -> Frame:

@@ -36,6 +36,7 @@ from llmrec_cli.core.disk import remove
 from llmrec_cli.core.errors import DataError, SettingsError, UpstreamError
 from llmrec_cli.core.pseudonyms import People, ticket_part
 from llmrec_cli.core.pseudonyms import people as people_of
+from llmrec_cli.core.registry import load_function
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
@@ -45,7 +46,7 @@ from llmrec_cli.ingest.column_mapping import Column, name_of
 from llmrec_cli.ingest.locations import locate
 
 if TYPE_CHECKING:
-    from llmrec_cli.ingest.checked_log import CheckedLog
+    from llmrec_cli.ingest.checked_log import CheckedLog, StartSpark
     from llmrec_cli.ingest.engine import Engine
     from llmrec_cli.ingest.raw_log import RawLog
 
@@ -74,10 +75,11 @@ def run(work: WorkDir, config: CleanConfig, context: Context) -> Report:
 def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, texts: dict[str, pa.Table]) -> Report:
     """All tables of a log; `texts` of rejected rows are known."""
     from llmrec_cli.ingest import account as accounts
-    from llmrec_cli.ingest import array_log, log_profile, metadata, oddities, raw_texts
+    from llmrec_cli.ingest import log_profile, metadata, oddities, raw_texts
+    from llmrec_cli.ingest.array_log import ArrayLog
     from llmrec_cli.ingest.described import Kept, described, ranges
 
-    checked = array_log.check(log, config, _microseconds(config))
+    checked = _checked(log, config, context)
     kept = Kept(log, checked, context.base, [])
     if config.event_weights:
         kept.warnings.extend(oddities.events(config.event_weights, checked.kinds()))
@@ -97,7 +99,11 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, tex
     if (varied := ranges(kept, config.items, log_rows, items.column(ITEM))).num_rows:
         work.write(ITEM_RANGES, varied)
     work.write(FUNNEL, account)
-    work.write(LOG_PROFILE, log_profile.table(checked))
+    if isinstance(checked, ArrayLog):
+        work.write(LOG_PROFILE, log_profile.table(checked))
+    else:
+        work.write(LOG_PROFILE, LOG_PROFILE.schema.empty_table())
+        kept.warnings.append("clean/log_profile is empty: a log that Spark cleaned is not described")
     _write_events(work, checked, items)
     if config.interactions.review is not None:
         column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
@@ -116,14 +122,14 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, tex
 def check(work: WorkDir, config: CleanConfig, context: Context) -> Report:
     """What `run` would keep, by the limits of `clean.check`; nothing is written. DataError where the log breaks one."""
     from llmrec_cli.ingest import account as accounts
-    from llmrec_cli.ingest import array_log, funnel
+    from llmrec_cli.ingest import funnel
     from llmrec_cli.ingest.described import Kept
     from llmrec_cli.ingest.engine import Engine
 
     people = people_of(work.path, context.base, pseudonymise=config.pseudonymise)
     with tempfile.TemporaryDirectory() as scratch, Engine(context.max_memory // 2, context.threads, Path(scratch)) as e:
         log = _read_log(e, config, context.base, people)
-        kept = Kept(log, array_log.check(log, config, _microseconds(config)), context.base, [])
+        kept = Kept(log, _checked(log, config, context), context.base, [])
         account = accounts.account(kept, config)
         lines = accounts.in_words(account, kept, config)
         newest = kept.checked.newest()
@@ -181,6 +187,17 @@ def _read_log(
     extra = mapping.extra(people)
     raw = known.raw(inputs, columns, extra) if known else engine.raw(inputs, columns, extra=extra)
     return RawLog(engine, raw, mapping, settings.where, columns, inputs, people)
+
+
+def _checked(log: RawLog, config: CleanConfig, context: Context) -> CheckedLog:
+    """The log with the rules applied: by arrays on this machine, or by expressions on Spark."""
+    from llmrec_cli.ingest import array_log, frame_log
+
+    after = _microseconds(config)
+    if config.engine == "duckdb":
+        return array_log.check(log, config, after)
+    start: StartSpark = load_function("llmrec_cli.extras.spark:start")
+    return frame_log.check(log, config, after, start(config.spark_master, context.max_memory // 2, log.engine))
 
 
 def _microseconds(config: CleanConfig) -> int:
