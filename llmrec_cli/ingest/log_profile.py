@@ -40,7 +40,8 @@ class _Counts:
     def pair(self, rows: Rows) -> None:
         """Count the pairs in all rows of some users."""
         self.paired += len(rows)
-        self.pairs += len(np.unique(rows.users.astype(np.int64) * len(self.of_items) + rows.items))
+        pairs = np.sort(rows.users.astype(np.int64) * len(self.of_items) + rows.items)
+        self.pairs += np.count_nonzero(np.diff(pairs)) + (len(pairs) > 0)  # far cheaper than `np.unique`
 
     def measures(self) -> Iterator[tuple[str, str, float]]:
         """Part, name and value of each."""

@@ -125,7 +125,8 @@ class SortedRows:
         n_items = max(1, len(found))
         for first, last in self.users(BLOCK):
             rows = self.read(first, last)
-            pairs = np.unique(rows.users[rows.valid].astype(np.int64) * n_items + rows.items[rows.valid])
+            pairs = np.sort(rows.users[rows.valid].astype(np.int64) * n_items + rows.items[rows.valid])
+            pairs = pairs[np.append(True, np.diff(pairs) != 0)[: len(pairs)]]
             found += np.bincount(pairs % n_items, minlength=len(found))
         return found
 
