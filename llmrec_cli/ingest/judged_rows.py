@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmrec_cli.ingest.clean_config import CleanConfig
     from llmrec_cli.ingest.raw_log import RawLog
 
-READ, ENCODED = 24 << 20, 64 << 20
+READ, ENCODED = 12 << 20, 64 << 20
 """Bytes of columns that are judged, and of texts that become codes, at a time."""
 
 

@@ -41,7 +41,7 @@ class _Counts:
         """Count the pairs in all rows of some users."""
         self.paired += len(rows)
         pairs = np.sort(rows.users.astype(np.int64) * len(self.of_items) + rows.items)
-        self.pairs += np.count_nonzero(np.diff(pairs)) + (len(pairs) > 0)  # far cheaper than `np.unique`
+        self.pairs += int(np.count_nonzero(np.diff(pairs))) + (len(pairs) > 0)  # `np.unique` takes far longer
 
     def measures(self) -> Iterator[tuple[str, str, float]]:
         """Part, name and value of each."""

@@ -65,6 +65,8 @@ class Spool:
                     waiting, size = [], 0
         if waiting:
             yield pa.Table.from_batches(waiting)
+        del waiting
+        pa.default_memory_pool().release_unused()
 
 
 def batches(path: Path) -> Iterator[pa.RecordBatch]:
