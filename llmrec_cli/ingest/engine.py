@@ -31,7 +31,6 @@ from llmrec_cli.ingest.spool import NOTHING, Extra, Part, Spool
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from llmrec_cli.ingest.raw_log import RawLog
     from llmrec_cli.ingest.rules import Frame
 
 Result = TypeVar("Result")
@@ -97,8 +96,9 @@ class Engine:
 
     # --- between Narwhals and the engine --------------------------------------------------------------------------
 
-    def log(self, log: RawLog) -> Frame:
-        return log.frame()
+    def log(self, log: Any) -> Frame:
+        found: Frame = log.frame()
+        return found
 
     def keep(self, frame: Frame) -> Frame:
         """Compute a frame once; what follows reads the result."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import narwhals as nw
 import numpy as np
@@ -15,9 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llmrec_cli.core.columns import ITEM, USER
-
-if TYPE_CHECKING:
-    from llmrec_cli.ingest.raw_log import RawLog
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 Repeats = Literal["keep", "first", "last", "sum"]
@@ -32,7 +29,7 @@ MINUTE = 60e6
 class FrameEngine(Protocol):
     """What runs the expressions: DuckDB, or another engine to which the log is brought."""
 
-    def log(self, log: RawLog) -> Frame:
+    def log(self, log: Any) -> Frame:
         """`RawLog.frame` as a frame of this engine."""
         ...
 
