@@ -15,7 +15,7 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.stage import Context, estimate, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.ingest import array_log, column_codes, frame_log, judged_rows, sorted_rows, spool
+from llmrec_cli.ingest import array_log, column_codes, frame_log, row_verdicts, sorted_rows, spool
 from llmrec_cli.stages.clean import STAGE, CleanConfig
 
 USERS = ["u1", " u2", "u2 ", "007", "7", "NA", "Ünal", "", " ", "u9"]
@@ -75,8 +75,8 @@ def test_both_ways_give_the_same_tables(
 ) -> None:
     monkeypatch.setenv("LLMREC_KEY", "ab" * 32)
     monkeypatch.setattr(sorted_rows, "BLOCK", 50)
-    monkeypatch.setattr(judged_rows, "READ", 2000)
-    monkeypatch.setattr(judged_rows, "ENCODED", 1000)
+    monkeypatch.setattr(row_verdicts, "READ", 2000)
+    monkeypatch.setattr(row_verdicts, "ENCODED", 1000)
     monkeypatch.setattr(spool, "BATCH", 40)
     monkeypatch.setattr(column_codes, "HELD", held)
     monkeypatch.setattr(array_log, "PIECE", 30)

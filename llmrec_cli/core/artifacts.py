@@ -150,13 +150,7 @@ ENCODER_VALIDATION = Folder(
     "The same transformer trained without each user's last event; rankers learn on it.",
     forgets=Forgets.LEARNT,
 )
-WARM_START = Folder(
-    "pretrain",
-    "warm_start",
-    "What a training after `clean --append` started from: the encoders of before.",
-    optional=True,
-    forgets=Forgets.LEARNT,
-)
+WARM_START = Folder("pretrain", "warm_start", "The encoders of before.", optional=True, forgets=Forgets.LEARNT)
 PRETRAIN_CURVE = Table(
     "pretrain",
     "pretrain_curve",
@@ -167,7 +161,6 @@ PRETRAIN_CURVE = Table(
 )
 TEXT_ENCODER = Folder("pretrain", "text_encoder", "Tuned on behaviour.", optional=True, forgets=Forgets.LEARNT)
 LANGUAGE_ADAPTER = Folder("pretrain", "language_adapter", "LoRA weights.", optional=True, forgets=Forgets.LEARNT)
-
 PROFILES = Table(
     "profile",
     "profiles",

@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from llmrec_cli.core.arrays import Bools, Codes, Ints, within_groups
 from llmrec_cli.core.columns import ITEM, USER
-from llmrec_cli.ingest import array_rules, holdout, judged_rows, rules
+from llmrec_cli.ingest import array_rules, holdout, row_verdicts, rules
 from llmrec_cli.ingest.array_rules import NAMES, NEGATIVE, NO_TIME, Rows
 from llmrec_cli.ingest.checked_log import IdName
 from llmrec_cli.ingest.column_codes import Coded, Tally, numbers
 from llmrec_cli.ingest.engine_checks import MICROSECONDS
 from llmrec_cli.ingest.funnel import WITHHELD
-from llmrec_cli.ingest.judged_rows import coded, judged, kind_weights
+from llmrec_cli.ingest.row_verdicts import coded, kind_weights, with_verdicts
 from llmrec_cli.ingest.metadata import COUNT, ID
 from llmrec_cli.ingest.sorted_rows import Blocks, SortedRows, spans
 
@@ -120,7 +120,7 @@ class ArrayLog:
             there = piece.rows.at(np.flatnonzero(piece.withheld)[::-1])
             first[there.users], cut[there.users] = there.places, there.times
         timed, start = self.log.mapping.time is not None, 0
-        for table in self.log.spool.pieces([MICROSECONDS], judged_rows.READ):
+        for table in self.log.spool.pieces([MICROSECONDS], row_verdicts.READ):
             times, users = numbers(table.column(0), NO_TIME), self.users.read(start, start + len(table))
             place = np.arange(start, start + len(table))
             earlier = (times < cut[users]) | ((times == cut[users]) & (place < first[users]))
@@ -179,7 +179,7 @@ class ArrayLog:
         named = {"time": mapping.time, "value": mapping.value}
         wanted = list(dict.fromkeys(["#row", *(name for name in named.values() if name is not None)]))
         starts, names = np.array([part.before for part in parts]), pa.array([part.source for part in parts])
-        for table in self.log.spool.pieces(wanted, judged_rows.READ):
+        for table in self.log.spool.pieces(wanted, row_verdicts.READ):
             reasons = self.reasons[start : start + len(table)]
             there = np.flatnonzero(reasons)
             codes = {USER: self.users, ITEM: self.items} if len(there) else {}
@@ -253,7 +253,7 @@ def check(log: RawLog, config: CleanConfig, after: int) -> ArrayLog:
     users, items, kinds = (coded(log, name) for name in (mapping.user, mapping.item, mapping.event))
     blocks, sizes = Blocks(folder, users, log.total), Tally()
     reasons = np.zeros(log.total, dtype=np.uint8)
-    for rows in judged(log, config, users, items, kinds):
+    for rows in with_verdicts(log, config, users, items, kinds):
         reasons[rows.places] = rows.reasons
         if config.value_outlier_z:
             sizes.add(np.abs(rows.values[rows.valid]))

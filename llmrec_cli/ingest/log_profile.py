@@ -14,7 +14,7 @@ from llmrec_cli.ingest.array_log import ArrayLog
 from llmrec_cli.ingest.array_rules import NO_TIME, Rows
 from llmrec_cli.ingest.column_codes import numbers
 from llmrec_cli.ingest.engine_checks import MICROSECONDS
-from llmrec_cli.ingest.judged_rows import READ
+from llmrec_cli.ingest.row_verdicts import READ
 from llmrec_cli.ingest.sql import BLANKS, EARLIEST, LATEST
 
 QUANTILES = {"fewest": 0, "10 %": 0.1, "half": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmrec_cli.ingest.raw_log import RawLog
 
 READ, ENCODED = 12 << 20, 64 << 20
-"""Bytes of columns that are judged, and of texts that become codes, at a time."""
+"""Bytes of columns that rules look at, and of texts that become codes, at a time."""
 
 
 def coded(log: RawLog, column: str | None) -> Coded:
@@ -29,7 +29,7 @@ def coded(log: RawLog, column: str | None) -> Coded:
     return Coded((table.column(0) for table in texts), log.engine.folder)
 
 
-def judged(log: RawLog, config: CleanConfig, users: Coded, items: Coded, kinds: Coded) -> Iterator[Rows]:
+def with_verdicts(log: RawLog, config: CleanConfig, users: Coded, items: Coded, kinds: Coded) -> Iterator[Rows]:
     """The rows of the log, each with what is wrong with it by itself."""
     of_kinds, value, start, passing = kind_weights(config, kinds.ids), log.mapping.value, 0, log.passing()
     names = [MICROSECONDS, NUMBER, "#parsable", *([value] if value else []), *([FORGOTTEN] if log.people else [])]
