@@ -19,8 +19,8 @@ from llmrec_cli.ingest.checked_log import IdName
 from llmrec_cli.ingest.column_codes import Coded, Tally, numbers
 from llmrec_cli.ingest.engine_checks import MICROSECONDS
 from llmrec_cli.ingest.funnel import WITHHELD
-from llmrec_cli.ingest.row_verdicts import coded, kind_weights, with_verdicts
 from llmrec_cli.ingest.metadata import COUNT, ID
+from llmrec_cli.ingest.row_verdicts import coded, kind_weights, with_verdicts
 from llmrec_cli.ingest.sorted_rows import Blocks, SortedRows, spans
 
 if TYPE_CHECKING:
