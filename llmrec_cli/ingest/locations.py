@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import lzma
 import os
 import re
 import zipfile
@@ -19,6 +20,8 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.registry import load_function
 
 CHUNK = 1 << 20
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
+"""What reading a damaged packed file raises."""
 PIPE = Path("-")
 STDIN = "stdin.raw"
 """What came in by the pipe, in the folder of the settings."""
@@ -169,7 +172,7 @@ def members(archive: Path) -> list[str]:
     try:
         with zipfile.ZipFile(archive) as zipped:
             names = [info.filename for info in zipped.infolist() if not info.is_dir()]
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise damaged(Location(archive), error) from error
     return list(load_function("llmrec_cli.extras.conversions:sheets")(archive)) if WORKBOOK in names else names
 

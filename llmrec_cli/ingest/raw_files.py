@@ -9,7 +9,6 @@ import lzma
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.registry import load_function
 from llmrec_cli.ingest import text_scan
 from llmrec_cli.ingest.dialect import Dialect
-from llmrec_cli.ingest.locations import Location, damaged
+from llmrec_cli.ingest.locations import UNREADABLE, Location, damaged
 
 CHUNK = 1 << 20
 # A packed log is a fifth to a hundredth of its size. What is far less, and large, was made to fill a disk.
@@ -31,7 +30,6 @@ RATIO, SMALL = 250, 256 << 20
 RESERVE = 256 << 20
 """Bytes of the disk that unpacking leaves free."""
 FOREIGN = "llmrec_cli.extras.foreign_text"
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
 LITERAL = ("{'", "{u'")
 """How a record begins as Python prints it."""
 PACKED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zst", b"\xfd7zXZ": "xz"}
