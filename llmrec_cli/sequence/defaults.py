@@ -45,13 +45,13 @@ def by_length(log: Sequences) -> ByLength:
 
 
 def epochs(architecture: str, events: int) -> int:
-    """Passes at most: as many as on a million events, which take under an hour; fewer over a longer log."""
+    """Passes at most: fewer over a log of more than a million events, which read about as many events in all."""
     most = EPOCHS[architecture]
     return max(LEAST_EPOCHS, min(most, most * LONG // max(1, events)))
 
 
 def loss(events: int, items: int, epochs: int) -> Literal["softmax", "sampled"]:
-    """All items, or a sample of them where to score all for every event would take over an hour."""
+    """All items, or a sample of them where scoring all for every event is too dear."""
     return "softmax" if events * items * epochs <= MOST_SCORES else "sampled"
 
 
