@@ -15,8 +15,9 @@ from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.sequence import cold_items, packing, training, validation
 from llmrec_cli.sequence.encoder import SequenceEncoder
+from llmrec_cli.sequence.llama import Llama
 from llmrec_cli.sequence.model_config import ModelConfig, Objective
-from llmrec_cli.sequence.network import Transformer, distance_buckets, dropout, toeplitz
+from llmrec_cli.sequence.network import Transformer, distance_buckets, dropout, llama_config, toeplitz
 from llmrec_cli.tensors import runtime
 
 N_ITEMS = 12
@@ -299,6 +300,24 @@ def test_validation_weighs_content_similarity(reported: bool) -> None:
     model, reached = asked.weigh_content(SequenceEncoder(plain.shape, plain.network, plain.table, content))
     assert reached == asked.measure(model)["ndcg@10"] >= asked.measure(plain)["ndcg@10"]
     assert (model.content_weight > 0) == reported
+
+
+def test_the_blocks_begin_and_compute_as_those_of_transformers() -> None:
+    from transformers import LlamaConfig, LlamaModel
+
+    shape = ModelConfig(dim=32, heads=2, layers=2, max_length=8)
+    torch.manual_seed(5)
+    original = LlamaModel(LlamaConfig(**llama_config(shape, 1) | {"attn_implementation": "eager"}))
+    after = torch.rand(3)
+    torch.manual_seed(5)
+    ours = Llama(shape)
+    torch.testing.assert_close(torch.rand(3), after, rtol=0, atol=0)  # as many numbers were drawn
+    theirs = original.state_dict()
+    del theirs["embed_tokens.weight"]
+    torch.testing.assert_close(dict(ours.state_dict()), dict(theirs), rtol=0, atol=0)
+    x, mask = torch.randn(3, 6, 32), torch.zeros(6, 6).masked_fill(torch.ones(6, 6).triu(1) > 0, -1e9)[None, None]
+    expected = original(inputs_embeds=x, attention_mask=mask.expand(3, 1, 6, 6)).last_hidden_state
+    torch.testing.assert_close(ours(x, mask, lambda added: added), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["gpt", "bert"])

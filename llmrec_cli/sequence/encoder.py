@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -119,8 +118,7 @@ class SequenceEncoder:
         Its rows of tokens are the items in the order of `clean/items`, then the mask token. Shapes with learned
         positions or attention biases have more tensors than LlamaModel, as the items' content is; it leaves them out.
         """
-        config: dict[str, Any] = llama_config(self.shape, len(self.table)).to_diff_dict()
-        config |= {"architectures": ["LlamaModel"], "format": FORMAT, "shape": self.shape.model_dump()}
+        config = llama_config(self.shape, len(self.table)) | {"format": FORMAT, "shape": self.shape.model_dump()}
         config["content_weight"] = self.content_weight
         weights = {name.removeprefix("llama."): value for name, value in self.network.state_dict().items()}
         rows = {

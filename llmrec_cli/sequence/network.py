@@ -1,19 +1,18 @@
-"""The network: transformers' LlamaModel over packed rows of item vectors, with dropout and attention biases."""
+"""The network: a LlamaModel over packed rows of item vectors, with dropout and attention biases."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AttentionInterface, LlamaConfig, LlamaModel
 
+from llmrec_cli.sequence.llama import DEVIATION, STILL, THETA, Layer, Llama, inner_width
 from llmrec_cli.sequence.model_config import ModelConfig
 
-ATTENTION = "llmrec"
 EXACT_DISTANCES = 32
 TIME_BUCKETS = 64
 HIDDEN = -1e9
@@ -31,19 +30,17 @@ class Transformer(nn.Module):
     def __init__(self, shape: ModelConfig) -> None:
         super().__init__()
         self.shape, self.causal = shape, shape.architecture == "gpt"
-        self.llama = LlamaModel(llama_config(shape, vocabulary=1))
-        del self.llama.embed_tokens  # the item table belongs to the caller
+        self.llama = Llama(shape)
         buckets = bucket_count(self.causal)
         self.distance = nn.Parameter(torch.zeros(shape.heads, buckets)) if shape.positions == "relative" else None
         self.position = nn.Embedding(shape.max_length + 1, shape.dim) if shape.positions == "learned" else None
         self.elapsed = nn.Parameter(torch.zeros(shape.heads, TIME_BUCKETS)) if shape.time_bias else None
         if self.position is not None:
-            nn.init.normal_(self.position.weight, std=0.02)
-        layers: Iterable[Any] = self.llama.layers  # typed as plain modules
-        for layer in layers:
+            nn.init.normal_(self.position.weight, std=DEVIATION)
+        for layer in self.llama.layers:
+            assert isinstance(layer, Layer)
             for added in (layer.self_attn.o_proj, layer.mlp.down_proj):
-                nn.init.normal_(added.weight, std=0.02 / math.sqrt(2 * shape.layers))
-                added.register_forward_hook(self._drop)
+                nn.init.normal_(added.weight, std=DEVIATION / math.sqrt(2 * shape.layers))
 
     def forward(self, x: torch.Tensor, segments: torch.Tensor, times: torch.Tensor | None = None) -> torch.Tensor:
         """`segments` (B, L): equal numbers in a row belong to one user. `times` (2, B, L): see `elapsed_buckets`."""
@@ -53,10 +50,11 @@ class Transformer(nn.Module):
             visible = visible & torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         if self.position is not None:
             x = x + self.position(place_in_segment(segments).clamp_max(self.shape.max_length))
-        x = dropout(x, self.shape.dropout, self.training)
+        drop = partial(dropout, p=self.shape.dropout, training=self.training)
         bias = self._bias(length, times)
         mask = visible if bias is None and x.is_cuda else torch.where(visible, 0.0 if bias is None else bias, HIDDEN)
-        return self.llama(inputs_embeds=x, attention_mask=mask, use_cache=False).last_hidden_state
+        states: torch.Tensor = self.llama(drop(x), mask, drop)
+        return states
 
     def _bias(self, length: int, times: torch.Tensor | None) -> torch.Tensor | None:
         """(B or 1, heads, L, L) added to the attention scores."""
@@ -68,59 +66,26 @@ class Transformer(nn.Module):
             bias = by_time if bias is None else bias + by_time
         return bias
 
-    def _drop(self, module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return dropout(output, self.shape.dropout, self.training)
 
-
-def llama_config(shape: ModelConfig, vocabulary: int) -> LlamaConfig:
-    """The configuration with which plain transformers opens the saved network over `vocabulary` rows of items."""
-    still = {"rope_type": "linear", "factor": 1e12, "rope_theta": 1e4}  # turns by nothing at all
-    turning = {"rope_type": "default", "rope_theta": 1e4}
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=shape.dim,
-        intermediate_size=-(-shape.dim * 8 // 3 // 16) * 16,  # three matrices as large as two of 4 d
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        max_position_embeddings=max(2048, 2 * shape.max_length),
-        rope_parameters=turning if shape.positions == "rotary" else still,
-        bos_token_id=None,
-        eos_token_id=None,
-        use_cache=False,
-        is_causal=shape.architecture == "gpt",  # type: ignore[call-arg]  # kept in the file, not in the signature
-    )
-    config._attn_implementation = ATTENTION
-    return config
-
-
-def attention(  # noqa: PLR0917
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **others: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention for LlamaModel, all (B, heads, L, d / heads): fused on GPUs, written out on CPUs.
-
-    The fused attention of CPUs is slow backward in bf16, and gives a bias in the mask no gradient.
-    """
-    if query.is_cuda:
-        mask = (
-            attention_mask
-            if attention_mask is None or attention_mask.dtype == torch.bool
-            else attention_mask.to(query.dtype)
-        )
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-    else:
-        scores = (query * scaling) @ key.transpose(-1, -2)
-        mixed = (scores if attention_mask is None else scores + attention_mask).softmax(-1) @ value
-    return mixed.transpose(1, 2), None
-
-
-AttentionInterface.register(ATTENTION, attention)
+def llama_config(shape: ModelConfig, vocabulary: int) -> dict[str, Any]:
+    """The `config.json` with which plain transformers opens the saved network over `vocabulary` rows of items."""
+    still = {"rope_type": "linear", "factor": STILL, "rope_theta": THETA}
+    turning = {"rope_type": "default", "rope_theta": THETA}
+    return {
+        "architectures": ["LlamaModel"],
+        "model_type": "llama",
+        "vocab_size": vocabulary,
+        "hidden_size": shape.dim,
+        "intermediate_size": inner_width(shape.dim),
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "max_position_embeddings": max(2048, 2 * shape.max_length),
+        "rope_parameters": turning if shape.positions == "rotary" else still,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "use_cache": False,
+        "is_causal": shape.architecture == "gpt",
+    }
 
 
 def place_in_segment(segments: torch.Tensor) -> torch.Tensor:
