@@ -1,6 +1,7 @@
 """`llmrec clean` against scripts on pandas and polars that give the same events: core-seconds and peak memory.
 
-python -m benchmarks.clean [--rows 2e6] [--repeats 3]       polars must be installed: pip install polars
+python -m benchmarks.clean [--rows 2e6] [--repeats 3] [--programs llmrec,pandas,polars] [--max-memory 4GB]
+polars must be installed: pip install polars
 
 One thread, turn by turn, best of the repeats; a CSV file with text ids, 3 % duplicates, k-core 5 of users and items.
 The scripts drop rows without ids or times and duplicates, find the k-core, sort by user and time, number the events and
@@ -25,6 +26,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.tables import Table, show
 
+PIECE = 2_000_000
+"""Rows that are made at a time."""
 RESULTS = Path(__file__).parent / "results" / "clean.json"
 K_CORE = 5
 SETTINGS = f"""
@@ -73,20 +76,24 @@ COMMANDS = {
     "pandas": ["-c", PANDAS],
     "polars": ["-c", POLARS],
 }
+OUT = ("interactions", "rejects")
 EVENTS = {"llmrec": "work/clean/interactions.parquet", "pandas": "pandas.parquet", "polars": "polars.parquet"}
 
 
 def write_log(path: Path, rows: int) -> None:
     """A twentieth as many users as rows, a hundredth as many items, some of them far more popular than others."""
-    rng = np.random.default_rng(1)
-    users, items = rng.integers(0, rows // 20, rows), (rows // 100 * rng.beta(0.6, 2.5, rows)).astype(np.int64)
-    seconds, ratings = 1_500_000_000 + rng.integers(0, 100_000_000, rows), rng.integers(1, 6, rows)
-    copies, originals = rng.choice(rows, int(rows * 0.03), replace=False), rng.integers(0, rows, int(rows * 0.03))
-    for column in (users, items, seconds):
-        column[copies] = column[originals]
-    names = [pa.array(np.char.add(kind, codes.astype("U"))) for kind, codes in (("u", users), ("item-", items))]
-    table = pa.table({"user": names[0], "item": names[1], "ts": seconds, "rating": ratings})
-    pc.write_csv(table, path, pc.WriteOptions(quoting_style="none"))
+    rng, options = np.random.default_rng(1), pc.WriteOptions(quoting_style="none")
+    schema = pa.schema({"user": pa.string(), "item": pa.string(), "ts": pa.int64(), "rating": pa.int64()})
+    with pc.CSVWriter(path, schema, write_options=options) as out:
+        for start in range(0, rows, PIECE):
+            n = min(PIECE, rows - start)
+            users, items = rng.integers(0, rows // 20, n), (rows // 100 * rng.beta(0.6, 2.5, n)).astype(np.int64)
+            seconds, ratings = 1_500_000_000 + rng.integers(0, 100_000_000, n), rng.integers(1, 6, n)
+            copies, originals = rng.choice(n, int(n * 0.03), replace=False), rng.integers(0, n, int(n * 0.03))
+            for column in (users, items, seconds):
+                column[copies] = column[originals]
+            names = [pa.array(np.char.add(kind, codes.astype("U"))) for kind, codes in (("u", users), ("item-", items))]
+            out.write_table(pa.table([*names, pa.array(seconds), pa.array(ratings)], schema=schema))
 
 
 def cost(command: list[str], folder: Path) -> dict[str, float]:
@@ -115,7 +122,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=lambda text: int(float(text)), default=2_000_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--programs", default=",".join(COMMANDS), help="by comma; llmrec is one of them")
+    parser.add_argument("--max-memory", help="of llmrec")
     given = parser.parse_args()
+    commands = {name: COMMANDS[name] for name in given.programs.split(",")}
+    commands["llmrec"] = commands["llmrec"] + (["--max-memory", given.max_memory] if given.max_memory else [])
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -125,11 +136,13 @@ def main() -> None:
         writer.join()
         (folder / "llmrec.toml").write_text(SETTINGS)
         for _ in range(given.repeats):
-            for name, command in COMMANDS.items():
+            for name, command in commands.items():
                 each = cost(command, folder)
                 best = found.setdefault(name, each)
                 found[name] = {key: min(best[key], value) for key, value in each.items()}
-        tables = {name: events_of(folder / path) for name, path in EVENTS.items()}
+        counts = {name: pq.read_metadata(folder / f"work/clean/{name}.parquet").num_rows for name in OUT}
+        assert sum(counts.values()) == given.rows, f"{counts} are not the {given.rows:,} rows that came in"
+        tables = {name: events_of(folder / EVENTS[name]) for name in commands if len(commands) > 1}
     rows = {name: table.num_rows for name, table in tables.items()}
     same = {name: table.equals(tables["llmrec"]) for name, table in tables.items()}
     assert all(same.values()), f"the events differ: {same}, {rows}"
@@ -138,10 +151,10 @@ def main() -> None:
         [name, f"{each['core_seconds']:.2f}", f"{each['peak_gb']:.2f}", f"{each['core_seconds'] / ours:.2f}"]
         for name, each in found.items()
     ]
-    title = f"{given.rows:,} rows, one thread, {rows['llmrec']:,} events kept by all"
+    title = f"{given.rows:,} rows, one thread, {counts['interactions']:,} events kept by all"
     show([Table(title, ["program", "core-seconds", "peak GB", "of llmrec's"], cells)])
     kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    kept[str(given.rows)] = {"events": rows["llmrec"], **found}
+    kept[str(given.rows)] = {"events": counts["interactions"], "max_memory": given.max_memory, **found}
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

@@ -51,6 +51,8 @@ def same_type(found: pa.DataType, declared: pa.DataType) -> bool:
 
 def _writable(found: pa.DataType, declared: pa.DataType) -> bool:
     """Whether a column is written as the declared type: text also where it comes as codes with their texts."""
+    if pa.types.is_list(found) and pa.types.is_list(declared):
+        return _writable(found.value_type, declared.value_type)
     coded = pa.types.is_dictionary(found) and found.value_type == declared
     return coded or same_type(found, declared)
 

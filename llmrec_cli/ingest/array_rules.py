@@ -47,8 +47,12 @@ class Rows:
         return self.reasons == 0
 
     def at(self, rows: Ints | Bools) -> Rows:
-        """Some of the rows."""
-        return Rows(*(getattr(self, name)[rows] for name in COLUMNS))
+        """Some of the rows; these themselves where it is all of them."""
+        if rows.dtype == bool:
+            if rows.all():
+                return self
+            rows = np.flatnonzero(rows)
+        return Rows(*(getattr(self, name).take(rows) for name in COLUMNS))
 
     def reject(self, rows: Ints | Bools, reason: str) -> None:
         self.reasons[rows] = NUMBER[reason]

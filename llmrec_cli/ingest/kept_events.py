@@ -70,7 +70,7 @@ def sequences(events: pa.Table, item_ids: pa.Array) -> pa.Table:
     starts = np.flatnonzero(np.append(len(users) > 0, change))
     offsets = pa.array(np.append(starts, len(users)).astype(np.int32))
     lists = {
-        "item_ids": items.cast(pa.string()),
+        "item_ids": items,
         "item_codes": pc.index_in(items.dictionary, value_set=item_ids).take(items.indices),
         "times": events.column("time").combine_chunks(),
         "weights": events.column("weight").combine_chunks(),

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from llmrec_cli.core.arrays import Codes, Ints
 from llmrec_cli.core.artifacts import LOG_PROFILE
 from llmrec_cli.ingest.array_log import ArrayLog
-from llmrec_cli.ingest.array_rules import NO_TIME, Rows
+from llmrec_cli.ingest.array_rules import NO_TIME
 from llmrec_cli.ingest.column_codes import numbers
 from llmrec_cli.ingest.engine_checks import MICROSECONDS
 from llmrec_cli.ingest.row_verdicts import READ
@@ -36,12 +36,6 @@ class _Counts:
         self.of_items += np.bincount(items[both], minlength=len(self.of_items))
         days = (times[both & (times != NO_TIME)] - EARLIEST) // DAY
         self.of_days += np.bincount(days, minlength=len(self.of_days))
-
-    def pair(self, rows: Rows) -> None:
-        """Count the pairs in all rows of some users."""
-        self.paired += len(rows)
-        pairs = np.sort(rows.users.astype(np.int64) * len(self.of_items) + rows.items)
-        self.pairs += int(np.count_nonzero(np.diff(pairs))) + (len(pairs) > 0)  # `np.unique` takes far longer
 
     def measures(self) -> Iterator[tuple[str, str, float]]:
         """Part, name and value of each."""
@@ -74,12 +68,21 @@ def table(checked: ArrayLog) -> pa.Table:
         kept = piece.rows.at(~piece.withheld)
         stayed[kept.places] = True
         left.add(kept.users, kept.items, kept.times)
-        left.pair(kept)
-        came.pair(piece.all)
-    for part in log.spool.pieces([MICROSECONDS, *log.columns], READ):
+        # one order for both sides: of a pair the rows that stayed come first
+        out = np.ones(len(piece.all), dtype=bool)
+        out[np.flatnonzero(piece.all.valid)] = piece.withheld
+        pairs = np.sort((piece.all.users.astype(np.int64) * sizes[1] + piece.all.items) * 2 + out)
+        first = np.append(True, np.diff(pairs >> 1) != 0)[: len(pairs)]
+        for side, those in ((came, slice(None)), (left, pairs & 1 == 0)):
+            side.paired, side.pairs = side.paired + len(pairs[those]), side.pairs + int(first[those].sum())
+    for part in log.spool.pieces([MICROSECONDS], READ):
         stop = start + len(part)
         codes = checked.users.read(start, stop), checked.items.read(start, stop)
         came.add(*codes, numbers(part.column(MICROSECONDS), NO_TIME))
+        start = stop
+    start = 0
+    for part in log.spool.pieces(log.columns, READ):
+        stop = start + len(part)
         for number, column in enumerate(log.columns):
             # few cells begin with a blank or nothing, and only of those are the blanks taken off
             texts = pc.coalesce(part.column(column), "")

@@ -17,7 +17,7 @@ from llmrec_cli.core.errors import UpstreamError
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest import raw_files, rules, sql
 from llmrec_cli.ingest.appended import PARSED
-from llmrec_cli.ingest.text_scan import CHUNK
+from llmrec_cli.ingest.text_scan import CHUNK, line_ends
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.column_mapping import InteractionsConfig
@@ -116,7 +116,7 @@ def _lines(each: Input) -> Iterator[pa.Array]:
     skipped = int(each.dialect.header)
     with each.file.path.open("rb") as stream:
         while chunk := stream.read(CHUNK) + stream.readline():
-            ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n")) + 1
+            ends = line_ends(chunk) + 1
             ends = np.append(ends, len(chunk)) if not chunk.endswith(b"\n") else ends
             offsets = pa.py_buffer(np.append(0, ends).astype(np.int32))
             yield pa.StringArray.from_buffers(len(ends), offsets, pa.py_buffer(chunk))[skipped:]
