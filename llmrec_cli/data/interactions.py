@@ -40,6 +40,8 @@ class Sequences:
     """(users, values) `one_hot` of the users' demographics, where any are known."""
     forbidden: sp.csr_matrix | None = None
     """(users, items) entries at what rules of lists keep from a user."""
+    wanted: sp.csr_matrix | None = None
+    """(users, items) entries at what is a candidate of a user whatever the retrievers bring."""
     shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What models count of these very histories and share, by its settings; histories made from them begin without."""
 
@@ -79,8 +81,8 @@ class Sequences:
         lengths = self.lengths[chosen]
         offsets = offsets_of(lengths)
         at = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        of_events, of_users = (self.times, self.weights), (self.segments, self.negative, self.traits, self.forbidden)
-        times, weights = (None if rows is None else rows[at] for rows in of_events)
+        of_users = self.segments, self.negative, self.traits, self.forbidden, self.wanted
+        times, weights = (None if rows is None else rows[at] for rows in (self.times, self.weights))
         segments, *others = (None if rows is None else rows[chosen] for rows in of_users)
         return Sequences(self.codes[at], offsets, self.n_items, times, segments, weights, *others)
 

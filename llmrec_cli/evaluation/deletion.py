@@ -32,7 +32,7 @@ def measure(lists: pa.Table, maker: Maker, without: Without, n: int, seed: int) 
         return DELETIONS.schema.empty_table()
     users, items = asked[:, 0], asked[:, 2].astype(np.int32)
     of_users: dict[str, Any] = {"histories": maker.histories.select(users), "segment": maker.segment[users]}
-    whole = replace(maker, **of_users, own_weight=maker.own_weight[users])
+    whole = replace(maker, **of_users, own_weight=maker.own_weight[users], people=users)
     ids = pa.array(maker.catalogue.item_ids, type=pa.string())
     columns = {USER: maker.user_ids.take(pa.array(users)), "rank": asked[:, 1].astype(np.int32)}
     columns |= {ITEM: ids.take(pa.array(items)), "score": _scores(whole, items)}

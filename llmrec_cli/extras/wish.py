@@ -78,7 +78,8 @@ class WishMaker(Maker):
 
     @classmethod
     def of(cls, maker: Maker, wish: Wish) -> WishMaker:
-        given = {each.name: getattr(maker, each.name) for each in fields(maker)}
+        """The wish stands in place of what a file says of more and less; what is never wanted stays a rule."""
+        given = {each.name: getattr(maker, each.name) for each in fields(Maker)}
         return cls(**given | {"strategies": [*maker.retrievers, STRATEGY, *maker.strategies[-2:]]}, wish=wish)
 
     @cached_property
@@ -86,14 +87,14 @@ class WishMaker(Maker):
         made, nearest = super().retrieval, self.wish.nearest
         return replace(made, added=nearest if made.added is None else np.union1d(made.added, nearest))
 
-    def eligible(self, candidates: Candidates, known: Bools) -> Candidates:
+    def eligible(self, candidates: Candidates, known: Bools, rows: Ints) -> Candidates:
         """Also, for users without events, what fits."""
         fits = np.isin(candidates.items, self.wish.nearest)
         return candidates.keep(candidates.rows(known) | fits | (self.constraints.lifted(candidates.items) > 0))
 
-    def scored(self, candidates: Candidates, known: Bools) -> tuple[Floats, Callable[[Ints], Floats]]:
+    def scored(self, candidates: Candidates, known: Bools, rows: Ints) -> tuple[Floats, Callable[[Ints], Floats]]:
         """See `Wish.mixed`."""
-        scores, shares_of = super().scored(candidates, known)
+        scores, shares_of = super().scored(candidates, known, rows)
         return self.wish.mixed(candidates, scores, known, shares_of)
 
     def table(self, start: int, lists: Lists) -> pa.Table:

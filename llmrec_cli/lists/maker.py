@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import scipy.sparse as sp
 
 from llmrec_cli.core import artifacts, min_support
 from llmrec_cli.core.arrays import Bools, Floats, Ints
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.lineage import aligned
+from llmrec_cli.core.registry import load_function
 from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.data import catalogue as catalogues
@@ -77,6 +79,12 @@ class Maker:
     rules: Rules = field(default_factory=Rules)
     had: Sequences | None = None
     """What users have had, where scores and reasons go by other histories; lists leave it out all the same."""
+    never: tuple[sp.csr_matrix, sp.csr_matrix] | None = None
+    """(users, words) what users never want, and (words, items) what that means."""
+    people: Ints | None = None
+    """(users,) their row numbers among all users of `rules` and `never`; None where these are all."""
+    notes: tuple[str, ...] = ()
+    """What those who run this should know of files that lists go by."""
 
     @cached_property
     def explainer(self) -> Explainer:
@@ -93,28 +101,46 @@ class Maker:
         """What the retrievers bring for these users, without what the settings exclude; `only` (items,) of these."""
         return self.retrieval.only(only).candidates(users)
 
-    def eligible(self, candidates: Candidates, known: Bools) -> Candidates:
-        """Those of users with events, `known` (users,), and what is pinned; the others' lists are filled up."""
+    def asked(self, rows: Ints) -> Histories:
+        """The histories of some users, with what they never want forbidden."""
+        users = self.histories.select(rows)
+        if self.never is None:
+            return users
+        given, means = self.never
+        return replace(users, sequences=users.sequences.forbid(*(given[self.of_all(rows)] @ means).nonzero()))
+
+    def of_all(self, rows: Ints) -> Ints:
+        """Row numbers among all users."""
+        return rows if self.people is None else self.people[rows]
+
+    def eligible(self, candidates: Candidates, known: Bools, rows: Ints) -> Candidates:
+        """Those of users with events, `known` (users,), and what is pinned; the others' lists are filled up.
+
+        `rows` (users,) are the row numbers of the candidates' users.
+        """
         return candidates.keep(candidates.rows(known) | (self.constraints.lifted(candidates.items) > 0))
 
-    def scored(self, candidates: Candidates, known: Bools) -> tuple[Floats, Callable[[Ints], Floats]]:
-        """(rows,) scores, and what gives the shares of each retriever in those of some rows."""
+    def scored(self, candidates: Candidates, known: Bools, rows: Ints) -> tuple[Floats, Callable[[Ints], Floats]]:
+        """(n,) scores of candidates, and what gives the shares of each retriever in those of some."""
         shares_of = partial(shares, self.ranker, candidates, retrievers=list(self.retrievers), credited=self.credited)
         return scores_of(self.ranker, candidates), shares_of
 
     def blocks(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Lists]]:
         """The lists of each span of users (first, one behind the last), with its first user."""
         for start, stop in spans:
-            users = self.histories.block(start, stop)
-            rows = np.arange(start, start + len(users))
-            groups = list(self.rules.groups(rows))
-            parts = [self.lists(users.select(at), rows[at], only) for at, only in groups]
-            lists = joined(parts, [at for at, _ in groups])
-            had = self._had(users, rows)
-            check(lists, had, self.allowed, self.constraints, filter_seen=self.config.filter_seen)
-            if broken := self.rules.broken(rows, lists.items):
-                raise AssertionError(f"{broken:,} rows of lists break {self.config.constraints.conditions}")
-            yield start, lists
+            yield start, self.made(np.arange(start, min(stop, len(self.histories))))
+
+    def made(self, rows: Ints) -> Lists:
+        """The lists of users by row number, checked against every rule."""
+        users = self.asked(rows)
+        groups = list(self.rules.groups(self.of_all(rows)))
+        parts = [self.lists(users.select(at), rows[at], only) for at, only in groups]
+        lists = joined(parts, [at for at, _ in groups])
+        had = self._had(users, rows)
+        check(lists, had, self.allowed, self.constraints, filter_seen=self.config.filter_seen)
+        if broken := self.rules.broken(self.of_all(rows), lists.items):
+            raise AssertionError(f"{broken:,} rows of lists break {self.config.constraints.conditions}")
+        return lists
 
     def lists(self, users: Histories, rows: Ints, only: Bools | None, tries: int = TRIES) -> Lists:
         """The lists of users, `rows` of all, who may have `only` these (items,); None is all that are allowed.
@@ -123,8 +149,8 @@ class Maker:
         about once more.
         """
         known, k = users.sequences.lengths > 0, self.config.k
-        candidates = self.eligible(self.candidates(users, only), known)
-        good = self.rules.hold(rows[candidates.users], candidates.items, count=True)
+        candidates = self.eligible(self.candidates(users, only), known, rows)
+        good = self.rules.hold(self.of_all(rows)[candidates.users], candidates.items, count=True)
         taken = candidates.users[~good]
         if len(taken):
             users = replace(users, sequences=users.sequences.forbid(taken, candidates.items[~good]))
@@ -133,7 +159,7 @@ class Maker:
         if self.had is not None:
             excluded = Excluded.of(had.excluded(seen=self.config.filter_seen))
             candidates = candidates.keep(~excluded.holds(candidates.users, candidates.items, had.n_items))
-        scores, shares_of = self.scored(candidates, known)
+        scores, shares_of = self.scored(candidates, known, rows)
         lists = self._filled(best(candidates, scores, k, self.constraints, shares_of), rows, had, only)
         lost = np.bincount(taken, minlength=len(rows)) > 0
         short = np.flatnonzero(lost & (np.diff(candidates.offsets) < ENOUGH * k))
@@ -150,17 +176,22 @@ class Maker:
     def _filled(self, lists: Lists, rows: Ints, had: Sequences, only: Bools | None) -> Lists:
         """The lists with what is popular at their end; what rules are against is looked for ever deeper."""
         backfill, looked_at = self.backfill.only(only), 2 * self.config.k + SPARE
+        everyone = self.of_all(rows)
         while True:
             given = backfill, self.segment[rows], had, self.constraints
             filled = backfilled(lists, *given, filter_seen=self.config.filter_seen)
             users = np.nonzero(filled.there)[0]
-            wrong = np.unique(users[~self.rules.hold(rows[users], filled.items[filled.there])])
+            wrong = np.unique(users[~self.rules.hold(everyone[users], filled.items[filled.there])])
             if not len(wrong):
                 return filled
             items = backfill.order[:looked_at]
             users, codes = np.repeat(wrong, len(items)), np.tile(items, len(wrong))
-            bad = ~self.rules.hold(rows[users], codes)
+            bad = ~self.rules.hold(everyone[users], codes)
             had, looked_at = had.forbid(users[bad], codes[bad]), 8 * looked_at
+
+    def account(self, lists: Lists) -> list[str]:
+        """What is reported of all lists beside the rules of `where`."""
+        return []
 
     def table(self, start: int, lists: Lists) -> pa.Table:
         """The rows of a block as they are written."""
@@ -207,7 +238,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     allowed = rules.leave(allowed_items(config, context, catalogue.item_ids, people, least))
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
-    return Maker(
+    maker = Maker(
         config,
         context,
         user_ids=users.column(USER).combine_chunks(),
@@ -232,6 +263,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         opinion=opinion,
         rules=rules,
     )
+    return load_function("llmrec_cli.extras.steering:by_file")(maker, work) if config.wishes else maker
 
 
 def allowed_items(config: RecommendConfig, context: Context, item_ids: list[str], people: Ints, least: int) -> Bools:

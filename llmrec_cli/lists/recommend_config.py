@@ -41,6 +41,13 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     deny: list[str] | str = Field([], description="never these items: ids, or a text file with one id a line")
     max_per_category: int = Field(0, ge=0, description="cap for one category in a list; 0 is none")
     constraints: ConstraintsConfig = ConstraintsConfig()
+    wishes: str = Field(
+        "",
+        description="CSV file of users' wishes: user, wish (more, less, never), what (tag, category, item, words)",
+    )
+    wish_strength: float = Field(
+        2.0, ge=0, description="standard deviations of a user's order that more lifts an item by, and less lowers it"
+    )
     diversity: float = Field(0.0, ge=0, le=1, description="0 accuracy only … 1 variety only")
     ask_weight: float = Field(
         0.7, ge=0, le=1, description="weight of the words of --ask against what the ranker says of the user"

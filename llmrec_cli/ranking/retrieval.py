@@ -164,6 +164,9 @@ class Retrieval:
         if self.added is not None:
             rows, codes = np.repeat(np.arange(len(users)), len(self.added)), np.tile(self.added, len(users))
             keys.append((rows * n_items + codes)[~excluded.holds(rows, codes, n_items)])
+        if sequences.wanted is not None:
+            rows, codes = (each.astype(np.int64) for each in sequences.wanted.nonzero())
+            keys.append((rows * n_items + codes)[~excluded.holds(rows, codes, n_items)])
         return *_united(keys), ranks
 
 

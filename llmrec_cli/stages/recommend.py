@@ -74,7 +74,8 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
     checked = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
     cold = int((maker.histories.sequences.lengths == 0).sum())
     report = summary(joined(parts), maker.strategies, maker.allowed, checked=checked, cold=cold, seed=context.seed)
-    report.lines += rule_lines(maker, joined(parts))
+    report.lines += [*rule_lines(maker, joined(parts)), *maker.account(joined(parts))]
+    report.warnings += maker.notes
     if config.max_per_category and (maker.constraints.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
     given = (config.allow, config.deny, config.constraints.pinned)
@@ -154,7 +155,7 @@ def answer(
     if wish:
         maker = load_function("llmrec_cli.extras.wish:asked")(maker, work, wish)
     if steer:
-        maker = load_function("llmrec_cli.extras.steering:steered")(maker, work, steer)
+        maker = load_function("llmrec_cli.extras.steering:steered")(maker, work, steer, rows)
     if without:
         codes = pc.index_in(
             pa.array(without, type=pa.string()), value_set=pa.array(maker.catalogue.item_ids)
@@ -187,11 +188,14 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
 
 
 def id_files(config: RecommendConfig, base: Path) -> list[Path]:
-    """The files that `allow` and `deny` name; DataError for one that is not there."""
-    paths = [base / given for given in (config.allow, config.deny) if isinstance(given, str)]
-    if gone := [str(path) for path in paths if not path.is_file()]:
+    """The files that `allow`, `deny` and `wishes` name; DataError for one that is not there."""
+    lists = [base / given for given in (config.allow, config.deny) if isinstance(given, str)]
+    wishes = [base / config.wishes] if config.wishes else []
+    if gone := [str(path) for path in lists if not path.is_file()]:
         raise DataError(f"there is no list of item ids {gone[0]!r}", fix="check recommend.allow and recommend.deny")
-    return paths
+    if not all(path.is_file() for path in wishes):
+        raise DataError(f"there is no file of wishes {str(wishes[0])!r}", fix="check recommend.wishes")
+    return lists + wishes
 
 
 def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
@@ -204,7 +208,7 @@ def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
     lm = LanguageScoreConfig(**ranked.get("candidates", {}).get("lm", {})).local
     return [
         *model_store.source("language model", model_store.folder_of(lm, base) if lm else None),
-        Source("lists of ids", base, id_files(config, base)),
+        Source("lists of ids and wishes", base, id_files(config, base)),
         Source("templates", folder, of_user(config.texts, folder)),
     ]
 
