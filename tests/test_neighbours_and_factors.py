@@ -11,9 +11,10 @@ import scipy.sparse as sp
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.entries import strongest
 from llmrec_cli.ranking.retrievers import Histories, userknn
 from llmrec_cli.ranking.retrievers.bpr import Bpr, BprConfig, mean_factors, ridge
-from llmrec_cli.ranking.retrievers.itemknn import strongest
+from llmrec_cli.ranking.retrievers.content_based import Tfidf, TfidfConfig, nearest_meanings, weighed_words
 from llmrec_cli.ranking.retrievers.popularity import DAY, Popularity, PopularityConfig
 from llmrec_cli.ranking.retrievers.topic_choice import Lda, LdaConfig, topic_shares
 from llmrec_cli.ranking.retrievers.userknn import UserKNN, UserKNNConfig
@@ -136,3 +137,29 @@ def test_recent_popularity_counts_events_by_their_age() -> None:
 def test_recent_popularity_without_times_is_reported() -> None:
     with pytest.raises(SettingsError, match="time of every event"):
         Popularity.fit(PopularityConfig(window=5), log([0]), CATALOGUE, 0)
+
+
+def test_neighbours_by_text_are_the_largest_products_of_what_was_chosen_worked_out_once() -> None:
+    rng = np.random.default_rng(5)
+    n, kept = 40, 7
+    ids = [f"i{n}" for n in range(n)]
+    texts = [" ".join(f"w{n}" for n in rng.integers(0, 12, 6)) for _ in ids]
+    vectors = rng.normal(size=(n, 9)).astype(np.float32)
+    catalogue = Catalogue(ids, ids, texts, [""] * n, [[]] * n, vectors, vectors)
+    few, all_of_them = (Sequences(np.arange(m, dtype=np.int32), np.array([0, m]), n) for m in (15, n))
+    counts = weighed_words(catalogue)[0].toarray()
+    for events in (few, all_of_them):
+        products = {"words": counts @ counts.T, "meanings": vectors @ vectors.T}
+        found = {
+            "words": Tfidf.fit(TfidfConfig(neighbours=kept), events, catalogue, 0).similarity,
+            "meanings": nearest_meanings(events, catalogue, kept),
+        }
+        for kind, matrix in found.items():
+            expected = products[kind] * (1 - np.eye(n)) * (events.counts() > 0)[:, None]
+            least = -np.sort(-expected, axis=1)[:, kept - 1]
+            expected = np.where((expected > 0) & (expected >= least[:, None]), expected, 0)
+            same = np.diff(matrix.indptr) == (expected > 0).sum(axis=1)  # of equal ones at the end some are left out
+            np.testing.assert_allclose(matrix.toarray()[same], expected[same], atol=1e-6)
+            assert same.mean() > 0.8 and np.diff(matrix.indptr).max() <= kept
+    assert nearest_meanings(few, replace(catalogue, text_vectors=-vectors[::-1]), kept).nnz
+    assert nearest_meanings(few, replace(catalogue, text_vectors=0 * vectors), kept).nnz == 0

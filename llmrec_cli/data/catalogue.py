@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from llmrec_cli.core.arrays import Floats, Ints
 from llmrec_cli.core.columns import ITEM
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,16 @@ class Catalogue:
 
     attributes: pa.ChunkedArray[Any] | None = None
     """(items,) the column of `clean/items`."""
+    shared: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What `once` keeps; a catalogue made from this one has it too."""
+
+    def once(self, key: object, columns: Sequence[object], made: Callable[[], T]) -> T:
+        """What `made` gives, kept under the key for as long as these columns are the very same."""
+        kept = self.shared.get(key)
+        if kept is None or any(one is not other for one, other in zip(kept[0], columns, strict=True)):
+            kept = self.shared[key] = (tuple(columns), made())
+        found: T = kept[1]
+        return found
 
     def __len__(self) -> int:
         return len(self.item_ids)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints, within_groups
+from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints, offsets_of, within_groups
 
 CELLS = 1 << 19
 """Cells of the table of rows × columns in which cells are looked up: 2 MB, more leave the processor's cache."""
@@ -79,3 +79,35 @@ def first_free(order: Codes, n: int, n_rows: int, rows: Ints, taken: npt.NDArray
     found, at = np.nonzero(free)
     kept = within_groups(np.bincount(found, minlength=n_rows)) < n
     return found[kept], order[at[kept]]
+
+
+def strongest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:
+    """The n largest entries of each row, equal ones by column; a sorted matrix of float32, at most one entry a cell."""
+    bits = int(max(matrix.shape[1] - 1, 1)).bit_length()
+    step = 1 << max(32 - bits, 0)
+    parts = [_strongest(matrix[start : start + step], n, bits) for start in range(0, matrix.shape[0], step)]
+    return sp.vstack(parts, format="csr") if parts else matrix
+
+
+def _strongest(matrix: sp.csr_matrix, n: int, bits: int) -> sp.csr_matrix:
+    """For few rows. Row, value and column (`bits` wide) are one whole number: a sort of these takes a fifth of the time
+    of a sort by several keys.
+    """
+    width, column, mask = np.uint64(bits), np.uint64((1 << bits) - 1), np.uint64(0xFFFFFFFF)
+    rows = np.arange(matrix.shape[0], dtype=np.uint64)
+    falling = _falling(matrix.data.astype(np.float32).view(np.uint32))
+    keys = (np.repeat(rows, np.diff(matrix.indptr)) << np.uint64(32) | falling) << width
+    keys = np.sort(keys | matrix.indices.astype(np.uint64))
+    lengths = np.minimum(np.diff(matrix.indptr), n)
+    keys = keys[np.repeat(matrix.indptr[:-1].astype(np.int64), lengths) + within_groups(lengths)]
+    columns = np.repeat(rows, lengths) << width | keys & column
+    keys = np.sort(columns << np.uint64(32) | keys >> width & mask)
+    values = _falling(keys.astype(np.uint32)).view(np.float32)
+    return sp.csr_matrix(
+        (values, (keys >> np.uint64(32) & column).astype(np.int32), offsets_of(lengths)), shape=matrix.shape
+    )
+
+
+def _falling(bits: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The bits of floats as whole numbers in falling order, and back."""
+    return np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))

@@ -15,12 +15,14 @@ from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
 from llmrec_cli.data import words
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.ranking.item_table import dots
-from llmrec_cli.ranking.retrievers import Histories
+from llmrec_cli.ranking.entries import strongest
+from llmrec_cli.ranking.item_table import ItemTable, dots
+from llmrec_cli.ranking.retrievers import Excluded, Histories
 from llmrec_cli.ranking.retrievers.dot_products import ProductRetriever
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 
-BLOCK = 1024
+BLOCK = 256
+"""Items whose neighbours are looked for together; more leave the processor's cache."""
 
 
 class ContentConfig(BaseModel, frozen=True, extra="forbid"):
@@ -69,43 +71,74 @@ class Tfidf(Neighbourhood):
 
     @classmethod
     def fit(cls, config: TfidfConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+        columns = catalogue.titles, catalogue.texts, catalogue.categories, catalogue.tags
+        counts, transposed = catalogue.once("words", columns, lambda: weighed_words(catalogue))
 
-        texts = words.spaced(pa.array(_texts(catalogue), pa.string())).to_pylist()
-        language = words.language(pa.array(catalogue.titles, pa.string()))
-        own = () if language == "English" else words.STOP_WORDS.get(language, ())
-        stop = sorted(ENGLISH_STOP_WORDS.union(own))
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, stop_words=stop)
-        try:
-            counts = vectorizer.fit_transform(texts).astype(np.float32).tocsr()
-        except ValueError:  # no word occurs twice
-            return cls(config, sp.csr_matrix((len(texts), len(texts)), dtype=np.float32))
-        return cls(config, nearest(lambda rows: (counts[rows] @ counts.T).toarray(), sequences, config.neighbours))
+        def alike(rows: Ints) -> sp.csr_matrix:
+            found = counts[rows] @ transposed
+            found.data[found.indices == np.repeat(rows, np.diff(found.indptr))] = 0  # not the item itself
+            return strongest(found, config.neighbours)
+
+        return cls(config, nearest(alike, ("words", config.neighbours), columns, sequences, catalogue))
 
 
-def nearest(similarities: Callable[[Ints], Floats], sequences: Sequences, n: int) -> sp.csr_matrix:
-    """(items, items) the n largest positive similarities to others of each item that the histories have.
+def weighed_words(catalogue: Catalogue) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """(items, words) TF-IDF at unit length, and the same transposed."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-    `similarities(rows)` gives a block. No score starts from an item that nobody has chosen: its row stays empty, so
-    that the work grows with what was chosen times the catalogue, not with the catalogue's square.
+    texts = words.spaced(pa.array(_texts(catalogue), pa.string())).to_pylist()
+    language = words.language(pa.array(catalogue.titles, pa.string()))
+    own = () if language == "English" else words.STOP_WORDS.get(language, ())
+    stop = sorted(ENGLISH_STOP_WORDS.union(own))
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, stop_words=stop)
+    try:
+        counts = vectorizer.fit_transform(texts).astype(np.float32).tocsr()
+    except ValueError:  # no word occurs twice
+        counts = sp.csr_matrix((len(texts), 0), dtype=np.float32)
+    return counts, counts.T.tocsr()
+
+
+def nearest_meanings(sequences: Sequences, catalogue: Catalogue, n: int) -> sp.csr_matrix:
+    """`nearest` by the products of text vectors."""
+    vectors = torch.from_numpy(np.ascontiguousarray(catalogue.text_vectors))
+    table = ItemTable(vectors)
+
+    def alike(rows: Ints) -> sp.csr_matrix:
+        codes, values = table.top(vectors[rows], n, Excluded(np.arange(len(rows)), rows.astype(np.int32)))
+        values = np.where(codes >= 0, values, np.float32(0))
+        offsets = np.arange(len(rows) + 1) * n
+        found = sp.csr_matrix((values.ravel(), np.maximum(codes, 0).ravel(), offsets), (len(rows), len(vectors)))
+        return found.sorted_indices()
+
+    return nearest(alike, ("meanings", n), (catalogue.text_vectors,), sequences, catalogue)
+
+
+def nearest(
+    alike: Callable[[Ints], sp.csr_matrix],
+    key: object,
+    columns: tuple[object, ...],
+    sequences: Sequences,
+    catalogue: Catalogue,
+) -> sp.csr_matrix:
+    """(items, items) the positive ones of `alike(rows)` for each item that the histories have.
+
+    No score starts from an item that nobody has chosen: its row stays empty, so that the work goes with what was
+    chosen. What the `columns` of the catalogue say is worked out once, under `key`; a row that was asked for before is
+    there again.
     """
-    chosen, n_items = np.flatnonzero(np.bincount(sequences.codes, minlength=sequences.n_items)), sequences.n_items
-    parts = [sp.csr_matrix((0, n_items), dtype=np.float32)]
-    for start in range(0, len(chosen), BLOCK):
-        rows = chosen[start : start + BLOCK]
-        block = torch.from_numpy(np.ascontiguousarray(similarities(rows)))
-        block[torch.arange(len(rows)), torch.from_numpy(rows)] = 0
-        values, columns = block.topk(min(n, n_items), dim=1)
-        indptr = np.arange(len(rows) + 1) * values.shape[1]
-        parts.append(sp.csr_matrix((values.ravel(), columns.ravel(), indptr), shape=(len(rows), n_items)))
-    found = sp.vstack(parts, format="csr").astype(np.float32)
-    found.data[found.data < 0] = 0
-    found.eliminate_zeros()
-    found.sort_indices()
-    lengths = np.zeros(n_items, dtype=np.int64)
-    lengths[chosen] = np.diff(found.indptr)
-    offsets = offsets_of(lengths)
-    return sp.csr_matrix((found.data, found.indices, offsets), shape=(n_items, n_items))
+    n_items = sequences.n_items
+    known = catalogue.once(key, columns, lambda: [sp.csr_matrix((n_items, n_items), dtype=np.float32)])
+    missing = np.flatnonzero((sequences.counts() > 0) & (np.diff(known[0].indptr) == 0))
+    parts = [alike(missing[start : start + BLOCK]) for start in range(0, len(missing), BLOCK)]
+    if parts:
+        found = sp.vstack(parts, format="csr")
+        found.data[found.data < 0] = 0
+        found.eliminate_zeros()
+        lengths = np.zeros(n_items, dtype=np.int64)
+        lengths[missing] = np.diff(found.indptr)
+        shape = n_items, n_items
+        known[0] = known[0] + sp.csr_matrix((found.data, found.indices, offsets_of(lengths)), shape=shape)
+    return known[0].copy()
 
 
 def _texts(catalogue: Catalogue) -> list[str]:

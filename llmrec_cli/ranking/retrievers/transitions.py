@@ -12,7 +12,7 @@ from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.ranking.retrievers.content_based import nearest
+from llmrec_cli.ranking.retrievers.content_based import nearest_meanings
 from llmrec_cli.ranking.retrievers.item_pairs import pair_values, row_maxima
 from llmrec_cli.ranking.retrievers.sparse_scores import SparseRetriever
 
@@ -81,8 +81,7 @@ class ContentTransitions(SparseRetriever):
     @classmethod
     def fit(cls, config: ContentTransitionsConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
         config = config.model_copy(update={"tau": resolve_tau(config, sequences)})
-        vectors = catalogue.text_vectors
-        alike = nearest(lambda rows: vectors[rows] @ vectors.T, sequences, config.neighbours)
+        alike = nearest_meanings(sequences, catalogue, config.neighbours)
         alike.data **= 2
         total = np.maximum(np.asarray(alike.sum(1)).ravel(), 1e-6)
         mean = (sp.diags(1 / total) @ alike).tocsr().astype(np.float32)

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from llmrec_cli.core.arrays import Floats, Ints, offsets_of
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.ranking.entries import strongest
 from llmrec_cli.ranking.retrievers import Histories
-from llmrec_cli.ranking.retrievers.itemknn import strongest
 from llmrec_cli.ranking.retrievers.sparse_scores import SparseRetriever
 
 ENTRIES = 1 << 23
