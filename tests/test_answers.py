@@ -6,6 +6,8 @@ import csv
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,23 @@ def test_asking_leaves_every_byte_and_time_alone(work: WorkDir, options: list[st
     done = llmrec(work, "--user", "u00", *options)
     assert done.exit_code == 0, done.output
     assert tree(work) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "heavy"),
+    [
+        (["--user", "u00", "-k", "3"], {"torch", "transformers", "scipy", "sklearn", "duckdb", "jinja2"}),
+        (["--history", "i00,i01"], {"transformers", "accelerate", "sklearn", "duckdb", "jinja2"}),
+    ],
+)
+def test_who_asks_waits_for_few_imports(work: WorkDir, options: list[str], heavy: set[str]) -> None:
+    given = ["llmrec", "recommend", "--work", str(work.path), "--threads", "1", *options]
+    code = (
+        f"import sys; sys.argv = {given}\nfrom llmrec_cli.cli.app import main\n"
+        f"try: main()\nfinally: print(sorted({heavy} & {{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=work.path, check=True)
+    assert "Thing" in done.stdout and done.stdout.endswith("[]\n")
 
 
 def test_the_answer_is_that_of_the_options(work: WorkDir) -> None:

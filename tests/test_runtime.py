@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import accelerate
 import pytest
 import torch
 from threadpoolctl import threadpool_info
@@ -171,9 +172,9 @@ def test_a_damaged_checkpoint_is_reported_and_the_training_begins_anew(tmp_path:
 
 def test_sharded_training_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Sharding:
-        distributed_type = runtime.DistributedType.FSDP
+        distributed_type = accelerate.utils.DistributedType.FSDP
 
-    monkeypatch.setattr(runtime, "Accelerator", lambda **settings: Sharding())
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **settings: Sharding())
     with pytest.raises(SettingsError, match="FSDP"):
         runtime.start("cpu", 1)
 

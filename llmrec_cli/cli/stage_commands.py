@@ -198,9 +198,7 @@ def recommend(
 
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
-    from llmrec_cli.report import exports
-
-    wanted = exports.agreed(common.workdir, format_, output, as_json=common.as_json)
+    wanted = _agreed(common, format_, output)
     steer = {name: each for name, each in (("more", more), ("less", less), ("never", never)) if each}
     question = {"without": without or [], "wish": ask, "guest": _guest(history, set_user or []), "steer": steer}
     if user or history is not None:
@@ -210,6 +208,8 @@ def recommend(
         raise SettingsError(f"`--{given}` asks for the list of one user", fix="give --user USER")
     _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
     if wanted:
+        from llmrec_cli.report import exports
+
         exports.export(common.workdir, wanted, output)
 
 
@@ -222,6 +222,15 @@ def report(common: Common, *, force: Force = False, **options: Any) -> None:
     Example: llmrec report --users 1000
     """
     _stage(common, "report", f"open {common.work}/report/report.html, or `llmrec evaluate`", force=force, **options)
+
+
+def _agreed(common: Common, format_: str | None, output: str | None) -> str | None:
+    """The format of an export; loads nothing where none is asked for."""
+    if format_ is None and output is None:
+        return None
+    from llmrec_cli.report import exports
+
+    return exports.agreed(common.workdir, format_, output, as_json=common.as_json)
 
 
 def _guest(history: str | None, about: list[str]) -> tuple[list[str], list[str]] | None:
@@ -239,13 +248,14 @@ def _ask(
     """Print the lists of some users under the given options, or export them (format, file); nothing is changed."""
     from llmrec_cli.commands import answers
     from llmrec_cli.privacy.held import as_written
-    from llmrec_cli.report import exports
 
     settings = common.settings("recommend", **options)
     users, (format, output) = as_written(common.workdir, settings, users), export
     context = common.context(settings)
     answer = answers.ask(common.workdir, settings, context, users, **question, force=force)
     if format:
+        from llmrec_cli.report import exports
+
         rows = answers.rows_to_export(common.workdir, answer)
         exports.export(common.workdir, format, output, rows)
         if common.as_json:

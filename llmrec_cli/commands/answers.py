@@ -9,7 +9,6 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec_cli import pipeline
 from llmrec_cli.commands.show import Display, list_lines
 from llmrec_cli.core.artifacts import ENCODER, PROFILES, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.columns import ITEM, USER
@@ -21,7 +20,6 @@ from llmrec_cli.core.registry import load_function
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.lists.wording import FITS, quoted
 from llmrec_cli.report import views
 from llmrec_cli.report.views import Json, Titles, list_row, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
@@ -83,7 +81,7 @@ def ask(
     """
     if force:
         raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
-    config = pipeline.check(settings, ["recommend"])["recommend"]
+    config = settings.section("recommend", recommend.STAGE.config)  # what it says of the log is not asked
     recommend.STAGE.ready(config, context)
     words = "" if wish is None else _words(wish)
     fresh = state(recommend.STAGE, work, config, context).fresh
@@ -113,6 +111,13 @@ def _left(answer: Answer, changed: pa.Table, without: Ids) -> Answer:
     kept = set(changed.column(ITEM).to_pylist())
     left = [item for item in answer.rows.sort_by("rank").column(ITEM).to_pylist() if item not in kept]
     return replace(answer, rows=changed, without=without, left=left)
+
+
+def _fits(wish: str) -> str:
+    """How the reasons of what fits a wish begin."""
+    from llmrec_cli.lists.wording import FITS, quoted
+
+    return FITS.format(wish=quoted(wish))
 
 
 def _words(wish: str) -> str:
@@ -146,7 +151,7 @@ def display(work: WorkDir, answer: Answer) -> list[Display]:
     for user in answer.users:
         known = user not in unknown_users
         items = by_user[user] if known else _popular(answer, titles)
-        fits = FITS.format(wish=quoted(answer.wish))
+        fits = _fits(answer.wish) if answer.wish else ""
         note = list(answer.notes)
         note += [] if not answer.wish or any(row["reason"].startswith(fits) for row in items) else [NOTHING_FITS]
         note += [] if known else ["not among the users of this work directory: what is popular with everyone"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from llmrec_cli.core.arrays import Floats, Ints
@@ -59,7 +58,8 @@ def names(item_ids: Sequence[str], titles: Sequence[str | None]) -> list[str]:
 
 def group_numbers(names: Sequence[str]) -> Ints:
     """(items,) the same number for the same name, -1 for ""."""
-    return pd.factorize(np.array([name or None for name in names], dtype=object))[0].astype(np.int64)
+    codes = pa.array([name or None for name in names], pa.string()).dictionary_encode().indices
+    return np.asarray(codes.fill_null(-1), dtype=np.int64)
 
 
 def from_tables(items: pa.Table, text_vectors: Floats, vectors: Floats) -> Catalogue:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, unit
 from llmrec_cli.core.errors import DataError, SettingsError
@@ -143,15 +142,18 @@ def broken(lists: Codes, excluded: Ints, allowed: Bools, constraints: Constraint
     users, ranks = np.nonzero(lists >= 0)
     items, n_items = lists[users, ranks].astype(np.int64), len(allowed)
     inside = np.minimum(items, n_items - 1)
-    rows = pd.DataFrame({"user": users, "item": items, "title": constraints.titles[inside]})
-    over = 0
-    for groups, most in constraints.limits:
-        sizes = rows[groups[inside] >= 0].groupby(["user", groups[inside][groups[inside] >= 0]]).size()
-        over += int((sizes - most).clip(lower=0).sum())
+
+    def sizes(groups: Ints | Codes) -> Ints:
+        """How many rows of a user are of each group; a row of no group, below 0, is of none."""
+        found = groups >= 0
+        keys = users[found] * (np.int64(groups.max(initial=0)) + 1) + groups[found]
+        return np.unique(keys, return_counts=True)[1]
+
+    over = sum(int(np.maximum(sizes(groups[inside]) - most, 0).sum()) for groups, most in constraints.limits)
     return {
         "outside the catalogue": int((items >= n_items).sum()),
-        "repeated": int(rows.duplicated(["user", "item"]).sum()),
-        "same title": int(rows.duplicated(["user", "title"]).sum()),
+        "repeated": int((sizes(items) - 1).sum()),
+        "same title": int((sizes(constraints.titles[inside]) - 1).sum()),
         "seen or with negative feedback": int(np.isin(users * n_items + items, excluded).sum()),
         "not allowed": int((~allowed[inside]).sum()),
         "over a cap": over,

@@ -39,7 +39,7 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.lists.recommend_config import RecommendConfig
+from llmrec_cli.lists.recommend_config import ConstraintsConfig, RecommendConfig
 from llmrec_cli.ranking.candidate_config import LanguageScoreConfig
 
 if TYPE_CHECKING:
@@ -215,18 +215,21 @@ def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
 
 def ready(config: RecommendConfig, context: Context) -> None:
     """DataError for a list of ids that is not there, SettingsError for a template that cannot be used or found."""
-    from llmrec_cli.lists.conditions import check
-    from llmrec_cli.lists.list_texts import tried
     from llmrec_cli.writing.text_templates import Template, load, of_user
 
     id_files(config, context.base)
-    check(config.constraints, filter_seen=config.filter_seen)
+    if config.constraints != ConstraintsConfig():  # who is asked about one user loads no more than that takes
+        from llmrec_cli.lists.conditions import check
+
+        check(config.constraints, filter_seen=config.filter_seen)
     folder = context.base / config.templates
     if "templates" in config.model_fields_set and not folder.is_dir():
         raise SettingsError(f"there is no folder of templates {config.templates!r}", fix=f"make {folder}")
     if config.language != "auto":
         load(config.texts, config.language, folder)
     for path in of_user(config.texts, folder):
+        from llmrec_cli.lists.list_texts import tried
+
         kind, language, _ = path.name.split(".")
         tried(Template.load(path, kind, language))
 

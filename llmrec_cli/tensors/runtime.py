@@ -8,13 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import nn
 
 from llmrec_cli.core import launch
@@ -22,9 +20,13 @@ from llmrec_cli.core.errors import SettingsError, did_you_mean
 from llmrec_cli.core.progress import Progress
 from llmrec_cli.tensors import checkpoints
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 Batch = tuple[torch.Tensor, ...]
 _preferred = "auto"
-SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""Ways of accelerate to spread a model over processes."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,15 @@ class Runtime:
 
 def start(device: str = "auto", threads: int = 0) -> Runtime:
     """Set the threads (0 = all cores) and choose the device: auto, cpu, cuda or mps."""
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
     where = choose_device(device)
     set_threads(threads)
     # the first process may do hours of work of its own while the others wait for it
     patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
     accelerator = Accelerator(cpu=where == "cpu", mixed_precision="no", kwargs_handlers=[patience])
-    if accelerator.distributed_type in SHARDED:
+    if accelerator.distributed_type.value in SHARDED:
         raise SettingsError(
             "every process trains the whole model; sharding it (FSDP, DeepSpeed) is not supported",
             where="the configuration of accelerate",
@@ -224,6 +229,8 @@ def _enough(history: list[Epoch], job: Job) -> bool:
 
 def _measured(job: Job, runtime: Runtime) -> dict[str, float]:
     """The metrics of the first process, for all: were they to differ in a digit, one might stop and the others not."""
+    from accelerate.utils import broadcast_object_list
+
     found = [job.evaluate() if job.evaluate and runtime.accelerator.is_main_process else {}]
     metrics: dict[str, float] = broadcast_object_list(found)[0]
     return metrics

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import pyarrow as pa
-from jinja2.sandbox import SandboxedEnvironment
 
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.data import words
 from llmrec_cli.writing.languages import listing
+
+if TYPE_CHECKING:
+    import jinja2
 
 OWN = Path(__file__).parent / "templates"
 NAME = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,4})?")
@@ -60,6 +61,9 @@ class Template:
     @classmethod
     def load(cls, path: Path, kind: str, language: str) -> Template:
         """SettingsError for a file that cannot be read or is no template."""
+        import jinja2
+        from jinja2.sandbox import SandboxedEnvironment
+
         environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
         environment.filters["listing"] = listing
         try:
@@ -74,6 +78,8 @@ class Template:
 
     def render(self, facts: Mapping[str, Any], turn: int) -> str:
         """The text; `pick` takes the form whose turn it is, then the next. SettingsError for what cannot be done."""
+        import jinja2
+
         try:
             return self.compiled.render(**facts, pick=picker(turn)).strip()
         except jinja2.UndefinedError as error:
