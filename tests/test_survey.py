@@ -182,6 +182,13 @@ def test_of_bands_the_lower_end_is_the_age(tmp_path: Path) -> None:
     assert written([log, years], tmp_path / "q")[0]["users"]["age"] == "age"
 
 
+def test_a_price_that_varies_is_said_to_and_the_command_is_named(tmp_path: Path) -> None:
+    rows = [[*row[:3], f"{1 + n % 7}.50"] for n, row in enumerate(events())]
+    _, printed = written([csv(tmp_path / "log.csv", HEADER, rows)], tmp_path / "p")
+    assert "left out   price    its values differ among the rows of an item" in printed
+    assert "--set 'clean.items.attributes=[\"price\"]'" in printed
+
+
 def test_every_column_is_spoken_of(tmp_path: Path) -> None:
     header = (*HEADER, "empty", "constant", "session", "Price", "added_on", "ip")
     rows = [

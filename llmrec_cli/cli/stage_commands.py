@@ -79,6 +79,8 @@ def clean(
     --append adds files of new days: the result is that of all files together, but only the new ones are read. The work
     directory remembers them; `clean` and `run` read them too from then on, until --rebuild.
 
+    Where the settings name "-" as the log, what comes by the pipe is kept beside them as stdin.raw, also by --check.
+
     Example: llmrec clean --min-user-events 5      Example, from cron: llmrec clean --append new.csv && llmrec run
     """
     if append and rebuild:

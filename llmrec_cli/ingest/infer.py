@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -282,6 +284,9 @@ def unused_reason(fact: Facts, *, log: bool) -> str:
         return "web addresses: only files below the settings file's folder are read"
     if times.readable_as_is(fact) or times.formats(fact):
         return "another time" if log else "a time; not used of items and users"
+    if log and fact.named("attribute"):
+        setting = shlex.quote(f"clean.items.attributes={json.dumps([fact.name], ensure_ascii=False)}")
+        return f"its values differ among the rows of an item; --set {setting} takes the most frequent"
     if times.named_as_time(fact):
         return f"no times, though named so: {_examples(fact)}"
     return "neither its name nor its values show what it is for"
