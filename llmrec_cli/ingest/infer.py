@@ -276,10 +276,8 @@ def _examples(fact: Facts) -> str:
 
 def unused_reason(fact: Facts, *, log: bool) -> str:
     """Why a column of a file is not used."""
-    if not fact.n_filled:
-        return "empty"
-    if fact.n_distinct == 1:
-        return "the same value in every row"
+    if fact.n_distinct < 2:
+        return "the same value in every row" if fact.n_filled else "empty"
     if fact.share(patterns.WEB) > 0.5:
         return "web addresses: only files below the settings file's folder are read"
     if times.readable_as_is(fact) or times.formats(fact):
