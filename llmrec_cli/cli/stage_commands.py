@@ -19,6 +19,8 @@ SetUser = Annotated[list[str] | None, typer.Option(help="With --history: region=
 More = Annotated[list[str] | None, typer.Option(help="With --user: more of this tag, category, item or words.")]
 Less = Annotated[list[str] | None, typer.Option(help="With --user: less of it; these may be repeated.")]
 Never = Annotated[list[str] | None, typer.Option(help="With --user: nothing of it.")]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Make one of N parts, for --gather; 3/7 is the third.")]
+Gather = Annotated[bool, typer.Option("--gather", help="Put the parts of all --shard together.")]
 Export = tuple[str | None, str | None]
 
 
@@ -185,6 +187,8 @@ def recommend(
     more: More = None,
     less: Less = None,
     never: Never = None,
+    shard: Shard = None,
+    gather: Gather = False,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
     force: Force = False,
@@ -198,6 +202,8 @@ def recommend(
     --without as if the user had not chosen these items, the models unchanged, and it says what left the list; with
     --ask for items whose texts are near to these words. --history answers likewise for somebody who is in no log.
 
+    --shard 3/7 makes a seventh of the lists, at once with the others on any machine; --gather puts them together.
+
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
     wanted = _agreed(common, format_, output)
@@ -208,7 +214,10 @@ def recommend(
     if without or steer or ask is not None:
         given = "without" if without else next(iter(steer), "ask")
         raise SettingsError(f"`--{given}` asks for the list of one user", fix="give --user USER")
-    _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
+    if shard is not None or gather:
+        _in_shards(common, shard, gather=gather, force=force, **options)
+    else:
+        _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
     if wanted:
         from llmrec_cli.report import exports
 
@@ -233,6 +242,17 @@ def _agreed(common: Common, format_: str | None, output: str | None) -> str | No
     from llmrec_cli.report import exports
 
     return exports.agreed(common.workdir, format_, output, as_json=common.as_json)
+
+
+def _in_shards(common: Common, shard: str | None, *, gather: bool, force: bool, **options: Any) -> None:
+    """Make a shard of the lists, or put all together, and print what comes next."""
+    from llmrec_cli.commands import sharding
+
+    settings = common.settings("recommend", **options)
+    context = common.context(settings, works=True)
+    outcome, following = sharding.run(common.workdir, settings, context, shard, gather=gather, force=force)
+    common.console.outcome(outcome)
+    common.console.finish([outcome], str(common.work), following)
 
 
 def _guest(history: str | None, about: list[str]) -> tuple[list[str], list[str]] | None:

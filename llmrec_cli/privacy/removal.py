@@ -24,9 +24,10 @@ from llmrec_cli.core.ticket import ticket_of
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ingest.appended import LIST as APPENDED
 from llmrec_cli.ingest.appended import PARSED
+from llmrec_cli.lists.shards import FOLDER as SHARDS
 
 RECORD, RECEIPTS, SCRATCH, TEMPORARY = "record.json", "receipts", ".scratch", ".tmp-"
-KEPT = (SCRATCH, ANSWERS, PARSED)
+KEPT = (SCRATCH, SHARDS, ANSWERS, PARSED)
 """Folders that hold what is in no artifact."""
 OWN = {RECORD, LIST, APPENDED, ".lock", ".lock-holder"}
 STAGES = frozenset(artifact.stage for artifact in REGISTRY)

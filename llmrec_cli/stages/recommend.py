@@ -8,7 +8,8 @@ Writes: recommend/recommendations, and recommend/list_texts where items have tit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -46,36 +47,36 @@ if TYPE_CHECKING:
     from llmrec_cli.lists.build import Lists
     from llmrec_cli.lists.list_texts import ListTexts
     from llmrec_cli.lists.maker import Maker
+    from llmrec_cli.lists.shards import Counts, Piece, Shard, Shards
 
 BLOCK = 2048  # users whose candidates, lists and reasons are in memory at a time
 
 
-def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
+def run(work: WorkDir, config: RecommendConfig, context: Context, made: Shards | None = None) -> Report:
+    """Make the lists of all users block by block, or put those together that shards hold."""
     from llmrec_cli.lists.build import joined, summary
     from llmrec_cli.lists.constraints import ids_of
-    from llmrec_cli.lists.maker import maker_of
-    from llmrec_cli.tensors.runtime import set_threads
 
-    set_threads(context.threads)
-    maker = maker_of(work, config, context)
+    maker, texts = _begun(work, config, context)
     parts: list[Lists] = []
-    texts = list_texts(maker, config, context)
-    with ExitStack() as open_files, context.progress.task("recommend", len(maker.histories), "users") as task:
+    with ExitStack() as open_files:
         append = open_files.enter_context(work.writer(RECOMMENDATIONS))
         append_texts = open_files.enter_context(work.writer(LIST_TEXTS)) if texts else None
-        everyone = range(0, len(maker.histories), BLOCK)
-        for start, lists in maker.blocks([(start, start + BLOCK) for start in everyone]):
-            rows = maker.table(start, lists)
-            append(rows)
-            if texts and append_texts:
-                append_texts(texts.table(rows))
-            parts.append(replace(lists, shares=None))
-            task.advance(len(lists.items))
+        for piece in made.pieces() if made else _pieces(maker, texts):
+            append(piece.rows)
+            if append_texts and piece.texts is not None:
+                append_texts(piece.texts)
+            parts.append(piece.lists)
+    faults = texts.faults if texts else Counter[str]()
+    if made:
+        made.add_to(faults, maker.rules.left_out)
     checked = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
     cold = int((maker.histories.sequences.lengths == 0).sum())
     report = summary(joined(parts), maker.strategies, maker.allowed, checked=checked, cold=cold, seed=context.seed)
     report.lines += [*rule_lines(maker, joined(parts)), *maker.account(joined(parts))]
     report.warnings += maker.notes
+    if made:
+        report.lines.append(f"gathered from {made.count:,} shards, {made.core_seconds:,.1f} core-seconds together")
     if config.max_per_category and (maker.constraints.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
     given = (config.allow, config.deny, config.constraints.pinned)
@@ -85,9 +86,43 @@ def run(work: WorkDir, config: RecommendConfig, context: Context) -> Report:
         report.warnings.append(warning)
     if config.texts and not texts:
         report.lines.append("no texts about the lists: the items have no titles")
-    for what, n in sorted(texts.faults.items() if texts else ()):
+    for what, n in sorted(faults.items()):
         report.warnings.append(f"{n:,} texts of a template were not fit to print: {what}")
     return report
+
+
+def make_shard(work: WorkDir, config: RecommendConfig, context: Context, shard: Shard, folder: Path) -> Counts:
+    """Write one shard into a folder, and nothing else."""
+    from llmrec_cli.lists import shards
+
+    maker, texts = _begun(work, config, context)
+    n_users = shards.write(folder, _pieces(maker, texts, shard))
+    left_out = {rule: int(people.sum()) for rule, people in maker.rules.left_out.items()}
+    return shards.Counts(n_users, dict(texts.faults) if texts else {}, left_out)
+
+
+def _begun(work: WorkDir, config: RecommendConfig, context: Context) -> tuple[Maker, ListTexts | None]:
+    from llmrec_cli.lists.maker import maker_of
+    from llmrec_cli.tensors.runtime import set_threads
+
+    set_threads(context.threads)
+    maker = maker_of(work, config, context)
+    return maker, list_texts(maker, config, context)
+
+
+def _pieces(maker: Maker, texts: ListTexts | None, shard: Shard | None = None) -> Iterator[Piece]:
+    """What is written of each block, all of them or a shard's; a block is the same whatever the shards are."""
+    from llmrec_cli.lists.shards import Piece
+
+    starts = range(0, n_users := len(maker.histories), BLOCK)
+    starts = starts if shard is None else shard.part(starts)
+    label = "recommend" if shard is None else f"recommend {shard}"
+    total = min(n_users, starts.stop) - min(n_users, starts.start)
+    with maker.context.progress.task(label, total, "users") as task:
+        for start, lists in maker.blocks([(start, start + BLOCK) for start in starts]):
+            rows = maker.table(start, lists).combine_chunks()
+            yield Piece(rows, texts.table(rows).combine_chunks() if texts else None, replace(lists, shares=None))
+            task.advance(len(lists.items))
 
 
 def rule_lines(maker: Maker, lists: Lists) -> list[str]:
