@@ -32,7 +32,15 @@ def fill(
     lists: Lists, popular: Backfill, segments: list[int], past: Sequences | None = None, constraints: Constraints = FREE
 ) -> Lists:
     nothing = histories(*[[] for _ in segments])
-    return backfilled(lists, popular, np.array(segments), past or nothing, constraints, filter_seen=True)
+    return backfilled(
+        lists,
+        popular,
+        np.array(segments),
+        past or nothing,
+        constraints,
+        rows=np.arange(len(lists.items)),
+        filter_seen=True,
+    )
 
 
 def test_the_best_k_by_score_and_the_source_that_adds_most() -> None:
@@ -94,7 +102,7 @@ def test_a_short_list_is_filled_behind_what_it_holds_without_the_seen(popular: B
 def test_what_was_turned_down_is_not_filled_in(popular: Backfill) -> None:
     past = replace(histories([0]), negative=sp.csr_matrix(([2], ([0], [1])), shape=(1, 6)))
     for seen, expected in ((True, {0, 1}), (False, {1})):
-        found = backfilled(empty(1, 4), popular, np.array([3]), past, FREE, filter_seen=seen)
+        found = backfilled(empty(1, 4), popular, np.array([3]), past, FREE, rows=np.arange(1), filter_seen=seen)
         assert {0, 1} - set(found.items[0].tolist()) == expected
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, distinct
+from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats, Ints, distinct
 from llmrec_cli.core.columns import ITEM
 from llmrec_cli.core.stage import Report
 from llmrec_cli.data.interactions import Sequences
@@ -47,22 +47,32 @@ TOO_ALIKE = 0.8
 
 
 def best(
-    candidates: Candidates, scores: Floats, k: int, constraints: Constraints, shares_of: Callable[[Ints], Floats]
+    candidates: Candidates,
+    scores: Floats,
+    k: int,
+    constraints: Constraints,
+    shares_of: Callable[[Ints], Floats],
+    *,
+    rows: Ints | None = None,
 ) -> Lists:
-    """The k best candidates of each user that the constraints allow.
+    """The k best candidates of each user that the constraints allow; `rows` (users,) are their row numbers.
 
     `shares_of` gives (n, retrievers) what each adds to the scores of n candidates, by row number; the carrier of a row
     is the one that adds most.
     """
     rank, users = candidates.ranks(scores + constraints.lifted(candidates.items)), candidates.users
     width = int(np.diff(candidates.offsets).max(initial=0))
-    width = max(1, width if constraints.limits else min(width, max(5 * k, 50)))
+    explore = constraints.exploration
+    width = max(1, width if constraints.limits or explore is not None else min(width, max(5 * k, 50)))
     kept = np.flatnonzero(rank < width)
     pool = np.full((candidates.n_users, width), -1, dtype=np.int64)
     pool[users[kept], rank[kept]] = kept
     there = pool >= 0
     items = np.where(there, _at(candidates.items, pool), -1).astype(np.int32)
-    chosen = choose(items, _relevance(_at(scores, pool), there), k, constraints)
+    relevance = _relevance(_at(scores, pool), there)
+    numbers = np.arange(len(items)) if rows is None else rows
+    new = None if explore is None else explore.choice(numbers, k, items, relevance)
+    chosen = choose(items, relevance, k, constraints, new)
     rows = np.where(chosen >= 0, np.take_along_axis(pool, np.maximum(chosen, 0), axis=1), -1)
     found = rows >= 0
     found_shares = shares_of(rows[found])
@@ -141,21 +151,26 @@ def backfilled(
     histories: Sequences,
     constraints: Constraints,
     *,
+    rows: Ints,
     filter_seen: bool,
 ) -> Lists:
-    """The lists with popular items at the end, where they are short.
+    """The lists with popular items at the end, where they are short, and new ones at places of theirs that have none.
 
     `segments` (users,) is the row of `backfill` that a list is completed from; of `histories` nothing comes that has
-    negative feedback and, with `filter_seen`, nothing that the user had.
+    negative feedback and, with `filter_seen`, nothing that the user had. `rows` are the users' row numbers.
     """
-    k = lists.items.shape[1]
-    short = np.flatnonzero(~lists.there.all(axis=1))
+    k, explore = lists.items.shape[1], constraints.exploration
+    lacking = False if explore is None else explore.lacking(rows, lists.items)
+    short = np.flatnonzero(~lists.there.all(axis=1) | lacking)
     if len(short) == 0:
         return lists
     users, codes = histories.select(short).excluded(seen=filter_seen)
     longest = int(np.bincount(users).max(initial=0))
     width = len(backfill.order) if constraints.limits else min(len(backfill.order), 2 * k + SPARE + longest)
     items, share, theirs = backfill.leading(segments[short], width)
+    if explore is not None:
+        given = (items, share, theirs), backfill.only(explore.new).leading(segments[short], SPARE)
+        items, share, theirs = _shuffled_behind(*given, explore.drawn(rows[short], SPARE))
     n_items = np.int64(histories.n_items)
     excluded = np.isin(np.arange(len(short))[:, None] * n_items + items, users * n_items + codes)
     items = np.where(excluded, -1, items)
@@ -167,12 +182,36 @@ def backfilled(
         np.concatenate([lists.carriers[short], np.where(theirs, OF_SEGMENT, OF_ALL)], axis=1),
     )
     relevance = -np.arange(wide.items.shape[1], dtype=np.float32)[None].repeat(len(short), axis=0)
-    chosen = choose(wide.items, relevance, k, replace(constraints, diversity=0.0))
-    out = Lists(lists.items.copy(), lists.scores.copy(), lists.carriers.copy(), lists.shares)
-    columns = np.maximum(chosen, 0)
+    new = None if explore is None else explore.choice(rows[short], k, wide.items, relevance)
+    if new is not None:
+        new[1][:, k : k + width] = -np.inf  # of the popular ones everyone would have the same
+    chosen = choose(wide.items, relevance, k, replace(constraints, diversity=0.0), new)
+    return _rechosen(lists, short, wide, chosen)
+
+
+def _shuffled_behind(
+    leading: tuple[Codes, Floats, Bools], new: tuple[Codes, Floats, Bools], drawn: Doubles
+) -> tuple[Codes, Floats, Bools]:
+    """The columns of both, those of `new` in each user's own order: what is hardly known has no better one."""
+    order = drawn[:, : new[0].shape[1]].argsort(axis=1)
+    items, share, theirs = (
+        np.concatenate([one, np.take_along_axis(other, order, axis=1)], axis=1)
+        for one, other in zip(leading, new, strict=True)
+    )
+    return items, share, theirs
+
+
+def _rechosen(lists: Lists, short: Ints, wide: Lists, chosen: Ints) -> Lists:
+    """The lists where those of the users `short` are the `chosen` columns of `wide`, which begins with their own."""
+    k, columns = lists.items.shape[1], np.maximum(chosen, 0)
+    shares = None if lists.shares is None else lists.shares.copy()
+    out = Lists(lists.items.copy(), lists.scores.copy(), lists.carriers.copy(), shares)
     out.items[short] = np.where(chosen >= 0, np.take_along_axis(wide.items, columns, axis=1), -1)
     out.scores[short] = np.where(chosen >= 0, np.take_along_axis(wide.scores, columns, axis=1), np.nan)
     out.carriers[short] = np.take_along_axis(wide.carriers, columns, axis=1)
+    if shares is not None:
+        own = np.take_along_axis(shares[short], np.minimum(columns, k - 1)[:, :, None], axis=1)
+        shares[short] = np.where((columns < k)[:, :, None], own, 0)
     return out
 
 

@@ -12,6 +12,7 @@ from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, unit
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.text_cleaning import comparable
 from llmrec_cli.data.catalogue import group_numbers
+from llmrec_cli.lists.exploration import Exploration
 
 Groups = Ints
 
@@ -32,6 +33,8 @@ class Constraints:
     """(items, d) unit-length vectors that say how alike two items are; needed where diversity > 0."""
     caps: tuple[tuple[Groups, int], ...] = ()
     """Of further groups: (items,) numbers, -1 for none, and the most items of one."""
+    exploration: Exploration | None = None
+    """Places for new items, where there are such."""
     pinned: Floats | None = None
     """(items,) above 0 for what stands first in every list that may have it, the largest foremost."""
 
@@ -60,12 +63,15 @@ class Constraints:
         return cls(title_groups(titles), group_numbers(categories), cap, diversity, vectors)
 
 
-def choose(items: Codes, relevance: Floats, k: int, constraints: Constraints) -> Groups:
+def choose(
+    items: Codes, relevance: Floats, k: int, constraints: Constraints, new: tuple[Bools, Floats] | None = None
+) -> Groups:
     """(users, k) columns of the chosen candidates in order, -1 where the constraints leave too few.
 
     `items` (users, width) are candidates, -1 where a row is short; of equal relevance the first stands first. With
     diversity d the next item is the one with the largest (1 - d) x relevance - d x cosine to the nearest item already
     chosen: maximal marginal relevance (Carbonell and Goldstein 1998). Relevance should lie in [0, 1] for that.
+    `new` has the (users, k) places that new items are given, and (users, width) their order, -inf for other items.
     """
     users = np.arange(len(items))
     there = items >= 0
@@ -78,6 +84,9 @@ def choose(items: Codes, relevance: Floats, k: int, constraints: Constraints) ->
     limits = [(groups[codes], most, np.full((len(items), k), -2)) for groups, most in constraints.limits]
     for rank in range(min(k, items.shape[1])):
         best = (worth - constraints.diversity * nearest).argmax(axis=1)
+        if new is not None:
+            fresh = np.where(np.isneginf(worth), -np.inf, new[1])
+            best = np.where(new[0][:, rank] & np.isfinite(fresh.max(axis=1)), fresh.argmax(axis=1), best)
         found = np.isfinite(worth[users, best])
         chosen[found, rank] = best[found]
         worth[users, best] = -np.inf

@@ -29,9 +29,10 @@ from llmrec_cli.lists.build import SPARE, Backfill, Lists, backfilled, best, che
 from llmrec_cli.lists.conditions import Rules, rules_of
 from llmrec_cli.lists.constraints import Constraints
 from llmrec_cli.lists.explanations import Explainer, Rows
+from llmrec_cli.lists.exploration import STRATEGY
 from llmrec_cli.lists.recommend_config import RecommendConfig
-from llmrec_cli.lists.rule_columns import caps, of_late
-from llmrec_cli.lists.wording import PINNED
+from llmrec_cli.lists.rule_columns import constraints_of, of_late
+from llmrec_cli.lists.wording import EXPLORED, PINNED
 from llmrec_cli.ranking import leaderboard
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import Candidates
@@ -92,10 +93,14 @@ class Maker:
 
     @cached_property
     def retrieval(self) -> Retrieval:
-        limits = self.allowed, self.cold, self.config.filter_seen, self.context.max_memory
+        depths, cold = self.depths, self.cold
+        if self.constraints.exploration is not None:  # items that are new come as those without events do
+            depths = depths.model_copy(update={"cold": max(depths.cold, ENOUGH * self.config.k)})
+            cold = cold | self.constraints.exploration.new
+        limits = self.allowed, cold, self.config.filter_seen, self.context.max_memory
         pinned = self.constraints.pinned
         added = None if pinned is None else np.flatnonzero(pinned).astype(np.int32)
-        return Retrieval(self.retrievers, self.catalogue, self.depths, *limits, added=added, opinion=self.opinion)
+        return Retrieval(self.retrievers, self.catalogue, depths, *limits, added=added, opinion=self.opinion)
 
     def candidates(self, users: Histories, only: Bools | None = None) -> Candidates:
         """What the retrievers bring for these users, without what the settings exclude; `only` (items,) of these."""
@@ -148,9 +153,9 @@ class Maker:
         What rules that are checked on candidates take out is forbidden then, and users with little left are asked
         about once more.
         """
-        known, k = users.sequences.lengths > 0, self.config.k
+        known, k, everyone = users.sequences.lengths > 0, self.config.k, self.of_all(rows)
         candidates = self.eligible(self.candidates(users, only), known, rows)
-        good = self.rules.hold(self.of_all(rows)[candidates.users], candidates.items, count=True)
+        good = self.rules.hold(everyone[candidates.users], candidates.items, count=True)
         taken = candidates.users[~good]
         if len(taken):
             users = replace(users, sequences=users.sequences.forbid(taken, candidates.items[~good]))
@@ -160,7 +165,7 @@ class Maker:
             excluded = Excluded.of(had.excluded(seen=self.config.filter_seen))
             candidates = candidates.keep(~excluded.holds(candidates.users, candidates.items, had.n_items))
         scores, shares_of = self.scored(candidates, known, rows)
-        lists = self._filled(best(candidates, scores, k, self.constraints, shares_of), rows, had, only)
+        lists = self._filled(best(candidates, scores, k, self.constraints, shares_of, rows=everyone), rows, had, only)
         lost = np.bincount(taken, minlength=len(rows)) > 0
         short = np.flatnonzero(lost & (np.diff(candidates.offsets) < ENOUGH * k))
         if not tries or not len(short):
@@ -179,7 +184,7 @@ class Maker:
         everyone = self.of_all(rows)
         while True:
             given = backfill, self.segment[rows], had, self.constraints
-            filled = backfilled(lists, *given, filter_seen=self.config.filter_seen)
+            filled = backfilled(lists, *given, rows=everyone, filter_seen=self.config.filter_seen)
             users = np.nonzero(filled.there)[0]
             wrong = np.unique(users[~self.rules.hold(everyone[users], filled.items[filled.there])])
             if not len(wrong):
@@ -191,7 +196,8 @@ class Maker:
 
     def account(self, lists: Lists) -> list[str]:
         """What is reported of all lists beside the rules of `where`."""
-        return []
+        exploration = self.constraints.exploration
+        return [] if exploration is None else [exploration.account(lists.items, self.allowed)]
 
     def table(self, start: int, lists: Lists) -> pa.Table:
         """The rows of a block as they are written."""
@@ -204,8 +210,15 @@ class Maker:
         rows = Rows(users, lists.items[there], carriers, strategies, segments, lists.scores[there], lists.shares[there])
         block = self.histories.block(start, start + len(there)).sequences
         reasons, evidence = self.explainer.explain(rows, block, start)
-        pinned = (self.constraints.lifted(rows.items) > 0).tolist()
-        reasons = [f"{PINNED} {said}" if first else said for said, first in zip(reasons, pinned, strict=True)]
+        heads = {PINNED: self.constraints.lifted(rows.items) > 0}
+        if (exploration := self.constraints.exploration) is not None:
+            heads[EXPLORED] = exploration.explored(self.of_all(np.arange(start, start + len(there))), lists.items)[
+                there
+            ]
+            named = zip(strategies, heads[EXPLORED].tolist(), strict=True)
+            strategies = [STRATEGY if new else name for name, new in named]
+        for head, rows_of in heads.items():
+            reasons = [f"{head} {said}" if hit else said for said, hit in zip(reasons, rows_of.tolist(), strict=True)]
         return pa.table(
             {
                 USER: self.user_ids.take(pa.array(users + start)),
@@ -250,7 +263,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         retrievers=retrievers,
         depths=depths,
         ranker=ranker,
-        constraints=replace(_constraints(config, catalogue), caps=caps(config.constraints, items, sequences)),
+        constraints=constraints_of(config, catalogue, items, sequences, context.seed),
         allowed=allowed,
         cold=people == 0,
         backfill=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
@@ -270,13 +283,6 @@ def allowed_items(config: RecommendConfig, context: Context, item_ids: list[str]
     """(items,) which items lists may have: by the user's own lists of ids, and by how many `people` had them."""
     allow, deny = (constraints.ids_of(given, context.base) for given in (config.allow, config.deny))
     return constraints.allowed_items(item_ids, allow, deny) & min_support.enough(people, least)
-
-
-def _constraints(config: RecommendConfig, catalogue: Catalogue) -> Constraints:
-    held = catalogue.titles, catalogue.categories, config.max_per_category, config.diversity
-    alike = catalogue.text_vectors if catalogue.text_vectors.shape[1] else catalogue.vectors
-    pinned = constraints.pinned(config.constraints.pinned, catalogue.item_ids)
-    return replace(Constraints.of(*held, alike), pinned=pinned)
 
 
 def _models(

@@ -25,6 +25,16 @@ class ConstraintsConfig(BaseModel, frozen=True, extra="forbid"):
         None, description="with filter_seen off: what the user chose so many days ago or later does not come again"
     )
 
+    explore: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of a list's places, drawn by the seed, that goes to new items; never the first",
+    )
+    explore_days: float = Field(
+        30.0, ge=0, description="items first seen (or dated, see age_from) so many days ago or later are new"
+    )
+
     @property
     def conditions(self) -> list[str]:
         """All that must hold of a user and an item."""

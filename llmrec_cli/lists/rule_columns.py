@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from llmrec_cli.core.arrays import Doubles, Ints
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.data.attributes import by_name
-from llmrec_cli.data.catalogue import group_numbers
+from llmrec_cli.data.catalogue import Catalogue, group_numbers
 from llmrec_cli.data.interactions import Sequences
-from llmrec_cli.lists.recommend_config import ConstraintsConfig
+from llmrec_cli.lists.constraints import Constraints, pinned
+from llmrec_cli.lists.exploration import Exploration
+from llmrec_cli.lists.recommend_config import ConstraintsConfig, RecommendConfig
 
 DAY = 86400
 Columns = Mapping[str, Any]
@@ -43,6 +46,33 @@ def item_columns(items: pa.Table, histories: Sequences, age_from: str = "") -> d
 def user_columns(users: pa.Table, profiles: pa.Table) -> dict[str, pa.Array[Any]]:
     """What rules can read of users: the columns of `clean/users`, attributes, age band and segment."""
     return _columns(users, (USER, "age", "gender", "region", "n_events")) | _columns(profiles, ("age_band", "segment"))
+
+
+def constraints_of(
+    config: RecommendConfig, catalogue: Catalogue, items: pa.Table, histories: Sequences, seed: int
+) -> Constraints:
+    """What the settings ask of every list; SettingsError for a column that items do not have."""
+    given, alike = config.constraints, catalogue.text_vectors if catalogue.text_vectors.shape[1] else catalogue.vectors
+    made = Constraints.of(catalogue.titles, catalogue.categories, config.max_per_category, config.diversity, alike)
+    return replace(
+        made,
+        pinned=pinned(given.pinned, catalogue.item_ids),
+        caps=caps(given, items, histories),
+        exploration=_exploration(given, items, histories, seed),
+    )
+
+
+def _exploration(config: ConstraintsConfig, items: pa.Table, histories: Sequences, seed: int) -> Exploration | None:
+    """New are items first seen, or in `age_from` dated, at most `explore_days` before the newest event; without times
+    and dates those that nobody chose. None where no place is given to them.
+    """
+    if not config.explore:
+        return None
+    new = histories.people() == 0
+    if (ages := item_columns(items, histories, config.age_from).get("age_days")) is not None:
+        age = np.asarray(ages.to_numpy(zero_copy_only=False), dtype=np.float64)
+        new = np.where(np.isnan(age), new, age <= config.explore_days)
+    return Exploration(new, config.explore, seed, len(config.pinned))
 
 
 def caps(config: ConstraintsConfig, items: pa.Table, histories: Sequences) -> tuple[tuple[Ints, int], ...]:

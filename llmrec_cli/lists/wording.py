@@ -40,8 +40,9 @@ PLAIN = "Picked by a model that reads what you chose."
 FITS = "Fits {wish}."
 MORE, LESS = "More of {wish}, as you wish.", "Less of {wish} is wished, and this is left."
 PINNED = "Placed first by those who run this."
+EXPLORED = "New here, shown to find out who likes it."
 SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), NEW_LIKE, INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
-SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN, FITS, MORE, LESS, PINNED)
+SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN, FITS, MORE, LESS, PINNED, EXPLORED)
 """Every form that an explanation can have."""
 BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
 

@@ -30,7 +30,11 @@ METRIC = "ndcg@10"
 BASELINE = "popularity"
 DAYS, POINTS = "events of a day", 60
 
-BACKFILL_NAMES = {"popularity": "Popular with everyone", "segment-popularity": "Popular with their segment"}
+BACKFILL_NAMES = {
+    "popularity": "Popular with everyone",
+    "segment-popularity": "Popular with their segment",
+    "explore": "New, to find out who likes it",
+}
 
 
 def strategy_names(work: WorkDir) -> dict[str, str]:
