@@ -76,6 +76,9 @@ def test_the_strongest_entries_of_a_row_are_kept_and_equal_ones_by_column(n: int
     dense = rng.integers(-4, 5, (30, 40)).astype(np.float32) * 0.3  # many are equal, some are negative, some not there
     dense[5] = 0
     kept = strongest(sp.csr_matrix(dense), n).toarray()
+    ties = rng.permutation(40)
+    by_ties = strongest(sp.csr_matrix(dense[:, np.argsort(ties)]), n).toarray()[:, ties]
+    np.testing.assert_array_equal(strongest(sp.csr_matrix(dense), n, ties).toarray(), by_ties)
     expected = np.zeros_like(dense)
     for row, given in enumerate(dense):
         there = np.flatnonzero(given)

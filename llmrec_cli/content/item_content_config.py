@@ -28,7 +28,7 @@ class ItemContentConfig(BaseModel, frozen=True, extra="forbid"):
         False, description="tune the text encoder on behaviour; its vectors are used where validation is better"
     )
     tune_text_layers: int = Field(2, ge=1, description="upper layers of the text encoder that are tuned")
-    tune_text_steps: int = Field(200, ge=1, description="training steps of 64 users at most")
+    tune_text_steps: int = Field(800, ge=1, description="training steps of 64 users at most; fewer where none helps")
     content_weight: bool = Field(
         True, description="also score items by how alike their content is to the history's; validation weighs it"
     )

@@ -26,6 +26,9 @@ from llmrec_cli.core.errors import LockedError, UpstreamError
 from llmrec_cli.core.parquet import conform, encodings, same_type, verify
 from llmrec_cli.core.records import Json
 
+SHARDS = ".shards"
+"""The folder of a stage whose work is shared out, for parts that are finished."""
+
 
 class WorkDir:
     """One folder that holds all artifacts of one project, `WORK/<stage>/<name>`."""

@@ -27,10 +27,10 @@ from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.parquet import conform
 from llmrec_cli.core.stage import State
 from llmrec_cli.core.ticket import difference
-from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.core.workdir import SHARDS, WorkDir
 from llmrec_cli.lists.build import Lists, joined
 
-FOLDER, FORMAT = ".shards", "llmrec.shard/1"
+FORMAT = "llmrec.shard/1"
 RECORD, LISTS, ROWS, TEXTS = "record.json", "lists.npz", "rows.arrow", "texts.arrow"
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
 NAMED = 20
@@ -117,7 +117,7 @@ class Shards:
     @classmethod
     def of(cls, work: WorkDir, now: State) -> Self:
         """DataError for a shard that is damaged, or of another ticket or another count than the others."""
-        found = cls(work.path / "recommend" / FOLDER, {})
+        found = cls(work.path / "recommend" / SHARDS, {})
         for shard, path in sorted((Shard.of_folder(path), path) for path in found.folder.glob("[0-9]*-of-[0-9]*")):
             record = found.made[shard] = _read(shard, path)
             if record.ticket != now.ticket:

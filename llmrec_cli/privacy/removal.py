@@ -21,10 +21,9 @@ from llmrec_cli.core.columns import USER
 from llmrec_cli.core.pseudonyms import LIST
 from llmrec_cli.core.records import Json
 from llmrec_cli.core.ticket import ticket_of
-from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.core.workdir import SHARDS, WorkDir
 from llmrec_cli.ingest.appended import LIST as APPENDED
 from llmrec_cli.ingest.appended import PARSED
-from llmrec_cli.lists.shards import FOLDER as SHARDS
 
 RECORD, RECEIPTS, SCRATCH, TEMPORARY = "record.json", "receipts", ".scratch", ".tmp-"
 KEPT = (SCRATCH, SHARDS, ANSWERS, PARSED)

@@ -81,8 +81,16 @@ def first_free(order: Codes, n: int, n_rows: int, rows: Ints, taken: npt.NDArray
     return found[kept], order[at[kept]]
 
 
-def strongest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:
-    """The n largest entries of each row, equal ones by column; a sorted matrix of float32, at most one entry a cell."""
+def strongest(matrix: sp.csr_matrix, n: int, ties: Ints | None = None) -> sp.csr_matrix:
+    """The n largest entries of each row; a sorted matrix of float32, at most one entry a cell.
+
+    Equal ones by `ties` (columns,), a permutation, or without by column.
+    """
+    if ties is not None:
+        of_ties = sp.csr_matrix((matrix.data, ties[matrix.indices].astype(np.int32), matrix.indptr), matrix.shape)
+        found = strongest(of_ties, n)
+        columns = np.argsort(ties).astype(np.int32)[found.indices]
+        return sp.csr_matrix((found.data, columns, found.indptr), found.shape).sorted_indices()
     bits = int(max(matrix.shape[1] - 1, 1)).bit_length()
     step = 1 << max(32 - bits, 0)
     parts = [_strongest(matrix[start : start + step], n, bits) for start in range(0, matrix.shape[0], step)]

@@ -15,6 +15,7 @@ from llmrec_cli.core.arrays import Codes, Floats, Ints, offsets_of
 from llmrec_cli.data import words
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.entries import strongest
 from llmrec_cli.ranking.item_table import ItemTable, dots
 from llmrec_cli.ranking.retrievers import Excluded, Histories
@@ -74,10 +75,12 @@ class Tfidf(Neighbourhood):
         columns = catalogue.titles, catalogue.texts, catalogue.categories, catalogue.tags
         counts, transposed = catalogue.once("words", columns, lambda: weighed_words(catalogue))
 
+        ties = tie_order(catalogue.item_ids)
+
         def alike(rows: Ints) -> sp.csr_matrix:
             found = counts[rows] @ transposed
             found.data[found.indices == np.repeat(rows, np.diff(found.indptr))] = 0  # not the item itself
-            return strongest(found, config.neighbours)
+            return strongest(found, config.neighbours, ties)
 
         return cls(config, nearest(alike, ("words", config.neighbours), columns, sequences, catalogue))
 
