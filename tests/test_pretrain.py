@@ -292,7 +292,9 @@ def test_the_defaults_go_by_the_architecture_and_the_start() -> None:
 
 def test_a_search_that_was_not_done_says_so(tmp_path: Path, quick: Context) -> None:
     work = work_with(tmp_path, walks())
-    short = execute(STAGE, work, PretrainConfig(**{**QUICK, "epochs": 2}, refit=False), quick).report
+    short = execute(
+        STAGE, work, PretrainConfig(**{**QUICK, "epochs": 2, "learning_rate": 0.003}, refit=False), quick
+    ).report
     assert short.metrics["best_epoch"] == 2
     assert [w for w in short.warnings if "raise pretrain.epochs" in w]
     rate = {**QUICK, "epochs": 12, "learning_rate": 0.1}

@@ -23,7 +23,7 @@ import json, sys
 import torch
 from torch import nn
 from llmrec_cli.core.progress import PlainProgress
-from llmrec_cli.tensors import runtime
+from llmrec_cli.tensors import process_group, runtime
 
 class Line(nn.Module):
     def __init__(self):
@@ -50,6 +50,7 @@ def train():
         json.dump({"epochs": told, "weights": weights, "threads": torch.get_num_threads()}, file)
 
 train()
+process_group._dissolve()  # as `pretrain` does: the group's threads may abort a process that ends without it
 """
 
 

@@ -23,6 +23,7 @@ from llmrec_cli.stages import recommend
 from tests import tiny
 from tests.conftest import ROOT
 from tests.signing import vouch
+from tests.test_app import llmrec
 
 RULE = 'recommend.constraints.where="user.user_id <> item.title"'
 BLOCK = 4
@@ -83,6 +84,7 @@ def test_any_number_of_shards_gives_the_bytes_and_the_report_of_an_ordinary_run(
 ) -> None:
     monkeypatch.setattr("llmrec_cli.lists.conditions.VALUES", 10)  # the rule is checked on candidates
     expected, report = ordinary(work, context, *more)
+    assert not more or "candidates taken out" in report.lines[-1]
     for of in counts:  # of 13 blocks
         for number in reversed(range(1, of + 1)):
             made(work, context, f"{number}/{of}", *more)
@@ -166,3 +168,9 @@ def test_gathering_nothing_is_told(work: WorkDir, context: Context) -> None:
         gathered(work, context)
     with pytest.raises(SettingsError, match="--gather puts all together"):
         sharding.run(work, given(), context, "1/2", gather=True, force=False)
+
+
+@pytest.mark.parametrize("more", [["--user", "u00"], ["--format", "csv", "-o", "x.csv"]])
+def test_a_shard_is_neither_asked_nor_exported(more: list[str], tmp_path: Path) -> None:
+    done = llmrec("recommend", "--shard", "1/2", *more, cwd=tmp_path)
+    assert done.returncode == 2 and "--shard makes a part" in done.stderr

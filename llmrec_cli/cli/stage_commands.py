@@ -209,6 +209,8 @@ def recommend(
     wanted = _agreed(common, format_, output)
     steer = {name: each for name, each in (("more", more), ("less", less), ("never", never)) if each}
     question = {"without": without or [], "wish": ask, "guest": _guest(history, set_user or []), "steer": steer}
+    if shard is not None and (user or history is not None or wanted):
+        raise SettingsError("--shard makes a part of the lists", where="--shard", fix="leave out --user and --format")
     if user or history is not None:
         return _ask(common, user or [], question, (wanted, output), force=force, **options)
     if without or steer or ask is not None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,9 @@ from llmrec_cli.core.parquet import conform
 from llmrec_cli.core.stage import State
 from llmrec_cli.core.ticket import difference
 from llmrec_cli.core.workdir import SHARDS, WorkDir
-from llmrec_cli.lists.build import Lists, joined
+
+if TYPE_CHECKING:
+    from llmrec_cli.lists.build import Lists
 
 FORMAT = "llmrec.shard/1"
 RECORD, LISTS, ROWS, TEXTS = "record.json", "lists.npz", "rows.arrow", "texts.arrow"
@@ -191,6 +193,8 @@ class Shards:
 
     def pieces(self) -> Iterator[Piece]:
         """The blocks of all shards in order, as they were made."""
+        from llmrec_cli.lists.build import Lists
+
         for folder in map(self.path, self.made):
             with np.load(folder / LISTS) as lists:
                 ends, items, carriers = np.cumsum(lists["sizes"]), lists["items"], lists["carriers"]
@@ -207,6 +211,8 @@ class Shards:
 
 def write(folder: Path, pieces: Iterable[Piece]) -> int:
     """A shard's users: a record batch for each block, so that gathering appends the very blocks of an ordinary run."""
+    from llmrec_cli.lists.build import joined
+
     lists: list[Lists] = []
     with ExitStack() as files:
         sinks: dict[str, Any] = {}
