@@ -15,6 +15,13 @@ from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")]
+User = Annotated[list[str] | None, typer.Option(help="Print this user's list, change nothing; may be repeated.")]
+Without = Annotated[
+    list[str] | None, typer.Option(help="With --user: as if this item had not been chosen; may be repeated.")
+]
+Chosen = Annotated[
+    str | None, typer.Option(metavar="A,B,C", help="Ask for somebody who chose these items, oldest first.")
+]
 SetUser = Annotated[list[str] | None, typer.Option(help="With --history: region=France; may be repeated.")]
 More = Annotated[list[str] | None, typer.Option(help="With --user: more of this tag, category, item or words.")]
 Less = Annotated[list[str] | None, typer.Option(help="With --user: less of it; these may be repeated.")]
@@ -173,16 +180,10 @@ def generate(common: Common, *, dry_run: DryRun = False, force: Force = False, *
 def recommend(
     common: Common,
     *,
-    user: Annotated[
-        list[str] | None, typer.Option(help="Print this user's list, change nothing; may be repeated.")
-    ] = None,
-    without: Annotated[
-        list[str] | None, typer.Option(help="With --user: as if this item had not been chosen; may be repeated.")
-    ] = None,
+    user: User = None,
+    without: Without = None,
     ask: Annotated[str | None, typer.Option(help="With --user: in words, what the list should fit.")] = None,
-    history: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Ask for somebody who chose these items, oldest first.")
-    ] = None,
+    history: Chosen = None,
     set_user: SetUser = None,
     more: More = None,
     less: Less = None,
@@ -201,7 +202,6 @@ def recommend(
     With --user it answers for these users under the given options and leaves the work directory as it is; with
     --without as if the user had not chosen these items, the models unchanged, and it says what left the list; with
     --ask for items whose texts are near to these words. --history answers likewise for somebody who is in no log.
-
     --shard 3/7 makes a seventh of the lists, at once with the others on any machine; --gather puts them together.
 
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
@@ -213,17 +213,14 @@ def recommend(
         raise SettingsError("--shard makes a part of the lists", where="--shard", fix="leave out --user and --format")
     if user or history is not None:
         return _ask(common, user or [], question, (wanted, output), force=force, **options)
-    if without or steer or ask is not None:
-        given = "without" if without else next(iter(steer), "ask")
-        raise SettingsError(f"`--{given}` asks for the list of one user", fix="give --user USER")
+    if given := ["without"] * bool(without) + [*steer] + ["ask"] * (ask is not None):
+        raise SettingsError(f"`--{given[0]}` asks for the list of one user", fix="give --user USER")
     if shard is not None or gather:
         _in_shards(common, shard, gather=gather, force=force, **options)
     else:
         _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
     if wanted:
-        from llmrec_cli.report import exports
-
-        exports.export(common.workdir, wanted, output)
+        _export(common, wanted, output)
 
 
 @command(STAGES, settings=("users",))
@@ -244,6 +241,12 @@ def _agreed(common: Common, format_: str | None, output: str | None) -> str | No
     from llmrec_cli.report import exports
 
     return exports.agreed(common.workdir, format_, output, as_json=common.as_json)
+
+
+def _export(common: Common, format_: str, output: str | None) -> None:
+    from llmrec_cli.report import exports
+
+    exports.export(common.workdir, format_, output)
 
 
 def _in_shards(common: Common, shard: str | None, *, gather: bool, force: bool, **options: Any) -> None:

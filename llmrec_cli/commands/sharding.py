@@ -77,7 +77,7 @@ def _fitting(work: WorkDir, now: State, shard: Shard) -> Shards:
     there = Shards.of(work, now)
     if there.made and there.count != shard.of:
         fix = f"--shard {min(shard.number, there.count)}/{there.count}"
-        raise there.refused(f"{shard} is none of the shards here: they are of {there.count}", fix)
+        raise there.mismatch(f"{shard} is none of the shards here: they are of {there.count}", fix)
     return there
 
 

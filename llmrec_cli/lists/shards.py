@@ -124,9 +124,9 @@ class Shards:
             record = found.made[shard] = _read(shard, path)
             if record.ticket != now.ticket:
                 why = difference(record.parts.model_dump(), now.parts)
-                raise found.refused(f"shard {shard} was made for other lists: {why}", "use the settings of then")
+                raise found.mismatch(f"shard {shard} was made for other lists: {why}", "use the settings of then")
             if shard.of != found.count:
-                raise found.refused(f"there are shards of {found.count} and of {shard.of}", "keep those of one count")
+                raise found.mismatch(f"there are shards of {found.count} and of {shard.of}", "keep those of one count")
         return found
 
     @property
@@ -138,7 +138,7 @@ class Shards:
     def missing(self) -> list[int]:
         return [n for n in range(1, self.count + 1) if Shard(self.count, n) not in self.made]
 
-    def refused(self, what: str, fix: str) -> DataError:
+    def mismatch(self, what: str, fix: str) -> DataError:
         """That the shards here do not fit."""
         return DataError(what, where=str(self.folder), fix=f"{fix}, or begin anew: rm -r {self.folder}")
 

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 Batch = tuple[torch.Tensor, ...]
 _preferred = "auto"
-SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
-"""Ways of accelerate to spread a model over processes."""
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")  # accelerate's ways to spread a model over processes
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class Runtime:
 
 def start(device: str = "auto", threads: int = 0) -> Runtime:
     """Set the threads (0 = all cores) and choose the device: auto, cpu, cuda or mps."""
-    from accelerate import Accelerator
-    from accelerate.utils import InitProcessGroupKwargs
+    from accelerate import Accelerator, InitProcessGroupKwargs
 
     where = choose_device(device)
     set_threads(threads)
@@ -56,11 +54,9 @@ def start(device: str = "auto", threads: int = 0) -> Runtime:
     patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
     accelerator = Accelerator(cpu=where == "cpu", mixed_precision="no", kwargs_handlers=[patience])
     if accelerator.distributed_type.value in SHARDED:
-        raise SettingsError(
-            "every process trains the whole model; sharding it (FSDP, DeepSpeed) is not supported",
-            where="the configuration of accelerate",
-            fix="use torchrun, or `accelerate launch --multi_gpu`",
-        )
+        what = "every process trains the whole model; sharding it (FSDP, DeepSpeed) is not supported"
+        fix = "use torchrun, or `accelerate launch --multi_gpu`"
+        raise SettingsError(what, where="the configuration of accelerate", fix=fix)
     return Runtime(accelerator, fast_dtype(accelerator.device))
 
 
