@@ -91,6 +91,7 @@ def make(folder: Path) -> Path:
     for row in rows:
         titles[row["StockCode"]][row["Description"]] += 1
         prices[row["StockCode"]][row["Price"]] += 1
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.csv").open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow(["用户", "商品", "时间", "数量"])
