@@ -189,6 +189,17 @@ def test_a_price_that_varies_is_said_to_and_the_command_is_named(tmp_path: Path)
     assert "--set 'clean.items.attributes=[\"price\"]'" in printed
 
 
+def test_a_price_is_not_said_to_vary_where_it_does_not_or_an_items_file_describes(tmp_path: Path) -> None:
+    empty = [[*row[:3], "" if n % 11 > 3 else "9.50" if n % 11 else "8"] for n, row in enumerate(events())]
+    _, printed = written([csv(tmp_path / "log.csv", HEADER, empty)], tmp_path / "p")
+    assert "left out   price    neither its name" in printed  # most items have none
+    items = csv(
+        tmp_path / "items.csv", ("item_id", "title"), [[f"p{n}", f"Thing number {n} of all"] for n in range(11)]
+    )
+    log = csv(tmp_path / "paid.csv", HEADER, [[*row[:3], f"{1 + n % 7}.50"] for n, row in enumerate(events())])
+    assert "differ among the rows" not in written([log, items], tmp_path / "q")[1]
+
+
 def test_every_column_is_spoken_of(tmp_path: Path) -> None:
     header = (*HEADER, "empty", "constant", "session", "Price", "added_on", "ip")
     rows = [

@@ -209,8 +209,10 @@ def recommend(
     wanted = _agreed(common, format_, output)
     steer = {name: each for name, each in (("more", more), ("less", less), ("never", never)) if each}
     question = {"without": without or [], "wish": ask, "guest": _guest(history, set_user or []), "steer": steer}
-    if shard is not None and (user or history is not None or wanted):
-        raise SettingsError("--shard makes a part of the lists", where="--shard", fix="leave out --user and --format")
+    if (shard is not None and wanted) or ((shard is not None or gather) and (user or history is not None)):
+        raise SettingsError(
+            "--shard makes a part of all lists, --gather all", fix="leave out --user, --history and --format"
+        )
     if user or history is not None:
         return _ask(common, user or [], question, (wanted, output), force=force, **options)
     if given := ["without"] * bool(without) + [*steer] + ["ask"] * (ask is not None):
@@ -219,8 +221,7 @@ def recommend(
         _in_shards(common, shard, gather=gather, force=force, **options)
     else:
         _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
-    if wanted:
-        _export(common, wanted, output)
+    _export(common, wanted, output)
 
 
 @command(STAGES, settings=("users",))
@@ -243,10 +244,12 @@ def _agreed(common: Common, format_: str | None, output: str | None) -> str | No
     return exports.agreed(common.workdir, format_, output, as_json=common.as_json)
 
 
-def _export(common: Common, format_: str, output: str | None) -> None:
-    from llmrec_cli.report import exports
+def _export(common: Common, format_: str | None, output: str | None) -> None:
+    """Write the lists in a format too, where one is asked for."""
+    if format_ is not None:
+        from llmrec_cli.report import exports
 
-    exports.export(common.workdir, format_, output)
+        exports.export(common.workdir, format_, output)
 
 
 def _in_shards(common: Common, shard: str | None, *, gather: bool, force: bool, **options: Any) -> None:

@@ -16,6 +16,7 @@ from llmrec_cli.core.disk import disk_errors
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.printable import printable
 from llmrec_cli.core.settings_draft import Draft
+from llmrec_cli.ingest import infer
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.infer import InferredColumn
@@ -158,7 +159,8 @@ def _draft(found: Assignment, project: _Project, seen: proposals.Shape) -> list[
             used |= {g.column for g in kept}
             lines += _format_columns(kept)
     if not found.log.is_sequences:
-        lines += _left_out(found.log, used, log=True)
+        lost = {} if found.items else infer.varied(found.log.table, found.log.facts, ids["item"])
+        lines += _left_out(found.log, used, log=True, lost=lost)
     lines += described
     for key, (value, why) in proposed.items():
         draft.put(key, value, why)
@@ -214,8 +216,6 @@ def _where(log: RawTable, columns: Sequence[InferredColumn]) -> str:
 
 def _from_file(project: _Project, section: str, id_field: str, file: RawTable, key: str) -> list[str]:
     """The columns of a file of items or users, put into the draft; the lines to print."""
-    from llmrec_cli.ingest import infer
-
     rules = infer.item_columns if section == "items" else infer.user_columns
     found, lost = _there(rules([f for f in file.facts.values() if f.name != key]), file, project.folder)
     found = project.open_fields(section, found)
@@ -229,7 +229,7 @@ def _from_file(project: _Project, section: str, id_field: str, file: RawTable, k
 
 def _from_log(project: _Project, section: str, log: RawTable, id_column: str, used: set[str]) -> list[InferredColumn]:
     """The columns of the log that are properties of the item or the user, put into the draft."""
-    from llmrec_cli.ingest import column_facts, infer
+    from llmrec_cli.ingest import column_facts
 
     rules = infer.item_columns if section == "items" else infer.user_columns
     others = [c for c in log.table.column_names if c not in used]
@@ -280,11 +280,10 @@ def _left_out(file: RawTable, used: set[str], *, log: bool, lost: Mapping[str, s
     from llmrec_cli.ingest.infer import InferredColumn, unused_reason
 
     rest = [f for f in file.facts.values() if f.name not in used]
-    columns = [InferredColumn("left out", f.name, (lost or {}).get(f.name) or unused_reason(f, log=log)) for f in rest]
+    said = {f.name: (lost or {}).get(f.name) or unused_reason(f, log=log) for f in rest}
     unread = [c for c in file.input.columns if c not in file.table.column_names]
-    return _format_columns(
-        [*columns, *(InferredColumn("left out", c, "another column has this name too") for c in unread)]
-    )
+    said |= dict.fromkeys(unread, "another column has this name too")
+    return _format_columns([InferredColumn("left out", name, why) for name, why in said.items()])
 
 
 def _format_columns(found: Sequence[InferredColumn]) -> list[str]:

@@ -93,11 +93,15 @@ def properties(table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
     """
     keyed = table.filter(pc.is_valid(table.column(key)))
     one = keyed.group_by([key], use_threads=False).aggregate([(c, "first") for c in columns])
+    filled = {c: pc.count_distinct(keyed.filter(pc.is_valid(keyed.column(c))).column(key)).as_py() for c in columns}
+    kept = [c for c, n_keys in filled.items() if 2 * n_keys > one.num_rows and not varies(keyed, key, c)]
+    return pa.table({c: one.column(f"{c}_first") for c in kept})
 
-    def belongs(column: str) -> bool:
-        pairs = keyed.select([key, column]).filter(pc.is_valid(keyed.column(column)))
-        n_keys = pc.count_distinct(pairs.column(key)).as_py()
-        n_pairs = pairs.group_by([key, column]).aggregate([]).num_rows
-        return 2 * n_keys > one.num_rows and n_pairs <= 1.25 * n_keys
 
-    return pa.table({c: one.column(f"{c}_first") for c in columns if belongs(c)})
+def varies(table: pa.Table, key: str, column: str) -> bool:
+    """Whether more than a few keys have several values in a column."""
+    there = pc.and_(pc.is_valid(table.column(key)), pc.is_valid(table.column(column)))
+    pairs = table.select([key, column]).filter(there)
+    n_pairs: int = pairs.group_by([key, column]).aggregate([]).num_rows
+    n_keys: int = pc.count_distinct(pairs.column(key)).as_py()
+    return n_pairs > 1.25 * n_keys

@@ -8,9 +8,11 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+
 from llmrec_cli.ingest import times
 from llmrec_cli.ingest import value_patterns as patterns
-from llmrec_cli.ingest.column_facts import MOST, Facts
+from llmrec_cli.ingest.column_facts import MOST, Facts, varies
 from llmrec_cli.ingest.column_names import plain
 
 LONGEST_NAME = 8
@@ -274,6 +276,14 @@ def _examples(fact: Facts) -> str:
     return ", ".join(fact.values.slice(0, 3).to_pylist())
 
 
+def varied(table: pa.Table, facts: Mapping[str, Facts], item: str) -> dict[str, str]:
+    """Columns of a log that are named as attributes but differ among the rows of an item: what takes them in."""
+    found = [name for name, fact in facts.items() if fact.named("attribute") and varies(table, item, name)]
+    settings = (shlex.quote(f"clean.items.attributes={json.dumps([name], ensure_ascii=False)}") for name in found)
+    said = "its values differ among the rows of an item; --set {} takes the most frequent"
+    return {name: said.format(setting) for name, setting in zip(found, settings, strict=True)}
+
+
 def unused_reason(fact: Facts, *, log: bool) -> str:
     """Why a column of a file is not used."""
     if fact.n_distinct < 2:
@@ -282,9 +292,6 @@ def unused_reason(fact: Facts, *, log: bool) -> str:
         return "web addresses: only files below the settings file's folder are read"
     if times.readable_as_is(fact) or times.formats(fact):
         return "another time" if log else "a time; not used of items and users"
-    if log and fact.named("attribute"):
-        setting = shlex.quote(f"clean.items.attributes={json.dumps([fact.name], ensure_ascii=False)}")
-        return f"its values differ among the rows of an item; --set {setting} takes the most frequent"
     if times.named_as_time(fact):
         return f"no times, though named so: {_examples(fact)}"
     return "neither its name nor its values show what it is for"
