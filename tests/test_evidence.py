@@ -10,7 +10,7 @@ from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists import evidence
 from llmrec_cli.lists.build import OF_ALL, OF_SEGMENT
 from llmrec_cli.lists.evidence import EVERYONE, FOLLOWED, INTEREST, SEGMENT, SIMILAR, TOGETHER, Evidence
-from llmrec_cli.lists.wording import LONGEST_TITLE, Wording, quoted
+from llmrec_cli.lists.wording import CHINESE, LONGEST_TITLE, Wording, led, quoted, sentences_in
 from llmrec_cli.ranking import retrievers
 from llmrec_cli.writing.claims import People
 
@@ -181,6 +181,27 @@ def test_every_kind_of_evidence_has_its_sentence() -> None:
         "Picked by a model that compares what it is with what you chose.",
         "Picked by a model that reads what you chose.",
     ]
+
+
+def test_reasons_are_in_the_language_of_the_titles() -> None:
+    assert sentences_in("de") == sentences_in("en") and sentences_in("zh") == CHINESE
+    people, foremost = np.array([9, 0, 2000]), np.array([True, False, False])
+    wording = Wording(KINDS_OF, ["茶", "杯子", "碗"], ["热", "干"], people, foremost, timed=True, say=CHINESE)
+    found = of_pieces(
+        (0, FOLLOWED, 0, -1, 1), (1, SIMILAR, 1, 1, 1), (2, SIMILAR, 0, 1, 1), (3, INTEREST, -1, 0, 1),
+        (3, INTEREST, -1, 1, 1), (4, EVERYONE, -1, -1, 1),
+        often=[True, *[False] * 5],
+    )  # fmt: skip
+    assert wording.sentences(found, ["ease"] * 6, [0, 0, 1, 0, 2, 0]) == [
+        "因为您选过“茶”：选过它的人，后来常选这个。",
+        "和您选过的“杯子”一样，带有标签“干”。",
+        "还没有人选过，但与您选过的“茶”相近。",
+        "符合您对“热”和“干”的兴趣。",
+        "有 2,000 个人选过。",
+        "模型比较您与其他人的选择后选出。",
+    ]
+    assert led(CHINESE.pinned, CHINESE.new) == "由运营方置顶。还没有人选过。"
+    assert led("Placed first.", "Chosen by one person.") == "Placed first. Chosen by one person."
 
 
 def test_without_times_no_sentence_speaks_of_order() -> None:

@@ -28,11 +28,7 @@ Ids = Sequence[str]
 NO_ITEMS = pa.table({ITEM: pa.array([], pa.string()), "people": pa.array([], pa.int64())})
 
 NOTHING_FITS = "nothing in the list fits these words"
-POPULAR: Json = {
-    "strategy": "popularity",
-    "reason": "One of the items that the most people chose.",
-    "evidence": [],
-}
+POPULAR: Json = {"strategy": "popularity", "evidence": []}
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Answer:
     """In the order of the question, each once."""
     rows: pa.Table
     popular: pa.Table
-    """(item_id, people), the most popular first; empty where all users are known."""
+    """(item_id, people, reason), the most popular first; empty where all users are known."""
     without: Ids = ()
     """Items that were taken out of the history of the one user who is asked."""
     left: Ids = ()
@@ -113,11 +109,11 @@ def _left(answer: Answer, changed: pa.Table, without: Ids) -> Answer:
     return replace(answer, rows=changed, without=without, left=left)
 
 
-def _fits(wish: str) -> str:
-    """How the reasons of what fits a wish begin."""
-    from llmrec_cli.lists.wording import FITS, quoted
+def _fits(wish: str) -> tuple[str, ...]:
+    """How the reasons of what fits a wish begin, in each language."""
+    from llmrec_cli.lists.wording import SENTENCES, quoted
 
-    return FITS.format(wish=quoted(wish))
+    return tuple(each.fits.format(wish=quoted(wish)) for each in SENTENCES.values())
 
 
 def _words(wish: str) -> str:
@@ -151,7 +147,7 @@ def display(work: WorkDir, answer: Answer) -> list[Display]:
     for user in answer.users:
         known = user not in unknown_users
         items = by_user[user] if known else _popular(answer, titles)
-        fits = _fits(answer.wish) if answer.wish else ""
+        fits = _fits(answer.wish) if answer.wish else ()
         note = list(answer.notes)
         note += [] if not answer.wish or any(row["reason"].startswith(fits) for row in items) else [NOTHING_FITS]
         note += [] if known else ["not among the users of this work directory: what is popular with everyone"]
@@ -177,6 +173,6 @@ def rows_to_export(work: WorkDir, answer: Answer) -> pa.Table:
 
 def _popular(answer: Answer, titles: Titles) -> list[Json]:
     return [
-        list_row({"rank": place, ITEM: row[ITEM], "score": row["people"], **POPULAR}, titles)
+        list_row({"rank": place, ITEM: row[ITEM], "score": row["people"], "reason": row["reason"], **POPULAR}, titles)
         for place, row in enumerate(answer.popular.to_pylist(), start=1)
     ]

@@ -42,10 +42,8 @@ def language(texts: pa.Array) -> str:
     """The language that most of (n,) texts are in, by scripts and by words of one language only; maybe `UNKNOWN`."""
     left = pc.drop_null(texts).filter(pc.not_equal(pc.drop_null(texts), ""))
     n_texts = len(left)
-    for name, letters in SCRIPTS.items():
-        there = pc.match_substring_regex(left, letters)
-        if 2 * (pc.sum(there).as_py() or 0) > n_texts:
-            return name
+    if by_letters := script(left):
+        return by_letters
     words = of_texts(left)[0]
     words = words.filter(pc.is_in(words, value_set=pa.array(_OFTEN))).value_counts()
     often = dict(zip(words.field("values").to_pylist(), words.field("counts").to_pylist(), strict=True))
@@ -56,6 +54,15 @@ def language(texts: pa.Array) -> str:
         return best
     foreign = pc.sum(pc.match_substring_regex(left, r"[^\P{L}a-zA-Z]")).as_py() or 0
     return NOT_ENGLISH if foreign > max(found["English"], FOREIGN * n_texts) else UNKNOWN
+
+
+def script(texts: pa.Array) -> str:
+    """The language that most of (n,) texts, empty ones aside, are in by letters alone; "" where these are Latin."""
+    n_texts = len(texts) - texts.null_count - (pc.sum(pc.equal(texts, "")).as_py() or 0)
+    for name, letters in SCRIPTS.items():
+        if 2 * (pc.sum(pc.match_substring_regex(texts, letters)).as_py() or 0) > n_texts:
+            return name
+    return ""
 
 
 def of_texts(texts: pa.Array) -> tuple[pa.Array, pa.Array]:

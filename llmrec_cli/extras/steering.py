@@ -20,7 +20,7 @@ from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.extras.wish import LEAST, MOST, embedded, standardised
 from llmrec_cli.lists.build import Lists
 from llmrec_cli.lists.maker import Maker
-from llmrec_cli.lists.wording import LESS, MORE, quoted
+from llmrec_cli.lists.wording import led, quoted
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.retrievers import Histories
 
@@ -123,10 +123,11 @@ class SteeredMaker(Maker):
         """The rows of a block; what a wish has moved says so."""
         rows = super().table(start, lists)
         reasons, users = rows.column("reason").to_pylist(), np.nonzero(lists.there)[0] + start
-        for kind, said in zip(KINDS, (MORE, LESS), strict=False):
+        say = self.explainer.wording.say
+        for kind, said in zip(KINDS, (say.more, say.less), strict=False):
             hits = self.wishes.hits(kind, self.of_all(users), lists.items[lists.there])
             for at, words in zip(*(each.tolist() for each in hits), strict=True):
-                reasons[at] = f"{said.format(wish=quoted(self.wishes.words[words]))} {reasons[at]}"
+                reasons[at] = led(said.format(wish=quoted(self.wishes.words[words])), reasons[at])
         return rows.set_column(rows.column_names.index("reason"), "reason", pa.array(reasons, pa.string()))
 
     def account(self, lists: Lists) -> list[str]:

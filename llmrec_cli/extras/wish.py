@@ -21,7 +21,7 @@ from llmrec_cli.core.stage import Context
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.lists.build import Lists
 from llmrec_cli.lists.maker import Maker
-from llmrec_cli.lists.wording import FITS, quoted
+from llmrec_cli.lists.wording import led, quoted
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.retrieval import Retrieval
 
@@ -103,9 +103,9 @@ class WishMaker(Maker):
         rows = super().table(start, replace(lists, shares=lists.shares[:, :, :-1]))
         fits = np.isin(lists.items[lists.there], self.wish.nearest)
         evidence = pc.list_value_length(rows.column("evidence")).to_pylist()
-        said = FITS.format(wish=quoted(self.wish.text))
+        said = self.explainer.wording.say.fits.format(wish=quoted(self.wish.text))
         given = zip(rows.column("reason").to_pylist(), fits.tolist(), evidence, strict=True)
-        reasons = [(f"{said} {reason}" if n else said) if fit else reason for reason, fit, n in given]
+        reasons = [(led(said, reason) if n else said) if fit else reason for reason, fit, n in given]
         return rows.set_column(rows.column_names.index("reason"), "reason", pa.array(reasons, pa.string()))
 
 

@@ -14,7 +14,7 @@ from llmrec_cli.core.arrays import Codes, Floats, Ints
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.lists import evidence
-from llmrec_cli.lists.wording import Wording
+from llmrec_cli.lists.wording import Wording, sentences_in
 from llmrec_cli.profiles.interests import population_shares, tagged
 from llmrec_cli.ranking.retrievers import GivesEvidence, Retriever
 from llmrec_cli.writing import claims
@@ -71,13 +71,15 @@ class Explainer:
         interests: pa.ChunkedArray[Any],
         segments: Sequence[str],
         least: int = 0,
+        language: str = "en",
     ) -> Explainer:
-        """`interests` is the column of profiles; evidence is of at least so many people."""
+        """`interests` is the column of profiles; evidence is of at least so many people; the code of a language."""
         tags = tagged(catalogue.tags)
         weights = evidence.interest_matrix(interests, pa.array(tags.names, type=pa.string()))
         events = replace(histories, weights=None).matrix()  # claims are of events, whatever they weigh
         people = claims.People.of(histories, least)
         kinds = {name: each.evidence for name, each in retrievers.items()}
+        said_of = kinds, catalogue.names(), tags.names, people.counts, people.foremost(), people.timed
         share = population_shares(histories.counts(), tags)
         distinctive = (share <= claims.TOO_COMMON) & tags.common(events, least)
         rarity = np.where(distinctive, -np.log(np.maximum(share, 1e-9)), 0).astype(np.float32)
@@ -89,7 +91,7 @@ class Explainer:
             rarity=tags.matrix.multiply(rarity[None]).tocsr(),
             vectors=catalogue.text_vectors,
             people=people,
-            wording=Wording(kinds, catalogue.names(), tags.names, people.counts, people.foremost(), people.timed),
+            wording=Wording(*said_of, sentences_in(language)),
             item_ids=pa.array(catalogue.item_ids, type=pa.string()),
             tag_names=pa.array([*tags.names, *segments], type=pa.string()),
         )

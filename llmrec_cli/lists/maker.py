@@ -32,7 +32,7 @@ from llmrec_cli.lists.explanations import Explainer, Rows
 from llmrec_cli.lists.exploration import STRATEGY
 from llmrec_cli.lists.recommend_config import RecommendConfig
 from llmrec_cli.lists.rule_columns import constraints_of, of_late
-from llmrec_cli.lists.wording import EXPLORED, PINNED
+from llmrec_cli.lists.wording import led
 from llmrec_cli.ranking import leaderboard
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import Candidates
@@ -43,6 +43,7 @@ from llmrec_cli.ranking.retrieval import Retrieval, language_opinion, load_confi
 from llmrec_cli.ranking.retrievers import Excluded, Histories, Retriever, load_retrievers
 from llmrec_cli.tensors.checkpoints import fits
 from llmrec_cli.tensors.runtime import prefer
+from llmrec_cli.writing.text_templates import language_of
 
 ENOUGH, TRIES = 5, 6
 """Candidates for each place of a list that rules should leave, and how often the retrievers are asked for more."""
@@ -210,15 +211,15 @@ class Maker:
         rows = Rows(users, lists.items[there], carriers, strategies, segments, lists.scores[there], lists.shares[there])
         block = self.histories.block(start, start + len(there)).sequences
         reasons, evidence = self.explainer.explain(rows, block, start)
-        heads = {PINNED: self.constraints.lifted(rows.items) > 0}
+        say = self.explainer.wording.say
+        heads = {say.pinned: self.constraints.lifted(rows.items) > 0}
         if (exploration := self.constraints.exploration) is not None:
-            heads[EXPLORED] = exploration.explored(self.of_all(np.arange(start, start + len(there))), lists.items)[
-                there
-            ]
-            named = zip(strategies, heads[EXPLORED].tolist(), strict=True)
+            new_here = exploration.explored(self.of_all(np.arange(start, start + len(there))), lists.items)[there]
+            heads[say.explored] = new_here
+            named = zip(strategies, new_here.tolist(), strict=True)
             strategies = [STRATEGY if new else name for name, new in named]
         for head, rows_of in heads.items():
-            reasons = [f"{head} {said}" if hit else said for said, hit in zip(reasons, rows_of.tolist(), strict=True)]
+            reasons = [led(head, said) if hit else said for said, hit in zip(reasons, rows_of.tolist(), strict=True)]
         return pa.table(
             {
                 USER: self.user_ids.take(pa.array(users + start)),
@@ -251,6 +252,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
     allowed = rules.leave(allowed_items(config, context, catalogue.item_ids, people, least))
     names, segment, weight = of_profiles(profiles.column("segment"), profiles.column("segment_weight"))
     groups: dict[str, Any] = {"interests": profiles.column("interests"), "segments": [*names, EVERYONE]}
+    groups |= {"least": least, "language": language_of(catalogue.titles, config.language)}
     maker = Maker(
         config,
         context,
@@ -269,7 +271,7 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         backfill=Backfill.of(sequences, segment, weight, allowed, tie_order(catalogue.item_ids), least=least),
         segment=np.where(sequences.lengths > 0, len(names), segment),
         own_weight=profiles.column("own_weight").to_numpy(),
-        explainer_of=lambda changed: Explainer.of(retrievers, catalogue, changed, **groups, least=least),
+        explainer_of=lambda changed: Explainer.of(retrievers, catalogue, changed, **groups),
         credited=leaderboard.at_least_popularity(work.read(artifacts.RANKER_REPORT), list(retrievers)),
         # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],

@@ -69,7 +69,7 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
     language: str = Field(
         "auto",
         pattern=r"^(auto|[a-z]{2,3}(-[A-Za-z]{2,4})?)$",
-        description="of these texts: en, zh, another that templates has; auto is that of the titles",
+        description="of reasons and texts: en, zh, another that templates has; auto is that of the titles",
     )
     templates: str = Field(
         "templates", description="folder whose files such as why.en.jinja stand in for the program's templates"

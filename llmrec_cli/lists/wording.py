@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -21,30 +21,103 @@ from llmrec_cli.lists.evidence import (
 
 LONGEST_TITLE = 80
 
-ABOUT_EVENTS = {
-    (FOLLOWED, True): "Because you chose {title}: people who did often chose this later.",
-    (FOLLOWED, False): "Because you chose {title}: others who did chose this later.",
-    (TOGETHER, True): "People who chose {title}, as you did, often chose this too.",
-    (TOGETHER, False): "Others who chose {title}, as you did, chose this too.",
-    (SIMILAR, True): "Like {title}, which you chose, it is tagged {tags}.",
-    (SIMILAR, False): "Like {title}, which you chose, it is tagged {tags}.",
-}
-NEW_LIKE = "New, like {title}, which you chose."
-INTERESTED = "Fits your interest in {tags}."
-POPULAR = "One of the items that the most people chose."
-CHOSEN, CHOSEN_ONCE, NEW = "Chosen by {n} people.", "Chosen by one person.", "Nobody has chosen it yet."
-IN_ORDER = "Picked by a model that reads your choices in order."
-BY_OTHERS = "Picked by a model that compares your choices with those of others."
-BY_CONTENT = "Picked by a model that compares what it is with what you chose."
-PLAIN = "Picked by a model that reads what you chose."
-FITS = "Fits {wish}."
-MORE, LESS = "More of {wish}, as you wish.", "Less of {wish} is wished, and this is left."
-PINNED = "Placed first by those who run this."
-EXPLORED = "New here, shown to find out who likes it."
-SENTENCES = (*dict.fromkeys(ABOUT_EVENTS.values()), NEW_LIKE, INTERESTED, POPULAR, CHOSEN, CHOSEN_ONCE, NEW)
-SENTENCES = (*SENTENCES, IN_ORDER, BY_OTHERS, BY_CONTENT, PLAIN, FITS, MORE, LESS, PINNED, EXPLORED)
-"""Every form that an explanation can have."""
-BY_MODEL = {"followed": IN_ORDER, "together": BY_OTHERS, "similar": BY_CONTENT}
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """Every form that an explanation can have, in one language. What stands in {} comes quoted."""
+
+    joint: str
+    """Between two quotations."""
+    about_events: Mapping[tuple[int, bool], str]
+    """By the kind of the evidence, and whether the item was often chosen with that of the event."""
+    new_like: str
+    interested: str
+    popular: str
+    chosen: str
+    chosen_once: str
+    new: str
+    in_order: str
+    by_others: str
+    by_content: str
+    plain: str
+    fits: str
+    more: str
+    less: str
+    pinned: str
+    explored: str
+
+    def forms(self) -> list[str]:
+        """All of them, as `docs/truth.md` lists them."""
+        others = (getattr(self, each.name) for each in fields(self)[2:])
+        return [*dict.fromkeys(self.about_events.values()), *others]
+
+    def by_model(self, kind: str, timed: bool) -> str:
+        """What a model looks at that goes by this kind of evidence."""
+        order = self.in_order if timed else self.plain
+        return {"followed": order, "together": self.by_others, "similar": self.by_content}.get(kind, self.plain)
+
+
+ENGLISH = Sentences(
+    joint=" and ",
+    about_events={
+        (FOLLOWED, True): "Because you chose {title}: people who did often chose this later.",
+        (FOLLOWED, False): "Because you chose {title}: others who did chose this later.",
+        (TOGETHER, True): "People who chose {title}, as you did, often chose this too.",
+        (TOGETHER, False): "Others who chose {title}, as you did, chose this too.",
+        **dict.fromkeys([(SIMILAR, True), (SIMILAR, False)], "Like {title}, which you chose, it is tagged {tags}."),
+    },
+    new_like="New, like {title}, which you chose.",
+    interested="Fits your interest in {tags}.",
+    popular="One of the items that the most people chose.",
+    chosen="Chosen by {n} people.",
+    chosen_once="Chosen by one person.",
+    new="Nobody has chosen it yet.",
+    in_order="Picked by a model that reads your choices in order.",
+    by_others="Picked by a model that compares your choices with those of others.",
+    by_content="Picked by a model that compares what it is with what you chose.",
+    plain="Picked by a model that reads what you chose.",
+    fits="Fits {wish}.",
+    more="More of {wish}, as you wish.",
+    less="Less of {wish} is wished, and this is left.",
+    pinned="Placed first by those who run this.",
+    explored="New here, shown to find out who likes it.",
+)
+CHINESE = Sentences(
+    joint="和",
+    about_events={
+        (FOLLOWED, True): "因为您选过{title}：选过它的人，后来常选这个。",
+        (FOLLOWED, False): "因为您选过{title}：也有别人选过它，后来选了这个。",
+        (TOGETHER, True): "和您一样选过{title}的人，也常选这个。",
+        (TOGETHER, False): "有人和您一样选过{title}，也选了这个。",
+        **dict.fromkeys([(SIMILAR, True), (SIMILAR, False)], "和您选过的{title}一样，带有标签{tags}。"),
+    },
+    new_like="还没有人选过，但与您选过的{title}相近。",
+    interested="符合您对{tags}的兴趣。",
+    popular="这是选的人最多的之一。",
+    chosen="有 {n} 个人选过。",
+    chosen_once="有一个人选过。",
+    new="还没有人选过。",
+    in_order="模型根据您选择的先后顺序选出。",
+    by_others="模型比较您与其他人的选择后选出。",
+    by_content="模型比较它与您选过的内容后选出。",
+    plain="模型根据您的选择选出。",
+    fits="符合{wish}。",
+    more="如您所愿，更多{wish}。",
+    less="您希望少一些{wish}，这是留下的。",
+    pinned="由运营方置顶。",
+    explored="新加入的，先展示出来，看看谁会喜欢。",
+)
+SENTENCES = {"en": ENGLISH, "zh": CHINESE}
+
+
+def sentences_in(language: str) -> Sentences:
+    """Those of a language, by its code; English ones for one without a table."""
+    return SENTENCES.get(language, ENGLISH)
+
+
+def led(head: str, said: str) -> str:
+    """A sentence with one before it; between those of Chinese there is no blank."""
+    return f"{head} {said}" if head.endswith(".") else head + said
 
 
 @dataclass(frozen=True)
@@ -63,6 +136,7 @@ class Wording:
     """(items,) whether it is among the items that most people choose."""
     timed: bool
     """Whether the log has times, so that a sentence may speak of an order."""
+    say: Sentences = ENGLISH
 
     def sentences(self, evidence: Evidence, strategies: Sequence[str], items: Sequence[int]) -> list[str]:
         """One for each row, whose item and strategy are given."""
@@ -79,26 +153,25 @@ class Wording:
             tags = [self.tags[evidence.tags[piece]]]
             if more and evidence.kinds[piece + 1] == INTEREST:
                 tags.append(self.tags[evidence.tags[piece + 1]])
-            return INTERESTED.format(tags=" and ".join(map(quoted, tags)))
+            return self.say.interested.format(tags=self.say.joint.join(map(quoted, tags)))
         if kind in (SEGMENT, EVERYONE):
             return self._popular(item)
         title = quoted(self.titles[evidence.items[piece]])
         if kind == SIMILAR and not self.people[item]:
-            return NEW_LIKE.format(title=title)
+            return self.say.new_like.format(title=title)
         tag = quoted(self.tags[evidence.tags[piece]]) if kind == SIMILAR else ""
-        return ABOUT_EVENTS[kind, bool(evidence.often[piece])].format(title=title, tags=tag)
+        return self.say.about_events[kind, bool(evidence.often[piece])].format(title=title, tags=tag)
 
     def _popular(self, item: int) -> str:
         """Of rows that popularity carries, a segment's too: what is held of a person stays out of the sentence."""
         if self.foremost[item]:
-            return POPULAR
+            return self.say.popular
         n = int(self.people[item])
-        return CHOSEN.format(n=f"{n:,}") if n > 1 else CHOSEN_ONCE if n else NEW
+        return self.say.chosen.format(n=f"{n:,}") if n > 1 else self.say.chosen_once if n else self.say.new
 
     def _without(self, strategy: str, item: int) -> str:
         """Nothing that can be counted speaks for the row: what the model that carries it looks at."""
-        kind = self.kinds.get(strategy, "")
-        return PLAIN if kind == "followed" and not self.timed else BY_MODEL.get(kind, PLAIN)
+        return self.say.by_model(self.kinds.get(strategy, ""), self.timed)
 
 
 def quoted(title: str) -> str:

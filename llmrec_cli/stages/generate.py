@@ -176,7 +176,7 @@ def jobs(work: WorkDir, config: GenerateConfig) -> tuple[Job, ...]:
     ranges = work.read(ITEM_RANGES) if work.has(ITEM_RANGES) else None
 
     popular, active = (most_events_first(table.column("n_events")) for table in (items, profiles))
-    language = language_of(items.column("title").to_pylist()) if config.language == "auto" else config.language
+    language = language_of(items.column("title").to_pylist(), config.language)
     tastes = TasteEvidence(profiles, histories, items, language)
     facts = ItemEvidence(items, People.of(histories).counts, ranges, language)
     every = {

@@ -155,7 +155,7 @@ def list_texts(maker: Maker, config: RecommendConfig, context: Context) -> ListT
     titles = maker.catalogue.titles
     if not config.texts or not any(titles):
         return None
-    language = text_templates.language_of(titles) if config.language == "auto" else config.language
+    language = text_templates.language_of(titles, config.language)
     templates = text_templates.load(config.texts, language, context.base / config.templates)
     fallback = text_templates.own(config.texts, language)
     return ListTexts.of(templates, fallback, maker.catalogue, maker.explainer.people)
@@ -201,13 +201,15 @@ def answer(
 
 
 def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Table:
-    """(item_id, people) the k items that the most people chose, by the same rules: for a user who is not known."""
+    """(item_id, people, reason) the k items that the most people chose, by the same rules: for an unknown user."""
     from llmrec_cli.data.interactions import from_table
     from llmrec_cli.lists import constraints
     from llmrec_cli.lists.build import most_chosen
     from llmrec_cli.lists.conditions import rules_of
     from llmrec_cli.lists.maker import allowed_items
     from llmrec_cli.lists.rule_columns import caps
+    from llmrec_cli.lists.wording import sentences_in
+    from llmrec_cli.writing.text_templates import language_of
 
     items = work.read(ITEMS)
     sequences = from_table(work.read(SEQUENCES, [USER, "item_codes", "times"]), items)
@@ -219,7 +221,9 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     kept = constraints.Constraints.of(titles, categories, config.max_per_category)
     first = constraints.pinned(config.constraints.pinned, items.column(ITEM).to_pylist())
     kept = replace(kept, caps=caps(config.constraints, items, sequences), pinned=first)
-    return most_chosen(items.select([ITEM]).append_column("people", pa.array(people)), allowed, config.k, kept)
+    table = pa.table({ITEM: items.column(ITEM), "people": people})
+    said = pa.scalar(sentences_in(language_of(titles, config.language)).popular)
+    return most_chosen(table.append_column("reason", pa.repeat(said, len(table))), allowed, config.k, kept)
 
 
 def id_files(config: RecommendConfig, base: Path) -> list[Path]:
@@ -290,5 +294,5 @@ STAGE = Stage(
     sources=sources,
     facts=min_support.ticket_part,
     ready=ready,
-    revision=7,
+    revision=8,
 )

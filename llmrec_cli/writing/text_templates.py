@@ -33,9 +33,11 @@ VARIABLES = {
 """Kind of text -> what its template may use."""
 
 
-def language_of(titles: Iterable[str]) -> str:
-    """Of the languages that texts are written in, that of the titles: "zh" where most are Chinese, else "en"."""
-    return "zh" if words.language(pa.array(titles, pa.string())) == "Chinese" else "en"
+def language_of(titles: Iterable[str], setting: str = "auto") -> str:
+    """The language of the setting; "auto" is that of the titles: "zh" where most are Chinese, else "en"."""
+    if setting != "auto":
+        return setting
+    return "zh" if words.script(pa.array(titles, pa.string())) == "Chinese" else "en"
 
 
 def picker(turn: int) -> Callable[[Sequence[str]], str]:

@@ -9,6 +9,53 @@ from __future__ import annotations
 
 import re
 
+REASONS: dict[str, str] = {
+    "later, often": """
+Because you chose «E»: people who did often chose this later.
+因为您选过«E»：选过它的人，后来常选这个。""",
+    "later": """
+Because you chose «E»: others who did chose this later.
+因为您选过«E»：也有别人选过它，后来选了这个。""",
+    "both, often": """
+People who chose «E», as you did, often chose this too.
+和您一样选过«E»的人，也常选这个。""",
+    "both": """
+Others who chose «E», as you did, chose this too.
+有人和您一样选过«E»，也选了这个。""",
+    "alike": """
+Like «E», which you chose, it is tagged «G».
+和您选过的«E»一样，带有标签«G»。""",
+    "new": """
+New, like «E», which you chose.
+还没有人选过，但与您选过的«E»相近。""",
+    "interest": """
+Fits your interest in «G».
+符合您对«G»的兴趣。""",
+    "foremost": """
+One of the items that the most people chose.
+这是选的人最多的之一。""",
+    "people": """
+Chosen by «N» people.
+有 «N» 个人选过。""",
+    "one person": """
+Chosen by one person.
+有一个人选过。""",
+    "nobody": """
+Nobody has chosen it yet.
+还没有人选过。""",
+    "model of order": """
+Picked by a model that reads your choices in order.
+模型根据您选择的先后顺序选出。""",
+    "model of others": """
+Picked by a model that compares your choices with those of others.
+模型比较您与其他人的选择后选出。""",
+    "model of content": """
+Picked by a model that compares what it is with what you chose.
+模型比较它与您选过的内容后选出。""",
+    "model": """
+Picked by a model that reads what you chose.
+模型根据您的选择选出。""",
+}
 WHY: dict[str, str] = {
     "followed": """
 Because you chose «E»: others who did went on to choose this.

@@ -29,6 +29,7 @@ from tests.system.forms import (
     NEWS_HEADINGS,
     OPENINGS,
     PUSH,
+    REASONS,
     REVIEW,
     TASTE,
     WHY,
@@ -39,11 +40,9 @@ from tests.system.rawlog import Facts, Source, key, lower_bound, read
 Vector = np.ndarray[Any, Any]
 Q = r"“([^”]*)”"
 T = r'["“]([^"”]*)["”]'
-BY_MODEL = {
-    "reads your choices in order": {"sequence", "transitions", "content-transitions"},
-    "compares your choices with those of others": {"itemknn", "userknn", "bpr", "lda", "als", "ease"},
-    "compares what it is with what you chose": {"content", "tfidf"},
-}
+OF_ORDER = {"sequence", "transitions", "content-transitions"}
+OF_OTHERS = {"itemknn", "userknn", "bpr", "lda", "als", "ease"}
+OF_CONTENT = {"content", "tfidf"}
 
 
 class Recount:
@@ -109,62 +108,45 @@ class Recount:
     # --- reasons ---
 
     def reason(self, user: str, item: str, strategy: str, sentence: str) -> None:
-        for kind, pattern, check in self.reasons(user, item, strategy):
-            if match := re.fullmatch(pattern, sentence):
-                self.note(kind, bool(check(*match.groups())), f"{user} {item} {sentence}")
+        for claim, form in REASON:
+            if match := form.fullmatch(sentence):
+                self.note(
+                    claim, self.because(claim, match.groupdict(), user, item, strategy), f"{user} {item} {sentence}"
+                )
                 return
         self.note("unknown reason", False, f"{user} {item} {sentence}")
 
-    def reasons(self, user: str, item: str, strategy: str) -> list[tuple[str, str, Callable[..., bool]]]:
-        def people(title: str, least: int, of: int, share: float) -> bool:
+    def because(self, claim: str, named: dict[str, str], user: str, item: str, strategy: str) -> bool:
+        """Whether what a reason claims of the names in it is so."""
+        title = named.get("event", "").strip("“”")
+        tags = re.findall(Q, named.get("tags", ""))
+
+        def people(least: int, of: int, share: float) -> bool:
             return any(pair[of] >= max(least, share * pair[2]) for pair in self.both(user, title, item))
 
-        n = self.facts.people.get(item, 0)
-        counts = self.facts.people.values()
-        model = rf"Picked by a model that ({'|'.join(BY_MODEL)})\."
-        return [
-            (
-                "later, often",
-                rf"Because you chose {Q}: people who did often chose this later\.",
-                lambda title: people(title, 5, 1, 0.1),
-            ),
-            ("later", rf"Because you chose {Q}: others who did chose this later\.", lambda t: people(t, 2, 1, 0)),
-            (
-                "both, often",
-                rf"People who chose {Q}, as you did, often chose this too\.",
-                lambda title: people(title, 5, 0, 0.1),
-            ),
-            ("both", rf"Others who chose {Q}, as you did, chose this too\.", lambda title: people(title, 2, 0, 0)),
-            (
-                "alike",
-                rf"Like {Q}, which you chose, it is tagged {Q}\.",
-                lambda title, tag: (
-                    self.has(item, tag)
-                    and any(self.has(other, tag) for other in self.chosen(user, title))
-                    and any(self.facts.tag_events[name] <= 0.8 * len(self.facts.events) for name in self.names(tag))
-                ),
-            ),
-            ("new", rf"New, like {Q}, which you chose\.", lambda title: n == 0 and self.nearest(user, title, item)),
-            (
-                "interest",
-                rf"Fits your interest in {Q}(?: and {Q})?\.",
-                lambda *tags: all(self.has(item, tag) and self.leans(user, tag) for tag in filter(None, tags)),
-            ),
-            (
-                "foremost",
-                r"One of the items that the most people chose\.",
-                lambda: n > 0 and sum(each >= n for each in counts) <= max(0.1 * len(counts), 1),
-            ),
-            ("chosen by", r"Chosen by ([\d,]+) people\.", lambda number: int(number.replace(",", "")) == n != 1),
-            ("chosen by", r"Chosen by one person\.", lambda: n == 1),
-            ("chosen by", r"Nobody has chosen it yet\.", lambda: n == 0),
-            (
-                "model",
-                model,
-                lambda what: strategy in BY_MODEL[what] and (self.facts.timed or "order" not in what),
-            ),
-            ("model", r"Picked by a model that reads what you chose\.", lambda: strategy not in POPULAR),
-        ]
+        def alike(tag: str) -> bool:
+            usual = any(self.facts.tag_events[name] <= 0.8 * len(self.facts.events) for name in self.names(tag))
+            return usual and self.has(item, tag) and any(self.has(each, tag) for each in self.chosen(user, title))
+
+        n, counts = self.facts.people.get(item, 0), self.facts.people.values()
+        checks: dict[str, Callable[[], bool]] = {
+            "later, often": lambda: people(5, 1, 0.1),
+            "later": lambda: people(2, 1, 0),
+            "both, often": lambda: people(5, 0, 0.1),
+            "both": lambda: people(2, 0, 0),
+            "alike": lambda: len(tags) == 1 and alike(tags[0]),
+            "new": lambda: n == 0 and self.nearest(user, title, item),
+            "interest": lambda: len(tags) < 3 and all(self.has(item, tag) and self.leans(user, tag) for tag in tags),
+            "foremost": lambda: n > 0 and sum(each >= n for each in counts) <= max(0.1 * len(counts), 1),
+            "people": lambda: int(named["n"].replace(",", "")) == n != 1,
+            "one person": lambda: n == 1,
+            "nobody": lambda: n == 0,
+            "model of order": lambda: strategy in OF_ORDER and self.facts.timed,
+            "model of others": lambda: strategy in OF_OTHERS,
+            "model of content": lambda: strategy in OF_CONTENT,
+            "model": lambda: strategy not in POPULAR,
+        }
+        return checks[claim]()
 
     # --- texts about lists ---
 
@@ -375,6 +357,7 @@ class Recount:
 
 
 POPULAR = {"popularity", "segment-popularity"}
+REASON = patterns(REASONS)
 FORMS = {"why": patterns(WHY), "push": patterns(PUSH)}
 OPENING, HEADING = patterns(OPENINGS), patterns(HEADINGS)
 NEWS_OPENING, NEWS_HEADING = patterns(NEWS), patterns(NEWS_HEADINGS)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from tests.system import chinese_sample
-from tests.system.forms import ITEM, PUSH, TASTE, WHY
+from tests.system.forms import ITEM, PUSH, REASONS, TASTE, WHY
 from tests.system.rawlog import Facts, Item, Review, Source, read
 from tests.system.recount import Recount, recount
 
@@ -72,6 +72,58 @@ def test_a_new_item_is_like_the_nearest_of_the_history_alone() -> None:
     for item, title in (("new", "Red cup"), ("new", "Steel rake"), ("new", "Tea pot"), ("pot", "Red cup")):
         out.reason("u", item, "content", f"New, like “{title}”, which you chose.")
     assert out.counts == {("new", True): 1, ("new", False): 3}
+
+
+def log_of(*histories: list[str], timed: bool = True) -> Facts:
+    """The events of u0, u1, …, one a second; items by their titles, "ab" has the tags a and b."""
+    rows = [(f"u{n}", item, float(at)) for n, items in enumerate(histories) for at, item in enumerate(items)]
+    items = {item: Item(item, tags=list(item)) for items in histories for item in items} | {"new": Item("new")}
+    return Facts(pd.DataFrame(rows, columns=["user", "item", "time"]), items, timed)
+
+
+def reasons_of(claim: str, event: str = "", tag: str = "", n: int = 0) -> list[str]:
+    """Every form of a claim, in both languages."""
+    forms = filter(None, REASONS[claim].split("\n"))
+    given = {"E": f"“{event}”", "G": f"“{tag}”", "N": f"{n:,}"}
+    return [re.sub("«(.)»", lambda sign: given[sign[1]], form) for form in forms]
+
+
+TOLD = log_of(*[["ab", "b"]] * 6, *[["b", "c"]] * 3, ["d"], ["cd"] * 4 + ["b"])
+"""6 users choose ab, then b; 3 choose b, then c; u9 d; u10 leans to c and d."""
+REASONS_OF = [
+    ("later, often", "u0", "b", {"event": "ab"}, "u0", "b", {"event": "b"}),
+    ("later", "u0", "b", {"event": "ab"}, "u6", "b", {"event": "c"}),
+    ("both, often", "u0", "b", {"event": "ab"}, "u6", "c", {"event": "b"}),
+    ("both", "u6", "c", {"event": "b"}, "u9", "c", {"event": "b"}),
+    ("alike", "u10", "c", {"event": "cd", "tag": "c"}, "u10", "c", {"event": "cd", "tag": "d"}),
+    ("new", "u0", "new", {"event": "ab"}, "u0", "c", {"event": "ab"}),
+    ("interest", "u10", "c", {"tag": "c"}, "u6", "c", {"tag": "c"}),
+    ("foremost", "u0", "b", {}, "u0", "c", {}),
+    ("people", "u0", "c", {"n": 3}, "u0", "c", {"n": 4}),
+    ("one person", "u0", "d", {}, "u0", "c", {}),
+    ("nobody", "u0", "new", {}, "u0", "d", {}),
+]
+"""What a reason claims; a user, an item and the names of which it is true; and others of which it is not."""
+
+
+@pytest.mark.parametrize("claim", REASONS)
+def test_each_form_of_a_reason_is_counted_in_both_languages(claim: str) -> None:
+    alike = {item: np.array([item != "b", item == "b"], dtype=float) for item in TOLD.items}
+    rows = [(*each[1:4], "ease", *each[4:], "ease") for each in REASONS_OF if each[0] == claim]
+    models = {"model of order": "sequence", "model of others": "als", "model of content": "tfidf", "model": "mine"}
+    rows += [("u0", "b", {}, models[claim], "u0", "b", {}, "popularity")] if claim in models else []
+    (row,) = rows
+    for (user, item, names, strategy), true in ((row[:4], True), (row[4:], False)):
+        said = reasons_of(claim, **names)
+        assert len(said) == 2
+        for sentence in said:
+            check = Recount(TOLD, alike)
+            check.reason(user, item, strategy, sentence)
+            assert check.counts == {(claim, true): 1}, sentence
+    without = Recount(log_of(["ab", "b"], timed=False))
+    for sentence in reasons_of("model of order"):
+        without.reason("u0", "b", "sequence", sentence)
+    assert len(without.false) == 2
 
 
 def test_every_sentence_of_the_sample_is_true(sample: tuple[Facts, Path]) -> None:
@@ -157,8 +209,8 @@ def test_every_sentence_on_a_chinese_log_is_true(tmp_path: Path) -> None:
     facts = read(source, tmp_path / "work/clean/rejects.parquet")
     out = recount(facts, tmp_path / "work")
     assert out.false == [] and sum(out.counts.values()) > 5000 and len(facts.events) >= 3000
-    texts = pd.read_parquet(tmp_path / "work/generate/item_texts.parquet")["text"]
-    assert texts.str.endswith("。").all()
+    for table, column in (("generate/item_texts", "text"), ("recommend/recommendations", "reason")):
+        assert pd.read_parquet(tmp_path / f"work/{table}.parquet")[column].str.endswith("。").all()
 
 
 # --- planted false sentences ---
