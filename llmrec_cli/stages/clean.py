@@ -46,8 +46,10 @@ from llmrec_cli.ingest.column_mapping import Column, name_of
 from llmrec_cli.ingest.locations import locate
 
 if TYPE_CHECKING:
+    from llmrec_cli.ingest.array_log import ArrayLog
     from llmrec_cli.ingest.checked_log import CheckedLog, StartSpark
     from llmrec_cli.ingest.engine import Engine
+    from llmrec_cli.ingest.frame_log import FrameLog
     from llmrec_cli.ingest.raw_log import RawLog
 
 
@@ -76,7 +78,6 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, tex
     """All tables of a log; `texts` of rejected rows are known."""
     from llmrec_cli.ingest import account as accounts
     from llmrec_cli.ingest import log_profile, metadata, oddities, raw_texts
-    from llmrec_cli.ingest.array_log import ArrayLog
     from llmrec_cli.ingest.described import Kept, described, ranges
 
     checked = _checked(log, config, context)
@@ -99,11 +100,7 @@ def _make(work: WorkDir, log: RawLog, config: CleanConfig, context: Context, tex
     if (varied := ranges(kept, config.items, log_rows, items.column(ITEM))).num_rows:
         work.write(ITEM_RANGES, varied)
     work.write(FUNNEL, account)
-    if isinstance(checked, ArrayLog):
-        work.write(LOG_PROFILE, log_profile.table(checked))
-    else:
-        work.write(LOG_PROFILE, LOG_PROFILE.schema.empty_table())
-        kept.warnings.append("clean/log_profile is empty: a log that Spark cleaned is not described")
+    work.write(LOG_PROFILE, log_profile.table(checked))
     _write_events(work, checked, items)
     if config.interactions.review is not None:
         column = str(log.columns.index(name_of(config.interactions.review, log.inputs)))
@@ -189,7 +186,7 @@ def _read_log(
     return RawLog(engine, raw, mapping, settings.where, columns, inputs, people)
 
 
-def _checked(log: RawLog, config: CleanConfig, context: Context) -> CheckedLog:
+def _checked(log: RawLog, config: CleanConfig, context: Context) -> ArrayLog | FrameLog:
     """The log with the rules applied: by arrays on this machine, or by expressions on Spark."""
     from llmrec_cli.ingest import array_log, frame_log
 
