@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 
@@ -174,6 +175,7 @@ class Wording:
         return self.say.by_model(self.kinds.get(strategy, ""), self.timed)
 
 
+@lru_cache(1 << 16)
 def quoted(title: str) -> str:
     """The title in quotation marks, cut at a word to `LONGEST_TITLE` characters."""
     line = one_line(title.replace("“", "'").replace("”", "'"))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from llmrec_cli.core.arrays import Codes, Doubles, Floats, Ints, offsets_of, within_groups
+from llmrec_cli.data.ranks import falling
 
 CELLS = 1 << 19
 """Cells of the table of rows × columns in which cells are looked up: 2 MB, more leave the processor's cache."""
@@ -103,19 +104,14 @@ def _strongest(matrix: sp.csr_matrix, n: int, bits: int) -> sp.csr_matrix:
     """
     width, column, mask = np.uint64(bits), np.uint64((1 << bits) - 1), np.uint64(0xFFFFFFFF)
     rows = np.arange(matrix.shape[0], dtype=np.uint64)
-    falling = _falling(matrix.data.astype(np.float32).view(np.uint32))
-    keys = (np.repeat(rows, np.diff(matrix.indptr)) << np.uint64(32) | falling) << width
+    values = falling(matrix.data.astype(np.float32).view(np.uint32))
+    keys = (np.repeat(rows, np.diff(matrix.indptr)) << np.uint64(32) | values) << width
     keys = np.sort(keys | matrix.indices.astype(np.uint64))
     lengths = np.minimum(np.diff(matrix.indptr), n)
     keys = keys[np.repeat(matrix.indptr[:-1].astype(np.int64), lengths) + within_groups(lengths)]
     columns = np.repeat(rows, lengths) << width | keys & column
     keys = np.sort(columns << np.uint64(32) | keys >> width & mask)
-    values = _falling(keys.astype(np.uint32)).view(np.float32)
+    values = falling(keys.astype(np.uint32)).view(np.float32)
     return sp.csr_matrix(
         (values, (keys >> np.uint64(32) & column).astype(np.int32), offsets_of(lengths)), shape=matrix.shape
     )
-
-
-def _falling(bits: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """The bits of floats as whole numbers in falling order, and back."""
-    return np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))

@@ -107,7 +107,8 @@ class ItemTable:
                 if sums is not None:
                     sums.add(part, tile)
                 search.look_at(tile, low)
-            out[0][part], out[1][part] = search.best()
+            places, out[1][part] = search.best()
+            out[0][part] = np.where(places >= 0, self.codes[places], -1)
         return out
 
 
@@ -118,13 +119,13 @@ class Search:
         """`hidden` are users (row numbers) with the places of items that they may not have."""
         self.table, self.queries, self.hidden = table, queries, hidden
         self.shape, self.asked, self.slack = (len(queries), n), table.asked(queries), table.slack(queries)
-        self.found: list[tuple[Ints, Codes, Floats]] = []
+        self.found: list[tuple[Ints, Ints, Floats]] = []
         self.least: Floats | None = None
 
     def best(self) -> tuple[Codes, Floats]:
-        """(users, n) codes and scores, the best first; of what was found the rest is given up."""
-        rows, codes, scores = (np.concatenate(each) for each in zip(*self.found, strict=True))
-        best = best_of(rows, codes, scores, self.shape, self.table.ties)
+        """(users, n) places and scores, the best first; of what was found the rest is given up."""
+        rows, places, scores = (np.concatenate(each) for each in zip(*self.found, strict=True))
+        best = best_of(rows, places, scores, self.shape, None)
         rows, columns = np.nonzero(best[0] >= 0)
         self.found = [(rows, best[0][rows, columns], best[1][rows, columns])]
         return best
@@ -153,8 +154,8 @@ class Search:
         maxima = tile[:whole].view(whole // GROUP, GROUP, tile.shape[1]).amax(dim=1)
         return nth_bound(np.ascontiguousarray(maxima.float().cpu().numpy().T), self.shape[1])
 
-    def _reaching(self, tile: torch.Tensor, least: Floats, first: int) -> tuple[Ints, Codes, Floats]:
-        """Users, items and exact scores of what reaches `least` (users,) in a tile."""
+    def _reaching(self, tile: torch.Tensor, least: Floats, first: int) -> tuple[Ints, Ints, Floats]:
+        """Users, places and exact scores of what reaches `least` (users,) in a tile."""
         finite = torch.from_numpy(np.maximum(least, np.finfo(np.float32).min / 2)).to(tile.device).to(tile.dtype)
         if tile.device.type != "cpu":
             cells = torch.nonzero((tile >= finite).ravel())[:, 0].cpu().numpy()
@@ -162,8 +163,8 @@ class Search:
             cells = np.flatnonzero(_ordered(tile, least) >= _ordered(finite, least))
         places, users = np.divmod(cells, tile.shape[1])
         order = np.argsort(users.astype(np.int16), kind="stable")
-        users, codes = users[order], self.table.codes[places[order] + first]
-        return users, codes, dots(self.queries, users, self.table.vectors, codes)
+        users, places = users[order], places[order] + first
+        return users, places, dots(self.queries, users, self.table.vectors, self.table.codes[places])
 
 
 def _ordered(values: torch.Tensor, least: Floats) -> npt.NDArray[Any]:

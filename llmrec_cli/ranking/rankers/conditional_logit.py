@@ -94,11 +94,13 @@ def centred(candidates: Candidates, rows: Ints) -> Floats:
 
 def standardisation(candidates: Candidates) -> tuple[Floats, Floats]:
     """(features,) mean and standard deviation over a regular sample of the rows; 1 where a feature is constant."""
-    sample = candidates.features[:: max(1, len(candidates) // 500_000)].astype(np.float64)
+    sample = candidates.features[:: max(1, len(candidates) // 500_000)]
     if len(sample) == 0:
         return np.zeros(len(candidates.names), np.float32), np.ones(len(candidates.names), np.float32)
-    std = sample.std(0)
-    return sample.mean(0).astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
+    mean = sample.mean(0, dtype=np.float64).astype(np.float32)
+    off = sample - mean
+    std = np.sqrt(np.einsum("ij,ij->j", off, off, dtype=np.float64) / len(sample))  # a tenth of the time of np.std
+    return mean, np.where(std < 1e-6, 1.0, std).astype(np.float32)
 
 
 def spreads(x: Floats, weights: Floats, names: Sequence[str], offsets: Ints) -> Floats:

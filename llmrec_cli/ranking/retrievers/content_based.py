@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -147,6 +148,7 @@ def nearest(
 def _texts(catalogue: Catalogue) -> list[str]:
     """Title and text, with the last category levels and the tags as single words of their own."""
 
+    @lru_cache(1 << 16)
     def word(kind: str, text: str) -> str:
         return kind + "".join(c for c in text if c.isalnum())
 
