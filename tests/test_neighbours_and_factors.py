@@ -15,6 +15,7 @@ from llmrec_cli.ranking.entries import strongest
 from llmrec_cli.ranking.retrievers import Histories, userknn
 from llmrec_cli.ranking.retrievers.bpr import Bpr, BprConfig, mean_factors, ridge
 from llmrec_cli.ranking.retrievers.content_based import Tfidf, TfidfConfig, nearest_meanings, weighed_words
+from llmrec_cli.ranking.retrievers.itemknn import ItemKNN, KNNConfig
 from llmrec_cli.ranking.retrievers.popularity import DAY, Popularity, PopularityConfig
 from llmrec_cli.ranking.retrievers.topic_choice import Lda, LdaConfig, topic_shares
 from llmrec_cli.ranking.retrievers.userknn import UserKNN, UserKNNConfig
@@ -32,6 +33,16 @@ def log(*histories: list[int]) -> Sequences:
 
 def asked(*histories: list[int]) -> Histories:
     return Histories(log(*histories), np.zeros((len(histories), 1), dtype=np.float32))
+
+
+def test_neighbours_equally_alike_are_kept_by_their_ids_whatever_their_rows() -> None:
+    """All five others were chosen with the first item once each: two of them stay, the same under other row numbers."""
+    config = KNNConfig(neighbours=2)
+    turned = replace(CATALOGUE, item_ids=CATALOGUE.item_ids[::-1], titles=CATALOGUE.titles[::-1])
+    one = ItemKNN.fit(config, log(*[[0, other] for other in range(1, ITEMS)]), CATALOGUE, 0).similarity
+    other = ItemKNN.fit(config, log(*[[5, 5 - other] for other in range(1, ITEMS)]), turned, 0).similarity
+    kept = {CATALOGUE.item_ids[code] for code in one[0].indices}
+    assert len(kept) == 2 and kept == {turned.item_ids[code] for code in other[5].indices}
 
 
 def two_sides(users: int = 200, steps: int = 8, seed: int = 0) -> Sequences:

@@ -26,7 +26,7 @@ def shortened(line: str, longest: int, ends: str = " .,;:") -> str:
 def plain(text: str | None, longest: int = LONGEST_PHRASE) -> str:
     """The text on one line without markup, links, control characters and double quotes, cut at a word to `longest`."""
     bare = _LINK.sub(" ", _MARKUP.sub(" ", html.unescape(text or "")))
-    visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in bare)
+    visible = bare if bare.isprintable() else "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in bare)
     return shortened(one_line(visible.translate(_HARMLESS)).strip(" .,;:"), longest)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from llmrec_cli.data.catalogue import Catalogue
 from llmrec_cli.data.interactions import Sequences
+from llmrec_cli.data.ranks import tie_order
 from llmrec_cli.ranking.entries import strongest
 from llmrec_cli.ranking.retrievers.item_pairs import Neighbourhood
 
@@ -39,4 +40,4 @@ class ItemKNN(Neighbourhood):
         rows, columns, counts = together.row[apart], together.col[apart], together.data[apart]
         values = counts / (degree[rows] * degree[columns] + config.shrink)
         similarity = sp.csr_matrix((values.astype(np.float32), (rows, columns)), shape=together.shape)
-        return cls(config, strongest(similarity, config.neighbours))
+        return cls(config, strongest(similarity, config.neighbours, tie_order(catalogue.item_ids)))
