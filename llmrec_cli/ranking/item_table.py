@@ -119,7 +119,7 @@ class Search:
         """`hidden` are users (row numbers) with the places of items that they may not have."""
         self.table, self.queries, self.hidden = table, queries, hidden
         self.shape, self.asked, self.slack = (len(queries), n), table.asked(queries), table.slack(queries)
-        self.found: list[tuple[Ints, Ints, Floats]] = []
+        self.found: list[tuple[Ints, Codes | Ints, Floats]] = []
         self.least: Floats | None = None
 
     def best(self) -> tuple[Codes, Floats]:
