@@ -137,7 +137,7 @@ def test_what_is_quoted_is_shown_as_text(work: WorkDir) -> None:
     ("options", "code", "said"),
     [
         (["--user", "u01", "--ask", " \t "], 2, "the wish is empty"),
-        (["--ask", WISH], 2, "`--ask` asks for the list of one user"),
+        (["--ask", WISH], 2, "--ask goes with --user or --history"),
         (["--user", "nobody", "--ask", WISH], 3, "there is no user 'nobody'"),
         (["--user", "u01", "--ask", "…!"], 3, "makes nothing of the wish"),
     ],

@@ -9,8 +9,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -157,6 +157,11 @@ def _option(name: str, kind: str, meaning: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
 
 
+def _options(group: type) -> Mapping[str, inspect.Parameter]:
+    """The options in the fields of a dataclass."""
+    return inspect.signature(group, eval_str=True).parameters
+
+
 def _value(kind: str, typed: Any) -> Any:
     """What was typed, as the settings file would hold it."""
     from llmrec_cli.core.config import literal
@@ -170,25 +175,28 @@ def command(
     panel: str, name: str | None = None, settings: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command: give it the common options and those of `settings`, fields of its stage, and turn its errors
-    into messages and exit codes.
+    into messages and exit codes. A parameter that is a dataclass, as `common` is, stands for the options in its fields.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True).parameters
         chosen = FIELDS.get(name or function.__name__, {})
+        groups = {key: p.annotation for key, p in signature.items() if is_dataclass(p.annotation)}
         own = {field: _option(field, *chosen[field]) for field in settings}
-        own |= {key: p for key, p in signature.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
-        shared = inspect.signature(Common, eval_str=True).parameters
-        names = [field.name for field in fields(Common)]
+        for key, p in signature.items():
+            if key != "common" and p.kind is not inspect.Parameter.VAR_KEYWORD:
+                own |= _options(groups[key]) if key in groups else {key: p}
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            common = Common(**{key: given.pop(key) for key in names})
+            for key, group in groups.items():
+                given[key] = group(**{field.name: given.pop(field.name) for field in fields(group)})
             given |= {field: _value(chosen[field][0], given[field]) for field in settings}
+            common = given.pop("common")
             _guarded(common, functools.partial(_checked, function, common, given))
 
-        parameters = [p for key, p in own.items() if key != "common"]
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*parameters, *shared.values())]
+        parameters = [*own.values(), *_options(Common).values()]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         run.__dict__["__signature__"] = inspect.Signature(keyword)
         run.__annotations__ = {p.name: p.annotation for p in keyword}
         del run.__dict__["__wrapped__"]

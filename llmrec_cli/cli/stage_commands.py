@@ -9,26 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from llmrec_cli.cli import asking
+from llmrec_cli.cli.asking import Question
 from llmrec_cli.cli.options import Common, Force, command
 from llmrec_cli.core import launch
 from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")]
-User = Annotated[list[str] | None, typer.Option(help="Print this user's list, change nothing; may be repeated.")]
-Without = Annotated[
-    list[str] | None, typer.Option(help="With --user: as if this item had not been chosen; may be repeated.")
-]
-Chosen = Annotated[
-    str | None, typer.Option(metavar="A,B,C", help="Ask for somebody who chose these items, oldest first.")
-]
-SetUser = Annotated[list[str] | None, typer.Option(help="With --history: region=France; may be repeated.")]
-More = Annotated[list[str] | None, typer.Option(help="With --user: more of this tag, category, item or words.")]
-Less = Annotated[list[str] | None, typer.Option(help="With --user: less of it; these may be repeated.")]
-Never = Annotated[list[str] | None, typer.Option(help="With --user: nothing of it.")]
 Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Make one of N parts, for --gather; 3/7 is the third.")]
 Gather = Annotated[bool, typer.Option("--gather", help="Put the parts of all --shard together.")]
-Export = tuple[str | None, str | None]
 
 
 def _stage(
@@ -176,18 +166,11 @@ def generate(common: Common, *, dry_run: DryRun = False, force: Force = False, *
     _stage(common, "generate", "llmrec recommend", force=force, dry=dry_run, **options)
 
 
-@command(STAGES, settings=("k", "diversity", "max_per_category"))
+@command(STAGES, settings=("k", "diversity", "max_per_category", "exclude"))
 def recommend(
     common: Common,
+    question: Question,
     *,
-    user: User = None,
-    without: Without = None,
-    ask: Annotated[str | None, typer.Option(help="With --user: in words, what the list should fit.")] = None,
-    history: Chosen = None,
-    set_user: SetUser = None,
-    more: More = None,
-    less: Less = None,
-    never: Never = None,
     shard: Shard = None,
     gather: Gather = False,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
@@ -206,17 +189,14 @@ def recommend(
 
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
     """
-    wanted = _agreed(common, format_, output)
-    steer = {name: each for name, each in (("more", more), ("less", less), ("never", never)) if each}
-    question = {"without": without or [], "wish": ask, "guest": _guest(history, set_user or []), "steer": steer}
-    if (shard is not None and wanted) or ((shard is not None or gather) and (user or history is not None)):
-        raise SettingsError(
-            "--shard makes a part of all lists, --gather all", fix="leave out --user, --history and --format"
-        )
-    if user or history is not None:
-        return _ask(common, user or [], question, (wanted, output), force=force, **options)
-    if given := ["without"] * bool(without) + [*steer] + ["ask"] * (ask is not None):
-        raise SettingsError(f"`--{given[0]}` asks for the list of one user", fix="give --user USER")
+    if options["exclude"]:
+        options["exclude"] = os.path.abspath(options["exclude"])  # from where it was typed
+    wanted, about = _agreed(common, format_, output), question.about()
+    if (shard is not None and wanted) or ((shard is not None or gather) and about):
+        fix = "leave out --user and other questions, and --format"
+        raise SettingsError("--shard makes a part of all lists, --gather all", fix=fix)
+    if about:
+        return asking.answer(common, question, (wanted, output), force=force, **options)
     if shard is not None or gather:
         _in_shards(common, shard, gather=gather, force=force, **options)
     else:
@@ -261,37 +241,3 @@ def _in_shards(common: Common, shard: str | None, *, gather: bool, force: bool, 
     outcome, following = sharding.run(common.workdir, settings, context, shard, gather=gather, force=force)
     common.console.outcome(outcome)
     common.console.finish([outcome], str(common.work), following)
-
-
-def _guest(history: str | None, about: list[str]) -> tuple[list[str], list[str]] | None:
-    """What --history and --set-user say of somebody who is in no log."""
-    if history is not None:
-        return [each.strip() for each in history.split(",") if each.strip()], about
-    if about:
-        raise SettingsError("`--set-user` describes somebody who is in no log", fix='give --history "A,B" or ""')
-    return None
-
-
-def _ask(
-    common: Common, users: list[str], question: dict[str, Any], export: Export, *, force: bool, **options: Any
-) -> None:
-    """Print the lists of some users under the given options, or export them (format, file); nothing is changed."""
-    from llmrec_cli.commands import answers
-    from llmrec_cli.privacy.held import as_written
-
-    settings = common.settings("recommend", **options)
-    users, (format, output) = as_written(common.workdir, settings, users), export
-    context = common.context(settings)
-    answer = answers.ask(common.workdir, settings, context, users, **question, force=force)
-    if format:
-        from llmrec_cli.report import exports
-
-        rows = answers.rows_to_export(common.workdir, answer)
-        exports.export(common.workdir, format, output, rows)
-        if common.as_json:
-            summary = {"file": output, "format": format, "users": len(answer.users), "rows": rows.num_rows}
-            common.console.print_json(summary)
-        return
-    shown = answers.display(common.workdir, answer)
-    data = [each.data for each in shown]
-    common.console.either([line for each in shown for line in each.lines], data if len(data) > 1 else data[0])

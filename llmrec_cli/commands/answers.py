@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.commands.show import Display, list_lines
-from llmrec_cli.core.artifacts import ENCODER, PROFILES, RECOMMENDATIONS, SEQUENCES
+from llmrec_cli.core.artifacts import ENCODER, ITEMS, PROFILES, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
@@ -20,6 +20,7 @@ from llmrec_cli.core.registry import load_function
 from llmrec_cli.core.stage import Context, state
 from llmrec_cli.core.text_cleaning import one_line
 from llmrec_cli.core.workdir import WorkDir
+from llmrec_cli.lists import id_lists
 from llmrec_cli.report import views
 from llmrec_cli.report.views import Json, Titles, list_row, readable, rows_of, unknown
 from llmrec_cli.stages import recommend
@@ -47,7 +48,7 @@ class Answer:
     wish: str = ""
     """What the lists should fit, in words."""
     notes: Ids = ()
-    """What is to be said of a guest's history."""
+    """What is to be said of a guest's history, and of the items that are left out."""
 
     @property
     def unknown_users(self) -> list[str]:
@@ -92,6 +93,8 @@ def ask(
         rows = rows_of(reader, RECOMMENDATIONS, USER, unique) if fresh and not asked else made()
         unknown_too = len(pc.unique(rows.column(USER))) < len(unique)
         popular = recommend.popular(reader, config, context) if unknown_too else NO_ITEMS
+        if config.exclude:
+            notes += id_lists.notes(config, context.base, reader.read(ITEMS, [ITEM]).column(ITEM).to_pylist())
         answer = Answer(unique, rows, popular, wish=words, notes=notes)
         if (words or steer) and answer.unknown_users:
             raise unknown("user", answer.unknown_users[0], reader.read(PROFILES, [USER]).column(USER))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -142,7 +141,7 @@ def allowed_items(item_ids: Sequence[str], allow: Iterable[str], deny: Iterable[
     mask = np.array([i in wanted for i in ids], dtype=bool) if wanted else np.ones(len(ids), dtype=bool)
     mask &= ~np.array([i in unwanted for i in ids], dtype=bool)
     if not mask.any():
-        raise DataError("allow and deny leave no item to recommend", fix="check the ids under [recommend]")
+        raise DataError("allow, deny and exclude leave no item to recommend", fix="check the ids under [recommend]")
     return mask
 
 
@@ -181,17 +180,3 @@ def overlap(lists: Codes, seed: int, pairs: int = 20_000) -> float:
         item = lists[one, rank][:, None]
         shared += ((lists[other] == item) & (item >= 0)).any(axis=1)
     return float((shared / np.maximum((lists[one] >= 0).sum(axis=1), 1)).mean())
-
-
-def ids_of(given: list[str] | str, base: Path) -> list[str]:
-    """The ids themselves, or those in a text file: one a line, blank lines and lines after # left out."""
-    if isinstance(given, list):
-        return given
-    path = base / given
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            "the list of item ids cannot be read", where=str(path), fix="one item id a line, UTF-8"
-        ) from error
-    return [line for line in lines if line and not line.startswith("#")]

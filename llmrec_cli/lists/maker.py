@@ -30,6 +30,7 @@ from llmrec_cli.lists.conditions import Rules, rules_of
 from llmrec_cli.lists.constraints import Constraints
 from llmrec_cli.lists.explanations import Explainer, Rows
 from llmrec_cli.lists.exploration import STRATEGY
+from llmrec_cli.lists.id_lists import FILES, ids_of
 from llmrec_cli.lists.recommend_config import RecommendConfig
 from llmrec_cli.lists.rule_columns import constraints_of, of_late
 from llmrec_cli.lists.wording import led
@@ -283,8 +284,8 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
 
 def allowed_items(config: RecommendConfig, context: Context, item_ids: list[str], people: Ints, least: int) -> Bools:
     """(items,) which items lists may have: by the user's own lists of ids, and by how many `people` had them."""
-    allow, deny = (constraints.ids_of(given, context.base) for given in (config.allow, config.deny))
-    return constraints.allowed_items(item_ids, allow, deny) & min_support.enough(people, least)
+    allow, deny, exclude = (ids_of(getattr(config, name), context.base) for name in FILES)
+    return constraints.allowed_items(item_ids, allow, deny + exclude) & min_support.enough(people, least)
 
 
 def _models(

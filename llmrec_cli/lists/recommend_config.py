@@ -49,6 +49,9 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
         [], description="only these items: ids, or a text file with one id a line; [] is all"
     )
     deny: list[str] | str = Field([], description="never these items: ids, or a text file with one id a line")
+    exclude: str = Field(
+        "", description="file of further items never shown: an id a line, or a table with their column"
+    )
     max_per_category: int = Field(0, ge=0, description="cap for one category in a list; 0 is none")
     constraints: ConstraintsConfig = ConstraintsConfig()
     wishes: str = Field(

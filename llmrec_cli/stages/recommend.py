@@ -55,7 +55,7 @@ BLOCK = 2048  # users whose candidates, lists and reasons are in memory at a tim
 def run(work: WorkDir, config: RecommendConfig, context: Context, made: Shards | None = None) -> Report:
     """Make the lists of all users block by block, or put those together that shards hold."""
     from llmrec_cli.lists.build import joined, summary
-    from llmrec_cli.lists.constraints import ids_of
+    from llmrec_cli.lists.id_lists import notes
 
     maker, texts = _begun(work, config, context)
     parts: list[Lists] = []
@@ -74,16 +74,11 @@ def run(work: WorkDir, config: RecommendConfig, context: Context, made: Shards |
     cold = int((maker.histories.sequences.lengths == 0).sum())
     report = summary(joined(parts), maker.strategies, maker.allowed, checked=checked, cold=cold, seed=context.seed)
     report.lines += [*rule_lines(maker, joined(parts)), *maker.account(joined(parts))]
-    report.warnings += maker.notes
+    report.warnings += [*maker.notes, *notes(config, context.base, maker.catalogue.item_ids)]
     if made:
         report.lines.append(f"gathered from {made.count:,} shards, {made.core_seconds:,.1f} core-seconds together")
     if config.max_per_category and (maker.constraints.categories < 0).all():
         report.warnings.append("max_per_category does nothing: no item of the catalogue has a category")
-    given = (config.allow, config.deny, config.constraints.pinned)
-    named = {each for ids in given for each in ids_of(ids, context.base)}
-    if missing := sorted(named - set(maker.catalogue.item_ids)):
-        warning = f"{len(missing):,} ids of allow, deny and pinned are not in the catalogue, such as {missing[0]!r}"
-        report.warnings.append(warning)
     if config.texts and not texts:
         report.lines.append("no texts about the lists: the items have no titles")
     for what, n in sorted(faults.items()):
@@ -227,11 +222,11 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
 
 
 def id_files(config: RecommendConfig, base: Path) -> list[Path]:
-    """The files that `allow`, `deny` and `wishes` name; DataError for one that is not there."""
-    lists = [base / given for given in (config.allow, config.deny) if isinstance(given, str)]
+    """The files of ids and wishes that the settings name; DataError for one that is not there."""
+    from llmrec_cli.lists.id_lists import files_of
+
     wishes = [base / config.wishes] if config.wishes else []
-    if gone := [str(path) for path in lists if not path.is_file()]:
-        raise DataError(f"there is no list of item ids {gone[0]!r}", fix="check recommend.allow and recommend.deny")
+    lists = files_of(config, base)
     if not all(path.is_file() for path in wishes):
         raise DataError(f"there is no file of wishes {str(wishes[0])!r}", fix="check recommend.wishes")
     return lists + wishes
