@@ -181,7 +181,7 @@ def command(
     def register(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True).parameters
         chosen = FIELDS.get(name or function.__name__, {})
-        groups = {key: p.annotation for key, p in signature.items() if is_dataclass(p.annotation)}
+        groups: dict[str, Any] = {key: p.annotation for key, p in signature.items() if is_dataclass(p.annotation)}
         own = {field: _option(field, *chosen[field]) for field in settings}
         for key, p in signature.items():
             if key != "common" and p.kind is not inspect.Parameter.VAR_KEYWORD:
