@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli import pipeline
-from llmrec_cli.commands import answers
+from llmrec_cli.commands import answers, item_answers
+from llmrec_cli.commands.show import Display
 from llmrec_cli.core import config as settings_files
 from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import REGISTRY, Table
@@ -35,6 +36,8 @@ from llmrec_cli.stages.recommend import STAGE
 
 LIST = [USER, "rank", ITEM, "title", "score", "strategy", "reason", "evidence"]
 SCORED = [USER, "rank", ITEM, "score"]
+RELATED = ["rank", ITEM, "title", "score", "kind", "people", "reason"]
+AUDIENCE = ["rank", USER, "score", "strategy", "reason", "evidence"]
 
 
 def open(
@@ -118,6 +121,24 @@ class Work:
         rows = [{USER: each.data[USER], **row} for each in shown for row in each.data["items"]]
         return pd.DataFrame(rows, columns=LIST)
 
+    def to_item(self, item: str, k: int | None = None, **settings: Any) -> pd.DataFrame:
+        """What goes with an item, best first, as `llmrec recommend --to-item` answers; nothing is written.
+
+        Columns: rank, item_id, title, score, kind ("bought after", "bought with", "similar"), people (who did so, null
+        for "similar"), reason. DataError with near ids or titles for an item that is not known.
+        """
+        shown = self._about_item(item_answers.to_item, item, k, settings)
+        return pd.DataFrame(shown.data["items"], columns=RELATED).astype({"people": "Int64"})
+
+    def to_users(self, item: str, k: int | None = None, **settings: Any) -> pd.DataFrame:
+        """The users for whom an item is best, as `llmrec recommend --to-users` answers; nothing is written.
+
+        Columns: rank, user_id, score, strategy, reason, evidence. DataError as of `to_item`, and where no user may have
+        the item.
+        """
+        shown = self._about_item(item_answers.to_users, item, k, settings)
+        return pd.DataFrame(shown.data["users"], columns=AUDIENCE)
+
     def similar(self, item: str, k: int = 10) -> pd.DataFrame:
         """The k items that the sequence model sees nearest: item_id, title, similarity (cosine), nearest first.
 
@@ -152,6 +173,12 @@ class Work:
     def ranker(self) -> LoadedRanker:
         """The ranker that `train-ranker` kept, with the retrievers that bring its candidates."""
         return LoadedRanker(self, self._maker())
+
+    def _about_item(
+        self, ask: Callable[..., Display], item: str, k: int | None, settings: Mapping[str, Any]
+    ) -> Display:
+        given = {**settings, **({} if k is None else {"k": k})}
+        return ask(self.workdir, self._overridden(**given), self.context, item)
 
     def _overridden(self, **options: Any) -> Settings:
         return self.settings.overridden({f"recommend.{key}": value for key, value in options.items()}, "the call")

@@ -51,6 +51,15 @@ def test_items_that_are_not_known_are_named_and_left_out(work: WorkDir) -> None:
     assert ids(found) == ids(asked(work, "--history", given))
 
 
+def test_for_items_that_are_not_known_near_ones_are_proposed(work: WorkDir) -> None:
+    found = asked(work, "--history", "i0, i01, thing 13")
+    assert found["notes"] == [
+        "not in the catalogue: i0, thing 13",
+        "i0: did you mean 'i00', 'i01', 'i02'?",
+        "thing 13: did you mean 'i13' (Thing 13), 'i01' (Thing 1), 'i03' (Thing 3)?",
+    ]
+
+
 @pytest.mark.parametrize(("region", "like"), [("France", "z0"), ("Spain", "z1"), (None, "z2")])
 def test_without_a_known_item_the_segment_answers(work: WorkDir, region: str | None, like: str) -> None:
     found = asked(work, "--history", "nowhere", *(["--set-user", f"region={region}"] if region else []))

@@ -11,7 +11,7 @@ from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS, SEQUENCES
 from llmrec_cli.core.errors import DataError
 from llmrec_cli.core.stage import Context, Outcome, execute
 from llmrec_cli.core.workdir import WorkDir
-from llmrec_cli.lists import constraints
+from llmrec_cli.lists import id_lists
 from llmrec_cli.stages import recommend
 from llmrec_cli.stages.recommend import STAGE, RecommendConfig
 from tests import tiny
@@ -109,7 +109,7 @@ def test_nothing_left_to_recommend_and_no_such_file_are_reported(made: WorkDir, 
     with pytest.raises(DataError, match="leave no item"):
         recommended(made, context, allow=["nowhere"])
     with pytest.raises(DataError, match="cannot be read"):
-        constraints.ids_of("none.txt", context.base)
+        id_lists.ids_of("none.txt", context.base)
 
 
 def test_seen_items_may_come_again_when_asked(made: WorkDir, context: Context) -> None:

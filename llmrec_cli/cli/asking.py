@@ -14,6 +14,8 @@ STEER = ("more", "less", "never")
 ASKS: dict[str, tuple[str, ...]] = {
     "user": ("without", "ask", *STEER),
     "history": ("set_user", "ask", *STEER),
+    "to_item": (),
+    "to_users": (),
 }
 """What a question is about, and the options that say more of it."""
 SHAPES = {"--user": "USER", "--history": "A,B,C"}
@@ -40,6 +42,14 @@ class Question:
     )
     less: Annotated[list[str] | None, typer.Option(help="With --user: less of it; these may be repeated.")] = None
     never: Annotated[list[str] | None, typer.Option(help="With --user: nothing of it.")] = None
+
+    to_item: Annotated[
+        str | None,
+        typer.Option(metavar="ITEM", help="Print what people choose after or with this item, and what is like it."),
+    ] = None
+    to_users: Annotated[
+        str | None, typer.Option(metavar="ITEM", help="Print the users for whom this item is best.")
+    ] = None
 
     def about(self) -> str:
         """What the question is about, a name of `ASKS`; "" for none. SettingsError where options do not go together."""
@@ -88,6 +98,19 @@ def answer(common: Common, question: Question, export: Export, *, force: bool, *
     shown = answers.display(common.workdir, found)
     data = [each.data for each in shown]
     common.console.either([line for each in shown for line in each.lines], data if len(data) > 1 else data[0])
+
+
+def about_item(common: Common, question: Question, export: Export, *, force: bool, **options: Any) -> None:
+    """Print what goes with an item, or the users for it; nothing is changed."""
+    from llmrec_cli.commands import item_answers
+
+    if any(export) or force:
+        raise SettingsError("an item is asked about and nothing is written", fix="leave out --format, -o and --force")
+    settings = common.settings("recommend", **options)
+    asked = item_answers.to_item if question.to_users is None else item_answers.to_users
+    item = question.to_item if question.to_users is None else question.to_users
+    shown = asked(common.workdir, settings, common.context(settings), str(item))
+    common.console.either(shown.lines, shown.data)
 
 
 def _typed(name: str) -> str:

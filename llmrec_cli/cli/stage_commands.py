@@ -185,6 +185,7 @@ def recommend(
     With --user it answers for these users under the given options and leaves the work directory as it is; with
     --without as if the user had not chosen these items, the models unchanged, and it says what left the list; with
     --ask for items whose texts are near to these words. --history answers likewise for somebody who is in no log.
+    --to-item prints what goes with an item, --to-users for whom it is; --exclude FILE keeps items out of all of it.
     --shard 3/7 makes a seventh of the lists, at once with the others on any machine; --gather puts them together.
 
     Example: llmrec recommend --user 17048      Example: llmrec recommend --format jsonl -o - | head -1
@@ -195,6 +196,8 @@ def recommend(
     if (shard is not None and wanted) or ((shard is not None or gather) and about):
         fix = "leave out --user and other questions, and --format"
         raise SettingsError("--shard makes a part of all lists, --gather all", fix=fix)
+    if about in ("to_item", "to_users"):
+        return asking.about_item(common, question, (wanted, output), force=force, **options)
     if about:
         return asking.answer(common, question, (wanted, output), force=force, **options)
     if shard is not None or gather:

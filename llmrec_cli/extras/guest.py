@@ -20,12 +20,15 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data.attributes import by_name
 from llmrec_cli.data.interactions import Sequences
 from llmrec_cli.data.segments import EVERYONE, age_bands
+from llmrec_cli.report.views import near
 from llmrec_cli.sequence.encoder import SequenceEncoder
 from llmrec_cli.tensors.checkpoints import fits
 
 GUEST = "(history)"
 """The guest's id; one of a log is hardly like it."""
 KNOWN = ("age", "gender", "region")
+MOST_TOLD = 5
+"""Unknown items for which others are proposed."""
 
 
 class WithGuest(ReadOnly):
@@ -54,7 +57,8 @@ def joined(
     catalogue are left out and named. With few events the vector leans on the segment's mean, as in `profile`.
     """
     verified_inputs(work, [ENCODER])
-    item_ids = work.read(ITEMS, [ITEM]).column(ITEM).to_pylist()
+    catalogue = work.read(ITEMS, [ITEM, "title"])
+    item_ids = catalogue.column(ITEM).to_pylist()
     found = pc.index_in(pa.array(items, pa.string()), value_set=pa.array(item_ids, pa.string())).to_pylist()
     codes = [code for code in found if code is not None]
     unknown = [item for item, code in zip(items, found, strict=True) if code is None]
@@ -81,6 +85,9 @@ def joined(
     rows = {USERS.path: row | {"n_events": len(codes)}, PROFILES.path: profile}
     rows |= {SEQUENCES.path: events} if codes else {}
     notes = [f"not in the catalogue: {', '.join(unknown)}"] if unknown else []
+    for item in unknown[:MOST_TOLD]:
+        if like := near(item, *catalogue.itercolumns()):
+            notes.append(f"{item}: did you mean {like}?")
     notes += [] if codes else [f"no event is known: what the segment “{segment}” chooses"]
     return WithGuest(work, {path: {**values, USER: GUEST} for path, values in rows.items()}), [GUEST], notes
 

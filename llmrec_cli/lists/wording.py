@@ -46,6 +46,10 @@ class Sentences:
     less: str
     pinned: str
     explored: str
+    bought_after: str
+    bought_with: str
+    alike: str
+    near_text: str
 
     def forms(self) -> list[str]:
         """All of them, as `docs/truth.md` lists them."""
@@ -82,6 +86,10 @@ ENGLISH = Sentences(
     less="Less of {wish} is wished, and this is left.",
     pinned="Placed first by those who run this.",
     explored="New here, shown to find out who likes it.",
+    bought_after="{n} of {all} people who chose {title} chose this later.",
+    bought_with="{n} of {all} people who chose {title} chose this too.",
+    alike="Like {title}, it is tagged {tags}.",
+    near_text="Its text is near that of {title}.",
 )
 CHINESE = Sentences(
     joint="和",
@@ -107,6 +115,10 @@ CHINESE = Sentences(
     less="您希望少一些{wish}，这是留下的。",
     pinned="由运营方置顶。",
     explored="新加入的，先展示出来，看看谁会喜欢。",
+    bought_after="选过{title}的 {all} 人中，有 {n} 人后来选了这个。",
+    bought_with="选过{title}的 {all} 人中，有 {n} 人也选了这个。",
+    alike="和{title}一样，带有标签{tags}。",
+    near_text="它的文字与{title}相近。",
 )
 SENTENCES = {"en": ENGLISH, "zh": CHINESE}
 

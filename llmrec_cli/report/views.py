@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,8 @@ from llmrec_cli.data.catalogue import names
 Json = dict[str, Any]
 NEWEST, NEIGHBOURS = 24, 8
 """Items of a history and neighbours of an item that are reported."""
+COMPARED = 20_000
+"""Ids that one which is not known is compared with letter by letter; a tenth as many titles."""
 PROFILE = (USER, "n_events", "cold", "segment", "age_band", "gender", "region", "last_time")
 TAGGED = ("interests", "recent_interests", "changes", "topics", "brands")
 LISTED = ("rank", ITEM, "score", "strategy", "reason")
@@ -93,7 +96,7 @@ def item(work: WorkDir, item_id: str) -> Json:
     A number of people that may not be shown is None. DataError with near ids or titles for one that is not known.
     """
     _whole(work, ITEMS, SEQUENCES, ITEM_RANGES, ITEM_TEXTS, REVIEW_SUMMARIES, ITEM_VECTORS, RECOMMENDATIONS)
-    titles, people = Titles(work), _people(work, _known_item(work, item_id))
+    titles, people = Titles(work), _people(work, known_item(work, item_id))
     return {
         **items(work, [item_id], titles)[0],
         "people": people if enough(people, least_people(work)) else None,
@@ -132,7 +135,7 @@ def items(work: WorkDir, ids: Sequence[str], titles: Titles) -> list[Json]:
 def similar(work: WorkDir, item_id: str, n: int) -> list[Json]:
     """The n items nearest to this one, as the sequence model sees them; DataError with near ids or titles."""
     verified_inputs(work, [ITEMS, ITEM_VECTORS])
-    return _neighbours(work, _known_item(work, item_id), n, Titles(work))
+    return _neighbours(work, known_item(work, item_id), n, Titles(work))
 
 
 def score(value: float) -> float:
@@ -178,17 +181,30 @@ def rows_of(
 
 
 def unknown(kind: str, wanted: str, ids: pa.ChunkedArray[Any], titles: pa.ChunkedArray[Any] | None = None) -> DataError:
-    """The error for an id that is not there, with up to three ids (or titles) near it."""
-    known = ids.to_pylist()
-    alike = [each for each in known if abs(len(each) - len(wanted)) <= 2 and each[:1] == wanted[:1]]
+    """The error for an id that is not there, with up to three ids near it."""
+    shown = near(wanted, ids, titles)
+    some = f"there are {len(ids):,}, such as {ids[0].as_py()!r}" if len(ids) else ""
+    return DataError(f"there is no {kind} {wanted!r}", fix=f"did you mean {shown}?" if shown else some)
+
+
+def near(wanted: str, ids: pa.ChunkedArray[Any], titles: pa.ChunkedArray[Any] | None = None) -> str:
+    """Up to three ids that are near to this one, or whose titles are; "" for none."""
+    known, ends = ids.to_pylist(), (wanted[:1], wanted[-2:])
+    alike = [
+        each for each in known if abs(len(each) - len(wanted)) <= 2 and (each[:1] == ends[0] or each[-2:] == ends[1])
+    ]
     longer = [each for each in alike if wanted and each.startswith(wanted)]
-    near = longer[:3] or difflib.get_close_matches(wanted, alike[:20_000], n=3, cutoff=0.6)
-    shown = ", ".join(repr(each) for each in near)
-    if titles is not None and not near and len(wanted) > 2:
-        found = np.flatnonzero(pc.fill_null(pc.match_substring(titles, wanted, ignore_case=True), False).to_numpy())
-        shown = ", ".join(f"{known[row]!r} ({titles[row].as_py()})" for row in found[:3])
-    hint = f"did you mean {shown}?" if shown else f"there are {len(known):,}, such as {known[0]!r}" if known else ""
-    return DataError(f"there is no {kind} {wanted!r}", fix=hint)
+    found = longer[:3] or difflib.get_close_matches(wanted, alike[:COMPARED], n=3, cutoff=0.6)
+    if found or titles is None or len(wanted) <= 2:
+        return ", ".join(map(repr, found))
+    begun = [word[:4] for word in re.findall(r"\w{3,}", wanted)] or [wanted]
+    hits = sum(
+        pc.fill_null(pc.match_substring(titles, each, ignore_case=True), False).to_numpy().astype(int) for each in begun
+    )
+    rows = np.flatnonzero((hits == hits.max(initial=0)) & (2 * hits >= len(begun)))[: COMPARED // 10]
+    named = [(titles[row].as_py(), known[row]) for row in rows.tolist()]
+    named.sort(key=lambda each: -difflib.SequenceMatcher(None, wanted.casefold(), each[0].casefold()).ratio())
+    return ", ".join(f"{item!r} ({title})" for title, item in named[:3])
 
 
 def _whole(work: WorkDir, *tables: Table) -> None:
@@ -219,7 +235,8 @@ def _newest(history: Json, titles: Titles) -> Iterable[Json]:
     return ({ITEM: item_id, "title": titles[item_id], "time": time} for item_id, time in newest)
 
 
-def _known_item(work: WorkDir, item_id: str) -> str:
+def known_item(work: WorkDir, item_id: str) -> str:
+    """The id, of the catalogue; DataError with near ids or titles for one that is not."""
     if rows_of(work, ITEMS, ITEM, [readable(item_id)], [ITEM]).num_rows == 0:
         items = work.read(ITEMS, [ITEM, "title"])
         raise unknown("item", item_id, items.column(ITEM), items.column("title"))

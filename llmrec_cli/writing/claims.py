@@ -109,7 +109,7 @@ class People:
         as_many = len(chosen) - np.searchsorted(np.sort(chosen), counts)
         return (counts > 0) & (as_many <= np.maximum(FOREMOST * len(chosen), 1))
 
-    def of_both(self, before: Ints, items: Ints, users: Ints) -> tuple[Ints, Ints]:
+    def of_both(self, before: Ints, items: Ints, users: Ints | None = None) -> tuple[Ints, Ints]:
         """(n,) people other than `users` who chose both items, and those of them who chose `before` strictly earlier.
 
         The order is that of the first choice of each item; a same instant is none. Without times nobody is earlier.
@@ -120,6 +120,8 @@ class People:
         for start in range(0, len(pairs), PAIRS):
             some = pairs[start : start + PAIRS]
             both[start : start + PAIRS], earlier[start : start + PAIRS] = self._counted(some // n_items, some % n_items)
+        if users is None:
+            return both[of], earlier[of]
         own = np.asarray(self.chose[items, users]).reshape(-1).astype(np.int64) if len(items) else np.zeros(0, np.int64)
         return both[of] - own, np.maximum(earlier[of] - own, 0)
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import llmrec_cli
 from tests.system import chinese_sample
 from tests.system.forms import ITEM, PUSH, REASONS, TASTE, WHY
+from tests.system.item_recount import false_rows
 from tests.system.rawlog import Facts, Item, Review, Source, read
 from tests.system.recount import Recount, recount
 
@@ -53,6 +56,22 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Path]:
     work = tmp_path_factory.mktemp("recount") / "work"
     run("retail.toml", work)
     return read(SAMPLE, work / "clean/rejects.parquet"), work
+
+
+def test_what_goes_with_an_item_of_the_sample_is_counted_again(sample: tuple[Facts, Path]) -> None:
+    facts, work = sample
+    content = pd.read_parquet(work / "pretrain/item_text_vectors.parquet")
+    vectors = dict(zip(content["item_id"], content["vector"], strict=True))
+    opened = llmrec_cli.open(work, ROOT / "configs/retail.toml", threads=1)
+    some = sorted(facts.people, key=lambda item: (-facts.people[item], item))[::25]
+    kinds = Counter[str]()
+    for item in some:
+        rows = opened.to_item(item, k=50).replace({np.nan: None}).to_dict("records")
+        rows = [{**row, "people": None if row["people"] is pd.NA else row["people"]} for row in rows]
+        assert false_rows(facts, item, rows, vectors) == []
+        kinds.update(row["kind"] for row in rows)
+    print(dict(kinds))
+    assert len(some) > 10 and min(kinds["bought after"], kinds["bought with"], kinds["similar"]) > 10
 
 
 def test_the_recount_imports_nothing_of_the_program() -> None:
