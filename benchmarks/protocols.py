@@ -30,6 +30,7 @@ from llmrec_cli.core.workdir import WorkDir, to_numpy
 from llmrec_cli.data import catalogue
 from llmrec_cli.data.interactions import Sequences, from_table
 from llmrec_cli.data.metrics import MISS
+from llmrec_cli.ranking import variants
 from llmrec_cli.ranking.candidate_config import CandidateConfig
 from llmrec_cli.ranking.candidates import Candidates
 from llmrec_cli.ranking.rankers import Ranker, load_ranker
@@ -89,7 +90,7 @@ def as_strict(work: WorkDir, source: WorkDir, data: DataSet, options: Options, s
     set_threads(options.threads)
     retrievers, rankers = train_ranker.build(config)
     items, sequences = train_ranker.read(work)
-    retrievers, _ = train_ranker.affordable(retrievers, len(items))
+    retrievers, _ = variants.affordable(retrievers, len(items))
     known, fitted, _ = train_ranker.validation(
         work, config, context, retrievers=retrievers, catalogue=items, sequences=sequences
     )

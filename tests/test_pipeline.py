@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -74,13 +75,36 @@ def test_the_snippet_of_the_readme_answers_from_what_the_commands_made(
     assert lists["title"][0][:20] in printed and "similarity" in printed and "13534" in printed
 
 
-def test_a_dry_run_reports_the_cost_and_changes_nothing(project: Project) -> None:
-    files = [path for path in (project.folder / "work").rglob("*") if path.is_file() and path.name != ".lock"]
-    before = {path: path.stat().st_mtime_ns for path in files}
-    reported = project.run("pretrain", "--dry-run")
-    assert reported["stage"] == "pretrain" and reported["estimate"]["lines"]
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert {p for p in (project.folder / "work").rglob("*") if p.is_file() and p.name != ".lock"} == set(before)
+@pytest.mark.parametrize("command", [["pretrain"], ["train-ranker"], ["recommend"], ["run", "--force"]])
+def test_a_dry_run_reports_the_cost_and_changes_nothing(project: Project, command: list[str]) -> None:
+    """From a work directory that cannot be written, without its lock."""
+    folder = project.folder / "work"
+    files = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
+    with (folder / ".lock").open() as lock:  # somebody else works there
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        reported = project.run(*command, "--dry-run")
+    for path in folders:
+        path.chmod(0o755)
+    assert reported["stage"] == command[0] and reported["estimate"]["lines"]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == files
+    found = reported["estimate"]["metrics"]
+    assert found["seconds"] > 0 and found["core_seconds"] > 0
+    if command[0] != "pretrain":
+        counts = reported["estimate"]["counts"]
+        assert found["peak_memory_mb"] > 100 and found["artifact_mb"] > 0.05
+        assert (counts["users"], counts["items"]) == (210, 450) and counts["events"] > 6000
+        assert counts.get("list_rows", 2100) == 2100
+
+
+def test_a_dry_run_goes_by_the_log_where_nothing_was_made_and_refuses_other_questions(project: Project) -> None:
+    found = project.run("run", "--dry-run", "--work", "none")["estimate"]
+    assert not (project.folder / "none").exists() and found["metrics"]["seconds"] > 0
+    assert all("by the size of the log" in line for line in found["lines"][:7]) and found["counts"]["users"] == 210
+    for more in (["--user", "17048"], ["--shard", "1/2"], ["--format", "csv"]):
+        assert project.run("recommend", "--dry-run", *more, code=2)["error"]["code"] == 2
 
 
 def test_what_each_stage_cost_is_reported(project: Project) -> None:

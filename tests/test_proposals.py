@@ -109,7 +109,7 @@ def test_defaults_go_by_size_and_leave_public_logs_as_they_were() -> None:
 
 def test_a_first_run_takes_less_than_an_hour_and_more_is_offered() -> None:
     large = Shape(2_000_000, 150_000, 100_000, 1_900_000, 0, 0, 1, 0, 100_000)
-    cost, epochs, loss = proposals.cost(large, {})
+    cost, size, epochs, loss = proposals.cost(large, {})
     assert re.search(r"a full run takes about \d?\d:\d\d on", cost)  # minutes and seconds
     assert "epochs=16 may be better" in epochs and "loss=softmax may be better" in loss
-    assert len(proposals.cost(NEW, {})) == 1
+    assert "GB of memory" in size and len(proposals.cost(NEW, {})) == 2

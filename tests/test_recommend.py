@@ -158,12 +158,13 @@ def test_reruns_do_not_change_a_byte_and_blocks_nothing_but_the_last_digit(
 
 def test_a_missing_list_of_ids_is_reported(tmp_path: Path) -> None:
     from llmrec_cli.core.errors import DataError
-    from llmrec_cli.stages.recommend import RecommendConfig, id_files
+    from llmrec_cli.lists.id_lists import named_files
+    from llmrec_cli.stages.recommend import RecommendConfig
 
     (tmp_path / "deny.txt").write_text("a\n")
-    assert id_files(RecommendConfig(deny="deny.txt"), tmp_path) == [tmp_path / "deny.txt"]
+    assert named_files(RecommendConfig(deny="deny.txt"), tmp_path) == [tmp_path / "deny.txt"]
     with pytest.raises(DataError, match="no list of item ids"):
-        id_files(RecommendConfig(allow="nowhere.txt"), tmp_path)
+        named_files(RecommendConfig(allow="nowhere.txt"), tmp_path)
 
 
 def test_a_cap_on_categories_where_there_are_none_is_reported(tmp_path: Path, context: Context) -> None:

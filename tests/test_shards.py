@@ -173,9 +173,9 @@ def test_gathering_nothing_is_told(work: WorkDir, context: Context) -> None:
 @pytest.mark.parametrize("more", [["--user", "u00"], ["--format", "csv", "-o", "x.csv"]])
 def test_a_shard_is_neither_asked_nor_exported(more: list[str], tmp_path: Path) -> None:
     done = llmrec("recommend", "--shard", "1/2", *more, cwd=tmp_path)
-    assert done.returncode == 2 and "--shard makes a part" in done.stderr
+    assert done.returncode == 2 and "--shard is about all lists" in done.stderr
 
 
 def test_gathering_goes_with_no_question(tmp_path: Path) -> None:
     done = llmrec("recommend", "--gather", "--user", "u00", cwd=tmp_path)
-    assert done.returncode == 2 and "leave out --user" in done.stderr
+    assert done.returncode == 2 and "--gather is about all lists" in done.stderr

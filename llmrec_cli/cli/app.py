@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_cli.cli import stage_commands  # noqa: F401 -- registers them, before those of this file
-from llmrec_cli.cli.options import Common, Force, app, command, listen
+from llmrec_cli.cli.options import Common, DryRun, Force, app, command, listen
 from llmrec_cli.core.errors import SettingsError
 
 OTHERS = "Other commands"
@@ -43,9 +43,12 @@ def run(
     common: Common,
     *,
     until: Annotated[str | None, typer.Option("--to", help="Stop after this stage.")] = None,
+    dry_run: DryRun = False,
     force: Force = False,
 ) -> None:
     """Run all stages in order; skip what is up to date.
+
+    --dry-run measures what is to be done where its inputs are there, and goes by the size of the log where not.
 
     Example, from cron: 15 3 * * * cd /srv/shop && llmrec run -q
     """
@@ -59,6 +62,10 @@ def run(
     pipeline.check(settings)
     context = common.context(settings, works=True)
     common.take_in(settings)
+    if dry_run:
+        from llmrec_cli.commands.dry_run import forecast
+
+        return common.console.estimate("run", forecast(common.workdir, settings, context, names, force=force))
     outcomes = pipeline.walk(common.workdir, settings, context, names, force=force, describe=common.console.outcome)
     following = "" if until else f"open {common.work}/report/report.html; check it with `llmrec evaluate`"
     common.console.finish(outcomes, str(common.work), following)

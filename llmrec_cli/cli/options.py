@@ -139,6 +139,7 @@ class Common:
 
 
 Force = Annotated[bool, typer.Option("--force", "-f", help="Run even when it is up to date.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")]
 FIELDS: dict[str, dict[str, list[str]]] = json.loads(Path(__file__).with_name("fields.json").read_text("utf-8"))
 """Stage -> field of its settings -> kind and meaning. `make docs` writes it, so that no option is typed twice and
 `llmrec --help` loads no stage."""

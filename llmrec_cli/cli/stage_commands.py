@@ -11,12 +11,11 @@ import typer
 
 from llmrec_cli.cli import asking
 from llmrec_cli.cli.asking import Question
-from llmrec_cli.cli.options import Common, Force, command
+from llmrec_cli.cli.options import Common, DryRun, Force, command
 from llmrec_cli.core import launch
 from llmrec_cli.core.errors import SettingsError
 
 STAGES = "Stages, in order"
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; change nothing.")]
 Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Make one of N parts, for --gather; 3/7 is the third.")]
 Gather = Annotated[bool, typer.Option("--gather", help="Put the parts of all --shard together.")]
 
@@ -173,6 +172,7 @@ def recommend(
     *,
     shard: Shard = None,
     gather: Gather = False,
+    dry_run: DryRun = False,
     format_: Annotated[str | None, typer.Option("--format", help="Also write parquet, csv or jsonl.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="File of --format; - is stdout.")] = None,
     force: Force = False,
@@ -193,9 +193,8 @@ def recommend(
     if options["exclude"]:
         options["exclude"] = os.path.abspath(options["exclude"])  # from where it was typed
     wanted, about = _agreed(common, format_, output), question.about()
-    if (shard is not None and wanted) or ((shard is not None or gather) and about):
-        fix = "leave out --user and other questions, and --format"
-        raise SettingsError("--shard makes a part of all lists, --gather all", fix=fix)
+    of_all = {"--shard": shard is not None, "--dry-run": dry_run, "--gather": gather}
+    _alone([name for name, on in of_all.items() if on], bool(about), bool(wanted))
     if about in ("to_item", "to_users"):
         return asking.about_item(common, question, (wanted, output), force=force, **options)
     if about:
@@ -203,7 +202,7 @@ def recommend(
     if shard is not None or gather:
         _in_shards(common, shard, gather=gather, force=force, **options)
     else:
-        _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, **options)
+        _stage(common, "recommend", "" if output == "-" else "llmrec report", force=force, dry=dry_run, **options)
     _export(common, wanted, output)
 
 
@@ -225,6 +224,12 @@ def _agreed(common: Common, format_: str | None, output: str | None) -> str | No
     from llmrec_cli.report import exports
 
     return exports.agreed(common.workdir, format_, output, as_json=common.as_json)
+
+
+def _alone(of_all: list[str], asked: bool, exported: bool) -> None:
+    """SettingsError where an option about all lists stands beside one that it does not go with."""
+    if len(of_all) > 1 or (of_all and asked) or (exported and {"--shard", "--dry-run"} & {*of_all}):
+        raise SettingsError(f"{of_all[0]} is about all lists", fix="leave out the other options about lists")
 
 
 def _export(common: Common, format_: str | None, output: str | None) -> None:

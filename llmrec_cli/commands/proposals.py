@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmrec_cli.core.cost import Cost
+from llmrec_cli.core.forecast import Part
 
 if TYPE_CHECKING:
     from llmrec_cli.ingest.engine import Engine
@@ -20,6 +22,16 @@ LATER = 50
 """Events that a share is of, at least."""
 LARGE, UNUSED = 100_000, 10
 """Items of a large catalogue; and how many times as many as those of the log are worth a setting."""
+CORES = min(2, os.cpu_count() or 1)
+RATES = {
+    "clean": ((1.0, 2e-6, 0, 0, 0), (1e5, 13, 0, 0, 0)),
+    "profile": ((1.0, 0, 0, 1e-4, 2.5e-4), (0, 0, 0, 1.1e3, 0)),
+    "train-ranker": ((1.0, 2e-5, 4e-3, 0, 0), (0, 200, 0, 0, 3.5e3)),
+    "generate": ((0.2, 0, 0, 4e-4, 4e-4), (0, 0, 0, 50, 50)),
+    "recommend": ((0.3, 0, 0, 2e-3, 0), (0, 0, 0, 800, 0)),
+    "report": ((0.2, 0, 0, 0, 0), (1.3e6, 0, 0, 0, 0)),
+}
+"""Stage -> seconds and bytes: once, and for each event, user that rankers learn from, user, and item."""
 SHAPE = """WITH v AS (SELECT {user} AS "#u", {item} AS "#i", {day} AS "#d", count(*) AS n FROM {log} WHERE "#u" <> ''
 AND "#i" <> '' GROUP BY ALL), us AS (SELECT "#u", sum(n) AS n, min("#d") AS first FROM v GROUP BY "#u"), its AS (SELECT
 sum(n) AS n FROM v GROUP BY "#i") SELECT (SELECT sum(n) FROM us), (SELECT count(*) FROM us), (SELECT count(*) FROM its),
@@ -95,26 +107,56 @@ def proposals(log: Shape) -> Iterator[tuple[str, object, str]]:
 
 
 def cost(log: Shape, settings: Mapping[str, object]) -> list[str]:
-    """What a full run costs on this machine, and what more time would bring.
-
-    The seconds were fitted to runs of the sample, MovieLens 100K and 1M and Amazon Beauty on one core of a server.
-    """
+    """What a full run costs on this machine, and what more time would bring."""
     from llmrec_cli.sequence import defaults
 
-    once = settings.get("clean.repeats", "keep") in ("first", "last", "sum")
-    events, items, cores = log.pairs if once else log.rows, log.items, min(2, os.cpu_count() or 1)
-    epochs, most = defaults.epochs("gpt", events), defaults.EPOCHS["gpt"]
-    targets, sampled = 2 * epochs * events, defaults.loss(events, items, epochs) == "sampled"
-    steps = targets / defaults.tokens_per_step(events)
-    scores = 1.5e-9 * targets / cores  # seconds for each item
-    training = 5 + (7e-3 + 1.5e-6 * items) * steps + 4e-5 * targets + 2e-3 * min(log.catalogue, events)
-    training = training / cores + scores * (defaults.NEGATIVES if sampled else items)
-    rest = 10 + 3.5e-5 * events + 4e-3 * min(log.users, 40_000) + 2.5e-3 * log.users + 1e-3 * log.catalogue
-    whole = f"about {Cost(training + rest / cores).wall} on {cores} cores, {Cost(training).wall} of it in pretrain"
-    lines = [f"  cost       a full run takes {whole}; half or twice as much on another machine"]
-    if epochs < most:
+    parts = {name: part_of(name, log, settings) for name in [*RATES, "pretrain"]}
+    training, whole = parts["pretrain"].cost.wall, reduce(Part.then, parts.values())
+    long = f"about {whole.cost.wall} on {CORES} cores, {training} of it in pretrain"
+    lines = [f"  cost       a full run takes {long}; half or twice as much on another machine"]
+    lines.append(
+        f"  size       {whole.cost.peak_memory / 1e9:.1f} GB of memory, {whole.size / 1e6:,.0f} MB of artifacts"
+    )
+    epochs, sampled, scores = _training(log, settings)[:3]
+    if epochs < (most := defaults.EPOCHS["gpt"]):
         lines.append(f"  epochs     {epochs}, for the log is long    --set pretrain.epochs={most} may be better")
     if sampled:
-        long = f"{Cost(scores * items).wall} more"
+        long = f"{Cost(scores * log.items).wall} more"
         lines.append(f"  loss       sampled, for items are many    --set pretrain.loss=softmax may be better, {long}")
     return lines
+
+
+def part_of(stage: str, log: Shape, settings: Mapping[str, object]) -> Part:
+    """What a stage costs in a full run, where it is not measured.
+
+    The constants were fitted to runs of the sample, MovieLens 100K and 1M, Amazon Beauty and a synthetic log on a core
+    of a server.
+    """
+    events, learners = _events(log, settings), min(log.users, 40_000)
+    peak = int(7.5e8 + 2.5e3 * events + (1e5 * learners if stage == "train-ranker" else 2e4 * learners))
+    if stage == "pretrain":
+        seconds = _training(log, settings)[3]
+        return Part(log.users, Cost(seconds, seconds * CORES, peak), 4e6 + 3e3 * log.catalogue)
+    of_seconds, of_bytes = RATES[stage]
+    by = (1, events, learners, log.users, log.catalogue)
+    seconds, size = (sum(n * rate for n, rate in zip(by, rates, strict=True)) for rates in (of_seconds, of_bytes))
+    if stage == "train-ranker" and log.items <= 6000:  # EASE
+        size += 4.0 * log.items**2
+    return Part(log.users, Cost(seconds, seconds, peak), size)
+
+
+def _events(log: Shape, settings: Mapping[str, object]) -> int:
+    return log.pairs if settings.get("clean.repeats", "keep") in ("first", "last", "sum") else log.rows
+
+
+def _training(log: Shape, settings: Mapping[str, object]) -> tuple[int, bool, float, float]:
+    """Epochs, whether the loss is of sampled items, the seconds of scoring for each item, and all seconds."""
+    from llmrec_cli.sequence import defaults
+
+    events, items = _events(log, settings), log.items
+    epochs = defaults.epochs("gpt", events)
+    targets, sampled = 2 * epochs * events, defaults.loss(events, items, epochs) == "sampled"
+    scores = 1.5e-9 * targets / CORES
+    steps = targets / defaults.tokens_per_step(events)
+    training = 2 + (2.5e-3 + 1.5e-6 * items) * steps + 1e-5 * targets + 2e-3 * min(log.catalogue, events)
+    return epochs, sampled, scores, training / CORES + scores * (defaults.NEGATIVES if sampled else items)

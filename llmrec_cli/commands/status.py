@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from llmrec_cli import pipeline
+from llmrec_cli.core import disk
 from llmrec_cli.core.config import Settings, leaves
 from llmrec_cli.core.errors import LlmrecError, SettingsError, did_you_mean
 from llmrec_cli.core.stage import NOT_RUN, Context
@@ -39,7 +40,7 @@ def status(work: WorkDir, settings: Settings, context: Context) -> list[Row]:
             word = f"waits: {now.what}"
         else:
             word = FRESH if now.fresh else "missing" if now.why == NOT_RUN else f"stale: {now.why}"
-        size = sum(_size(work.where(a)) for a in stage.writes if work.has(a))
+        size = sum(disk.size(work.where(a)) for a in stage.writes if work.has(a))
         rows.append(
             {
                 "stage": stage.name,
@@ -131,9 +132,3 @@ def _folder(work: Path) -> list[Row]:
 
 def _check(state: str, what: str, found: str) -> Row:
     return {"state": state, "what": what, "found": found}
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-    return path.stat().st_size

@@ -123,6 +123,11 @@ def write_atomically(path: Path, text: str) -> None:
         move_into_place(temporary, path)
 
 
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(each.stat().st_size for each in (path.rglob("*") if path.is_dir() else [path]) if each.is_file())
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it, or nothing where there is neither."""
     if path.is_dir() and not path.is_symlink():

@@ -10,19 +10,25 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 
 from llmrec_cli.core.artifacts import Artifact, Folder, Table
+from llmrec_cli.core.disk import size
 from llmrec_cli.core.workdir import WorkDir
 
 
 class ReadOnly(WorkDir):
-    """Artifacts are read as usual; folders and files that are written are discarded, tables are never written."""
+    """Artifacts are read as usual; what is written is discarded, and tables are written for estimates alone."""
 
     def __init__(self, work: WorkDir, scratch: Path | None) -> None:
         super().__init__(work.path)
-        self.own_scratch = scratch
+        self.own_scratch, self.discarded = scratch, 0
+        """A folder of its own, for estimates; and the bytes that were discarded."""
 
     @contextmanager
     def writer(self, table: Table) -> Iterator[Callable[[pa.Table], None]]:
-        yield lambda piece: None
+        if self.own_scratch is None:
+            yield lambda piece: None
+            return
+        with super().writer(table) as append:
+            yield append
 
     @contextmanager
     def writing(self, artifact: Artifact) -> Iterator[Path]:
@@ -31,6 +37,7 @@ class ReadOnly(WorkDir):
             if isinstance(artifact, Folder):
                 path.mkdir(parents=True)
             yield path
+            self.discarded += size(path)
 
     def remove(self, artifact: Artifact) -> None:
         pass
@@ -43,7 +50,7 @@ class ReadOnly(WorkDir):
 
 
 @contextmanager
-def read_only(work: WorkDir, *, own_scratch: bool) -> Iterator[WorkDir]:
+def read_only(work: WorkDir, *, own_scratch: bool) -> Iterator[ReadOnly]:
     """The same artifacts in a work directory that cannot be written."""
     if not own_scratch:
         yield ReadOnly(work, None)

@@ -16,7 +16,7 @@ from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.launch import threads
 from llmrec_cli.core.lineage import verified_inputs
 from llmrec_cli.core.progress import Progress
-from llmrec_cli.core.readonly import read_only
+from llmrec_cli.core.readonly import ReadOnly, read_only
 from llmrec_cli.core.records import FORMAT, Json, Report
 from llmrec_cli.core.registry import plugin_code
 from llmrec_cli.core.ticket import Source, contents, difference, ticket_of
@@ -78,8 +78,8 @@ class Stage:
     """Raised when the stage's results change for the same input, so that old outputs are not taken for fresh."""
     threaded: bool = False
     """Other numbers of threads give other bytes: sums of floats are added in another order."""
-    estimate: Callable[[WorkDir, Any, Context], Report] | None = None
-    """What `run` would cost, found in seconds; its writes go nowhere."""
+    estimate: Callable[[ReadOnly, Any, Context], Report] | None = None
+    """What `run` would cost, by a part of it, measured; its writes go nowhere."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,15 @@ def files_of(config: RecommendConfig, base: Path) -> list[Path]:
     return list(found.values())
 
 
+def named_files(config: RecommendConfig, base: Path) -> list[Path]:
+    """The files of ids and wishes that the settings name; DataError for one that is not there."""
+    wishes = [base / config.wishes] if config.wishes else []
+    lists = files_of(config, base)
+    if not all(path.is_file() for path in wishes):
+        raise DataError(f"there is no file of wishes {str(wishes[0])!r}", fix="check recommend.wishes")
+    return lists + wishes
+
+
 def notes(config: RecommendConfig, base: Path, item_ids: Sequence[str]) -> list[str]:
     """What is to be said of these lists: ids that are not in the catalogue, and files without any."""
     said, known = [], set(item_ids)

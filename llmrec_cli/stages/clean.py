@@ -132,7 +132,14 @@ def check(work: WorkDir, config: CleanConfig, context: Context) -> Report:
         newest = kept.checked.newest()
     if broken := funnel.broken_limits(account, newest, config.check):
         raise DataError("; ".join(broken), where=log.paths, fix="look at the log, or move the limit", table=lines)
-    return Report(counts={"rows": log.total}, lines=[*lines, "every limit of [clean.check] holds"])
+    counts = dict(
+        zip(
+            ("events", "users", "items"),
+            (account.column(n)[-1].as_py() for n in ("left", "users", "items")),
+            strict=True,
+        )
+    )
+    return Report(counts={"rows": log.total, **counts}, lines=[*lines, "every limit of [clean.check] holds"])
 
 
 def sources(work: WorkDir, config: CleanConfig, base: Path) -> Iterator[Source]:

@@ -36,6 +36,7 @@ from llmrec_cli.core.artifacts import (
     USERS,
 )
 from llmrec_cli.core.columns import ITEM, USER
+from llmrec_cli.core.cost import Meter
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
@@ -44,6 +45,7 @@ from llmrec_cli.lists.recommend_config import ConstraintsConfig, RecommendConfig
 from llmrec_cli.ranking.candidate_config import LanguageScoreConfig
 
 if TYPE_CHECKING:
+    from llmrec_cli.core.readonly import ReadOnly
     from llmrec_cli.lists.build import Lists
     from llmrec_cli.lists.list_texts import ListTexts
     from llmrec_cli.lists.maker import Maker
@@ -94,6 +96,14 @@ def make_shard(work: WorkDir, config: RecommendConfig, context: Context, shard: 
     n_users = shards.write(folder, _pieces(maker, texts, shard))
     left_out = {rule: int(people.sum()) for rule, people in maker.rules.left_out.items()}
     return shards.Counts(n_users, dict(texts.faults) if texts else {}, left_out)
+
+
+def estimate(work: ReadOnly, config: RecommendConfig, context: Context) -> Report:
+    """What `run` would cost on this machine, by the lists of some users."""
+    meter = Meter()  # the imports are a part of it
+    from llmrec_cli.lists import list_costs
+
+    return list_costs.forecast(work, *_begun(work, config, context), meter.read(), BLOCK)
 
 
 def _begun(work: WorkDir, config: RecommendConfig, context: Context) -> tuple[Maker, ListTexts | None]:
@@ -221,19 +231,9 @@ def popular(work: WorkDir, config: RecommendConfig, context: Context) -> pa.Tabl
     return most_chosen(table.append_column("reason", pa.repeat(said, len(table))), allowed, config.k, kept)
 
 
-def id_files(config: RecommendConfig, base: Path) -> list[Path]:
-    """The files of ids and wishes that the settings name; DataError for one that is not there."""
-    from llmrec_cli.lists.id_lists import files_of
-
-    wishes = [base / config.wishes] if config.wishes else []
-    lists = files_of(config, base)
-    if not all(path.is_file() for path in wishes):
-        raise DataError(f"there is no file of wishes {str(wishes[0])!r}", fix="check recommend.wishes")
-    return lists + wishes
-
-
 def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
     """The files that the settings name: lists of ids, and templates that stand in for the program's."""
+    from llmrec_cli.lists.id_lists import named_files
     from llmrec_cli.tensors import model_store
     from llmrec_cli.writing.text_templates import of_user
 
@@ -242,16 +242,17 @@ def sources(work: WorkDir, config: RecommendConfig, base: Path) -> list[Source]:
     lm = LanguageScoreConfig(**ranked.get("candidates", {}).get("lm", {})).local
     return [
         *model_store.source("language model", model_store.folder_of(lm, base) if lm else None),
-        Source("lists of ids and wishes", base, id_files(config, base)),
+        Source("lists of ids and wishes", base, named_files(config, base)),
         Source("templates", folder, of_user(config.texts, folder)),
     ]
 
 
 def ready(config: RecommendConfig, context: Context) -> None:
     """DataError for a list of ids that is not there, SettingsError for a template that cannot be used or found."""
+    from llmrec_cli.lists.id_lists import named_files
     from llmrec_cli.writing.text_templates import Template, load, of_user
 
-    id_files(config, context.base)
+    named_files(config, context.base)
     if config.constraints != ConstraintsConfig():  # who is asked about one user loads no more than that takes
         from llmrec_cli.lists.conditions import check
 
@@ -289,5 +290,6 @@ STAGE = Stage(
     sources=sources,
     facts=min_support.ticket_part,
     ready=ready,
+    estimate=estimate,
     revision=8,
 )

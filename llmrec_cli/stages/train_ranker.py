@@ -8,9 +8,9 @@ Writes: train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_featur
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ from llmrec_cli.core.artifacts import (
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.lineage import aligned
+from llmrec_cli.core.progress import PlainProgress
 from llmrec_cli.core.registry import Sections, load_function
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
@@ -43,12 +44,18 @@ from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.ranking.candidate_config import LANGUAGE_MODEL, NO_PART, CandidateConfig, LanguageScoreConfig
 
 if TYPE_CHECKING:
+    from llmrec_cli.core.readonly import ReadOnly
     from llmrec_cli.data.catalogue import Catalogue
     from llmrec_cli.data.interactions import Sequences
     from llmrec_cli.ranking.candidates import Candidates
     from llmrec_cli.ranking.leaderboard import Score
     from llmrec_cli.ranking.retrievers import Retriever
+    from llmrec_cli.ranking.variants import Variant
 
+    Data = tuple[Catalogue, Sequences]
+
+COPIES = 3
+"""Of the table of candidates, in memory at a time while rankers compete."""
 RETRIEVER_SECTIONS = Sections("llmrec_cli.ranking.retrievers:RETRIEVERS", "llmrec_cli.ranking.retrievers:load_class")
 RANKER_SECTIONS = Sections("llmrec_cli.ranking.rankers:RANKERS", "llmrec_cli.ranking.rankers:load_class")
 
@@ -80,32 +87,21 @@ class TrainRankerConfig(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A class chosen by name, and its checked settings."""
-
-    kind: Any
-    config: Any
-
-    def fit(self, *given: Any) -> Any:
-        from llmrec_cli.ranking import returned
-
-        return returned.fitted(self.kind, self.kind.fit(self.config, *given))
-
-
-def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
+def run(work: WorkDir, config: TrainRankerConfig, context: Context, data: Data | None = None) -> Report:
+    """On the catalogue and the histories of the work directory, or on others."""
     from llmrec_cli.ranking import leaderboard, private_retrievers
     from llmrec_cli.ranking.rankers import importance, save_ranker
     from llmrec_cli.ranking.ratings import RatingErrors
     from llmrec_cli.ranking.retrieval import save_config
     from llmrec_cli.ranking.retrievers import refit, save_retrievers
+    from llmrec_cli.ranking.variants import affordable
     from llmrec_cli.tensors.checkpoints import bind
     from llmrec_cli.tensors.runtime import prefer, set_threads
 
     retrievers, rankers = build(config)
     prefer(context.device)
     set_threads(context.threads)
-    catalogue, sequences = read(work)
+    catalogue, sequences = data or read(work)
     retrievers, warnings = affordable(retrievers, len(catalogue))
     if epsilon := private_retrievers.budget(work):
         retrievers, rankers, notes = private_retrievers.only(retrievers, rankers, config.dp_allow, epsilon)
@@ -139,13 +135,29 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
     return made
 
 
-def estimate(work: WorkDir, config: TrainRankerConfig, context: Context) -> Report:
-    """What a language model would cost: nothing else is estimated."""
-    if not config.candidates.lm.model:
-        return Report(lines=[LANGUAGE_MODEL + "none scores candidates; fitting the rest is not estimated"])
-    catalogue, sequences = read(work)
-    cost = load_function("llmrec_cli.extras.lm_score:cost")
-    return Report(lines=[LANGUAGE_MODEL + cost(work, config.candidates.lm, catalogue.titles, sequences, context)])
+def estimate(work: ReadOnly, config: TrainRankerConfig, context: Context) -> Report:
+    """What `run` would cost on this machine, by running it for some users; the part of a language model beside it."""
+    from llmrec_cli.core.forecast import by_some
+
+    catalogue, log = read(work)
+    lm, context = config.candidates.lm, replace(context, progress=PlainProgress(quiet=True))
+    plain = config.model_copy(update={"candidates": config.candidates.model_copy(update={"lm": LanguageScoreConfig()})})
+
+    held = 0.0
+
+    def learn(n: int) -> float:
+        nonlocal held
+        before, least = work.discarded, min(config.train_users, max(10, config.train_users * n // len(log)))
+        some = log.select(np.arange(n) * len(log) // n)
+        made = run(work, plain.model_copy(update={"train_users": least}), context, (catalogue, some)).counts
+        held = COPIES * 4.0 * made["candidates"] * made["features"] * (len(log) / n - 1)
+        return work.discarded - before
+
+    counts = {"users": len(log), "items": len(catalogue), "events": len(log.codes)}
+    found = by_some(learn, len(log)).holding(held).report(counts)
+    asked = lm.model and load_function("llmrec_cli.extras.lm_score:cost")(work, lm, catalogue.titles, log, context)
+    found.lines.append(LANGUAGE_MODEL + (f"{asked}, beside that" if asked else "none scores candidates"))
+    return found
 
 
 def _sources(work: WorkDir, config: TrainRankerConfig, base: Path) -> list[Source]:
@@ -169,9 +181,10 @@ def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Vari
     """The chosen classes with their settings; SettingsError for a name that there is not."""
     from llmrec_cli.ranking.rankers import load_class as ranker
     from llmrec_cli.ranking.retrievers import load_class as retriever
+    from llmrec_cli.ranking.variants import Variant
 
-    retrievers = {name: _variant(retriever(name), config.retriever.get(name)) for name in config.retrievers}
-    rankers = {name: _variant(ranker(name), config.ranker.get(name)) for name in config.rankers}
+    retrievers = {name: Variant.of(retriever(name), config.retriever.get(name)) for name in config.retrievers}
+    rankers = {name: Variant.of(ranker(name), config.ranker.get(name)) for name in config.rankers}
     for name, variant in rankers.items():
         missing = [needed for needed in variant.kind.needs if needed not in retrievers]
         if missing:
@@ -183,22 +196,7 @@ def build(config: TrainRankerConfig) -> tuple[dict[str, Variant], dict[str, Vari
     return retrievers, rankers
 
 
-def _variant(kind: Any, config: BaseModel | None) -> Variant:
-    return Variant(kind, config or kind.Config())
-
-
-def affordable(retrievers: dict[str, Variant], n_items: int) -> tuple[dict[str, Variant], list[str]]:
-    """The retrievers that a catalogue of this size allows, and a warning for each that is left out."""
-    left = {name: v for name, v in retrievers.items() if getattr(v.config, "max_items", n_items) >= n_items}
-    warnings = [
-        f"{name} is left out: {n_items:,} items are more than its max_items = {v.config.max_items:,}"
-        for name, v in retrievers.items()
-        if name not in left
-    ]
-    return left, warnings
-
-
-def read(work: WorkDir) -> tuple[Catalogue, Sequences]:
+def read(work: WorkDir) -> Data:
     from llmrec_cli.data import catalogue, interactions
     from llmrec_cli.data.demographics import DEMOGRAPHICS
 
@@ -269,7 +267,8 @@ def report(lines: list[str], chosen: Score, candidates: Candidates, warnings: li
         f"{len(found):,} users; of some {size:,.0f} candidates each, the next item is one for {found.mean():.0%}"
     )
     best = {name: float(values.mean()) for name, values in chosen.metrics().items()}
-    return Report({"users": len(found), "candidates": len(candidates)}, best, lines, warnings)
+    counts = {"users": len(found), "candidates": len(candidates), "features": len(candidates.names)}
+    return Report(counts, best, lines, warnings)
 
 
 STAGE = Stage(
