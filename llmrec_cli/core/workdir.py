@@ -98,7 +98,7 @@ class WorkDir:
                 nonlocal sink
                 conformed = conform(table, piece)
                 if sink is None:
-                    sink = pq.ParquetWriter(path, conformed.schema, compression="zstd", **encodings(conformed.schema))
+                    sink = pq.ParquetWriter(path, conformed.schema, **encodings(conformed.schema))
                 sink.write_table(conformed)
 
             try:

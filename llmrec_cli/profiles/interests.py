@@ -45,15 +45,11 @@ class Tagged:
 def tagged(tags: Sequence[Sequence[str] | None]) -> Tagged:
     """Index the tags of the items; a tag named twice by an item counts once, an empty one not at all."""
     lists = [[tag for tag in dict.fromkeys(item or ()) if tag] for item in tags]
-    names, codes = np.unique(
-        np.array([tag for item in lists for tag in item], dtype=object).astype(str), return_inverse=True
-    )
-    offsets = offsets_of([len(item) for item in lists])
-    matrix = sp.csr_matrix(
-        (np.ones(len(codes), dtype=np.float32), codes.reshape(-1).astype(np.int32), offsets),
-        shape=(len(lists), len(names)),
-    )
-    return Tagged(names.tolist(), matrix)
+    found = pa.array([tag for item in lists for tag in item], pa.string()).dictionary_encode()
+    place = {name: code for code, name in enumerate(sorted(found.dictionary.to_pylist()))}
+    codes = np.array([place[name] for name in found.dictionary.to_pylist()], dtype=np.int32)[found.indices.to_numpy()]
+    entries = np.ones(len(codes), dtype=np.float32), codes, offsets_of([len(item) for item in lists])
+    return Tagged(list(place), sp.csr_matrix(entries, shape=(len(lists), len(place))))
 
 
 def interests(history: sp.csr_matrix, tags: Tagged, population: Floats) -> sp.csr_matrix:

@@ -203,8 +203,9 @@ class Moments:
         count, width = vectors.shape
         mean = vectors.sum(dim=0, dtype=torch.float64) / max(count, 1)
         covariance = torch.zeros(width, width, dtype=torch.float64)
-        for start in range(0, count, 1 << 16):
-            off = vectors[start : start + (1 << 16)].double() - mean
+        middle = mean.float()
+        for start in range(0, count, 1 << 12):  # few enough that the sums of a piece lose nothing in float32
+            off = vectors[start : start + (1 << 12)] - middle
             covariance += off.T @ off
         return cls(mean, covariance / max(count, 1))
 
