@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec_cli.core.artifacts import ITEMS, RECOMMENDATIONS, USERS
+from llmrec_cli.core.artifacts import EXCLUSIONS, ITEMS, RECOMMENDATIONS, USERS
 from llmrec_cli.core.columns import ATTRIBUTES
 from llmrec_cli.core.errors import DataError, LlmrecError, SettingsError
 from llmrec_cli.core.stage import Context, Outcome, execute
@@ -110,6 +110,37 @@ def test_a_rule_that_cannot_be_meant_is_reported(
     with pytest.raises(kind) as reported:
         recommended(made, context, where)
     assert said in str(reported.value) and "recommend.constraints.where" in str(reported.value)
+
+
+@pytest.mark.parametrize("most", [1000, 2])
+def test_each_candidate_that_a_rule_took_out_is_logged(
+    made: WorkDir, context: Context, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted again from lists without rules that are as long as candidates go; and nothing else changes."""
+    monkeypatch.setattr(conditions, "VALUES", most)
+    monkeypatch.setattr(recommend, "BLOCK", 7)
+    where = "item.risk <= user.tolerance AND item.price <= 12"
+    recommended(made, context, where)
+    assert not made.has(EXCLUSIONS)
+    plain = made.where(RECOMMENDATIONS).read_bytes()
+    recommended(made, context, "", k=tiny.N_ITEMS)
+    free = {(row["user_id"], row["item_id"]): row for row in made.read(RECOMMENDATIONS).to_pylist()}
+    report = recommended(made, context, where, constraints={"log_exclusions": True}).report
+    assert made.where(RECOMMENDATIONS).read_bytes() == plain
+    found, of_popular = made.read(EXCLUSIONS).to_pylist(), ("popularity", "segment-popularity")
+    assert any(line.startswith(f"{len(found):,} exclusions of candidates") for line in report.lines)
+    expected = []
+    for (user, item), row in free.items():
+        tolerance, code = int(user[1:]) % 4 if user.startswith("u") else None, int(item[1:])
+        out = {"item.risk <= user.tolerance": tolerance is None or code % 4 > tolerance}
+        out |= {"item.price <= 12": PRICES[code] == "" or int(PRICES[code]) > 12}
+        expected += [(user, row["rank"], item, rule, row) for rule, broken in out.items() if broken]
+    known = [each for each in expected if each[0].startswith("u") and each[4]["strategy"] not in of_popular]
+    logged = {(row["user_id"], row["rank"], row["item_id"], row["rule"]): row["score"] for row in found}
+    assert known and {each[:4] for each in known} <= logged.keys()
+    assert all(logged[each[:4]] == pytest.approx(each[4]["score"]) for each in known)
+    assert logged.keys() <= {each[:4] for each in expected}
+    assert list(logged) == sorted(logged, key=lambda each: (each[:2], each[3] == "item.price <= 12"))
 
 
 def test_conditions_are_split_where_and_joins_them() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from llmrec_cli.commands import sharding
 from llmrec_cli.core import config as settings_of
-from llmrec_cli.core.artifacts import ITEMS, LIST_TEXTS, RECOMMENDATIONS
+from llmrec_cli.core.artifacts import EXCLUSIONS, ITEMS, LIST_TEXTS, RECOMMENDATIONS
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.stage import Context, execute
@@ -26,6 +26,7 @@ from tests.signing import vouch
 from tests.test_app import llmrec
 
 RULE = 'recommend.constraints.where="user.user_id <> item.title"'
+LOGGED = "recommend.constraints.log_exclusions=true"
 BLOCK = 4
 KILLED = f"""
 import os, signal, sys
@@ -67,7 +68,7 @@ def gathered(work: WorkDir, context: Context, *more: str) -> Any:
 
 
 def contents(work: WorkDir) -> list[bytes]:
-    return [work.where(table).read_bytes() for table in (RECOMMENDATIONS, LIST_TEXTS)]
+    return [work.where(t).read_bytes() for t in (RECOMMENDATIONS, LIST_TEXTS, EXCLUSIONS) if work.has(t)]
 
 
 def ordinary(work: WorkDir, context: Context, *more: str) -> tuple[list[bytes], Any]:
@@ -78,13 +79,16 @@ def ordinary(work: WorkDir, context: Context, *more: str) -> tuple[list[bytes], 
     return found, report
 
 
-@pytest.mark.parametrize(("more", "counts"), [((), (1, 3, 7)), ((RULE,), (20,))], ids=["plain", "a rule on pairs"])
+@pytest.mark.parametrize(
+    ("more", "counts"), [((), (1, 3, 7)), ((RULE, LOGGED), (20,))], ids=["plain", "a rule on pairs"]
+)
 def test_any_number_of_shards_gives_the_bytes_and_the_report_of_an_ordinary_run(
     work: WorkDir, context: Context, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], counts: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr("llmrec_cli.lists.conditions.VALUES", 10)  # the rule is checked on candidates
     expected, report = ordinary(work, context, *more)
-    assert not more or "candidates taken out" in report.lines[-1]
+    assert len(expected) == (3 if more else 2)
+    assert not more or ("candidates taken out" in report.lines[-2] and "exclusions" in report.lines[-1])
     for of in counts:  # of 13 blocks
         for number in reversed(range(1, of + 1)):
             made(work, context, f"{number}/{of}", *more)

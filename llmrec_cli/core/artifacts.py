@@ -24,14 +24,7 @@ INTERACTIONS = Table(
     "One row for each kept event, by user and then in time order; position counts a user's events from 0.",
     (USER, "position"),
     _schema(
-        user_id=ID,
-        position=INT,
-        item_id=ID,
-        time=TIME,
-        value=NUMBER,
-        event=TEXT,
-        weight=REAL,
-        session=INT,
+        **dict(user_id=ID, position=INT, item_id=ID, time=TIME, value=NUMBER, event=TEXT, weight=REAL, session=INT),
         source_row=LONG,
     ),
     forgets=Forgets.ROWS,
@@ -236,9 +229,7 @@ RECOMMENDATIONS = Table(
     "recommendations",
     "k rows for each user: the item, why it is there, and the events that speak for it.",
     (USER, "rank"),
-    _schema(
-        user_id=ID, rank=pa.int32(), item_id=ID, score=pa.float32(), strategy=TEXT, reason=TEXT, evidence=of.EVIDENCE
-    ),
+    _schema(user_id=ID, rank=INT, item_id=ID, score=REAL, strategy=TEXT, reason=TEXT, evidence=of.EVIDENCE),
     forgets=Forgets.ROWS,
 )
 LIST_TEXTS = Table(
@@ -247,6 +238,15 @@ LIST_TEXTS = Table(
     "What a reader is sent about a list: why a row is there, a push line, a digest; with what each rests on.",
     (USER, "kind", "rank"),
     of.LIST_TEXT,
+    optional=True,
+    forgets=Forgets.ROWS,
+)
+EXCLUSIONS = Table(
+    "recommend",
+    "exclusions",
+    "Candidates that a rule of recommend.constraints took out; a row for each rule that is broken.",
+    (USER, ITEM, "rule"),
+    _schema(user_id=ID, item_id=ID, rule=pa.string(), rank=INT, score=REAL),
     optional=True,
     forgets=Forgets.ROWS,
 )

@@ -143,6 +143,28 @@ class Rules:
                 found[rule.text] = (people @ ~rule.table)[rule.of_items]
         return found
 
+    def lines(self, there: Bools, n_items: int) -> list[str]:
+        """What each rule takes out, of all users and of those whose lists are short; `there` (users, k) are the rows.
+
+        DataError where no list has a row.
+        """
+        short = np.flatnonzero(~there.all(axis=1))
+        every, of_short = self.account(), self.account(short)
+        n_users, out = len(there), []
+        for rule, people in every.items():
+            pairs, everybody = int(people.sum()), int((people == n_users).sum())
+            line = f"rule {rule}: keeps {everybody:,} of {n_items:,} items from everybody"
+            if rule in self.left_out:
+                line = f"rule {rule}: {pairs:,} candidates taken out"
+            elif pairs > everybody * n_users:
+                line += f", and {pairs / n_users / n_items:.0%} of all from a user"
+            if len(short) and rule not in self.left_out:
+                line += f"; {of_short[rule].sum() / len(short):,.0f} where a list is short"
+            out.append(line)
+        if out and not there.any():
+            raise DataError("the rules leave nobody an item", where=SETTING, table=out, fix="loosen a rule")
+        return out
+
 
 def rules_of(
     config: ConstraintsConfig,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from llmrec_cli.core.artifacts import LIST_TEXTS, RECOMMENDATIONS
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec_cli.core.arrays import Ints
+from llmrec_cli.core.artifacts import EXCLUSIONS, LIST_TEXTS, RECOMMENDATIONS
 from llmrec_cli.core.cost import Cost
 from llmrec_cli.core.forecast import Part, line, measured, once
 from llmrec_cli.core.readonly import ReadOnly
@@ -10,14 +16,18 @@ from llmrec_cli.core.records import Report
 from llmrec_cli.lists.list_texts import ListTexts
 from llmrec_cli.lists.maker import Maker
 
+Excluded = Callable[[Ints], pa.Table]
+"""The rows of `exclusions` of users by row number."""
 FEW, SHARE = 64, 8
 """Users of the smaller measurement, and which part of all the larger one has, up to a block."""
 KEPT = 16
 """Bytes of each row that stay until all lists are made, for the report."""
 
 
-def forecast(work: ReadOnly, maker: Maker, texts: ListTexts | None, begun: Cost, block: int) -> Report:
-    """`begun` is what `maker` and `texts` cost; what the lists write is counted and discarded."""
+def forecast(
+    work: ReadOnly, maker: Maker, texts: ListTexts | None, excluded: Excluded | None, begun: Cost, block: int
+) -> Report:
+    """`begun` is what `maker`, `texts` and `excluded` cost; what the lists write is counted and discarded."""
     n_users, made = len(maker.histories), 0
 
     def lists(start: int, stop: int) -> float:
@@ -28,6 +38,8 @@ def forecast(work: ReadOnly, maker: Maker, texts: ListTexts | None, begun: Cost,
             work.write(RECOMMENDATIONS, rows)
             if texts:
                 work.write(LIST_TEXTS, texts.table(rows))
+            if excluded:
+                work.write(EXCLUSIONS, excluded(np.arange(first, first + len(found.items))))
             made += rows.num_rows
         return work.discarded - before
 

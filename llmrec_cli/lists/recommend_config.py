@@ -15,6 +15,10 @@ class ConstraintsConfig(BaseModel, frozen=True, extra="forbid"):
         description="what a user may have, as SQL over columns of both: item.price <= 50 AND item.risk <= user.risk;"
         " where a value is missing the rule does not hold",
     )
+    log_exclusions: bool = Field(
+        False,
+        description="write recommend/exclusions: each candidate that a rule took out; candidates are made twice for it",
+    )
     min_age_days: float | None = Field(None, description="items are at least so old, at the newest event of the log")
     max_age_days: float | None = Field(None, description="items are at most so old; item.age_days in `where`")
     age_from: str = Field("", description="attribute of items with the date that their age counts from; empty: events")

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from llmrec_cli.core import records
 from llmrec_cli.core.arrays import Ints
-from llmrec_cli.core.artifacts import LIST_TEXTS, RECOMMENDATIONS
+from llmrec_cli.core.artifacts import EXCLUSIONS, LIST_TEXTS, RECOMMENDATIONS
 from llmrec_cli.core.disk import disk_errors, fingerprint, move_into_place, remove, write_atomically
 from llmrec_cli.core.errors import DataError, SettingsError
 from llmrec_cli.core.parquet import conform
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from llmrec_cli.lists.build import Lists
 
 FORMAT = "llmrec.shard/1"
-RECORD, LISTS, ROWS, TEXTS = "record.json", "lists.npz", "rows.arrow", "texts.arrow"
+RECORD, LISTS = "record.json", "lists.npz"
+TABLES = {"rows": RECOMMENDATIONS, "texts": LIST_TEXTS, "exclusions": EXCLUSIONS}
+"""Part of a piece -> what it is rows of; its file is called after the part."""
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
 NAMED = 20
 """Missing shards that are named one by one."""
@@ -46,6 +48,8 @@ class Piece(NamedTuple):
     """Of `recommendations`."""
     texts: pa.Table | None
     """Of `list_texts`, where there are any."""
+    exclusions: pa.Table | None
+    """Of `exclusions`, where they are logged."""
     lists: Lists
     """What the report looks at: without scores and shares where it was read."""
 
@@ -199,14 +203,15 @@ class Shards:
             with np.load(folder / LISTS) as lists:
                 ends, items, carriers = np.cumsum(lists["sizes"]), lists["items"], lists["carriers"]
             with ExitStack() as files:
-                paths = [folder / name for name in (ROWS, TEXTS) if (folder / name).exists()]
-                tables = [pa.ipc.open_file(files.enter_context(pa.memory_map(str(path)))) for path in paths]
+                paths = {name: path for name in TABLES if (path := folder / f"{name}.arrow").exists()}
+                maps = {name: files.enter_context(pa.memory_map(str(path))) for name, path in paths.items()}
+                tables = {name: pa.ipc.open_file(each) for name, each in maps.items()}
                 for block, (start, end) in enumerate(pairwise([0, *ends])):
-                    rows, *texts = (pa.Table.from_batches([each.get_batch(block)]) for each in tables)
+                    parts = {name: pa.Table.from_batches([each.get_batch(block)]) for name, each in tables.items()}
                     known = Lists(
                         items[start:end], np.broadcast_to(np.float32(0), items[start:end].shape), carriers[start:end]
                     )
-                    yield Piece(rows, texts[0] if texts else None, known)
+                    yield Piece(parts["rows"], parts.get("texts"), parts.get("exclusions"), known)
 
 
 def write(folder: Path, pieces: Iterable[Piece]) -> int:
@@ -217,12 +222,13 @@ def write(folder: Path, pieces: Iterable[Piece]) -> int:
     with ExitStack() as files:
         sinks: dict[str, Any] = {}
         for piece in pieces:
-            for name, table, rows in ((ROWS, RECOMMENDATIONS, piece.rows), (TEXTS, LIST_TEXTS, piece.texts)):
+            for name, table in TABLES.items():
+                rows = getattr(piece, name)
                 if rows is None:
                     continue
                 columns = conform(table, rows)
                 if name not in sinks:
-                    made = pa.ipc.new_file(folder / name, columns.schema, options=COMPRESSED)
+                    made = pa.ipc.new_file(folder / f"{name}.arrow", columns.schema, options=COMPRESSED)
                     sinks[name] = files.enter_context(made)
                 whole = [column.combine_chunks() for column in columns.columns]
                 sinks[name].write_batch(pa.record_batch(whole, schema=columns.schema))

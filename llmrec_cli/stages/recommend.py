@@ -3,13 +3,14 @@
 Reads: clean/items, clean/users, clean/sequences, clean/negative_feedback, pretrain/item_vectors,
 pretrain/item_text_vectors, profile/profiles, train-ranker/retrievers, train-ranker/ranker, train-ranker/ranker_report;
 pretrain/language_adapter where the ranker has learnt from a language model with it.
-Writes: recommend/recommendations, and recommend/list_texts where items have titles.
+Writes: recommend/recommendations, recommend/list_texts where items have titles, and recommend/exclusions where
+`recommend.constraints.log_exclusions` asks for it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core import min_support
+from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import (
+    EXCLUSIONS,
     ITEM_TEXT_VECTORS,
     ITEM_VECTORS,
     ITEMS,
@@ -51,6 +54,9 @@ if TYPE_CHECKING:
     from llmrec_cli.lists.maker import Maker
     from llmrec_cli.lists.shards import Counts, Piece, Shard, Shards
 
+    Excluded = Callable[[Ints], pa.Table]
+    """The rows of `exclusions` of users by row number."""
+
 BLOCK = 2048  # users whose candidates, lists and reasons are in memory at a time
 
 
@@ -59,23 +65,26 @@ def run(work: WorkDir, config: RecommendConfig, context: Context, made: Shards |
     from llmrec_cli.lists.build import joined, summary
     from llmrec_cli.lists.id_lists import notes
 
-    maker, texts = _begun(work, config, context)
+    maker, texts, excluded = _begun(work, config, context)
     parts: list[Lists] = []
+    n_excluded = 0
+    tables = {"rows": RECOMMENDATIONS} | ({"texts": LIST_TEXTS} if texts else {})
+    tables |= {"exclusions": EXCLUSIONS} if excluded else {}
     with ExitStack() as open_files:
-        append = open_files.enter_context(work.writer(RECOMMENDATIONS))
-        append_texts = open_files.enter_context(work.writer(LIST_TEXTS)) if texts else None
-        for piece in made.pieces() if made else _pieces(maker, texts):
-            append(piece.rows)
-            if append_texts and piece.texts is not None:
-                append_texts(piece.texts)
+        append = {name: open_files.enter_context(work.writer(table)) for name, table in tables.items()}
+        for piece in made.pieces() if made else _pieces(maker, texts, excluded):
+            for name, write in append.items():
+                write(getattr(piece, name))
             parts.append(piece.lists)
+            n_excluded += piece.exclusions.num_rows if piece.exclusions else 0
     faults = texts.faults if texts else Counter[str]()
     if made:
         made.add_to(faults, maker.rules.left_out)
     checked = f"{'0 seen before' if config.filter_seen else 'seen items not filtered'}, 0 repeated, 0 against a rule"
     cold = int((maker.histories.sequences.lengths == 0).sum())
     report = summary(joined(parts), maker.strategies, maker.allowed, checked=checked, cold=cold, seed=context.seed)
-    report.lines += [*rule_lines(maker, joined(parts)), *maker.account(joined(parts))]
+    report.lines += [*maker.rules.lines(joined(parts).there, len(maker.catalogue)), *maker.account(joined(parts))]
+    report.lines += [f"{n_excluded:,} exclusions of candidates by a rule are in {EXCLUSIONS.path}"] if excluded else []
     report.warnings += [*maker.notes, *notes(config, context.base, maker.catalogue.item_ids)]
     if made:
         report.lines.append(f"gathered from {made.count:,} shards, {made.core_seconds:,.1f} core-seconds together")
@@ -92,8 +101,8 @@ def make_shard(work: WorkDir, config: RecommendConfig, context: Context, shard: 
     """Write one shard into a folder, and nothing else."""
     from llmrec_cli.lists import shards
 
-    maker, texts = _begun(work, config, context)
-    n_users = shards.write(folder, _pieces(maker, texts, shard))
+    maker, texts, excluded = _begun(work, config, context)
+    n_users = shards.write(folder, _pieces(maker, texts, excluded, shard))
     left_out = {rule: int(people.sum()) for rule, people in maker.rules.left_out.items()}
     return shards.Counts(n_users, dict(texts.faults) if texts else {}, left_out)
 
@@ -106,16 +115,21 @@ def estimate(work: ReadOnly, config: RecommendConfig, context: Context) -> Repor
     return list_costs.forecast(work, *_begun(work, config, context), meter.read(), BLOCK)
 
 
-def _begun(work: WorkDir, config: RecommendConfig, context: Context) -> tuple[Maker, ListTexts | None]:
+def _begun(work: WorkDir, config: RecommendConfig, context: Context) -> tuple[Maker, ListTexts | None, Excluded | None]:
+    from llmrec_cli.core.registry import load_function
     from llmrec_cli.lists.maker import maker_of
     from llmrec_cli.tensors.runtime import set_threads
 
     set_threads(context.threads)
     maker = maker_of(work, config, context)
-    return maker, list_texts(maker, config, context)
+    logged = config.constraints.log_exclusions and maker.rules.rules
+    excluded = load_function("llmrec_cli.extras.exclusions:log_of")(maker, work) if logged else None
+    return maker, list_texts(maker, config, context), excluded
 
 
-def _pieces(maker: Maker, texts: ListTexts | None, shard: Shard | None = None) -> Iterator[Piece]:
+def _pieces(
+    maker: Maker, texts: ListTexts | None, excluded: Excluded | None, shard: Shard | None = None
+) -> Iterator[Piece]:
     """What is written of each block, all of them or a shard's; a block is the same whatever the shards are."""
     from llmrec_cli.lists.shards import Piece
 
@@ -126,30 +140,10 @@ def _pieces(maker: Maker, texts: ListTexts | None, shard: Shard | None = None) -
     with maker.context.progress.task(label, total, "users") as task:
         for start, lists in maker.blocks([(start, start + BLOCK) for start in starts]):
             rows = maker.table(start, lists).combine_chunks()
-            yield Piece(rows, texts.table(rows).combine_chunks() if texts else None, replace(lists, shares=None))
+            written = texts.table(rows).combine_chunks() if texts else None
+            out = excluded(np.arange(start, start + len(lists.items))) if excluded else None
+            yield Piece(rows, written, out, replace(lists, shares=None))
             task.advance(len(lists.items))
-
-
-def rule_lines(maker: Maker, lists: Lists) -> list[str]:
-    """What each rule takes out, of all users and of those whose lists are short; DataError where no list has a row."""
-    from llmrec_cli.lists.conditions import SETTING
-
-    short = np.flatnonzero(~lists.there.all(axis=1))
-    every, of_short = maker.rules.account(), maker.rules.account(short)
-    n_users, n_items, out = len(maker.histories), len(maker.catalogue), []
-    for rule, people in every.items():
-        pairs, everybody = int(people.sum()), int((people == n_users).sum())
-        line = f"rule {rule}: keeps {everybody:,} of {n_items:,} items from everybody"
-        if rule in maker.rules.left_out:
-            line = f"rule {rule}: {pairs:,} candidates taken out"
-        elif pairs > everybody * n_users:
-            line += f", and {pairs / n_users / n_items:.0%} of all from a user"
-        if len(short) and rule not in maker.rules.left_out:
-            line += f"; {of_short[rule].sum() / len(short):,.0f} where a list is short"
-        out.append(line)
-    if out and not lists.there.any():
-        raise DataError("the rules leave nobody an item", where=SETTING, table=out, fix="loosen a rule")
-    return out
 
 
 def list_texts(maker: Maker, config: RecommendConfig, context: Context) -> ListTexts | None:
@@ -285,7 +279,7 @@ STAGE = Stage(
         RANKER_REPORT,
         LANGUAGE_ADAPTER,
     ),
-    writes=(RECOMMENDATIONS, LIST_TEXTS),
+    writes=(RECOMMENDATIONS, LIST_TEXTS, EXCLUSIONS),
     run=run,
     sources=sources,
     facts=min_support.ticket_part,
