@@ -108,7 +108,7 @@ class ItemTable:
                     sums.add(part, tile)
                 search.look_at(tile, low)
             places, out[1][part] = search.best()
-            out[0][part] = np.where(places >= 0, self.codes[places], -1)
+            out[0][part] = np.append(self.codes, -1)[places]  # place -1 is none, of an empty table too
         return out
 
 
