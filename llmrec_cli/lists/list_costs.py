@@ -25,7 +25,7 @@ KEPT = 16
 
 
 def forecast(
-    work: ReadOnly, maker: Maker, texts: ListTexts | None, excluded: Excluded | None, begun: Cost, block: int
+    work: ReadOnly, maker: Maker, texts: ListTexts | None, excluded: Excluded | None, begun: Cost, *, block: int
 ) -> Report:
     """`begun` is what `maker`, `texts` and `excluded` cost; what the lists write is counted and discarded."""
     n_users, made = len(maker.histories), 0

@@ -10,7 +10,7 @@ Writes: recommend/recommendations, recommend/list_texts where items have titles,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec_cli.core import min_support
-from llmrec_cli.core.arrays import Ints
 from llmrec_cli.core.artifacts import (
     EXCLUSIONS,
     ITEM_TEXT_VECTORS,
@@ -40,7 +39,7 @@ from llmrec_cli.core.artifacts import (
 )
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.cost import Meter
-from llmrec_cli.core.errors import DataError, SettingsError
+from llmrec_cli.core.errors import SettingsError
 from llmrec_cli.core.stage import Context, Report, Stage
 from llmrec_cli.core.ticket import Source
 from llmrec_cli.core.workdir import WorkDir
@@ -50,12 +49,11 @@ from llmrec_cli.ranking.candidate_config import LanguageScoreConfig
 if TYPE_CHECKING:
     from llmrec_cli.core.readonly import ReadOnly
     from llmrec_cli.lists.build import Lists
+    from llmrec_cli.lists.list_costs import Excluded
     from llmrec_cli.lists.list_texts import ListTexts
     from llmrec_cli.lists.maker import Maker
     from llmrec_cli.lists.shards import Counts, Piece, Shard, Shards
 
-    Excluded = Callable[[Ints], pa.Table]
-    """The rows of `exclusions` of users by row number."""
 
 BLOCK = 2048  # users whose candidates, lists and reasons are in memory at a time
 
@@ -112,7 +110,7 @@ def estimate(work: ReadOnly, config: RecommendConfig, context: Context) -> Repor
     meter = Meter()  # the imports are a part of it
     from llmrec_cli.lists import list_costs
 
-    return list_costs.forecast(work, *_begun(work, config, context), meter.read(), BLOCK)
+    return list_costs.forecast(work, *_begun(work, config, context), meter.read(), block=BLOCK)
 
 
 def _begun(work: WorkDir, config: RecommendConfig, context: Context) -> tuple[Maker, ListTexts | None, Excluded | None]:
