@@ -278,7 +278,7 @@ VERDICT = File("evaluate", "verdict.json", "Whether lists beat popularity, by ho
 ABLATION = Table(
     "evaluate",
     "ablation",
-    "NDCG of the ranker's order without one family of features, or without one source: the ranker is fitted anew.",
+    "NDCG without one family of features or source, the ranker fitted anew, or without one rule of the lists.",
     ("kind", "name"),
     _schema(kind=pa.string(), name=pa.string(), metric=pa.string(), difference=pa.float64(), **_INTERVAL),
     optional=True,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats, Ints, offsets_of
+from llmrec_cli.core.arrays import Bools, Codes, Doubles, Floats
 from llmrec_cli.core.artifacts import ABLATION
-from llmrec_cli.data.metrics import Targets, paired_bootstrap, rank_metrics
+from llmrec_cli.data.metrics import paired_bootstrap, rank_metrics
 from llmrec_cli.evaluation.eval_users import EvalUsers
 from llmrec_cli.lists.maker import Maker
 from llmrec_cli.ranking import returned
@@ -47,8 +47,8 @@ class Ablation:
         """
         seed, progress = maker.context.seed, maker.context.progress
         learnt = _training(maker, encoder, limit)
-        rows, targets = _asked(eval_users, limit, seed)
-        asked = maker.candidates(maker.histories.select(eval_users.users[rows]))
+        some = eval_users.some(limit, seed)
+        targets, asked = some.targets, maker.candidates(maker.histories.select(some.users))
         steps = list(_steps(learnt, list(maker.retrievers), maker.ranker.needs))
         values = {}
         with progress.task("ablation", len(steps) + 1, "fits") as task:
@@ -93,16 +93,6 @@ def _training(maker: Maker, encoder: SequenceEncoder, limit: int) -> Candidates:
     fitted = refit(maker.retrievers, learning.past, learning.catalogue, context.seed)
     retrieval = Retrieval(fitted, learning.catalogue, maker.depths, cold=learning.cold, max_memory=context.max_memory)
     return learning.candidates(retrieval, limit, context.seed, context.progress)
-
-
-def _asked(eval_users: EvalUsers, limit: int, seed: int) -> tuple[Ints, Targets]:
-    """Rows of at most `limit` of the users of a backtest, at random, with their targets."""
-    offsets, codes = eval_users.targets
-    n = len(eval_users.users)
-    rows = np.sort(np.random.default_rng([seed, n]).choice(n, min(limit, n), replace=False))
-    lengths = np.diff(offsets)[rows]
-    found = offsets_of(lengths)
-    return rows, (found, codes[np.repeat(offsets[:-1][rows] - found[:-1], lengths) + np.arange(found[-1])])
 
 
 def _steps(table: Candidates, retrievers: list[str], needs: tuple[str, ...]) -> Iterator[tuple[str, str, Bools, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,16 @@ class EvalUsers:
     """Users with something withheld who have no list: they came after the cut-off."""
     filter_seen: bool
     """Whether lists leave out what a user has chosen before."""
+
+    def some(self, limit: int, seed: int) -> EvalUsers:
+        """At most so many of them, at random, in order."""
+        offsets, codes = self.targets
+        n = len(self.users)
+        rows = np.sort(np.random.default_rng([seed, n]).choice(n, min(limit, n), replace=False))
+        lengths = np.diff(offsets)[rows]
+        found = offsets_of(lengths)
+        targets = found, codes[np.repeat(offsets[:-1][rows] - found[:-1], lengths) + np.arange(found[-1])]
+        return replace(self, users=self.users[rows], targets=targets, histories=self.histories.select(rows))
 
     def out_of_reach(self) -> dict[str, int]:
         """Users for whom no list can be right, by cause. They count as misses."""

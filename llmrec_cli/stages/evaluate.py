@@ -4,8 +4,8 @@ Reads: clean/holdout, clean/items, clean/users, clean/sequences, pretrain/item_t
 train-ranker/retrievers, train-ranker/ranker_report, recommend/recommendations, all of a work directory that was
 replayed as of the cut-off; for explanations and ablation also clean/negative_feedback, pretrain/item_vectors,
 pretrain/encoder, pretrain/encoder_validation and train-ranker/ranker.
-Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json; where asked for, evaluate/deletions (explanations)
-and evaluate/ablation.
+Writes: evaluate/evaluation, evaluate/slices, evaluate/verdict.json; where asked for, evaluate/deletions (explanations);
+evaluate/ablation where asked for, and where lists have rules.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from llmrec_cli.evaluation.comparison import Comparison
     from llmrec_cli.evaluation.eval_users import EvalUsers
     from llmrec_cli.evaluation.slices import Sliced
+    from llmrec_cli.lists.maker import Maker
+    from llmrec_cli.lists.recommend_config import RecommendConfig
     from llmrec_cli.ranking.retrievers import Histories, Retriever
 
 Json = dict[str, Any]
@@ -89,8 +91,7 @@ def run(work: WorkDir, config: BacktestConfig, context: Context) -> Report:
         "protocol": protocol(config, eval_users, context.seed),
     }
     reasons = explained(work, config, context, verdict) if config.explanations else {}
-    if config.ablation:
-        ablated(work, config, context, eval_users, verdict)
+    ablated(work, config, context, eval_users, verdict)
     write(work, found, sliced, verdict)
     metrics = {name: mean for name, each in found.values[PIPELINE].items() if (mean := mean_of(each)) == mean}
     metrics |= reasons
@@ -122,19 +123,33 @@ def explained(work: WorkDir, config: BacktestConfig, context: Context, verdict: 
 
 
 def ablated(work: WorkDir, config: BacktestConfig, context: Context, eval_users: EvalUsers, verdict: Json) -> None:
-    """What families of features and sources are worth, in the verdict and as a table."""
+    """What rules cost, and if asked for what features and sources are worth: in the verdict and as a table."""
+    from llmrec_cli.evaluation import rule_costs
     from llmrec_cli.evaluation.ablation import Ablation
     from llmrec_cli.lists.maker import maker_of
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
 
-    maker = maker_of(work, config.lists, context)
-    encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), maker.catalogue.item_ids), context.device)
-    found = Ablation.of(maker, encoder, eval_users, k=max(config.ks), limit=config.ablation_users)
-    table = found.table(context.seed, config.bootstrap)
-    work.write(ABLATION, table)
-    verdict["ablation"] = table.to_pylist()
-    verdict["words"] += found.lines(table)
+    def make(lists: RecommendConfig) -> Maker:
+        return maker_of(work, lists, context)
+
+    if n := len([*rule_costs.without_each(config.lists)]):
+        context.progress.log(
+            f"evaluate: the lists of at most {rule_costs.USERS} users, with all rules and without each of {n}"
+        )
+    sure = context.seed, config.bootstrap
+    table = rule_costs.RuleCosts.of(make, config.lists, eval_users, context.seed).table(*sure)
+    verdict["words"] += rule_costs.lines(table)
+    if config.ablation:
+        maker = make(config.lists)
+        encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), maker.catalogue.item_ids), context.device)
+        found = Ablation.of(maker, encoder, eval_users, k=max(config.ks), limit=config.ablation_users)
+        parts = found.table(*sure)
+        verdict["words"] += found.lines(parts)
+        table = pa.concat_tables([parts, table])
+    if table.num_rows:
+        work.write(ABLATION, table)
+        verdict["ablation"] = table.to_pylist()
 
 
 def replayed(
