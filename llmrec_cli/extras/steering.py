@@ -105,7 +105,11 @@ class SteeredMaker(Maker):
         return candidates.keep(candidates.rows(known) | wanted | (self.constraints.lifted(candidates.items) > 0))
 
     def scored(self, candidates: Candidates, known: Bools, rows: Ints) -> tuple[Floats, Callable[[Ints], Floats]]:
-        """For who wishes, the ranker's order, standardised over the user's candidates, and the wishes on top."""
+        """For who wishes, the ranker's order, standardised over the user's candidates, and the wishes on top.
+
+        The order is the logarithm of the rank: a strength of s lifts an item of rank r to about r / 2.5^s, and a list
+        of 10 ends 2 to 3 deviations above an ordinary candidate. So 2 reached only the best 60 candidates or so.
+        """
         scores, shares_of = super().scored(candidates, known, rows)
         users, people = candidates.users, self.of_all(rows)
         order = standardised(-np.log1p(candidates.ranks(scores)), users, candidates.n_users)

@@ -63,7 +63,10 @@ class RecommendConfig(BaseModel, frozen=True, extra="forbid"):
         description="CSV file of users' wishes: user, wish (more, less, never), what (tag, category, item, words)",
     )
     wish_strength: float = Field(
-        2.0, ge=0, description="standard deviations of a user's order that more lifts an item by, and less lowers it"
+        3.0,
+        ge=0,
+        description="standard deviations of a user's order that more lifts an item by, and less lowers it; 3 is the"
+        " least with which 19 of 20 lists have a row of what is wished more of, on one half of a backtest's users",
     )
     diversity: float = Field(0.0, ge=0, le=1, description="0 accuracy only … 1 variety only")
     ask_weight: float = Field(
