@@ -93,6 +93,21 @@ def test_the_shape_of_the_sample_and_of_a_log_longer_than_what_is_looked_at(
     assert shapes[0] == shapes[1] and shapes[0][:4] == (9716, 210, 450, 6350)
 
 
+def test_a_log_beside_other_files_is_counted_whole_too(tmp_path: Path) -> None:
+    """Of several files fewer rows of each are looked at; sizes and what is proposed go by all of them."""
+    raw, rows = tmp_path / "raw", weeks(6)
+    raw.mkdir()
+    once = [f"v{n // 2},p{n % 50},2024-01-01" for n in range(2000)]  # nothing comes again in what is looked at
+    (raw / "log.csv").write_text("\n".join(["user,product,day", *once, *rows]) + "\n")
+    (raw / "items.csv").write_text("product,title\n" + "".join(f"p{n},Thing number {n}\n" for n in range(50)))
+    for n in range(200):
+        (raw / f"note{n}.csv").write_text("remark\nnone\n")
+    made = init([raw], tmp_path / "project")
+    printed = "\n".join(made.lines)
+    assert "seen in its first 1,000 rows -> the log" in printed
+    assert "75% of 960 later events" in printed and "0 of 1,040 users have one event" in printed
+
+
 def test_defaults_go_by_size_and_leave_public_logs_as_they_were() -> None:
     """Events and items of MovieLens 1M and 100K, Amazon Beauty, Sports and Yelp; then larger ones."""
     for events, items in ((1_000_209, 3706), (100_000, 1682), (198_502, 12_101), (296_337, 18_357), (316_354, 20_033)):

@@ -68,7 +68,7 @@ def shape(engine: Engine, found: Assignment, given: Mapping[str, str | int], fol
         instant = sql.microseconds(sql.column(time.column), time.formats[0] if time.formats else "")
         day = f"coalesce({instant} // {DAY}, 0)"
     source = engine.name(log.table)
-    if log.table.num_rows >= survey.SAMPLE:
+    if log.cut:
         paths = [os.path.normpath(folder.absolute() / path) for path in log.paths]  # the folder may not be there yet
         files = engine.open(FileConfig.model_validate({"path": paths}), Path(), sequences=log.is_sequences)
         names = dict.fromkeys(each.column for each in columns.values() if each.field in ("user", "item", "time"))

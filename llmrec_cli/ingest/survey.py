@@ -42,6 +42,8 @@ class RawTable:
     """As the settings name it."""
     input: Input
     table: pa.Table
+    cut: bool = False
+    """Whether there are more rows than these."""
     pattern: str = ""
     """The glob that it was found by, as the settings name it."""
     matched: int = 1
@@ -71,15 +73,11 @@ class RawTable:
 
     def about(self, use: str) -> str:
         dialect = self.input.dialect
-        names = {"\t": "tab", " ": "blank", ",": "comma"}
-        kind = (
-            f"{names.get(dialect.separator, dialect.separator)}-separated"
-            if dialect.format == "csv"
-            else dialect.format
-        )
+        separator = {"\t": "tab", " ": "blank", ",": "comma"}.get(dialect.separator, dialect.separator)
+        kind = f"{separator}-separated" if dialect.format == "csv" else dialect.format
         header = ", header" if dialect.header else ""
         more = f" and {self.files - 1} more with the same columns" if self.files > 1 else ""
-        seen = f", seen in its first {SAMPLE:,} rows" if self.table.num_rows >= SAMPLE else ""
+        seen = f", seen in its first {self.table.num_rows:,} rows" if self.cut else ""
         return f"{self.name}{more}: {kind}{header}, {self.input.file.encoding or 'binary'}{seen} -> {use}"
 
 
@@ -108,18 +106,18 @@ def read_tables(engine: Engine, given: Path, folder: Path) -> tuple[list[RawTabl
         str(given), folder.absolute() if given == locations.PIPE else Path().absolute(), every=True
     )
     named = [locations.named(each, given, folder) for each in found]
-    matched = Counter(pattern for _, pattern in named)
+    matched, alike = Counter(pattern for _, pattern in named), Counter(each.path.suffix for each in found)
     tables, passed = list[RawTable](), dict[str, list[tuple[str, str]]]()
     for location, (path, pattern) in zip(found, named, strict=True):
         try:
-            each, table = _first_rows(engine, location, max(SAMPLE // len(found), 1000))
-            tables.append(RawTable(str(given), [path], each, table, pattern, matched[pattern]))
+            limit = max(SAMPLE // alike[location.path.suffix], 1000)
+            each, table = _first_rows(engine, location, limit)
+            tables.append(RawTable(str(given), [path], each, table, len(table) >= limit, pattern, matched[pattern]))
         except LlmrecError as error:
             if len(found) == 1:
                 raise
-            passed.setdefault(location.path.suffix, []).append(
-                (location.member or location.name, error.what)
-            )  # a readme
+            which = location.member or location.name, error.what  # a readme
+            passed.setdefault(location.path.suffix, []).append(which)
     unused = list[tuple[str, str]]()
     for rest in passed.values():
         unused += rest if len(rest) <= SOME else [(f"{rest[0][0]} and {len(rest) - 1:,} more", rest[0][1])]
@@ -253,7 +251,8 @@ def _concatenated(same: Sequence[RawTable]) -> RawTable:
     whole = first.pattern and len(same) == first.matched and all(each.pattern == first.pattern for each in same)
     paths = [first.pattern] if whole else [path for each in same for path in each.paths]
     tables = [each.table.select(first.table.column_names) for each in same]
-    return replace(first, paths=paths, table=pa.concat_tables(tables), files=len(same))
+    cut = any(each.cut for each in same)
+    return replace(first, paths=paths, table=pa.concat_tables(tables), cut=cut, files=len(same))
 
 
 def _describe(found: Assignment, files: Sequence[RawTable], inferred: Sequence[infer.InferredColumn]) -> None:
