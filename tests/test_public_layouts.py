@@ -65,5 +65,10 @@ def test_a_guess_by_values_says_so_and_what_changes_it(tmp_path: Path) -> None:
     for name, content in layout.files.items():
         (tmp_path / name).write_text(str(content))
     said = "\n".join(init([tmp_path / name for name in layout.files], tmp_path).lines)
-    assert "30 different values that repeat; a guess by its values, --set clean.interactions.item=COLUMN" in said
-    assert "time       2    numbers in the range of Unix times\n" in said
+    assert "title      1    guessed: texts of a few words, nearly all different; --set clean.items.title=COLUMN" in said
+    assert "item       1    likely: the ids of a.txt; --set clean.interactions.item=COLUMN" in said
+    assert "gender     2    likely: values such as Male, Female; --set clean.users.gender=COLUMN" in said
+    assert "time       2    likely: numbers in the range of Unix times\n" in said
+    (tmp_path / "log.csv").write_text("user,item,price\n" + "".join(f"u{n % 5},i{n % 7},{n % 7}\n" for n in range(70)))
+    named = "\n".join(init([tmp_path / "log.csv"], tmp_path / "named").lines)
+    assert "user       user    sure: its name; 5 different values\n" in named

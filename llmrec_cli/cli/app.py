@@ -25,6 +25,7 @@ def init(
 ) -> None:
     """Look at raw files, infer what their columns mean, and write llmrec.toml and a Makefile. Overwrites nothing.
 
+    Of each column it says how sure that is: sure (its name and its values agree), likely (one of them does), guessed.
     What is given by --set is written into the file; --set clean.interactions.time= means that the log has no times.
 
     Example: llmrec init sales.csv products.csv

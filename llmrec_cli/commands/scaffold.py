@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from llmrec_cli.ingest.survey import Assignment, RawTable
 
 MEMORY = 1 << 30
-FIELDS = ("user", "item", "time", "value", "event", "review")
 # A name that SQL reads as one without quotes; no reserved word contains a name of values.
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAKEFILE = """\
@@ -73,7 +72,7 @@ def init(files: Sequence[Path], folder: Path, overrides: Iterable[str] = ()) -> 
                 f"{target.name} is there already", where=str(folder), fix="choose another folder: --into"
             )
     given = dict(map(assignment, overrides))
-    columns = {field: given[key] for field in FIELDS if (key := f"clean.interactions.{field}") in given}
+    columns = {field: given[key] for field in infer.FIELDS if (key := f"clean.interactions.{field}") in given}
     with tempfile.TemporaryDirectory() as scratch, Engine(MEMORY, 0, Path(scratch)) as engine:
         tables: list[survey.RawTable] = []
         passed: list[tuple[str, str]] = []
@@ -137,7 +136,7 @@ class _Project:
 
     def open_fields(self, section: str, found: Sequence[InferredColumn]) -> list[InferredColumn]:
         """The inferred columns of fields that are not given."""
-        return [g for g in found if f"clean.{section}.{_setting(g.field)}" not in self.given]
+        return [g for g in found if f"clean.{section}.{infer.setting(g.field)}" not in self.given]
 
 
 def _draft(found: Assignment, project: _Project, seen: proposals.Shape) -> list[str]:
@@ -146,7 +145,7 @@ def _draft(found: Assignment, project: _Project, seen: proposals.Shape) -> list[
     draft.put("seed", 42)
     proposed = proposals.proposed(seen, project.given)
     draft.sections["clean"] = {key[6:]: each for key, each in proposed.items() if re.fullmatch(r"clean\.\w+", key)}
-    inferred, lines = _log(project, found.log)
+    inferred, lines = _log(project, found)
     ids = {g.field: g.column for g in inferred}
     used = set(ids.values())
     described: list[str] = []
@@ -169,25 +168,28 @@ def _draft(found: Assignment, project: _Project, seen: proposals.Shape) -> list[
     lines += [f"{name}: not used: {reason}" for name, reason in found.unused]
     for key, value in project.given.items():
         draft.put(key, value, "given")
-        if value == "" and key.removeprefix("clean.interactions.") in FIELDS:
+        if value == "" and key.removeprefix("clean.interactions.") in infer.FIELDS:
             draft.drop(key)
     return lines + [f"given: {key} = {value!r}" for key, value in project.given.items()]
 
 
-def _log(project: _Project, log: RawTable) -> tuple[list[InferredColumn], list[str]]:
+def _log(project: _Project, found: Assignment) -> tuple[list[InferredColumn], list[str]]:
     """The log's columns, put into the draft; and the lines to print."""
     from llmrec_cli.ingest import event_time, survey
 
-    draft = project.draft
+    draft, log = project.draft, found.log
     draft.put("clean.interactions.path", log.paths[0] if len(log.paths) == 1 else log.paths)
     if log.is_sequences:
         draft.put("clean.interactions.layout", "sequences", "user item item …, one user a line, oldest first")
         return survey.log_columns(log, {}), [log.about("the log"), "  layout     one user a line, then the items"]
-    given = {field: project.given[key] for field in FIELDS if (key := f"clean.interactions.{field}") in project.given}
-    columns = survey.log_columns(log, given)
+    given = {
+        field: project.given[key] for field in infer.FIELDS if (key := f"clean.interactions.{field}") in project.given
+    }
+    described = {name: file.name for name, file in (("item", found.items), ("user", found.users)) if file}
+    columns = [infer.confirmed(g, described.get(g.field, "")) for g in survey.log_columns(log, given)]
     time = event_time.choose(log, columns, project.given, project.files)
     columns = [g for g in columns if g.field != "time"] + ([time.column] if time.column else [])
-    columns.sort(key=lambda g: FIELDS.index(g.field))
+    columns.sort(key=lambda g: infer.FIELDS.index(g.field))
     for g in columns:
         draft.put(f"clean.interactions.{g.field}", _column(g.column, log))
         for option, written in g.options:
@@ -222,7 +224,9 @@ def _from_file(project: _Project, section: str, id_field: str, file: RawTable, k
     project.draft.put(f"clean.{section}.path", file.paths[0] if len(file.paths) == 1 else file.paths)
     project.draft.put(f"clean.{section}.{id_field}", _column(key, file))
     _grouped(project.draft, section, found, file)
-    columns = [infer.InferredColumn(id_field, key, "its values hardly ever repeat, and are those of the log"), *found]
+    ids = "its values hardly ever repeat, and are those of the log"
+    level = "sure" if file.facts[key].named(id_field) else "likely"
+    columns = [infer.InferredColumn(id_field, key, ids, level=level), *found]
     left = _left_out(file, {key, *(g.column for g in found)}, log=False, lost=lost)
     return [file.about(f"the {section}"), *_format_columns(columns), *left]
 
@@ -266,31 +270,26 @@ def _grouped(draft: Draft, section: str, found: Sequence[InferredColumn], file: 
         columns = [_column(g.column, file) for g in found if g.field == name]
         note = "flags; name them with `columns`" if name == "tags" and len(columns) > 1 and file.headless else ""
         value = columns[0] if len(columns) == 1 and name != "attribute" else columns
-        draft.put(f"clean.{section}.{_setting(name)}", value, note)
+        draft.put(f"clean.{section}.{infer.setting(name)}", value, note)
     for option, written in (each for g in found for each in g.options):
         draft.put(f"clean.{section}.{option}", written)
 
 
-def _setting(field: str) -> str:
-    return "attributes" if field == "attribute" else field
-
-
 def _left_out(file: RawTable, used: set[str], *, log: bool, lost: Mapping[str, str] | None = None) -> list[str]:
     """Every column that is not used, and why; columns with the same reason share a line."""
-    from llmrec_cli.ingest.infer import InferredColumn, unused_reason
-
     rest = [f for f in file.facts.values() if f.name not in used]
-    said = {f.name: (lost or {}).get(f.name) or unused_reason(f, log=log) for f in rest}
+    said = {f.name: (lost or {}).get(f.name) or infer.unused_reason(f, log=log) for f in rest}
     unread = [c for c in file.input.columns if c not in file.table.column_names]
     said |= dict.fromkeys(unread, "another column has this name too")
-    return _format_columns([InferredColumn("left out", name, why) for name, why in said.items()])
+    return _format_columns([infer.InferredColumn("left out", name, why) for name, why in said.items()])
 
 
 def _format_columns(found: Sequence[InferredColumn]) -> list[str]:
     """Lines to print; columns of the same field for the same reason share one."""
     groups: dict[tuple[str, str], list[str]] = {}
     for each in found:
-        groups.setdefault((each.field, each.reason), []).append(each.column)
+        reason = f"{each.level}: {each.reason}" if each.level else each.reason
+        groups.setdefault((each.field, reason), []).append(each.column)
     return [f"  {field:<10} {', '.join(columns)}    {reason}" for (field, reason), columns in groups.items()]
 
 

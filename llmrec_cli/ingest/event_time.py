@@ -37,7 +37,7 @@ def choose(
         return Time(None, "", NONE)
     fact = log.facts[found.column] if found else unread
     assert fact is not None
-    found = found or infer.InferredColumn("time", fact.name, "its name")
+    found = found or infer.InferredColumn("time", fact.name, "its name", level="likely")
     column = fact.name if not log.headless else columns.index(fact)
     ask = _TimeChoice(log, fact, column, given, files)
     if FORMAT in given:

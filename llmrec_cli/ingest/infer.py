@@ -23,6 +23,8 @@ MOSTLY = 0.3
 WORDS_OF_A_REVIEW = 4
 MANY = 50
 """Different values of a category with commas are lists of categories if they are more than these."""
+TELLING = {"event", "image", "audio", "gender", "region"}
+"""Fields whose values hardly mean anything else."""
 SINGLE = {"title", "category", "tags", "image", "audio"}
 """The fields of items that one column has."""
 FIELDS = ("user", "item", "time", "value", "event", "review")
@@ -40,14 +42,13 @@ class InferredColumn:
     """Of a time: the strptime formats that fit it; none where it needs none."""
     options: tuple[tuple[str, str], ...] = ()
     """Further settings that go with it: how numbers are written, what separates levels or tags."""
+    level: str = ""
+    """sure: its name and its values agree; likely: one of them says so; guessed; "" where it was not inferred."""
 
 
-def _first(field: str, candidates: Iterable[tuple[bool, Facts, str]]) -> InferredColumn | None:
-    for fits, fact, reason in candidates:
-        if fits:
-            options = (("decimal", ","),) if field == "value" and fact.decimal == "," else ()
-            return InferredColumn(field, fact.name, reason, options=options)
-    return None
+def setting(field: str) -> str:
+    """What the settings call a field."""
+    return "attributes" if field == "attribute" else field
 
 
 def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None) -> list[InferredColumn]:
@@ -66,31 +67,45 @@ def log_columns(columns: Sequence[Facts], given: Mapping[str, str] | None = None
     ids = [g for g in (user, item) if g is not None and g.field in open_fields]
     taken |= {g.column for g in ids}
     rest = [f for f in rest if f.name not in taken]
-    few = [(f, f"{f.n_distinct} different texts") for f in rest if f.n_distinct <= 20 and f.words < 3 and not f.numbers]
-    few.sort(key=lambda t: not t[0].named("event"))
-    event = _first("event", ((f.named("event") or _kinds(f), f, f"{_name(f, 'event')}{why}") for f, why in few))
-    numeric = [(f, _span(f)) for f in rest if f.numbers and 2 * f.n_filled > f.rows]
+    few = [f for f in rest if f.n_distinct <= 20 and f.words < 3 and not f.numbers]
+    few = [f for f in sorted(few, key=lambda f: not f.named("event")) if f.named("event") or _kinds(f)]
     headless = all(f.name.isdigit() for f in columns)
-    value = _first("value", _by_name_first("value", numeric, named_only=not headless))
+    numeric = [f for f in rest if f.numbers and 2 * f.n_filled > f.rows and (f.named("value") or headless)]
+    numeric.sort(key=lambda f: not f.named("value"))
     # the longer of several: a review rather than its headline
     told = [f for f in rest if f.named("review") or (f.named("text") and 2 * f.n_distinct > f.n_filled)]
     told = [f for f in told if f.words >= WORDS_OF_A_REVIEW or f.share(patterns.CHINESE) > 0.5]
     long = sorted(told, key=lambda f: (not f.named("review"), -f.words))
-    review = _first("review", ((True, f, "its name; texts of some length") for f in long))
-    found = {g.field: g for g in (*named, *ids, *([time] if time else [])) if g is not None}
-    found |= {g.field: g for g in (event, value, review) if g is not None and g.field in open_fields}
-    return _doubted([found[field] for field in FIELDS if field in found], "interactions")
+    others = [InferredColumn("event", f.name, f"{_name(f, 'event')}{f.n_distinct} different texts") for f in few[:1]]
+    for f in numeric[:1]:
+        options = (("decimal", ","),) if f.decimal == "," else ()
+        others.append(InferredColumn("value", f.name, f"{_name(f, 'value')}{_span(f)}", options=options))
+    others += [InferredColumn("review", f.name, "its name; texts of some length") for f in long[:1]]
+    found = {g.field: g for g in (*named, *ids, *([time] if time else []))}
+    found |= {g.field: g for g in others if g.field in open_fields}
+    return _weighed([found[field] for field in FIELDS if field in found], "interactions")
 
 
-def _doubted(found: Sequence[InferredColumn], section: str) -> list[InferredColumn]:
-    """The same; where only the values speak for a column the reason says so, and what would change it."""
+def _weighed(found: Sequence[InferredColumn], section: str) -> list[InferredColumn]:
+    """The same with how sure each is; where only the values speak for it the reason says what would change it."""
 
-    def reason(each: InferredColumn) -> str:
-        setting = {"attribute": "attributes"}.get(each.field, each.field)
-        return f"{each.reason}; a guess by its values, --set clean.{section}.{setting}=COLUMN changes it"
+    def weighed(each: InferredColumn) -> InferredColumn:
+        if each.reason.startswith(("given", "its name; ")):
+            return replace(each, level="sure" if each.reason != "given" else "")
+        if each.reason == "its name" or each.field == "time":
+            return replace(each, level="likely")
+        level = "likely" if each.field in TELLING else "guessed"
+        reason = f"{each.reason}; --set clean.{section}.{setting(each.field)}=COLUMN changes it"
+        return replace(each, level=level, reason=reason)
 
-    sure = [each.field == "time" or each.reason.startswith(("its name", "given")) for each in found]
-    return [g if known else replace(g, reason=reason(g)) for g, known in zip(found, sure, strict=True)]
+    return list(map(weighed, found))
+
+
+def confirmed(found: InferredColumn, file: str) -> InferredColumn:
+    """A guess at a column of ids, where a file describes what has these; the same for anything else."""
+    if not file or found.level != "guessed":
+        return found
+    return replace(found, level="likely", reason=f"the ids of {file}; {found.reason.partition('; ')[2]}")
 
 
 def _time(columns: Sequence[Facts], given: str | None) -> InferredColumn | None:
@@ -123,22 +138,8 @@ def _dated(fact: Facts) -> bool:
 
 def unreadable_time(columns: Sequence[Facts], taken: Iterable[str]) -> Facts | None:
     """The first column that is named as a time and has other values than times."""
-    rest = [
-        f
-        for f in columns
-        if f.n_filled and f.name not in taken and times.named_as_time(f) and times.named_as_event_time(f)
-    ]
-    return next((f for f in rest if _dated(f)), None)
-
-
-def _by_name_first(
-    field: str, candidates: Sequence[tuple[Facts, str]], *, named_only: bool = False
-) -> list[tuple[bool, Facts, str]]:
-    """Candidates with a reason: those named after the field first, numbers before texts."""
-    ranked = sorted(candidates, key=lambda t: (not t[0].named(field), t[0].numbers is None))
-    return [
-        (bool(reason) and (f.named(field) or not named_only), f, f"{_name(f, field)}{reason}") for f, reason in ranked
-    ]
+    rest = (f for f in columns if f.n_filled and f.name not in taken)
+    return next((f for f in rest if times.named_as_time(f) and times.named_as_event_time(f)), None)
 
 
 def _name(fact: Facts, field: str) -> str:
@@ -209,7 +210,7 @@ def item_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
             options = ((f"{field}_separator", way),) if way in ("/", ",", " ") else ()
             found.append(InferredColumn(field, fact.name, reason, options=options))
     order = ("title", "text", "category", "tags", "image", "audio", "attribute")
-    return _doubted(sorted(found, key=lambda g: order.index(g.field)), "items")
+    return _weighed(sorted(found, key=lambda g: order.index(g.field)), "items")
 
 
 def _item_field(fact: Facts, have: set[str], flags: bool) -> tuple[str, str]:
@@ -269,7 +270,7 @@ def user_columns(columns: Sequence[Facts]) -> list[InferredColumn]:
         elif fact.n_distinct <= 100 or fact.named("attribute"):
             no_age = f"no ages, but such as {_examples(fact)}; " if fact.named("age") else ""
             found.append(InferredColumn("attribute", fact.name, f"{no_age}{fact.n_distinct:,} different values"))
-    return _doubted(found, "users")
+    return _weighed(found, "users")
 
 
 def _examples(fact: Facts) -> str:
