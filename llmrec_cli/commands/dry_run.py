@@ -39,6 +39,7 @@ def forecast(work: WorkDir, settings: Settings, context: Context, names: Sequenc
         part, how = part_of(stage.name, shape, {}), "by the size of the log"
         if isinstance(now, State) and stage.name in MEASURED:
             part, how = _measured(pipeline.estimated(work, settings, context, stage.name), part), "measured"
+            how += ", with all epochs" if stage.name == "pretrain" else ""
         lines.append(f"{stage.name}: about {part.cost}, {part.size / 1e6:,.1f} MB of artifacts ({how})")
         total = total.then(part)
     k = settings.section("recommend", pipeline.load("recommend").config).k

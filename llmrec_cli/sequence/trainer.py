@@ -129,7 +129,7 @@ class Trainer:
 
     def cost(self, device: str, *, refit: bool) -> tuple[list[str], dict[str, float]]:
         """What all epochs of the search, and as many of the refit, would take on this machine, in words and figures."""
-        step, most = self._seconds_per_step(), self.config.epochs
+        (step, core_step), most = self._seconds_per_step(), self.config.epochs
         epochs = most * (1 + refit)
         planned = f"at most {most} epochs" + (f", then up to {most} more on all events" if refit else "")
         seconds = step * self.steps * epochs
@@ -144,7 +144,7 @@ class Trainer:
             "epochs": float(most),
             "refit_epochs": float(most * refit),
             "seconds": seconds,
-            "core_seconds": seconds * torch.get_num_threads(),
+            "core_seconds": core_step * self.steps * epochs,
         }
         return [
             f"{figures['users']:,.0f} users, {figures['items']:,.0f} items, {self.data.targets:,} targets an epoch",
@@ -169,14 +169,15 @@ class Trainer:
     def _table_bytes(self) -> int:
         return 4 * (len(self.data.vocabulary) + 1) * self.config.network.dim
 
-    def _seconds_per_step(self, budget: float = 5.0) -> float:
-        """Timed on real steps until the budget of seconds is used; the first ones, which warm up, are left out."""
+    def _seconds_per_step(self, budget: float = 5.0) -> tuple[float, float]:
+        """Seconds and core-seconds of real steps, until the budget is used; the first, which warm up, are left out."""
         device = self.machine.device
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
         self.model.to(device).train()
         times: list[float] = []
+        worked: list[float] = []
         for batch in self.data.epoch(self.rows, self.seeds):
-            started = time.monotonic()
+            started, begun = time.monotonic(), time.process_time()
             with self.machine.autocast():
                 loss = self.model(*(part.to(device) for part in batch))
             optimiser.zero_grad()
@@ -184,6 +185,7 @@ class Trainer:
             optimiser.step()
             float(loss.detach())  # waits for the device
             times.append(time.monotonic() - started)
+            worked.append(time.process_time() - begun)
             if sum(times) > budget:
                 break
-        return float(np.median(times[2:] or times))
+        return float(np.median(times[2:] or times)), float(np.median(worked[2:] or worked))
