@@ -41,3 +41,17 @@ def test_the_foremost_are_a_tenth_of_what_was_chosen_and_equals_do_not_widen_it(
 def test_where_all_are_chosen_alike_none_is_foremost() -> None:
     people = People.of(Sequences(np.tile(np.arange(4, dtype=np.int32), 3), np.array([0, 4, 8, 12]), 4))
     assert not people.foremost().any()
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_counts_of_one_item_are_those_of_its_pairs(timed: bool) -> None:
+    """30 users choose 4 of 9 items at times that are equal now and then; the last one chooses nothing else than 9."""
+    rng = np.random.default_rng(4)
+    codes = np.append(rng.integers(0, 9, 120), 9).astype(np.int32)
+    times = np.append(np.sort(rng.integers(0, 6, (30, 4)), axis=1).ravel(), 9)
+    people = People.of(Sequences(codes, np.append(np.arange(0, 121, 4), 121), 10, times if timed else None))
+    others = np.array([5, 0, 3, 1], dtype=np.int32)
+    both, later = people.of_item(2, others)
+    pairs = people.of_both(np.full(4, 2), others.astype(np.int64), np.full(4, 30))
+    assert both.tolist() == pairs[0].tolist() and later.tolist() == pairs[1].tolist()
+    assert both.min() > 0 and (later.max() > 0) == timed

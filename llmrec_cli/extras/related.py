@@ -82,9 +82,9 @@ def _cosines(maker: Maker, item: int) -> Doubles:
 def _said(maker: Maker, item: int, pool: Codes) -> tuple[Ints, Ints, Any]:
     """(n,) number of each one's kind (-1: nothing can be said), people who did so, and the sentence."""
     explainer, title = maker.explainer, quoted(maker.catalogue.names()[item])
-    people, every = explainer.people, np.full(len(pool), item, dtype=np.int64)
-    both, later = people.of_both(every, pool.astype(np.int64))
-    tags = rarest_shared(explainer.rarity, every, pool)
+    people = explainer.people
+    both, later = people.of_item(item, pool)
+    tags = rarest_shared(explainer.rarity, np.full(len(pool), item), pool)
     alike = (tags >= 0) | (_cosines(maker, item)[pool] >= LEAST[SIMILAR])
     after = (later >= people.fewest) & (2 * later > both)
     kinds = np.select([after, both >= people.fewest, alike], range(len(KINDS)), -1)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Doubles, Ints
+from llmrec_cli.core.arrays import Bools, Codes, Doubles, Ints
 from llmrec_cli.data.interactions import Sequences
 
 ONE_SIDED = 1.6449
@@ -109,7 +109,7 @@ class People:
         as_many = len(chosen) - np.searchsorted(np.sort(chosen), counts)
         return (counts > 0) & (as_many <= np.maximum(FOREMOST * len(chosen), 1))
 
-    def of_both(self, before: Ints, items: Ints, users: Ints | None = None) -> tuple[Ints, Ints]:
+    def of_both(self, before: Ints, items: Ints, users: Ints) -> tuple[Ints, Ints]:
         """(n,) people other than `users` who chose both items, and those of them who chose `before` strictly earlier.
 
         The order is that of the first choice of each item; a same instant is none. Without times nobody is earlier.
@@ -120,10 +120,19 @@ class People:
         for start in range(0, len(pairs), PAIRS):
             some = pairs[start : start + PAIRS]
             both[start : start + PAIRS], earlier[start : start + PAIRS] = self._counted(some // n_items, some % n_items)
-        if users is None:
-            return both[of], earlier[of]
         own = np.asarray(self.chose[items, users]).reshape(-1).astype(np.int64) if len(items) else np.zeros(0, np.int64)
         return both[of] - own, np.maximum(earlier[of] - own, 0)
+
+    def of_item(self, item: int, others: Codes) -> tuple[Ints, Ints]:
+        """(n,) people who chose the item and each of the others, and those of them who chose the other strictly later.
+
+        The same counts as of `of_both`, with memory for the events of the others alone.
+        """
+        when = self.chose if self.first is None else self.first
+        own, theirs = when[[item]].toarray().ravel(), when[others]
+        rows, known = np.repeat(np.arange(len(others)), np.diff(theirs.indptr)), own[theirs.indices]
+        both, later = known > 0, (known > 0) & (theirs.data > known)
+        return np.bincount(rows[both], minlength=len(others)), np.bincount(rows[later], minlength=len(others))
 
     def _counted(self, before: Ints, items: Ints) -> tuple[Ints, Ints]:
         one, other = self.chose[before], self.chose[items]
