@@ -86,10 +86,19 @@ def test_users_without_events_get_what_their_segment_chooses(made: WorkDir, cont
 def test_rules_on_items_hold(made: WorkDir, context: Context, tmp_path: Path) -> None:
     allowed = [tiny.item_id(code) for code in range(1, 9)]
     (tmp_path / "deny.txt").write_text("# sold out\ni02\n\ni03\n")
-    report = recommended(made, context, allow=[*allowed, "nowhere"], deny="deny.txt").report
+    (tmp_path / "stock.csv").write_text("item_id,left\ni04,0\ni99,0\n")
+    given: dict[str, Any] = {"allow": [*allowed, "nowhere"], "deny": "deny.txt", "exclude": "stock.csv"}
+    report = recommended(made, context, **given).report
     shown = {row["item_id"] for rows in lists(made).values() for row in rows}
-    assert shown and shown <= set(allowed) - {"i02", "i03"}
-    assert any("'nowhere'" in warning for warning in report.warnings)
+    assert shown and shown <= set(allowed) - {"i02", "i03", "i04"}
+    for name, known, unknown in (("allow", 9, "nowhere"), ("exclude", 2, "i99")):
+        said = f"recommend.{name}: 1 of {known} ids are not in the catalogue, such as {unknown!r}"
+        assert said in report.warnings
+    config = RecommendConfig(k=3, **given)
+    assert not execute(STAGE, made, config, context).ran
+    (tmp_path / "stock.csv").write_text("item_id,left\ni05,0\n")
+    assert execute(STAGE, made, config, context).ran, "the content of the file is part of the ticket"
+    assert "i05" not in {row["item_id"] for rows in lists(made).values() for row in rows}
 
 
 def test_a_category_is_capped_in_filled_rows_too(made: WorkDir, context: Context) -> None:
