@@ -82,7 +82,7 @@ def test_lines_and_the_python_api(work: WorkDir) -> None:
         (["--to-users", "i3"], 3, "there is no item 'i3'"),
         (["--to-users", "i03", "--set", "recommend.deny=['i03']"], 3, "no user may have the item 'i03'"),
         (["--to-users", "i03", "--history", "i00"], 2, "--to-users asks alone"),
-        (["--to-users", "i03", "--gather"], 2, "--gather all"),
+        (["--to-users", "i03", "--gather"], 2, "--gather is about all lists"),
     ],
 )
 def test_what_cannot_be_meant_is_reported(work: WorkDir, options: list[str], code: int, said: str) -> None:

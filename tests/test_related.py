@@ -114,7 +114,7 @@ def test_who_asks_in_a_terminal_sees_the_kind(work: WorkDir) -> None:
         (["--to-item", "thnig 13"], 3, "there is no item 'thnig 13'"),
         (["--to-item", "thing fifteen"], 3, "'i00' (Thing 0)"),
         (["--to-item", "i03", "--user", "u00"], 2, "--to-item asks alone"),
-        (["--to-item", "i03", "--shard", "1/2"], 2, "--shard makes a part"),
+        (["--to-item", "i03", "--shard", "1/2"], 2, "--shard is about all lists"),
         (["--to-item", "i03", "--ask", "cups"], 2, "--ask goes with --user or --history"),
         (["--to-item", "i03", "--to-users", "i03"], 2, "--to-users asks alone"),
         (["--to-item", "i03", "--format", "csv"], 2, "nothing is written"),
