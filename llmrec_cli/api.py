@@ -104,7 +104,8 @@ class Work:
     ) -> pd.DataFrame:
         """The lists of one or several users, best first, as `llmrec recommend --user` answers; nothing is written.
 
-        `settings` are others of the section recommend, such as `diversity=0.5`. Columns: user_id, rank, item_id,
+        `settings` are others of the section recommend, such as `diversity=0.5` or `exclude="sold_out.csv"` (a path from
+        the folder of the settings). Columns: user_id, rank, item_id,
         title, score, strategy, reason, evidence (a list of what speaks for the row). A user who is not known gets what
         is popular. `without` are items of one user: the list is made as if they had not been chosen. `ask` says
         in words what the list should fit, such as "something for the garden". `history` is of somebody who is in no

@@ -42,7 +42,6 @@ class Question:
     )
     less: Annotated[list[str] | None, typer.Option(help="With --user: less of it; these may be repeated.")] = None
     never: Annotated[list[str] | None, typer.Option(help="With --user: nothing of it.")] = None
-
     to_item: Annotated[
         str | None,
         typer.Option(metavar="ITEM", help="Print what people choose after or with this item, and what is like it."),
