@@ -47,7 +47,7 @@ def test_without_the_package_an_excel_file_says_what_to_install(
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(MissingExtraError, match="a package that is not installed") as reported:
         init([tmp_path / "log.xlsx"], tmp_path / "p")
-    assert "pip install 'llmrec[xlsx]'" in reported.value.fix
+    assert "pip install 'llmrec-cli[xlsx]'" in reported.value.fix
 
 
 def workbook(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:

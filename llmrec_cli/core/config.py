@@ -23,8 +23,6 @@ FILE_NAME = "llmrec.toml"
 PREFIX = "LLMREC_"
 NO_FILE = "no settings file"
 HOW_TO_START = f"`llmrec init FILE` writes {FILE_NAME} for your data; -c names one that lies elsewhere"
-# Environment variables that are options of the command line, not settings of a stage.
-OPTION_VARIABLES = ("WORKDIR", "CONFIG", "DEVICE", "THREADS", "MAX_MEMORY", "DEBUG", "KEY")
 _KEYS = re.compile(r'"([^"]*)"|([^."]+)')
 """The parts of a dotted key; one in quotes may hold dots."""
 _TYPE = re.compile(r"(literal|list|constrained|function).*[\[-].*|str|int|float|bool")

@@ -32,7 +32,9 @@ def _workbook(path: Path) -> Any:
         import openpyxl  # type: ignore[import-untyped]
     except ImportError as error:
         what = f"{path.name} is an Excel file, which is read by a package that is not installed"
-        raise MissingExtraError(what, where=str(path), fix="pip install 'llmrec[xlsx]', or save it as CSV") from error
+        raise MissingExtraError(
+            what, where=str(path), fix="pip install 'llmrec-cli[xlsx]', or save it as CSV"
+        ) from error
     try:
         return openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # a damaged file may raise anything

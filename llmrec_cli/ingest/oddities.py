@@ -79,7 +79,7 @@ def languages(titles: pa.ChunkedArray) -> list[str]:
     """A warning of (items,) titles that cannot be cut into words."""
     n = words.uncut(titles)
     what = f"{n:,} titles are Chinese, which is cut into words by a package that is not installed: they have no tags"
-    return [f"{what}; pip install 'llmrec[zh]'"] if n else []
+    return [f"{what}; pip install 'llmrec-cli[zh]'"] if n else []
 
 
 def ages(texts: pa.Array, numbers: pa.ChunkedArray, columns: Sequence[str]) -> list[str]:

@@ -46,7 +46,6 @@ class Pick:
     """What speaks for the row: a kind of evidence on events, interest, favourite, chosen, history, or discover."""
     event: str = ""
     """Title of the reader's own choice that speaks for it."""
-    event_id: str = ""
     tags: tuple[str, ...] = ()
     """What both items have, or the interest."""
 
@@ -68,7 +67,7 @@ class Pick:
 
 
 SPECIMENS = (
-    *(Pick("i", 1, "a title", (), kind, "another", "j", ("a theme",)) for kind in OF_EVENTS),
+    *(Pick("i", 1, "a title", (), kind, "another", ("a theme",)) for kind in OF_EVENTS),
     Pick("i", 1, "a title", (), "interest", tags=("a theme", "another")),
     *(Pick("i", 1, "a title", (), kind) for kind in ("favourite", "chosen", "history", "discover")),
 )
@@ -145,7 +144,7 @@ class ListTexts:
         if kind in OF_EVENTS:
             event, tag = self.titles[first[ITEM]], plain(first["tag"])
             known = event and (tag or kind != "similar")
-            return Pick(*facts, kind, event, first[ITEM], (tag,) if tag else ()) if known else Pick(*facts, "history")
+            return Pick(*facts, kind, event, (tag,) if tag else ()) if known else Pick(*facts, "history")
         if kind == "interest":
             tags = tuple(filter(None, (plain(each["tag"]) for each in evidence[:2] if each["kind"] == kind)))
             return Pick(*facts, kind, tags=tags) if tags else Pick(*facts, "history")
