@@ -76,8 +76,7 @@ def ask(
     `guest` asks for somebody who is in no log, instead of users: items that were chosen, oldest first, and attributes
     such as "region=France". `steer` has words by "more", "less" and "never". UpstreamError where something is missing.
     """
-    if force:
-        raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
+    _check(users, without, guest, force)
     config = settings.section("recommend", recommend.STAGE.config)  # what it says of the log is not asked
     recommend.STAGE.ready(config, context)
     words = "" if wish is None else _words(wish)
@@ -85,8 +84,6 @@ def ask(
     with read_only(work, own_scratch=False) as plain:
         reader, unique, notes = plain, list(dict.fromkeys(map(readable, users))), list[str]()
         if guest is not None:
-            if users or without:
-                raise SettingsError("--history asks alone", where="--history", fix="leave out --user and --without")
             reader, unique, notes = load_function("llmrec_cli.extras.guest:joined")(plain, *guest, context)
         made = partial(recommend.answer, reader, config, context, unique, wish=words, steer=steer)
         asked = words or guest or steer
@@ -103,6 +100,14 @@ def ask(
         items = _chosen(reader, unique, list(dict.fromkeys(map(readable, without))))
         changed = made(without=items)
     return _left(answer, changed, items)
+
+
+def _check(users: Ids, without: Ids, guest: object, force: bool) -> None:
+    """SettingsError where what is asked does not go together."""
+    if force:
+        raise SettingsError("`--user` asks and writes nothing: there is nothing to force", fix="leave out --force")
+    if guest is not None and (users or without):
+        raise SettingsError("--history asks alone", where="--history", fix="leave out --user and --without")
 
 
 def _left(answer: Answer, changed: pa.Table, without: Ids) -> Answer:

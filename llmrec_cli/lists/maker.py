@@ -76,7 +76,7 @@ class Maker:
     credited: list[str]
     """Retrievers that were not worse than popularity on validation."""
     strategies: list[str]
-    """The retrievers, then what -2 and -1 stand for as the carrier of a row."""
+    """The retrievers, then what `OF_ALL` and `OF_SEGMENT`, -2 and -1, stand for as the carrier of a row."""
     opinion: Callable[[Pairs], Floats] | None = None
     """That of a language model, where the ranker has learnt from one."""
     rules: Rules = field(default_factory=Rules)
@@ -274,7 +274,6 @@ def maker_of(work: WorkDir, config: RecommendConfig, context: Context) -> Maker:
         own_weight=profiles.column("own_weight").to_numpy(),
         explainer_of=lambda changed: Explainer.of(retrievers, catalogue, changed, **groups),
         credited=leaderboard.at_least_popularity(work.read(artifacts.RANKER_REPORT), list(retrievers)),
-        # counted from the end: OF_SEGMENT is -1 and OF_ALL -2
         strategies=[*retrievers, evidence.POPULARITY, evidence.SEGMENT_POPULARITY],
         opinion=opinion,
         rules=rules,

@@ -106,9 +106,7 @@ def run(work: WorkDir, config: TrainRankerConfig, context: Context, data: Data |
     if epsilon := private_retrievers.budget(work):
         retrievers, rankers, notes = private_retrievers.only(retrievers, rankers, config.dp_allow, epsilon)
         warnings += notes
-    candidates, fitted, scores = validation(
-        work, config, context, retrievers=retrievers, catalogue=catalogue, sequences=sequences
-    )
+    candidates, fitted, scores = validation(work, config, context, retrievers, (catalogue, sequences))
     ranked, candidates, lm, line = cross_fitted(rankers, candidates, config, context)
     chosen = leaderboard.best(ranked)
     context.progress.log(f"train-ranker: {chosen.name} is best; fitting it on all validation users")
@@ -213,13 +211,7 @@ def read(work: WorkDir) -> Data:
 
 
 def validation(
-    work: WorkDir,
-    config: TrainRankerConfig,
-    context: Context,
-    *,
-    retrievers: dict[str, Variant],
-    catalogue: Catalogue,
-    sequences: Sequences,
+    work: WorkDir, config: TrainRankerConfig, context: Context, retrievers: dict[str, Variant], data: Data
 ) -> tuple[Candidates, dict[str, Retriever], list[Score]]:
     """Retrievers fitted without each user's last event, the candidates they bring for it, and how each did alone."""
     from llmrec_cli.ranking.hidden_items import Learning
@@ -228,6 +220,7 @@ def validation(
     from llmrec_cli.sequence.encoder import SequenceEncoder
     from llmrec_cli.tensors.checkpoints import fits
 
+    catalogue, sequences = data
     encoder = SequenceEncoder.load(fits(work.need(ENCODER_VALIDATION), catalogue.item_ids), context.device)
     learning = Learning.of(sequences, catalogue, encoder, config.candidates.hidden)
     fitted: dict[str, Retriever] = {}
