@@ -66,6 +66,17 @@ def test_the_people_most_alike_say_what_comes_next() -> None:
     np.testing.assert_allclose(nearest[0], first * np.array([1 / 4, 1 / 2, 1, 0, 0, 0]), rtol=1e-6)
 
 
+def test_of_many_people_some_are_drawn_and_rows_stay_those_of_the_log() -> None:
+    people = two_sides(users=50)
+    whole, some = (UserKNN.fit(UserKNNConfig(max_people=n), people, CATALOGUE, 7) for n in (50, 20))
+    there = np.diff(some.people.indptr) > 0
+    assert there.sum() == 20 and some.people.shape == whole.people.shape
+    np.testing.assert_array_equal(some.people[there].toarray(), whole.people[there].toarray())
+    left = some.without(np.flatnonzero(there)[:5])  # as `forget` does, by the rows of the log
+    assert left.people.shape[0] == 45 and (np.diff(left.people.indptr) > 0).sum() == 15
+    assert all_scores(some, asked([0])).any()
+
+
 def test_pieces_of_users_are_bounded_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     people = log(*[rng.integers(0, ITEMS, 4).tolist() for _ in range(40)])

@@ -29,6 +29,7 @@ class UserKNNConfig(BaseModel, frozen=True, extra="forbid"):
     shrink: float = Field(1.0, ge=0, description="added to the norm: distrusts people of few events")
     decay: float = Field(0.9, gt=0, le=1, description="weight of an event against the one after it")
     max_history: int = Field(200, ge=1, description="newest events of a user that are looked at")
+    max_people: int = Field(100_000, ge=1, description="people to compare with at most, drawn at random")
 
 
 class UserKNN(SparseRetriever):
@@ -42,14 +43,20 @@ class UserKNN(SparseRetriever):
     label, evidence = "People with a similar history", "together"
     config: UserKNNConfig
     people: sp.csr_matrix
-    """(training users, items) weights."""
+    """(training users, items) weights; the rows of those who were not drawn are empty."""
 
     def __post_init__(self) -> None:
         self.transposed, self.norms = self.people.T.tocsr(), norms(self.people)
 
     @classmethod
     def fit(cls, config: UserKNNConfig, sequences: Sequences, catalogue: Catalogue, seed: int) -> Self:
-        return cls(config, sequences.matrix(config.decay, config.max_history))
+        people = sequences.matrix(config.decay, config.max_history)
+        if (n := people.shape[0]) > config.max_people:  # else the work of each user would grow with the number of users
+            drawn = np.zeros(n, dtype=bool)
+            drawn[np.random.default_rng([seed, n]).choice(n, config.max_people, replace=False)] = True
+            kept, lengths = np.repeat(drawn, np.diff(people.indptr)), np.diff(people.indptr) * drawn
+            people = sp.csr_matrix((people.data[kept], people.indices[kept], offsets_of(lengths)), people.shape)
+        return cls(config, people)
 
     def entries(self, histories: Histories) -> sp.csr_matrix:
         queries = histories.sequences.matrix(self.config.decay, self.config.max_history)
