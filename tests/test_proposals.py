@@ -122,6 +122,11 @@ def test_defaults_go_by_size_and_leave_public_logs_as_they_were() -> None:
     assert (typed.epochs, typed.objective.loss) == (20, "softmax")
 
 
+def test_one_thread_takes_as_many_core_seconds_and_more_time() -> None:
+    one, two, four = (proposals.part_of("pretrain", NEW, {}, threads).cost for threads in (1, 2, 4))
+    assert one.core_seconds == two.core_seconds and one.seconds == 2 * two.seconds and four == two
+
+
 def test_a_first_run_takes_less_than_an_hour_and_more_is_offered() -> None:
     large = Shape(2_000_000, 150_000, 100_000, 1_900_000, 0, 0, 1, 0, 100_000)
     cost, size, epochs, loss = proposals.cost(large, {})

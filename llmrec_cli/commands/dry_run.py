@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from llmrec_cli import pipeline
-from llmrec_cli.commands.proposals import Shape, part_of
+from llmrec_cli.commands.proposals import CORES, Shape, part_of
 from llmrec_cli.core.config import Settings
 from llmrec_cli.core.cost import Cost
 from llmrec_cli.core.errors import LlmrecError
@@ -36,7 +36,7 @@ def forecast(work: WorkDir, settings: Settings, context: Context, names: Sequenc
             continue
         n_events, n_items = counts["events"], counts["items"]
         shape = Shape(n_events, counts["users"], n_items, n_events, 0, 0, 0, 0, n_items)
-        part, how = part_of(stage.name, shape, {}), "by the size of the log"
+        part, how = part_of(stage.name, shape, {}, context.threads or CORES), "by the size of the log"
         if isinstance(now, State) and stage.name in MEASURED:
             part, how = _measured(pipeline.estimated(work, settings, context, stage.name), part), "measured"
             how += ", with all epochs" if stage.name == "pretrain" else ""
