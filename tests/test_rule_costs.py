@@ -55,7 +55,7 @@ def test_lists_without_rules_are_not_made_again(work: WorkDir, context: Context,
 
 
 def test_each_setting_is_taken_back_alone() -> None:
-    rules = ConstraintsConfig(where="item.price < 5", explore=0.2, explore_days=9, pinned=["a"])
+    rules = ConstraintsConfig(where="item.price < 5", explore=0.2, explore_days=9, pinned=["a"], log_exclusions=True)
     config = RecommendConfig(diversity=0.3, max_per_category=2, constraints=rules)
     found = dict(without_each(config))
     assert list(found) == ["diversity", "max_per_category", "where", "pinned", "explore"]

@@ -19,8 +19,8 @@ USERS = 500
 """Whose lists are made again, at most: once for each rule, and once with all."""
 RULE = "rule"
 OF_LISTS = ("diversity", "max_per_category", "allow", "deny", "exclude", "wishes")
-BESIDE = ("age_from", "explore_days")
-"""Settings that say how another one is meant."""
+BESIDE = ("age_from", "explore_days", "log_exclusions")
+"""Settings that change no list by themselves."""
 
 
 def without_each(config: RecommendConfig) -> Iterator[tuple[str, RecommendConfig]]:
