@@ -72,7 +72,7 @@ def test_the_snippet_of_the_readme_answers_from_what_the_commands_made(
     lists = names["work"].recommend(user="17048", k=10)
     assert lists["rank"].tolist() == list(range(1, 11)) and lists["reason"].all()
     printed = capsys.readouterr().out
-    assert lists["title"][0][:20] in printed and "similarity" in printed and "13534" in printed
+    assert lists["title"][0][:20] in printed and "people who chose" in printed and "13534" in printed
 
 
 @pytest.mark.parametrize("command", [["pretrain"], ["train-ranker"], ["recommend"], ["run", "--force"]])

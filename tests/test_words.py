@@ -54,7 +54,7 @@ def test_without_the_package_the_titles_stay_whole_and_a_warning_counts_them(mon
     monkeypatch.setattr(words, "PACKAGE", "no_such_package")
     assert words.spaced(pa.array(["红色双肩包"])).to_pylist() == ["红色双肩包"]
     (warning,) = oddities.languages(pa.chunked_array([TITLES]))
-    assert warning.startswith("34 titles are Chinese") and "llmrec[zh]" in warning
+    assert warning.startswith("34 titles are Chinese") and "llmrec-cli[zh]" in warning
     assert oddities.languages(pa.chunked_array([["red bag"]])) == []
 
 

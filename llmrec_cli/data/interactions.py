@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, offsets_of, within_groups
+from llmrec_cli.core.arrays import Bools, Codes, Floats, Ints, distinct, offsets_of, within_groups
 from llmrec_cli.core.artifacts import SEQUENCES
 from llmrec_cli.core.columns import ITEM, USER
 from llmrec_cli.core.errors import DataError, UpstreamError
@@ -71,7 +71,7 @@ class Sequences:
 
     def people(self) -> Ints:
         """(items,) how many distinct users each item occurs with."""
-        pairs = np.unique(self.codes * np.int64(max(len(self), 1)) + self.users)
+        pairs = distinct(self.codes * np.int64(max(len(self), 1)) + self.users)
         return np.bincount(pairs // max(len(self), 1), minlength=self.n_items)
 
     def select(self, users: npt.ArrayLike) -> Sequences:
