@@ -112,6 +112,13 @@ def test_a_rule_that_cannot_be_meant_is_reported(
     assert said in str(reported.value) and "recommend.constraints.where" in str(reported.value)
 
 
+def test_columns_are_named_without_regard_to_case(made: WorkDir, context: Context) -> None:
+    recommended(made, context, "item.price <= 12 AND item.risk <= user.tolerance")
+    plain = made.where(RECOMMENDATIONS).read_bytes()
+    recommended(made, context, "ITEM.Price <= 12 AND item.RISK <= User.Tolerance")
+    assert made.where(RECOMMENDATIONS).read_bytes() == plain
+
+
 @pytest.mark.parametrize("most", [1000, 2])
 def test_each_candidate_that_a_rule_took_out_is_logged(
     made: WorkDir, context: Context, most: int, monkeypatch: pytest.MonkeyPatch

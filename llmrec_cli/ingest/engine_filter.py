@@ -159,6 +159,9 @@ def _closed() -> DuckDBPyConnection:
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(
+        "SET disabled_optimizers = 'filter_pushdown,unused_columns'"
+    )  # else `item.price` is not found where it is Price
     connection.execute("SET lock_configuration = true")
     return connection
 
