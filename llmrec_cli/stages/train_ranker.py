@@ -137,6 +137,7 @@ def estimate(work: ReadOnly, config: TrainRankerConfig, context: Context) -> Rep
     """What `run` would cost on this machine, by running it for some users; the part of a language model beside it."""
     from llmrec_cli.core.forecast import by_some
 
+    build(config)  # what it imports is no part of the cost of `run`, whose names are looked at before
     catalogue, log = read(work)
     lm, context = config.candidates.lm, replace(context, progress=PlainProgress(quiet=True))
     plain = config.model_copy(update={"candidates": config.candidates.model_copy(update={"lm": LanguageScoreConfig()})})
