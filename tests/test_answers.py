@@ -9,21 +9,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner, Result
 
-from llmrec_cli.cli.app import app
 from llmrec_cli.core.artifacts import FUNNEL, PROFILES, RANKER, RECOMMENDATIONS, Table
 from llmrec_cli.core.workdir import WorkDir
 from llmrec_cli.report.views import score
 from tests import tiny
-
-runner = CliRunner()
+from tests.recommend_command import asked, llmrec
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +28,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     made = tiny.make(tmp_path_factory.mktemp("asking") / "work")
     assert llmrec(made, "-k", "3", "-q").exit_code == 0
     return made
-
-
-def llmrec(work: WorkDir, *options: str) -> Result:
-    given = ["--work", str(work.path), "--threads", "1", *options]
-    return runner.invoke(app, ["recommend", *given], env={"LLMREC_CONFIG": ""})
-
-
-def asked(work: WorkDir, *options: str) -> Any:
-    done = llmrec(work, *options, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
 
 
 def tree(work: WorkDir) -> dict[str, tuple[int, int, str]]:

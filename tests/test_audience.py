@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
-from typer.testing import CliRunner, Result
 
 import llmrec_cli
-from llmrec_cli.cli.app import app
 from llmrec_cli.core.workdir import WorkDir
 from tests import tiny
+from tests.recommend_command import asked, llmrec
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
     return tiny.make(tmp_path_factory.mktemp("audience") / "work", negative={"u00": "i03"})
-
-
-def llmrec(work: WorkDir, *options: str) -> Result:
-    given = ["recommend", "--work", str(work.path), "--threads", "1", *options]
-    return CliRunner().invoke(app, given, env={"LLMREC_CONFIG": ""})
-
-
-def asked(work: WorkDir, *options: str) -> Any:
-    done = llmrec(work, *options, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
 
 
 def users(work: WorkDir, *options: str) -> list[str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import llmrec_cli
-from llmrec_cli.cli.app import app
 from llmrec_cli.core.workdir import WorkDir
-from tests import tiny
+from tests import recommend_command, tiny
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +19,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
 
 
 def llmrec(work: WorkDir, *options: str) -> Result:
-    given = ["recommend", "--work", str(work.path), "--threads", "1", "-k", "3", *options]
-    return CliRunner().invoke(app, given, env={"LLMREC_CONFIG": ""})
+    return recommend_command.llmrec(work, "-k", "3", *options)
 
 
 def asked(work: WorkDir, *options: str) -> Any:
-    done = llmrec(work, *options, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return recommend_command.asked(work, "-k", "3", *options)
 
 
 def ids(answer: Any) -> list[str]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner, Result
 
 import llmrec_cli
-from llmrec_cli.cli.app import app
 from llmrec_cli.core.artifacts import ITEM_TEXT_VECTORS, ITEMS, SEQUENCES, TIME
 from llmrec_cli.core.workdir import WorkDir, to_numpy
 from tests import tiny
+from tests.recommend_command import asked, llmrec
 from tests.signing import vouch
 from tests.system.item_recount import false_rows
 from tests.system.rawlog import Facts, Item
@@ -48,17 +45,6 @@ def facts(work: WorkDir) -> Facts:
 def vectors(work: WorkDir) -> dict[str, np.ndarray]:
     table = work.read(ITEM_TEXT_VECTORS)
     return dict(zip(table.column("item_id").to_pylist(), to_numpy(table.column("vector")), strict=True))
-
-
-def llmrec(work: WorkDir, *options: str) -> Result:
-    given = ["recommend", "--work", str(work.path), "--threads", "1", *options]
-    return CliRunner().invoke(app, given, env={"LLMREC_CONFIG": ""})
-
-
-def asked(work: WorkDir, *options: str) -> Any:
-    done = llmrec(work, *options, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
 
 
 def test_what_follows_on_the_ring_comes_first_and_nothing_is_written(work: WorkDir) -> None:
